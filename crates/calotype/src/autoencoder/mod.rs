@@ -1,0 +1,1 @@
+//! AutoencoderKL: image to latent and back.

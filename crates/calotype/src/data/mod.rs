@@ -1,0 +1,1 @@
+//! The embedded emoji-scenes and image folders.

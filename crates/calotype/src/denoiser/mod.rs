@@ -1,0 +1,1 @@
+//! The conditional U-Net.

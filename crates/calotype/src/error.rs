@@ -1,0 +1,147 @@
+//! Every error of the library: what, where, expected, got, what next.
+
+use std::path::{Path, PathBuf};
+
+/// The library's result.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What can go wrong. The text says what and where, expected and got; [`Error::hint`] says what
+/// to do next.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused a file operation (missing, no permission, disk full).
+    #[error("cannot {action} `{path}`: {source}")]
+    Io {
+        /// The verb: `read`, `write`, `create`, `rename`.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file was read, but it is not what its name promises (truncated, not an image, bad JSON).
+    #[error("cannot read `{path}` as {format}: {reason}")]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What it should be: `safetensors`, `PNG or JPEG`, `JSON`.
+        format: &'static str,
+        /// Why it is not.
+        reason: String,
+    },
+    /// A configuration or recipe has a key or a value that cannot be used.
+    #[error("`{path}`: key `{key}`: expected {expected}, got {got}")]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// The key, dotted from the top.
+        key: String,
+        /// What may stand there.
+        expected: String,
+        /// What stands there.
+        got: String,
+    },
+    /// A weight file does not fit the model.
+    #[error("cannot load {model} weights from `{path}`\n  tensor `{tensor}`: expected {expected}, got {got}")]
+    Weights {
+        /// The component: `denoiser`, `autoencoder`, `text encoder`.
+        model: &'static str,
+        /// The weight file.
+        path: PathBuf,
+        /// The first tensor that does not fit.
+        tensor: String,
+        /// Its shape by the config, or `present`.
+        expected: String,
+        /// Its shape in the file, or `missing`.
+        got: String,
+    },
+    /// Two tensors, images or lists do not fit each other.
+    #[error("{what}: expected {expected}, got {got}")]
+    Shape {
+        /// What was being computed.
+        what: String,
+        /// The shape needed.
+        expected: String,
+        /// The shape given.
+        got: String,
+    },
+    /// An argument is outside its range.
+    #[error("{name}: expected {expected}, got {got}")]
+    Argument {
+        /// Name as the user wrote it (`--width`, `prompt`) or as the function has it.
+        name: String,
+        /// The range.
+        expected: String,
+        /// The value.
+        got: String,
+    },
+    /// A loss or gradient became NaN or infinite; nothing was saved after `step`.
+    #[error("{what} is not finite at step {step}: got {got}")]
+    NonFinite {
+        /// `loss`, or the tensor whose gradient it is.
+        what: String,
+        /// The training step.
+        step: usize,
+        /// The value.
+        got: String,
+    },
+    /// The user pressed Ctrl-C; the run folder holds a checkpoint of `step`.
+    #[error("interrupted at step {step}")]
+    Interrupted {
+        /// Steps completed and saved.
+        step: usize,
+    },
+}
+
+impl Error {
+    /// Wraps a system error; for `map_err(Error::io("read", path))`.
+    pub fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.as_ref().to_owned();
+        move |source| Error::Io { action, path, source }
+    }
+
+    /// A file that is not in the format it should be.
+    pub fn format(path: impl AsRef<Path>, format: &'static str, reason: impl ToString) -> Self {
+        Error::Format { path: path.as_ref().to_owned(), format, reason: reason.to_string() }
+    }
+
+    /// Shapes that do not fit.
+    pub fn shape(what: impl ToString, expected: impl ToString, got: impl ToString) -> Self {
+        Error::Shape { what: what.to_string(), expected: expected.to_string(), got: got.to_string() }
+    }
+
+    /// A value outside its range.
+    pub fn argument(name: impl ToString, expected: impl ToString, got: impl ToString) -> Self {
+        Error::Argument { name: name.to_string(), expected: expected.to_string(), got: got.to_string() }
+    }
+
+    /// What the user can do next, where that is known.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Error::Io { source, path, .. } => match source.kind() {
+                std::io::ErrorKind::NotFound => {
+                    Some(format!("does `{}` exist? paths are relative to the current folder", path.display()))
+                }
+                std::io::ErrorKind::StorageFull => Some(
+                    "free some space and run again with --resume; what was complete before is intact".into(),
+                ),
+                std::io::ErrorKind::PermissionDenied => {
+                    Some("choose another folder with --out or --run".into())
+                }
+                _ => None,
+            },
+            Error::Format { format: "safetensors", .. } => {
+                Some("the file may be truncated: copy or download it again".into())
+            }
+            Error::Weights { .. } => {
+                Some("do config.json and the weight file come from the same model?".into())
+            }
+            Error::NonFinite { .. } => Some(
+                "lower `learning_rate` in the recipe; the last checkpoint is from before this step".into(),
+            ),
+            Error::Interrupted { .. } => Some("run the same command with --resume to go on".into()),
+            _ => None,
+        }
+    }
+}

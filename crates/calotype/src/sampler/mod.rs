@@ -1,0 +1,1 @@
+//! The reverse process: one file per sampler.

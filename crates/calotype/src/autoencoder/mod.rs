@@ -1,1 +1,78 @@
-//! AutoencoderKL: image to latent and back.
+//! `AutoencoderKL`: image to latent and back. Kingma & Welling 2014, arXiv:1312.6114; Rombach et al.
+//! 2022, arXiv:2112.10752, section 3.1.
+
+pub mod blocks;
+pub mod config;
+pub mod decoder;
+pub mod diagonal_gaussian;
+pub mod encoder;
+pub mod loss;
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+
+use crate::error::{Error, Result};
+use crate::nn::{Conv2d, Init};
+
+pub use config::AutoencoderConfig;
+pub use decoder::Decoder;
+pub use diagonal_gaussian::DiagonalGaussian;
+pub use encoder::Encoder;
+
+/// The variational autoencoder of latent diffusion.
+#[derive(Module, Debug)]
+pub struct AutoencoderKl {
+    encoder: Encoder,
+    decoder: Decoder,
+    quant_conv: Option<Conv2d>,
+    post_quant_conv: Option<Conv2d>,
+    #[module(skip)]
+    downsampling: usize,
+}
+
+impl AutoencoderKl {
+    /// A network of the shape that `config` describes.
+    ///
+    /// # Errors
+    /// `Error::Config` where the config asks for something that this network does not have.
+    pub fn new(config: &AutoencoderConfig, init: &mut Init) -> Result<Self> {
+        config.validate()?;
+        let z = config.latent_channels;
+        Ok(Self {
+            encoder: Encoder::new(config, init),
+            decoder: Decoder::new(config, init),
+            quant_conv: config.use_quant_conv.then(|| Conv2d::same(2 * z, 2 * z, 1, init)),
+            post_quant_conv: config.use_post_quant_conv.then(|| Conv2d::same(z, z, 1, init)),
+            downsampling: config.downsampling(),
+        })
+    }
+
+    /// q(z | x) of images `[B, 3, H, W]` in [−1, 1]: mean and log variance `[B, Z, H/f, W/f]`, not
+    /// scaled.
+    ///
+    /// # Errors
+    /// `Error::Shape` unless H and W are multiples of the downsampling f.
+    pub fn encode(&self, images: Tensor<4>) -> Result<DiagonalGaussian> {
+        let [_, _, h, w] = images.dims();
+        let f = self.downsampling;
+        if h == 0 || w == 0 || h % f != 0 || w % f != 0 {
+            let expected = format!("height and width that are multiples of {f}");
+            return Err(Error::shape("autoencoder input", expected, format!("{w}x{h}")));
+        }
+        let h = self.encoder.forward(images);
+        let moments = match &self.quant_conv {
+            Some(conv) => conv.forward(h),
+            None => h,
+        };
+        Ok(DiagonalGaussian::from_moments(moments))
+    }
+
+    /// Images `[B, 3, f·h, f·w]`, about [−1, 1], from unscaled latents `[B, Z, h, w]`.
+    pub fn decode(&self, latents: Tensor<4>) -> Tensor<4> {
+        let z = match &self.post_quant_conv {
+            Some(conv) => conv.forward(latents),
+            None => latents,
+        };
+        self.decoder.forward(z)
+    }
+}

@@ -1,1 +1,9 @@
-//! Model folders on disk.
+//! Model folders on disk, as diffusers and transformers write them.
+
+pub mod atomic;
+pub mod config_json;
+pub mod diffusers_folder;
+pub mod safetensors_io;
+
+/// The version of diffusers whose folder layout we write.
+pub const DIFFUSERS_VERSION: &str = "0.40.0";

@@ -1,1 +1,23 @@
 //! Blocks that the networks share.
+//!
+//! Every block keeps its parameters under diffusers' and transformers' tensor names and in
+//! PyTorch's shapes (`Linear::weight` is `[out, in]`), so that a field's path *is* the key in the
+//! weight file and nothing is renamed or transposed on the way in or out.
+
+pub mod attention;
+pub mod conv2d;
+pub mod init;
+pub mod linear;
+pub mod norm;
+pub mod parameters;
+pub mod resample;
+pub mod resnet_block;
+pub mod timestep_embedding;
+pub mod transformer_2d;
+
+pub use attention::{Attention, AttentionHook};
+pub use conv2d::Conv2d;
+pub use init::Init;
+pub use linear::Linear;
+pub use norm::{GroupNorm, LayerNorm};
+pub use resnet_block::ResnetBlock;

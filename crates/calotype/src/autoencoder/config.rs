@@ -1,0 +1,124 @@
+//! `vae/config.json`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::formats::config_json::{Extra, require};
+
+/// diffusers' keys of `AutoencoderKL`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AutoencoderConfig {
+    /// `AutoencoderKL`.
+    #[serde(rename = "_class_name")]
+    pub class_name: String,
+    /// Version of diffusers whose format this is.
+    #[serde(rename = "_diffusers_version")]
+    pub diffusers_version: String,
+    /// Image channels in.
+    pub in_channels: usize,
+    /// Image channels out.
+    pub out_channels: usize,
+    /// One `DownEncoderBlock2D` for each level.
+    pub down_block_types: Vec<String>,
+    /// One `UpDecoderBlock2D` for each level.
+    pub up_block_types: Vec<String>,
+    /// Channels at each level, finest first; f = 2^(levels − 1).
+    pub block_out_channels: Vec<usize>,
+    /// Residual blocks at each level of the encoder; the decoder has one more.
+    pub layers_per_block: usize,
+    /// Only `silu`.
+    pub act_fn: String,
+    /// Channels of the latent.
+    pub latent_channels: usize,
+    /// Groups of the group norms.
+    pub norm_num_groups: usize,
+    /// Side of the training images in pixels.
+    pub sample_size: usize,
+    /// Latents times this have standard deviation ≈ 1. Measured at the end of training.
+    pub scaling_factor: f64,
+    /// Subtracted from the latent before scaling; 0 where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shift_factor: Option<f64>,
+    /// Whether a 1×1 convolution follows the encoder.
+    pub use_quant_conv: bool,
+    /// Whether a 1×1 convolution precedes the decoder.
+    pub use_post_quant_conv: bool,
+    /// Whether the middle has self-attention.
+    pub mid_block_add_attention: bool,
+    /// Keys that this version has no use for.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+impl Default for AutoencoderConfig {
+    fn default() -> Self {
+        Self {
+            class_name: "AutoencoderKL".into(),
+            diffusers_version: crate::formats::DIFFUSERS_VERSION.into(),
+            in_channels: 3,
+            out_channels: 3,
+            down_block_types: vec!["DownEncoderBlock2D".into()],
+            up_block_types: vec!["UpDecoderBlock2D".into()],
+            block_out_channels: vec![64],
+            layers_per_block: 1,
+            act_fn: "silu".into(),
+            latent_channels: 4,
+            norm_num_groups: 32,
+            sample_size: 32,
+            scaling_factor: 0.18215,
+            shift_factor: None,
+            use_quant_conv: true,
+            use_post_quant_conv: true,
+            mid_block_add_attention: true,
+            extra: Extra::default(),
+        }
+    }
+}
+
+impl AutoencoderConfig {
+    /// The block type lists for the number of levels, which are always the same.
+    pub fn with_levels(mut self, block_out_channels: Vec<usize>) -> Self {
+        self.down_block_types = vec!["DownEncoderBlock2D".into(); block_out_channels.len()];
+        self.up_block_types = vec!["UpDecoderBlock2D".into(); block_out_channels.len()];
+        self.block_out_channels = block_out_channels;
+        self
+    }
+
+    /// f: image side over latent side.
+    pub fn downsampling(&self) -> usize {
+        1 << (self.block_out_channels.len().saturating_sub(1))
+    }
+
+    /// # Errors
+    /// `Error::Config` naming the first key that this network cannot honour.
+    pub fn validate(&self) -> Result<()> {
+        let bad = |key: &str, expected: String, got: String| Error::Config {
+            path: "vae/config.json".into(),
+            key: key.into(),
+            expected,
+            got,
+        };
+        require("vae/config.json", "act_fn", &self.act_fn, &["silu", "swish"])?;
+        for block in &self.down_block_types {
+            require("vae/config.json", "down_block_types", block, &["DownEncoderBlock2D"])?;
+        }
+        for block in &self.up_block_types {
+            require("vae/config.json", "up_block_types", block, &["UpDecoderBlock2D"])?;
+        }
+        let levels = self.block_out_channels.len();
+        if levels == 0 || self.down_block_types.len() != levels || self.up_block_types.len() != levels {
+            let got = format!("{} down, {} up", self.down_block_types.len(), self.up_block_types.len());
+            return Err(bad("down_block_types", format!("one block for each of {levels} levels"), got));
+        }
+        let groups = self.norm_num_groups;
+        if groups == 0 || self.block_out_channels.iter().any(|&c| c == 0 || c % groups != 0) {
+            let got = format!("{:?}", self.block_out_channels);
+            return Err(bad("block_out_channels", format!("multiples of norm_num_groups = {groups}"), got));
+        }
+        if self.layers_per_block == 0 || self.latent_channels == 0 {
+            return Err(bad("layers_per_block", "layers and latent channels of at least 1".into(), "0".into()));
+        }
+        Ok(())
+    }
+}

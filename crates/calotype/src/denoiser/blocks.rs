@@ -1,0 +1,155 @@
+//! The levels of the U-Net: down, middle, up.
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+
+use super::UnetConfig;
+use crate::nn::resample::{Downsample, Upsample};
+use crate::nn::resnet_block::ResnetConfig;
+use crate::nn::transformer_2d::{Transformer2d, Transformer2dConfig};
+use crate::nn::{AttentionHook, Init, ResnetBlock};
+
+/// What conditions every block: the timestep and the text.
+#[derive(Clone, Copy)]
+pub struct Condition<'a> {
+    /// Embedded timestep: `[B, time width]`.
+    pub time: &'a Tensor<2>,
+    /// Text features: `[B, L, cross_attention_dim]`.
+    pub context: &'a Tensor<3>,
+    /// Sees the cross-attention probabilities.
+    pub hook: Option<&'a dyn AttentionHook>,
+}
+
+pub(super) fn resnet_config(config: &UnetConfig) -> ResnetConfig {
+    ResnetConfig {
+        groups: config.norm_num_groups,
+        epsilon: config.norm_eps,
+        time_width: Some(4 * config.block_out_channels[0]),
+    }
+}
+
+fn transformer_config(config: &UnetConfig, level: usize) -> Transformer2dConfig {
+    Transformer2dConfig {
+        heads: config.attention_head_dim.at(level),
+        context_width: config.cross_attention_dim,
+        layers: config.transformer_layers_per_block.at(level),
+        groups: config.norm_num_groups,
+        linear_projection: config.use_linear_projection,
+    }
+}
+
+/// Residual blocks, each followed by a transformer where the level attends, then half the size.
+#[derive(Module, Debug)]
+pub struct DownBlock {
+    resnets: Vec<ResnetBlock>,
+    attentions: Vec<Transformer2d>,
+    downsamplers: Vec<Downsample>,
+}
+
+impl DownBlock {
+    pub(super) fn new(level: usize, input: usize, config: &UnetConfig, init: &mut Init) -> Self {
+        let output = config.block_out_channels[level];
+        let layers = config.layers_per_block.at(level);
+        let attends = config.down_attends(level);
+        let last = level + 1 == config.block_out_channels.len();
+        Self {
+            resnets: (0..layers)
+                .map(|i| ResnetBlock::new(if i == 0 { input } else { output }, output, resnet_config(config), init))
+                .collect(),
+            attentions: (0..if attends { layers } else { 0 })
+                .map(|_| Transformer2d::new(output, transformer_config(config, level), init))
+                .collect(),
+            downsamplers: if last { vec![] } else { vec![Downsample::new(output, 1, init)] },
+        }
+    }
+
+    /// Pushes the output of every stage on `skips`, for the way up.
+    pub(super) fn forward(&self, mut x: Tensor<4>, on: Condition, skips: &mut Vec<Tensor<4>>) -> Tensor<4> {
+        for (i, resnet) in self.resnets.iter().enumerate() {
+            x = resnet.forward(x, Some(on.time));
+            if let Some(transformer) = self.attentions.get(i) {
+                x = transformer.forward(x, on.context, on.hook);
+            }
+            skips.push(x.clone());
+        }
+        for downsample in &self.downsamplers {
+            x = downsample.forward(x);
+            skips.push(x.clone());
+        }
+        x
+    }
+}
+
+/// Residual block, transformer, residual block at the coarsest level.
+#[derive(Module, Debug)]
+pub struct MidBlock {
+    resnets: Vec<ResnetBlock>,
+    attentions: Vec<Transformer2d>,
+}
+
+impl MidBlock {
+    pub(super) fn new(config: &UnetConfig, init: &mut Init) -> Self {
+        let level = config.block_out_channels.len() - 1;
+        let width = config.block_out_channels[level];
+        Self {
+            resnets: (0..2).map(|_| ResnetBlock::new(width, width, resnet_config(config), init)).collect(),
+            attentions: vec![Transformer2d::new(width, transformer_config(config, level), init)],
+        }
+    }
+
+    pub(super) fn forward(&self, x: Tensor<4>, on: Condition) -> Tensor<4> {
+        let x = self.resnets[0].forward(x, Some(on.time));
+        let x = self.attentions[0].forward(x, on.context, on.hook);
+        self.resnets[1].forward(x, Some(on.time))
+    }
+}
+
+/// One more residual block than on the way down, each reading one skip connection, then twice the
+/// size.
+#[derive(Module, Debug)]
+pub struct UpBlock {
+    resnets: Vec<ResnetBlock>,
+    attentions: Vec<Transformer2d>,
+    upsamplers: Vec<Upsample>,
+}
+
+impl UpBlock {
+    /// `i` counts from the coarsest level.
+    pub(super) fn new(i: usize, config: &UnetConfig, init: &mut Init) -> Self {
+        let channels = &config.block_out_channels;
+        let level = channels.len() - 1 - i;
+        let output = channels[level];
+        let from_below = channels[(level + 1).min(channels.len() - 1)];
+        let last_skip = channels[level.saturating_sub(1)];
+        let layers = config.layers_per_block.at(level) + 1;
+        Self {
+            resnets: (0..layers)
+                .map(|j| {
+                    let input = if j == 0 { from_below } else { output };
+                    let skip = if j + 1 == layers { last_skip } else { output };
+                    ResnetBlock::new(input + skip, output, resnet_config(config), init)
+                })
+                .collect(),
+            attentions: (0..if config.up_attends(i) { layers } else { 0 })
+                .map(|_| Transformer2d::new(output, transformer_config(config, level), init))
+                .collect(),
+            upsamplers: if level == 0 { vec![] } else { vec![Upsample::new(output, init)] },
+        }
+    }
+
+    pub(super) fn forward(&self, mut x: Tensor<4>, on: Condition, skips: &mut Vec<Tensor<4>>) -> Tensor<4> {
+        for (i, resnet) in self.resnets.iter().enumerate() {
+            let skip = skips.pop().expect("the way up has as many blocks as the way down pushed skips");
+            x = resnet.forward(Tensor::cat(vec![x, skip], 1), Some(on.time));
+            if let Some(transformer) = self.attentions.get(i) {
+                x = transformer.forward(x, on.context, on.hook);
+            }
+        }
+        for upsample in &self.upsamplers {
+            // The next skip tells the size, which is odd where an odd size was halved.
+            let size = skips.last().map(|skip| [skip.dims()[2], skip.dims()[3]]);
+            x = upsample.forward(x, size);
+        }
+        x
+    }
+}

@@ -1,0 +1,182 @@
+//! `unet/config.json`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::formats::config_json::{Extra, refuse_unknown, require};
+
+const FILE: &str = "unet/config.json";
+
+/// One value for all levels, or one for each.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum PerLevel {
+    /// The same everywhere.
+    All(usize),
+    /// Finest level first.
+    Each(Vec<usize>),
+}
+
+impl PerLevel {
+    /// The value at `level`, 0 the finest; `validate` has checked that a list has every level.
+    pub fn at(&self, level: usize) -> usize {
+        match self {
+            PerLevel::All(value) => *value,
+            PerLevel::Each(values) => values[level],
+        }
+    }
+}
+
+/// diffusers' keys of `UNet2DConditionModel`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UnetConfig {
+    /// `UNet2DConditionModel`.
+    #[serde(rename = "_class_name")]
+    pub class_name: String,
+    /// Version of diffusers whose format this is.
+    #[serde(rename = "_diffusers_version")]
+    pub diffusers_version: String,
+    /// Side of the latent the network was trained on.
+    pub sample_size: Option<usize>,
+    /// Latent channels in.
+    pub in_channels: usize,
+    /// Latent channels out.
+    pub out_channels: usize,
+    /// `CrossAttnDownBlock2D` or `DownBlock2D`, finest first.
+    pub down_block_types: Vec<String>,
+    /// `UNetMidBlock2DCrossAttn`.
+    pub mid_block_type: Option<String>,
+    /// `UpBlock2D` or `CrossAttnUpBlock2D`, coarsest first.
+    pub up_block_types: Vec<String>,
+    /// Channels at each level, finest first.
+    pub block_out_channels: Vec<usize>,
+    /// Residual blocks at each level on the way down; one more on the way up.
+    pub layers_per_block: PerLevel,
+    /// Transformer blocks in each transformer.
+    pub transformer_layers_per_block: PerLevel,
+    /// diffusers' misnomer: the **number of attention heads** at each level.
+    pub attention_head_dim: PerLevel,
+    /// Width of the text features.
+    pub cross_attention_dim: usize,
+    /// Linear layers instead of 1×1 convolutions around the transformers.
+    pub use_linear_projection: bool,
+    /// Only `silu`.
+    pub act_fn: String,
+    /// Groups of the group norms.
+    pub norm_num_groups: usize,
+    /// ε of the residual blocks' group norms.
+    pub norm_eps: f64,
+    /// Cosines before sines in the timestep embedding.
+    pub flip_sin_to_cos: bool,
+    /// Shift of the timestep embedding's frequencies.
+    pub freq_shift: f64,
+    /// Keys that this version has no use for.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+impl Default for UnetConfig {
+    fn default() -> Self {
+        Self {
+            class_name: "UNet2DConditionModel".into(),
+            diffusers_version: crate::formats::DIFFUSERS_VERSION.into(),
+            sample_size: None,
+            in_channels: 4,
+            out_channels: 4,
+            down_block_types: ["CrossAttnDownBlock2D"; 3].map(String::from).into_iter().chain(["DownBlock2D".into()]).collect(),
+            mid_block_type: Some("UNetMidBlock2DCrossAttn".into()),
+            up_block_types: ["UpBlock2D".into()].into_iter().chain(["CrossAttnUpBlock2D"; 3].map(String::from)).collect(),
+            block_out_channels: vec![320, 640, 1280, 1280],
+            layers_per_block: PerLevel::All(2),
+            transformer_layers_per_block: PerLevel::All(1),
+            attention_head_dim: PerLevel::All(8),
+            cross_attention_dim: 1280,
+            use_linear_projection: false,
+            act_fn: "silu".into(),
+            norm_num_groups: 32,
+            norm_eps: 1e-5,
+            flip_sin_to_cos: true,
+            freq_shift: 0.0,
+            extra: Extra::default(),
+        }
+    }
+}
+
+impl UnetConfig {
+    /// Whether the block of `level` on the way down has cross-attention.
+    pub fn down_attends(&self, level: usize) -> bool {
+        self.down_block_types[level] == "CrossAttnDownBlock2D"
+    }
+
+    /// Whether block `i` on the way up (0 is the coarsest) has cross-attention.
+    pub fn up_attends(&self, i: usize) -> bool {
+        self.up_block_types[i] == "CrossAttnUpBlock2D"
+    }
+
+    /// # Errors
+    /// `Error::Config` naming the first key that this network cannot honour.
+    pub fn validate(&self) -> Result<()> {
+        let bad = |key: &str, expected: String, got: String| {
+            Err(Error::Config { path: FILE.into(), key: key.into(), expected, got })
+        };
+        for block in &self.down_block_types {
+            require(FILE, "down_block_types", block, &["CrossAttnDownBlock2D", "DownBlock2D"])?;
+        }
+        for block in &self.up_block_types {
+            require(FILE, "up_block_types", block, &["CrossAttnUpBlock2D", "UpBlock2D"])?;
+        }
+        require(FILE, "mid_block_type", self.mid_block_type.as_deref().unwrap_or("null"), &["UNetMidBlock2DCrossAttn"])?;
+        require(FILE, "act_fn", &self.act_fn, &["silu", "swish"])?;
+        // diffusers' defaults of keys that no supported model changes.
+        let one = serde_json::json!(1);
+        let harmless = [
+            ("downsample_padding", one.clone()),
+            ("mid_block_scale_factor", one),
+            ("resnet_time_scale_shift", serde_json::json!("default")),
+            ("time_embedding_type", serde_json::json!("positional")),
+            ("conv_in_kernel", serde_json::json!(3)),
+            ("conv_out_kernel", serde_json::json!(3)),
+            ("attention_type", serde_json::json!("default")),
+            ("resnet_skip_time_act", serde_json::json!(false)),
+            ("resnet_out_scale_factor", serde_json::json!(1.0)),
+            ("dropout", serde_json::json!(0.0)),
+            ("upcast_attention", serde_json::Value::Null),
+            ("addition_embed_type_num_heads", serde_json::Value::Null),
+        ];
+        refuse_unknown(FILE, &self.extra, &harmless)?;
+
+        let levels = self.block_out_channels.len();
+        if levels == 0 || self.down_block_types.len() != levels || self.up_block_types.len() != levels {
+            let got = format!("{} down, {} up", self.down_block_types.len(), self.up_block_types.len());
+            return bad("down_block_types", format!("one block for each of {levels} levels"), got);
+        }
+        for (key, values) in [
+            ("layers_per_block", &self.layers_per_block),
+            ("transformer_layers_per_block", &self.transformer_layers_per_block),
+            ("attention_head_dim", &self.attention_head_dim),
+        ] {
+            match values {
+                PerLevel::Each(list) if list.len() != levels => {
+                    return bad(key, format!("{levels} numbers"), format!("{list:?}"));
+                }
+                _ => (),
+            }
+            if (0..levels).any(|level| values.at(level) == 0) {
+                return bad(key, "numbers of at least 1".into(), "0".into());
+            }
+        }
+        for (level, &channels) in self.block_out_channels.iter().enumerate() {
+            let heads = self.attention_head_dim.at(level);
+            if self.norm_num_groups == 0 || channels == 0 || channels % self.norm_num_groups != 0 {
+                let expected = format!("multiples of norm_num_groups = {}", self.norm_num_groups);
+                return bad("block_out_channels", expected, channels.to_string());
+            }
+            if channels % heads != 0 {
+                let expected = format!("a number of heads that divides {channels} channels");
+                return bad("attention_head_dim", expected, heads.to_string());
+            }
+        }
+        Ok(())
+    }
+}

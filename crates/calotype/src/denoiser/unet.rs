@@ -1,0 +1,101 @@
+//! The conditional U-Net.
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+
+use super::UnetConfig;
+use super::blocks::{Condition, DownBlock, MidBlock, UpBlock};
+use crate::error::{Error, Result};
+use crate::nn::timestep_embedding::{TimestepEmbedding, sinusoids};
+use crate::nn::{AttentionHook, Conv2d, GroupNorm, Init};
+
+/// ε_θ(z_t, t, c): `[B, in, H, W]` to `[B, out, H, W]`. Ronneberger et al. 2015 with the blocks of
+/// Rombach et al. 2022.
+#[derive(Module, Debug)]
+pub struct Unet {
+    conv_in: Conv2d,
+    time_embedding: TimestepEmbedding,
+    down_blocks: Vec<DownBlock>,
+    mid_block: MidBlock,
+    up_blocks: Vec<UpBlock>,
+    conv_norm_out: GroupNorm,
+    conv_out: Conv2d,
+    #[module(skip)]
+    sinusoid_width: usize,
+    #[module(skip)]
+    in_channels: usize,
+    #[module(skip)]
+    context_width: usize,
+    #[module(skip)]
+    flip_sin_to_cos: bool,
+    #[module(skip)]
+    freq_shift: f64,
+}
+
+impl Unet {
+    /// A network of the shape that `config` describes.
+    ///
+    /// # Errors
+    /// `Error::Config` where the config asks for something that this network does not have.
+    pub fn new(config: &UnetConfig, init: &mut Init) -> Result<Self> {
+        config.validate()?;
+        let channels = &config.block_out_channels;
+        let first = channels[0];
+        let inputs = [first].into_iter().chain(channels.iter().copied());
+        Ok(Self {
+            conv_in: Conv2d::same(config.in_channels, first, 3, init),
+            time_embedding: TimestepEmbedding::new(first, 4 * first, init),
+            down_blocks: inputs
+                .take(channels.len())
+                .enumerate()
+                .map(|(level, input)| DownBlock::new(level, input, config, init))
+                .collect(),
+            mid_block: MidBlock::new(config, init),
+            up_blocks: (0..channels.len()).map(|i| UpBlock::new(i, config, init)).collect(),
+            conv_norm_out: GroupNorm::new(config.norm_num_groups, first, config.norm_eps, init),
+            conv_out: Conv2d::same(first, config.out_channels, 3, init),
+            sinusoid_width: first,
+            in_channels: config.in_channels,
+            context_width: config.cross_attention_dim,
+            flip_sin_to_cos: config.flip_sin_to_cos,
+            freq_shift: config.freq_shift,
+        })
+    }
+
+    /// - `x_t`: `[B, in, H, W]`, noisy scaled latents.
+    /// - `timesteps`: `B` numbers in [0, T).
+    /// - `context`: `[B, L, cross_attention_dim]`, text features.
+    /// - `hook`: sees the probabilities of every cross-attention layer.
+    ///
+    /// # Errors
+    /// `Error::Shape` if channels, batch sizes or the text width do not fit.
+    pub fn forward(
+        &self,
+        x_t: Tensor<4>,
+        timesteps: &[f64],
+        context: &Tensor<3>,
+        hook: Option<&dyn AttentionHook>,
+    ) -> Result<Tensor<4>> {
+        let [b, c, h, w] = x_t.dims();
+        let [context_batch, tokens, width] = context.dims();
+        if c != self.in_channels || h == 0 || w == 0 {
+            return Err(Error::shape("U-Net sample", format!("[B, {}, H, W]", self.in_channels), format!("{:?}", [b, c, h, w])));
+        }
+        if timesteps.len() != b || context_batch != b || width != self.context_width {
+            let expected = format!("{b} timesteps and context [{b}, L, {}]", self.context_width);
+            let got = format!("{} timesteps and context {:?}", timesteps.len(), [context_batch, tokens, width]);
+            return Err(Error::shape("U-Net condition", expected, got));
+        }
+        let embedding =
+            sinusoids(timesteps, self.sinusoid_width, self.flip_sin_to_cos, self.freq_shift, &x_t.device());
+        let time = self.time_embedding.forward(embedding); // [B, 4·C₀]
+        let on = Condition { time: &time, context, hook };
+
+        let x = self.conv_in.forward(x_t);
+        let mut skips = vec![x.clone()];
+        let x = self.down_blocks.iter().fold(x, |x, block| block.forward(x, on, &mut skips));
+        let x = self.mid_block.forward(x, on);
+        let x = self.up_blocks.iter().fold(x, |x, block| block.forward(x, on, &mut skips));
+        Ok(self.conv_out.forward(self.conv_norm_out.forward_silu(x)))
+    }
+}

@@ -1,0 +1,1 @@
+//! One component of a model folder: `config.json` beside its weights.

@@ -1,0 +1,60 @@
+//! Initial weights: PyTorch's defaults, each parameter from its own Philox stream.
+
+use burn::module::{Param, ParamId};
+use burn::tensor::{Device, Tensor, TensorData};
+
+use crate::rng::{Philox, Purpose};
+
+/// Makes the parameters of a network in a fixed order, so that parameter n of seed s has the same
+/// values whatever the device or thread count.
+#[derive(Debug)]
+pub struct Init {
+    device: Device,
+    seed: Option<u64>,
+    next: u64,
+}
+
+impl Init {
+    /// Random weights of `seed`.
+    pub fn random(seed: u64, device: &Device) -> Self {
+        Self { device: device.clone(), seed: Some(seed), next: 0 }
+    }
+
+    /// All zeros: for weights that a file will replace.
+    pub fn zeros(device: &Device) -> Self {
+        Self { device: device.clone(), seed: None, next: 0 }
+    }
+
+    /// Uniform in ±1/√fan_in: PyTorch's default for `nn.Linear` and `nn.Conv2d`, weight and bias.
+    pub fn fan_in<const D: usize>(&mut self, shape: [usize; D], fan_in: usize) -> Param<Tensor<D>> {
+        let bound = 1.0 / (fan_in as f64).sqrt();
+        self.parameter(shape, |rng, n| (0..n).map(|_| ((2.0 * rng.uniform() - 1.0) * bound) as f32).collect())
+    }
+
+    /// N(0, `std`²).
+    pub fn normal<const D: usize>(&mut self, shape: [usize; D], std: f64) -> Param<Tensor<D>> {
+        self.parameter(shape, |rng, n| rng.normals(n).into_iter().map(|z| (f64::from(z) * std) as f32).collect())
+    }
+
+    /// All equal to `value`.
+    pub fn constant<const D: usize>(&mut self, shape: [usize; D], value: f32) -> Param<Tensor<D>> {
+        self.parameter(shape, |_, n| vec![value; n])
+    }
+
+    fn parameter<const D: usize>(
+        &mut self,
+        shape: [usize; D],
+        fill: impl FnOnce(&mut Philox, usize) -> Vec<f32>,
+    ) -> Param<Tensor<D>> {
+        let stream = self.next;
+        self.next += 1;
+        let value = match self.seed {
+            None => Tensor::zeros(shape, &self.device),
+            Some(seed) => {
+                let values = fill(&mut Philox::new(seed, Purpose::Weights, stream), shape.iter().product());
+                Tensor::from_data(TensorData::new(values, shape), &self.device)
+            }
+        };
+        Param::initialized(ParamId::new(), value)
+    }
+}

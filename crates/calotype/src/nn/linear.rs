@@ -1,0 +1,32 @@
+//! Affine map of the last dimension.
+
+use burn::module::{Module, Param};
+use burn::tensor::{Tensor, module};
+
+use super::Init;
+
+/// y = x Wᵀ + b.
+#[derive(Module, Debug)]
+pub struct Linear {
+    /// W: `[out, in]`.
+    pub weight: Param<Tensor<2>>,
+    /// b: `[out]`.
+    pub bias: Option<Param<Tensor<1>>>,
+}
+
+impl Linear {
+    /// PyTorch's default initialisation.
+    pub fn new(input: usize, output: usize, bias: bool, init: &mut Init) -> Self {
+        Self { weight: init.fan_in([output, input], input), bias: bias.then(|| init.fan_in([output], input)) }
+    }
+
+    /// N(0, `std`²) weights and no bias offset, as CLIP's towers start.
+    pub fn normal(input: usize, output: usize, bias: bool, std: f64, init: &mut Init) -> Self {
+        Self { weight: init.normal([output, input], std), bias: bias.then(|| init.constant([output], 0.0)) }
+    }
+
+    /// `[.., in]` to `[.., out]`.
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        module::linear(x, self.weight.val().transpose(), self.bias.as_ref().map(Param::val))
+    }
+}

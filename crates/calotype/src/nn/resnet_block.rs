@@ -1,0 +1,58 @@
+//! Residual block of two convolutions.
+
+use burn::module::Module;
+use burn::tensor::{Tensor, activation::silu};
+
+use super::{Conv2d, GroupNorm, Init, Linear};
+
+/// x + conv(silu(norm(conv(silu(norm(x))) + time))). He et al. 2016 as Ho et al. 2020 use it.
+#[derive(Module, Debug)]
+pub struct ResnetBlock {
+    norm1: GroupNorm,
+    conv1: Conv2d,
+    time_emb_proj: Option<Linear>,
+    norm2: GroupNorm,
+    conv2: Conv2d,
+    conv_shortcut: Option<Conv2d>,
+}
+
+/// What all residual blocks of one network share.
+#[derive(Debug, Clone, Copy)]
+pub struct ResnetConfig {
+    /// Groups of the group norms.
+    pub groups: usize,
+    /// ε of the group norms.
+    pub epsilon: f64,
+    /// Width of the time embedding; `None` in an autoencoder.
+    pub time_width: Option<usize>,
+}
+
+impl ResnetBlock {
+    /// From `input` to `output` channels; a 1×1 shortcut where they differ.
+    pub fn new(input: usize, output: usize, config: ResnetConfig, init: &mut Init) -> Self {
+        Self {
+            norm1: GroupNorm::new(config.groups, input, config.epsilon, init),
+            conv1: Conv2d::same(input, output, 3, init),
+            time_emb_proj: config.time_width.map(|width| Linear::new(width, output, true, init)),
+            norm2: GroupNorm::new(config.groups, output, config.epsilon, init),
+            conv2: Conv2d::same(output, output, 3, init),
+            conv_shortcut: (input != output).then(|| Conv2d::same(input, output, 1, init)),
+        }
+    }
+
+    /// `x`: `[B, in, H, W]`; `time`: `[B, time width]` where the block has a time projection.
+    pub fn forward(&self, x: Tensor<4>, time: Option<&Tensor<2>>) -> Tensor<4> {
+        let mut h = self.conv1.forward(self.norm1.forward_silu(x.clone())); // [B, out, H, W]
+        if let (Some(projection), Some(time)) = (&self.time_emb_proj, time) {
+            let shift = projection.forward(silu(time.clone()));
+            let [b, c] = shift.dims();
+            h = h + shift.reshape([b, c, 1, 1]);
+        }
+        let h = self.conv2.forward(self.norm2.forward_silu(h));
+        let shortcut = match &self.conv_shortcut {
+            Some(conv) => conv.forward(x),
+            None => x,
+        };
+        shortcut + h
+    }
+}

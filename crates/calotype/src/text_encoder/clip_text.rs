@@ -1,0 +1,122 @@
+//! The text tower.
+
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Int, Tensor, TensorData, module};
+
+use super::ClipTextConfig;
+use super::encoder::{Encoder, EncoderConfig, causal_mask};
+use crate::error::{Error, Result};
+use crate::nn::{Init, LayerNorm};
+
+#[derive(Module, Debug)]
+struct Embedding {
+    weight: Param<Tensor<2>>,
+}
+
+#[derive(Module, Debug)]
+struct TextEmbeddings {
+    token_embedding: Embedding,
+    position_embedding: Embedding,
+}
+
+/// transformers' `CLIPTextTransformer`: tokens to features, causal.
+#[derive(Module, Debug)]
+pub struct ClipText {
+    embeddings: TextEmbeddings,
+    encoder: Encoder,
+    final_layer_norm: LayerNorm,
+    #[module(skip)]
+    vocab_size: usize,
+    #[module(skip)]
+    max_length: usize,
+    #[module(skip)]
+    eos_token_id: Option<u32>,
+}
+
+/// What the text tower says about a batch of texts.
+#[derive(Debug, Clone)]
+pub struct TextFeatures {
+    /// One feature for each token, after the final norm: `[B, L, width]`. The U-Net's context.
+    pub last_hidden_state: Tensor<3>,
+    /// The feature of each text's end token: `[B, width]`.
+    pub pooled: Tensor<2>,
+}
+
+impl ClipText {
+    /// Embeddings start at N(0, 0.02²) and N(0, 0.01²), as in Radford et al. 2021's code.
+    ///
+    /// # Errors
+    /// `Error::Config`.
+    pub fn new(config: &ClipTextConfig, init: &mut Init) -> Result<Self> {
+        config.validate()?;
+        let width = config.hidden_size;
+        let encoder = EncoderConfig {
+            width,
+            inner_width: config.intermediate_size,
+            heads: config.num_attention_heads,
+            layers: config.num_hidden_layers,
+            epsilon: config.layer_norm_eps,
+            activation: config.hidden_act,
+        };
+        Ok(Self {
+            embeddings: TextEmbeddings {
+                token_embedding: Embedding { weight: init.normal([config.vocab_size, width], 0.02) },
+                position_embedding: Embedding { weight: init.normal([config.max_position_embeddings, width], 0.01) },
+            },
+            encoder: Encoder::new(encoder, init),
+            final_layer_norm: LayerNorm::new(width, config.layer_norm_eps, init),
+            vocab_size: config.vocab_size,
+            max_length: config.max_position_embeddings,
+            eos_token_id: config.eos_token_id,
+        })
+    }
+
+    /// `input_ids`: `B` rows of L ≤ `max_position_embeddings` tokens, all of one length.
+    ///
+    /// # Errors
+    /// `Error::Shape` for rows of different or too great length; `Error::Argument` for a token
+    /// outside the vocabulary.
+    pub fn forward(&self, input_ids: &[Vec<u32>]) -> Result<TextFeatures> {
+        self.check(input_ids)?;
+        let device = self.embeddings.token_embedding.weight.device();
+        let (b, l) = (input_ids.len(), input_ids[0].len());
+        let ids = integers(input_ids.iter().flatten().map(|&id| i64::from(id)).collect(), [b, l], &device);
+        let tokens = module::embedding(self.embeddings.token_embedding.weight.val(), ids); // [B, L, D]
+        let positions = self.embeddings.position_embedding.weight.val().narrow(0, 0, l).unsqueeze::<3>();
+        let mask = causal_mask(l, &device);
+        let h = self.encoder.forward(tokens + positions, Some(&mask));
+        let last_hidden_state = self.final_layer_norm.forward(h);
+
+        let [_, _, width] = last_hidden_state.dims();
+        let ends = input_ids.iter().enumerate().map(|(i, ids)| (i * l + self.end(ids)) as i64).collect();
+        let ends: Tensor<1, Int> = Tensor::from_data(TensorData::new::<i64, _>(ends, [b]), &device);
+        let pooled = last_hidden_state.clone().reshape([b * l, width]).select(0, ends);
+        Ok(TextFeatures { last_hidden_state, pooled })
+    }
+
+    /// Position of the end token: the first one; where the config says 2, the largest id (see
+    /// [`ClipTextConfig::eos_token_id`]).
+    fn end(&self, ids: &[u32]) -> usize {
+        let end = match self.eos_token_id {
+            Some(eos) if eos != 2 => eos,
+            _ => ids.iter().copied().max().unwrap_or(0),
+        };
+        ids.iter().position(|&id| id == end).unwrap_or(0)
+    }
+
+    fn check(&self, input_ids: &[Vec<u32>]) -> Result<()> {
+        let length = input_ids.first().map_or(0, Vec::len);
+        if length == 0 || length > self.max_length || input_ids.iter().any(|row| row.len() != length) {
+            let got = format!("{:?}", input_ids.iter().map(Vec::len).collect::<Vec<_>>());
+            return Err(Error::shape("text tower input", format!("rows of one length from 1 to {}", self.max_length), got));
+        }
+        match input_ids.iter().flatten().find(|&&id| id as usize >= self.vocab_size) {
+            Some(id) => Err(Error::argument("input_ids", format!("tokens below {}", self.vocab_size), id)),
+            None => Ok(()),
+        }
+    }
+}
+
+fn integers(values: Vec<i64>, shape: [usize; 2], device: &Device) -> Tensor<2, Int> {
+    Tensor::from_data(TensorData::new(values, shape), device)
+}

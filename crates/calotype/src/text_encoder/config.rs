@@ -1,0 +1,190 @@
+//! `config.json` of `CLIPModel` and `CLIPTextModel`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::formats::config_json::Extra;
+
+/// Activation of the feed-forward network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HiddenAct {
+    /// x·σ(1.702 x): OpenAI's CLIP.
+    QuickGelu,
+    /// x·Φ(x): OpenCLIP.
+    Gelu,
+}
+
+/// transformers' keys of the text tower.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ClipTextConfig {
+    /// `["CLIPTextModel"]` where the tower stands alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub architectures: Option<Vec<String>>,
+    /// `clip_text_model`.
+    pub model_type: String,
+    /// Number of tokens.
+    pub vocab_size: usize,
+    /// Width of the tower.
+    pub hidden_size: usize,
+    /// Width inside the feed-forward network.
+    pub intermediate_size: usize,
+    /// Width of the shared space.
+    pub projection_dim: usize,
+    /// Transformer layers.
+    pub num_hidden_layers: usize,
+    /// Heads of the self-attention.
+    pub num_attention_heads: usize,
+    /// Longest text in tokens.
+    pub max_position_embeddings: usize,
+    /// Activation.
+    pub hidden_act: HiddenAct,
+    /// ε of the layer norms.
+    pub layer_norm_eps: f64,
+    /// First token.
+    pub bos_token_id: Option<u32>,
+    /// End of text: its feature is the pooled one. The value 2 means "the largest id", a mistake in
+    /// old configs that transformers honours too.
+    pub eos_token_id: Option<u32>,
+    /// Padding.
+    pub pad_token_id: Option<u32>,
+    /// Keys that this version has no use for.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+impl Default for ClipTextConfig {
+    fn default() -> Self {
+        Self {
+            architectures: None,
+            model_type: "clip_text_model".into(),
+            vocab_size: 49408,
+            hidden_size: 512,
+            intermediate_size: 2048,
+            projection_dim: 512,
+            num_hidden_layers: 12,
+            num_attention_heads: 8,
+            max_position_embeddings: 77,
+            hidden_act: HiddenAct::QuickGelu,
+            layer_norm_eps: 1e-5,
+            bos_token_id: Some(49406),
+            eos_token_id: Some(49407),
+            pad_token_id: Some(1),
+            extra: Extra::default(),
+        }
+    }
+}
+
+/// transformers' keys of the vision tower.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ClipVisionConfig {
+    /// `clip_vision_model`.
+    pub model_type: String,
+    /// Width of the tower.
+    pub hidden_size: usize,
+    /// Width inside the feed-forward network.
+    pub intermediate_size: usize,
+    /// Width of the shared space.
+    pub projection_dim: usize,
+    /// Transformer layers.
+    pub num_hidden_layers: usize,
+    /// Heads of the self-attention.
+    pub num_attention_heads: usize,
+    /// Image channels.
+    pub num_channels: usize,
+    /// Side of the images in pixels.
+    pub image_size: usize,
+    /// Side of a patch in pixels.
+    pub patch_size: usize,
+    /// Activation.
+    pub hidden_act: HiddenAct,
+    /// ε of the layer norms.
+    pub layer_norm_eps: f64,
+    /// Keys that this version has no use for.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+impl Default for ClipVisionConfig {
+    fn default() -> Self {
+        Self {
+            model_type: "clip_vision_model".into(),
+            hidden_size: 768,
+            intermediate_size: 3072,
+            projection_dim: 512,
+            num_hidden_layers: 12,
+            num_attention_heads: 12,
+            num_channels: 3,
+            image_size: 224,
+            patch_size: 32,
+            hidden_act: HiddenAct::QuickGelu,
+            layer_norm_eps: 1e-5,
+            extra: Extra::default(),
+        }
+    }
+}
+
+/// transformers' keys of `CLIPModel`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ClipConfig {
+    /// `["CLIPModel"]`.
+    pub architectures: Vec<String>,
+    /// `clip`.
+    pub model_type: String,
+    /// Width of the shared space.
+    pub projection_dim: usize,
+    /// ln of the first inverse temperature: ln(1/0.07).
+    pub logit_scale_init_value: f64,
+    /// The text tower.
+    pub text_config: ClipTextConfig,
+    /// The vision tower.
+    pub vision_config: ClipVisionConfig,
+    /// Keys that this version has no use for.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+impl Default for ClipConfig {
+    fn default() -> Self {
+        Self {
+            architectures: vec!["CLIPModel".into()],
+            model_type: "clip".into(),
+            projection_dim: 512,
+            logit_scale_init_value: (1.0f64 / 0.07).ln(),
+            text_config: ClipTextConfig::default(),
+            vision_config: ClipVisionConfig::default(),
+            extra: Extra::default(),
+        }
+    }
+}
+
+fn check(key: &str, holds: bool, expected: impl FnOnce() -> String, got: String) -> Result<()> {
+    match holds {
+        true => Ok(()),
+        false => Err(Error::Config { path: "config.json of CLIP".into(), key: key.into(), expected: expected(), got }),
+    }
+}
+
+impl ClipTextConfig {
+    /// # Errors
+    /// `Error::Config` for sizes that cannot be built.
+    pub fn validate(&self) -> Result<()> {
+        let (width, heads) = (self.hidden_size, self.num_attention_heads);
+        check("hidden_size", heads > 0 && width > 0 && width % heads == 0, || format!("a multiple of {heads} heads"), width.to_string())?;
+        check("vocab_size", self.vocab_size > 0 && self.max_position_embeddings > 0, || "at least 1 token and position".into(), "0".into())
+    }
+}
+
+impl ClipVisionConfig {
+    /// # Errors
+    /// `Error::Config` for sizes that cannot be built.
+    pub fn validate(&self) -> Result<()> {
+        let (width, heads) = (self.hidden_size, self.num_attention_heads);
+        check("hidden_size", heads > 0 && width > 0 && width % heads == 0, || format!("a multiple of {heads} heads"), width.to_string())?;
+        let (side, patch) = (self.image_size, self.patch_size);
+        check("patch_size", patch > 0 && side >= patch && side % patch == 0, || format!("a divisor of image_size = {side}"), patch.to_string())
+    }
+}

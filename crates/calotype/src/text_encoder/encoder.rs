@@ -1,0 +1,133 @@
+//! The transformer that both towers share.
+
+use burn::module::Module;
+use burn::tensor::activation::{gelu, sigmoid};
+use burn::tensor::{Device, Tensor, TensorData};
+
+use super::config::HiddenAct;
+use crate::nn::attention::{attend, split_heads};
+use crate::nn::{Init, LayerNorm, Linear};
+
+/// Sizes of one tower.
+#[derive(Debug, Clone, Copy)]
+pub struct EncoderConfig {
+    /// Width.
+    pub width: usize,
+    /// Width inside the feed-forward network.
+    pub inner_width: usize,
+    /// Heads of the self-attention.
+    pub heads: usize,
+    /// Number of layers.
+    pub layers: usize,
+    /// ε of the layer norms.
+    pub epsilon: f64,
+    /// Activation of the feed-forward network.
+    pub activation: HiddenAct,
+}
+
+#[derive(Module, Debug)]
+struct SelfAttention {
+    k_proj: Linear,
+    v_proj: Linear,
+    q_proj: Linear,
+    out_proj: Linear,
+    #[module(skip)]
+    heads: usize,
+}
+
+#[derive(Module, Debug)]
+struct Mlp {
+    fc1: Linear,
+    fc2: Linear,
+    #[module(skip)]
+    activation: HiddenAct,
+}
+
+#[derive(Module, Debug)]
+struct EncoderLayer {
+    self_attn: SelfAttention,
+    layer_norm1: LayerNorm,
+    mlp: Mlp,
+    layer_norm2: LayerNorm,
+}
+
+/// Pre-norm transformer: x + attention(norm(x)), x + mlp(norm(x)), for each layer.
+#[derive(Module, Debug)]
+pub struct Encoder {
+    layers: Vec<EncoderLayer>,
+}
+
+impl EncoderLayer {
+    /// Standard deviations as in Radford et al. 2021 (their code's `init_parameters`): narrower for
+    /// what adds to the residual stream of a deep tower.
+    fn new(config: EncoderConfig, init: &mut Init) -> Self {
+        let width = config.width;
+        let depth = (2.0 * config.layers as f64).powf(-0.5);
+        let input_std = (width as f64).powf(-0.5);
+        let residual_std = input_std * depth;
+        let inner_std = (2.0 * width as f64).powf(-0.5);
+        Self {
+            self_attn: SelfAttention {
+                k_proj: Linear::normal(width, width, true, input_std, init),
+                v_proj: Linear::normal(width, width, true, input_std, init),
+                q_proj: Linear::normal(width, width, true, input_std, init),
+                out_proj: Linear::normal(width, width, true, residual_std, init),
+                heads: config.heads,
+            },
+            layer_norm1: LayerNorm::new(width, config.epsilon, init),
+            mlp: Mlp {
+                fc1: Linear::normal(width, config.inner_width, true, inner_std, init),
+                fc2: Linear::normal(config.inner_width, width, true, residual_std, init),
+                activation: config.activation,
+            },
+            layer_norm2: LayerNorm::new(width, config.epsilon, init),
+        }
+    }
+
+    fn forward(&self, x: Tensor<3>, mask: Option<&Tensor<4>>) -> Tensor<3> {
+        let x = x.clone() + self.self_attn.forward(self.layer_norm1.forward(x), mask);
+        x.clone() + self.mlp.forward(self.layer_norm2.forward(x))
+    }
+}
+
+impl SelfAttention {
+    fn forward(&self, x: Tensor<3>, mask: Option<&Tensor<4>>) -> Tensor<3> {
+        let shape = x.dims();
+        let q = split_heads(self.q_proj.forward(x.clone()), self.heads);
+        let k = split_heads(self.k_proj.forward(x.clone()), self.heads);
+        let v = split_heads(self.v_proj.forward(x), self.heads);
+        let (y, _) = attend(q, k, v, mask.cloned());
+        self.out_proj.forward(y.swap_dims(1, 2).reshape(shape))
+    }
+}
+
+impl Mlp {
+    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let h = self.fc1.forward(x);
+        let h = match self.activation {
+            HiddenAct::QuickGelu => h.clone() * sigmoid(h * 1.702),
+            HiddenAct::Gelu => gelu(h),
+        };
+        self.fc2.forward(h)
+    }
+}
+
+impl Encoder {
+    /// A tower of `config.layers` layers.
+    pub fn new(config: EncoderConfig, init: &mut Init) -> Self {
+        Self { layers: (0..config.layers).map(|_| EncoderLayer::new(config, init)).collect() }
+    }
+
+    /// `x`: `[B, L, width]`; `mask`: `[1, 1, L, L]`, see [`causal_mask`].
+    pub fn forward(&self, x: Tensor<3>, mask: Option<&Tensor<4>>) -> Tensor<3> {
+        self.layers.iter().fold(x, |x, layer| layer.forward(x, mask))
+    }
+}
+
+/// 0 where query i may see key j ≤ i, −∞ elsewhere: `[1, 1, L, L]`.
+pub fn causal_mask(length: usize, device: &Device) -> Tensor<4> {
+    let values: Vec<f32> = (0..length * length)
+        .map(|n| if n % length > n / length { f32::NEG_INFINITY } else { 0.0 })
+        .collect();
+    Tensor::from_data(TensorData::new(values, [1, 1, length, length]), device)
+}

@@ -1,0 +1,144 @@
+//! Loss, outputs and *every* parameter's gradient against PyTorch, by name.
+//!
+//! The golden files come from `tools/oracle/gradients.py`; `tests/golden/README.md` tells the
+//! versions. Tolerance for each gradient tensor: 1e-4 of its largest element in PyTorch.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor, TensorData};
+use calotype::autoencoder::{AutoencoderConfig, AutoencoderKl, loss::autoencoder_loss};
+use calotype::denoiser::{Unet, UnetConfig};
+use calotype::formats::safetensors_io;
+use calotype::nn::Init;
+use calotype::nn::parameters::{self, NamedTensor};
+use calotype::text_encoder::{Clip, ClipConfig, contrastive_loss::info_nce};
+
+struct Golden {
+    path: PathBuf,
+    tensors: HashMap<String, NamedTensor>,
+    metadata: HashMap<String, String>,
+}
+
+impl Golden {
+    fn open(name: &str) -> Self {
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+        Self {
+            tensors: safetensors_io::read(&path).unwrap(),
+            metadata: safetensors_io::read_metadata(&path).unwrap(),
+            path,
+        }
+    }
+
+    fn config<T: serde::de::DeserializeOwned>(&self) -> T {
+        serde_json::from_str(&self.metadata["config"]).unwrap()
+    }
+
+    fn tensor<const D: usize>(&self, key: &str) -> Tensor<D> {
+        let tensor = &self.tensors[key];
+        let data = TensorData::new(tensor.values.clone(), tensor.shape.clone());
+        Tensor::<D>::from_data(data, &Device::flex()).autodiff()
+    }
+
+    fn ids(&self, key: &str) -> Vec<Vec<u32>> {
+        let tensor = &self.tensors[key];
+        tensor.values.chunks(tensor.shape[1]).map(|row| row.iter().map(|&id| id as u32).collect()).collect()
+    }
+
+    /// The network with the file's parameters, as leaves of an autodiff graph.
+    fn load<M: Module>(&self, module: M) -> M {
+        let parameters = self
+            .tensors
+            .iter()
+            .filter_map(|(key, tensor)| {
+                let name = key.strip_prefix("param.")?.to_owned();
+                Some((name.clone(), NamedTensor { name, ..tensor.clone() }))
+            })
+            .collect();
+        parameters::tracked(&parameters::load(module, "golden", &self.path, parameters).unwrap())
+    }
+
+    fn assert_close(&self, key: &str, got: &[f32], relative: f32) {
+        let expected = &self.tensors.get(key).unwrap_or_else(|| panic!("no `{key}` in the golden file")).values;
+        assert_eq!(expected.len(), got.len(), "{key}");
+        let scale = expected.iter().fold(0.0f32, |m, x| m.max(x.abs()));
+        // Gradients that are zero in exact arithmetic (a key's bias) are rounding noise in both.
+        let tolerance = relative * scale + 2e-7;
+        for (i, (e, g)) in expected.iter().zip(got).enumerate() {
+            assert!((e - g).abs() <= tolerance, "{key}[{i}]: expected {e}, got {g}, tolerance {tolerance}");
+        }
+    }
+
+    fn assert_output<const D: usize>(&self, key: &str, got: Tensor<D>) {
+        self.assert_close(key, &got.into_data().try_to_vec::<f32>().unwrap(), 1e-5);
+    }
+
+    /// The loss, and the gradient of every parameter on both sides.
+    fn assert_loss<M: Module>(&self, module: &M, loss: Tensor<1>) {
+        let gradients = parameters::named_gradients(module, &loss.backward());
+        self.assert_output("loss", loss);
+        for gradient in &gradients {
+            self.assert_close(&format!("grad.{}", gradient.name), &gradient.values, 1e-4);
+        }
+        let golden = self.tensors.keys().filter(|key| key.starts_with("grad.")).count();
+        assert_eq!(golden, gradients.len(), "PyTorch and we have different numbers of parameters");
+    }
+}
+
+#[test]
+fn autoencoder_kl() {
+    let golden = Golden::open("autoencoder_kl.safetensors");
+    let config: AutoencoderConfig = golden.config();
+    let network = golden.load(AutoencoderKl::new(&config, &mut Init::zeros(&Device::flex())).unwrap());
+    let beta: f64 = golden.metadata["beta"].parse().unwrap();
+
+    let x = golden.tensor::<4>("input.sample");
+    let posterior = network.encode(x.clone()).unwrap();
+    let reconstruction = network.decode(posterior.sample(golden.tensor("input.noise")));
+    golden.assert_output("output.mean", posterior.mean.clone());
+    golden.assert_output("output.logvar", posterior.logvar.clone());
+    golden.assert_output("output.kl_per_sample", posterior.kl());
+    golden.assert_output("output.reconstruction", reconstruction.clone());
+    golden.assert_loss(&network, autoencoder_loss(x, reconstruction, &posterior, beta).total);
+}
+
+#[test]
+fn clip() {
+    let golden = Golden::open("clip.safetensors");
+    let config: ClipConfig = golden.config();
+    let network = golden.load(Clip::new(&config, &mut Init::zeros(&Device::flex())).unwrap());
+
+    let ids = golden.ids("input.input_ids");
+    let text = network.embed_text(&ids).unwrap();
+    let images = network.embed_images(golden.tensor("input.pixel_values")).unwrap();
+    let logits = network.logits_per_image(images.clone(), text.clone());
+    golden.assert_output("output.text_last_hidden_state", network.text().forward(&ids).unwrap().last_hidden_state);
+    golden.assert_output("output.text_embeds", text);
+    golden.assert_output("output.image_embeds", images);
+    golden.assert_output("output.logits_per_image", logits.clone());
+    golden.assert_loss(&network, info_nce(logits));
+}
+
+fn unet(file: &str) {
+    let golden = Golden::open(file);
+    let config: UnetConfig = golden.config();
+    let network = golden.load(Unet::new(&config, &mut Init::zeros(&Device::flex())).unwrap());
+    let timesteps: Vec<f64> = golden.tensors["input.timestep"].values.iter().map(|&t| f64::from(t)).collect();
+    let output = network
+        .forward(golden.tensor("input.sample"), &timesteps, &golden.tensor("input.encoder_hidden_states"), None)
+        .unwrap();
+    golden.assert_output("output.output", output.clone());
+    golden.assert_loss(&network, (output - golden.tensor("input.noise")).square().mean());
+}
+
+#[test]
+fn unet_2d_condition() {
+    unet("unet.safetensors");
+}
+
+/// Linear projections, heads and transformer layers for each level, odd latent sizes.
+#[test]
+fn unet_2d_condition_of_other_families() {
+    unet("unet_linear.safetensors");
+}

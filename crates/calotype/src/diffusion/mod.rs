@@ -1,1 +1,29 @@
 //! Noise schedule, forward process, predictions, guidance.
+//!
+//! Timesteps run from 0 (clean) to T−1 (noise). Coefficients are computed in `f64`; tensors keep
+//! their own dtype.
+
+pub mod forward_process;
+#[cfg(test)]
+pub(crate) mod golden;
+pub mod guidance;
+pub mod prediction;
+pub mod schedule;
+pub mod scheduler_config;
+
+pub use forward_process::Rates;
+pub use prediction::PredictionType;
+pub use schedule::{BetaSchedule, NoiseSchedule};
+pub use scheduler_config::{SchedulerClass, SchedulerConfig, TimestepSpacing, VarianceType};
+
+use burn::tensor::Tensor;
+
+use crate::{Error, Result};
+
+/// Refuses two tensors of different shape.
+pub(crate) fn same_shape(what: &str, x: &Tensor<4>, y: &Tensor<4>) -> Result<()> {
+    if x.dims() == y.dims() {
+        return Ok(());
+    }
+    Err(Error::shape(what, format!("{:?}", x.dims()), format!("{:?}", y.dims())))
+}

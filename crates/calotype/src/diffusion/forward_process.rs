@@ -1,0 +1,140 @@
+//! The forward process q(x_t | x₀): how much signal and how much noise a timestep holds.
+
+use burn::tensor::{Tensor, TensorData};
+
+use super::{NoiseSchedule, same_shape};
+use crate::{Error, Result};
+
+/// Signal rate √ᾱ and noise rate √(1−ᾱ): one pair for a whole batch, or one per sample.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rates {
+    signal: Vec<f64>,
+    noise: Vec<f64>,
+}
+
+impl Rates {
+    /// From ᾱ, one number for the whole batch or one per sample.
+    ///
+    /// # Errors
+    /// `Error::Argument` if an ᾱ lies outside [0, 1].
+    pub fn new(alpha_bar: &[f64]) -> Result<Self> {
+        if let Some(bad) = alpha_bar.iter().find(|a| !(0.0..=1.0).contains(*a)) {
+            return Err(Error::argument("alpha_bar", "0 to 1", bad));
+        }
+        Ok(Self {
+            signal: alpha_bar.iter().map(|a| a.sqrt()).collect(),
+            noise: alpha_bar.iter().map(|a| (1.0 - a).sqrt()).collect(),
+        })
+    }
+
+    /// At timesteps `t` of a schedule, one for the whole batch or one per sample.
+    ///
+    /// # Errors
+    /// `Error::Argument` if a timestep is T or more.
+    pub fn at(schedule: &NoiseSchedule, t: &[usize]) -> Result<Self> {
+        let alpha_bar = t.iter().map(|&t| schedule.alpha_bar(t)).collect::<Result<Vec<_>>>()?;
+        Self::new(&alpha_bar)
+    }
+
+    /// √ᾱ, as given to the constructor.
+    pub fn signal(&self) -> &[f64] {
+        &self.signal
+    }
+
+    /// √(1−ᾱ), as given to the constructor.
+    pub fn noise(&self) -> &[f64] {
+        &self.noise
+    }
+
+    /// Refuses two tensors of different shape, and a count of rates that is neither 1 nor B.
+    pub(super) fn check(&self, what: &str, x: &Tensor<4>, y: &Tensor<4>) -> Result<()> {
+        same_shape(what, x, y)?;
+        let batch = x.dims()[0];
+        if self.signal.len() != 1 && self.signal.len() != batch {
+            let expected = format!("1 or {batch} timesteps for a batch of {batch}");
+            return Err(Error::shape(what, expected, self.signal.len()));
+        }
+        Ok(())
+    }
+}
+
+/// Multiplies sample i of `x` `[B, C, H, W]` by `factors[i]`, or all of it by the only factor.
+pub(super) fn scale(x: Tensor<4>, factors: &[f64]) -> Tensor<4> {
+    if let [factor] = factors {
+        return x.mul_scalar(*factor);
+    }
+    let column = TensorData::new(factors.to_vec(), [factors.len(), 1, 1, 1]);
+    let column = Tensor::from_data(column, (&x.device(), x.dtype())); // [B, 1, 1, 1]
+    x * column
+}
+
+/// x_t = √ᾱ_t·x₀ + √(1−ᾱ_t)·ε, a sample of q(x_t | x₀).
+///
+/// Ho et al. 2020, arXiv:2006.11239, Eq. 4.
+///
+/// - `x_0`: `[B, C, H, W]`, scaled latents; `eps`: the same shape, ~ N(0, I).
+///
+/// # Errors
+/// `Error::Shape` if the shapes differ, or the rates are neither one nor B.
+pub fn add_noise(x_0: Tensor<4>, eps: Tensor<4>, rates: &Rates) -> Result<Tensor<4>> {
+    rates.check("forward process", &x_0, &eps)?;
+    Ok(scale(x_0, &rates.signal) + scale(eps, &rates.noise))
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{DType, Device};
+
+    use super::*;
+    use crate::diffusion::PredictionType;
+    use crate::diffusion::golden;
+
+    #[test]
+    fn golden_vp_forward() {
+        let cases = golden::cases(golden::LOSSES, "vp_forward");
+        assert_eq!(cases.len(), 2);
+        for case in cases {
+            let rates = Rates::new(&[case.number("alpha_bar")]);
+            if case.expects_error() {
+                assert!(rates.is_err(), "{}", case.id);
+                continue;
+            }
+            let rates = rates.unwrap();
+            let (x_0, eps) = (golden::tensor(&case.numbers("x0")), golden::tensor(&case.numbers("eps")));
+            let v = PredictionType::VPrediction.target(x_0.clone(), eps.clone(), &rates).unwrap();
+            case.check("x_t", &golden::values(add_noise(x_0, eps, &rates).unwrap()));
+            case.check("v", &golden::values(v));
+        }
+    }
+
+    #[test]
+    fn every_sample_has_its_own_timestep() {
+        let schedule = NoiseSchedule::linear(0.0001, 0.02, 1000).unwrap();
+        let device = Device::flex();
+        let x_0 = Tensor::<4>::from_data(
+            TensorData::new((0..24).map(|i| i as f32 - 12.0).collect(), [3, 2, 2, 2]),
+            &device,
+        );
+        let eps = x_0.clone().sin();
+        let t = [0, 999, 400];
+        let batch = add_noise(x_0.clone(), eps.clone(), &Rates::at(&schedule, &t).unwrap()).unwrap();
+        assert_eq!(batch.dtype(), DType::F32);
+        for (i, t) in t.into_iter().enumerate() {
+            let one = |x: &Tensor<4>| x.clone().narrow(0, i, 1);
+            let alone = add_noise(one(&x_0), one(&eps), &Rates::at(&schedule, &[t]).unwrap()).unwrap();
+            assert_eq!(golden::values(one(&batch)), golden::values(alone), "sample {i}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_does_not_fit() {
+        let schedule = NoiseSchedule::linear(0.0001, 0.02, 1000).unwrap();
+        assert!(Rates::at(&schedule, &[1000]).is_err());
+        assert!(Rates::new(&[f64::NAN]).is_err());
+        let zeros = |batch| Tensor::<4>::zeros([batch, 1, 1, 1], &Device::flex());
+        let rates = Rates::at(&schedule, &[1, 2]).unwrap();
+        assert!(add_noise(zeros(2), zeros(2), &rates).is_ok());
+        assert!(add_noise(zeros(3), zeros(3), &rates).is_err());
+        assert!(add_noise(zeros(2), zeros(1), &rates).is_err());
+    }
+}

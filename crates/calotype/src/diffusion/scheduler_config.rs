@@ -1,0 +1,271 @@
+//! diffusers' `scheduler/scheduler_config.json`: how a model was trained to see noise, and which
+//! sampler its folder asks for.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{BetaSchedule, NoiseSchedule, PredictionType};
+use crate::{Error, Result};
+
+/// The schedulers of diffusers whose noise schedule is described by this file. All of them share
+/// one forward process; which reverse process runs is the sampler's business.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SchedulerClass {
+    /// Denoising diffusion implicit models.
+    #[serde(rename = "DDIMScheduler")]
+    Ddim,
+    /// Denoising diffusion probabilistic models.
+    #[serde(rename = "DDPMScheduler")]
+    Ddpm,
+    /// Pseudo numerical methods; Stable Diffusion 1's folder.
+    #[serde(rename = "PNDMScheduler")]
+    Pndm,
+    /// Euler's method; Stable Diffusion XL's folder.
+    #[serde(rename = "EulerDiscreteScheduler")]
+    EulerDiscrete,
+    /// DPM-Solver, multistep.
+    #[serde(rename = "DPMSolverMultistepScheduler")]
+    DpmSolverMultistep,
+}
+
+/// Which of the T training timesteps a shorter sampling run visits (Lin et al. 2023,
+/// arXiv:2305.08891, Table 2). Serde names are those of diffusers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TimestepSpacing {
+    /// Equal strides that end at the clean side; misses the noisiest timestep.
+    Leading,
+    /// Equal strides that start at T−1.
+    Trailing,
+    /// Both ends, rounded in between.
+    Linspace,
+}
+
+/// The variance of a DDPM step (Ho et al. 2020, section 3.2). Serde names are those of diffusers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VarianceType {
+    /// β̃, the variance of the true posterior of one data point.
+    #[default]
+    FixedSmall,
+    /// β, right for data that are standard normal.
+    FixedLarge,
+}
+
+/// The content of `scheduler_config.json`, keys as diffusers has them.
+///
+/// [`Default`] is Stable Diffusion's. A key that a *file* lacks takes the default of diffusers'
+/// constructors instead, which differ (`linear` β, `clip_sample` on); keys that no field stands
+/// for are ignored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default = "SchedulerConfig::constructor_defaults")]
+pub struct SchedulerConfig {
+    /// diffusers' class.
+    #[serde(rename = "_class_name")]
+    pub class_name: SchedulerClass,
+    /// T.
+    pub num_train_timesteps: usize,
+    /// β_0, in (0, 1).
+    pub beta_start: f64,
+    /// β_{T−1}, in (0, 1).
+    pub beta_end: f64,
+    /// How β gets from one to the other.
+    pub beta_schedule: BetaSchedule,
+    /// A table of β in place of the formula: refused unless absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trained_betas: Option<Vec<f64>>,
+    /// Rescaling to zero terminal SNR: refused unless false.
+    pub rescale_betas_zero_snr: bool,
+    /// What the network predicts.
+    pub prediction_type: PredictionType,
+    /// Which timesteps are visited.
+    pub timestep_spacing: TimestepSpacing,
+    /// Added to every timestep of `leading`.
+    pub steps_offset: usize,
+    /// ᾱ past the last DDIM step: 1 if true, ᾱ_0 if false.
+    pub set_alpha_to_one: bool,
+    /// Clamp the predicted x₀; for pixel models, not for latents.
+    pub clip_sample: bool,
+    /// The clamp is to ± this; above 0.
+    pub clip_sample_range: f64,
+    /// Imagen's dynamic thresholding of x₀: refused unless false.
+    pub thresholding: bool,
+    /// DDPM's variance; absent means [`VarianceType::FixedSmall`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub variance_type: Option<VarianceType>,
+}
+
+impl Default for SchedulerConfig {
+    fn default() -> Self {
+        Self {
+            beta_start: 0.00085,
+            beta_end: 0.012,
+            beta_schedule: BetaSchedule::ScaledLinear,
+            steps_offset: 1,
+            set_alpha_to_one: false,
+            clip_sample: false,
+            ..Self::constructor_defaults()
+        }
+    }
+}
+
+impl SchedulerConfig {
+    /// What `DDIMScheduler()` and `DDPMScheduler()` of diffusers assume for a missing key.
+    fn constructor_defaults() -> Self {
+        Self {
+            class_name: SchedulerClass::Ddim,
+            num_train_timesteps: 1000,
+            beta_start: 0.0001,
+            beta_end: 0.02,
+            beta_schedule: BetaSchedule::Linear,
+            trained_betas: None,
+            rescale_betas_zero_snr: false,
+            prediction_type: PredictionType::Epsilon,
+            timestep_spacing: TimestepSpacing::Leading,
+            steps_offset: 0,
+            set_alpha_to_one: true,
+            clip_sample: true,
+            clip_sample_range: 1.0,
+            thresholding: false,
+            variance_type: None,
+        }
+    }
+
+    /// Reads and checks a `scheduler_config.json`.
+    ///
+    /// # Errors
+    /// `Error::Io`; `Error::Format` if it is not JSON or has a value that is not supported (the
+    /// text lists those that are); otherwise as [`SchedulerConfig::noise_schedule`].
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+        let config: Self =
+            serde_json::from_str(&text).map_err(|e| Error::format(path, "scheduler configuration", e))?;
+        config.check(path)?;
+        Ok(config)
+    }
+
+    /// The file's text, ending in a newline. `DDIMScheduler.from_pretrained` reads it.
+    pub fn to_json(&self) -> String {
+        let text = serde_json::to_string_pretty(self)
+            .expect("a struct of numbers and unit enums always has a JSON form");
+        text + "\n"
+    }
+
+    /// The tables of β and ᾱ.
+    ///
+    /// # Errors
+    /// `Error::Config` for an option that is not supported or a clip range that is not above 0;
+    /// `Error::Argument` for an impossible β or T.
+    pub fn noise_schedule(&self) -> Result<NoiseSchedule> {
+        self.check(Path::new("scheduler_config.json"))
+    }
+
+    fn check(&self, path: &Path) -> Result<NoiseSchedule> {
+        let refuse = |key: &str, expected: &str, got: &dyn std::fmt::Display| {
+            Err(Error::Config {
+                path: PathBuf::from(path),
+                key: key.into(),
+                expected: expected.into(),
+                got: got.to_string(),
+            })
+        };
+        if self.trained_betas.is_some() {
+            return refuse("trained_betas", "null (a table of betas is not supported)", &"a table");
+        }
+        if self.rescale_betas_zero_snr {
+            return refuse("rescale_betas_zero_snr", "false (true is not supported)", &true);
+        }
+        if self.thresholding {
+            return refuse("thresholding", "false (true is not supported)", &true);
+        }
+        if !(self.clip_sample_range > 0.0 && self.clip_sample_range.is_finite()) {
+            return refuse("clip_sample_range", "a finite number above 0", &self.clip_sample_range);
+        }
+        NoiseSchedule::new(self.beta_schedule, self.beta_start, self.beta_end, self.num_train_timesteps)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> std::result::Result<SchedulerConfig, String> {
+        serde_json::from_str(text).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn default_is_stable_diffusion() {
+        let config = SchedulerConfig::default();
+        let schedule = config.noise_schedule().unwrap();
+        assert!((schedule.alpha_bar(999).unwrap() - 0.004660098513077238).abs() < 1e-15);
+        assert_eq!((config.steps_offset, config.set_alpha_to_one, config.clip_sample), (1, false, false));
+    }
+
+    #[test]
+    fn round_trips_under_the_names_of_diffusers() {
+        let config = SchedulerConfig {
+            class_name: SchedulerClass::Ddpm,
+            prediction_type: PredictionType::VPrediction,
+            timestep_spacing: TimestepSpacing::Trailing,
+            variance_type: Some(VarianceType::FixedLarge),
+            ..SchedulerConfig::default()
+        };
+        assert_eq!(parse(&config.to_json()).unwrap(), config);
+        let json: serde_json::Value = serde_json::from_str(&config.to_json()).unwrap();
+        assert_eq!(json["_class_name"], "DDPMScheduler");
+        assert_eq!(json["beta_schedule"], "scaled_linear");
+        assert_eq!(json["prediction_type"], "v_prediction");
+        assert_eq!(json["timestep_spacing"], "trailing");
+        assert_eq!(json["variance_type"], "fixed_large");
+        assert_eq!(json["beta_start"], 0.00085);
+        let plain: serde_json::Value = serde_json::from_str(&SchedulerConfig::default().to_json()).unwrap();
+        assert!(plain.get("variance_type").is_none(), "DDIMScheduler has no such argument");
+    }
+
+    /// Stable Diffusion 1.5's file: an old class, keys missing, keys that nothing here stands for.
+    #[test]
+    fn missing_keys_take_the_defaults_of_diffusers() {
+        let config = parse(
+            r#"{"_class_name": "PNDMScheduler", "_diffusers_version": "0.6.0", "beta_end": 0.012,
+                "beta_schedule": "scaled_linear", "beta_start": 0.00085, "num_train_timesteps": 1000,
+                "set_alpha_to_one": false, "skip_prk_steps": true, "steps_offset": 1,
+                "trained_betas": null, "clip_sample": false}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            config,
+            SchedulerConfig { class_name: SchedulerClass::Pndm, ..SchedulerConfig::default() },
+            "what the file leaves out is epsilon, leading"
+        );
+        let bare = parse("{}").unwrap();
+        assert!(bare.clip_sample && bare.set_alpha_to_one && bare.steps_offset == 0);
+        assert_eq!(bare.beta_schedule, BetaSchedule::Linear);
+    }
+
+    #[test]
+    fn refuses_what_is_not_supported() {
+        let error = parse(r#"{"beta_schedule": "sigmoid"}"#).unwrap_err();
+        assert!(error.contains("sigmoid") && error.contains("scaled_linear"), "{error}");
+        for text in [
+            r#"{"_class_name": "FlowMatchEulerDiscreteScheduler"}"#,
+            r#"{"prediction_type": "flow"}"#,
+            r#"{"variance_type": "learned_range"}"#,
+            r#"{"num_train_timesteps": -1}"#,
+        ] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+        for text in [
+            r#"{"rescale_betas_zero_snr": true}"#,
+            r#"{"thresholding": true}"#,
+            r#"{"trained_betas": [0.1, 0.2]}"#,
+            r#"{"clip_sample_range": 0}"#,
+            r#"{"beta_end": 1.5}"#,
+            r#"{"num_train_timesteps": 9000000000000}"#,
+        ] {
+            let error = parse(text).unwrap().noise_schedule().unwrap_err().to_string();
+            let key = text.split('"').nth(1).unwrap();
+            assert!(error.contains(key), "{error}");
+        }
+    }
+}

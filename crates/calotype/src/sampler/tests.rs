@@ -1,0 +1,288 @@
+//! Whole runs against the denoiser of Gaussian data, which is known in closed form.
+
+use burn::tensor::Device;
+
+use super::*;
+use crate::diffusion::golden::{self, Case, tensor, values};
+use crate::diffusion::{NoiseSchedule, TimestepSpacing};
+
+/// x₀ ~ N(m, s²), independent pixels.
+#[derive(Clone, Copy)]
+struct Gaussian {
+    m: f64,
+    s: f64,
+}
+
+impl Gaussian {
+    /// E[ε | x_t] = √(1−ᾱ)·(x_t − √ᾱ·m)/(ᾱ·s² + 1−ᾱ).
+    fn eps(self, x: &Tensor<4>, alpha_bar: f64) -> Tensor<4> {
+        let variance = alpha_bar * self.s * self.s + 1.0 - alpha_bar;
+        (x.clone() - alpha_bar.sqrt() * self.m) * ((1.0 - alpha_bar).sqrt() / variance)
+    }
+}
+
+fn gaussian(case: &Case) -> Gaussian {
+    let number = |key: &str| case.inputs["model"][key].as_f64().unwrap();
+    Gaussian { m: number("m"), s: number("s") }
+}
+
+/// The sampler's own steps for a Gaussian, with prescribed noise.
+fn run(sampler: &Sampler, model: Gaussian, start: Tensor<4>, noise: &mut dyn Noise) -> Result<Tensor<4>> {
+    let alpha_bar = |t: usize| sampler.transitions.iter().find(|tr| tr.t == t).unwrap().alpha_bar_t;
+    let mut denoise = |x: &Tensor<4>, t: usize| Ok(model.eps(x, alpha_bar(t)));
+    sampler.sample(start, noise, &mut denoise, &mut |_, _| ())
+}
+
+fn config(spacing: TimestepSpacing) -> SchedulerConfig {
+    SchedulerConfig { timestep_spacing: spacing, steps_offset: 0, ..SchedulerConfig::default() }
+}
+
+/// Mean and variance of the result, from one batch of probes: the start at its mean, the start one
+/// off, and unit noise in each single step.
+fn moments(case: &Case) -> Result<(f64, f64)> {
+    let schedule = golden::schedule(case)?;
+    let text = |key: &str| case.inputs[key].as_str().unwrap();
+    let timesteps = case.integers("timesteps");
+    let sampler = Sampler {
+        variance_type: case
+            .inputs
+            .get("variance")
+            .map_or(VarianceType::FixedSmall, |v| serde_json::from_value(v.clone()).unwrap()),
+        eta: case.inputs["eta"].as_f64().unwrap_or(0.0),
+        transitions: transition::over(&schedule, &timesteps, case.number("alpha_bar_end"))?,
+        ..Sampler::new(text("sampler").parse()?, &SchedulerConfig::default(), 1)?
+    };
+    let (mean, var) =
+        (case.inputs["start"]["mean"].as_f64().unwrap(), case.inputs["start"]["var"].as_f64().unwrap());
+    let mut start = vec![mean; timesteps.len() + 2];
+    start[1] += 1.0;
+    let mut draws = 0;
+    let mut unit_noise = |x: &Tensor<4>| {
+        draws += 1;
+        let mut z = vec![0.0; x.dims()[0]];
+        z[draws + 1] = 1.0;
+        Ok(tensor(&z))
+    };
+    let f = values(run(&sampler, gaussian(case), tensor(&start), &mut unit_noise)?);
+    let noise_var: f64 = f[2..].iter().map(|probe| (probe - f[0]).powi(2)).sum();
+    Ok((f[0], (f[1] - f[0]).powi(2) * var + noise_var))
+}
+
+#[test]
+fn golden_moments() {
+    let cases = golden::cases(golden::SAMPLERS, "moments_vp");
+    assert_eq!(cases.len(), 38);
+    for case in cases {
+        match moments(&case) {
+            Err(error) => assert!(case.expects_error(), "{}: {error}", case.id),
+            Ok((mean, var)) => {
+                assert!(!case.expects_error(), "{} must be refused", case.id);
+                case.check("mean", &[mean]);
+                case.check("var", &[var]);
+            }
+        }
+    }
+}
+
+/// DDIM over noise levels σ, in the coordinates of the schedule: ᾱ = 1/(1+σ²).
+fn ddim_over(sigmas: &[f64]) -> Sampler {
+    let alpha_bar = |sigma: f64| 1.0 / (1.0 + sigma * sigma);
+    let last = sigmas.len() - 1;
+    let transitions = (0..last)
+        .map(|i| {
+            let s = Some(last - i - 1);
+            Transition::new(last - i, s, alpha_bar(sigmas[i]), alpha_bar(sigmas[i + 1])).unwrap()
+        })
+        .collect();
+    Sampler { transitions, ..Sampler::new(SamplerKind::Ddim, &SchedulerConfig::default(), 1).unwrap() }
+}
+
+/// The result in sigma space, x = √(1+σ²)·x_vp.
+fn ddim_endpoint(model: Gaussian, sigmas: &[f64], start: &[f64]) -> Vec<f64> {
+    let stretch = |sigma: f64| (1.0 + sigma * sigma).sqrt();
+    let mut no_noise = |_: &Tensor<4>| panic!("eta 0 draws no noise");
+    let start = tensor(start) / stretch(sigmas[0]);
+    let end = run(&ddim_over(sigmas), model, start, &mut no_noise).unwrap();
+    values(end * stretch(sigmas[sigmas.len() - 1]))
+}
+
+#[test]
+fn golden_ddim_endpoint() {
+    let cases = golden::cases(golden::SAMPLERS, "ode_endpoint");
+    let cases: Vec<_> = cases.into_iter().filter(|case| case.inputs["sampler"] == "ddim").collect();
+    assert_eq!(cases.len(), 1);
+    for case in cases {
+        let end = ddim_endpoint(gaussian(&case), &case.numbers("sigmas"), &case.numbers("x_start"));
+        case.check("x_end", &end);
+    }
+}
+
+/// The same network, seed and timesteps: DDIM with η = 1 is DDPM, in `f32` and with real noise.
+#[test]
+fn ddim_with_eta_1_is_ddpm() {
+    let model = Gaussian { m: 0.4, s: 0.6 };
+    for (spacing, steps) in
+        [(TimestepSpacing::Leading, 25), (TimestepSpacing::Trailing, 7), (TimestepSpacing::Linspace, 1000)]
+    {
+        let config = SchedulerConfig { set_alpha_to_one: true, ..config(spacing) };
+        let start = initial_latents(3, &[0, 1], [4, 2, 3], &Device::flex());
+        let result = |sampler: Sampler| {
+            run(&sampler, model, start.clone(), &mut NoiseSource::new(3, &[0, 1])).unwrap()
+        };
+        let ddpm = result(Sampler::new(SamplerKind::Ddpm, &config, steps).unwrap());
+        let ddim = Sampler::new(SamplerKind::Ddim, &config, steps).unwrap();
+        let stochastic = result(ddim.clone().with_eta(1.0).unwrap());
+        let distance =
+            |a: &Tensor<4>| values((a.clone() - ddpm.clone()).abs()).into_iter().fold(0.0, f64::max);
+        assert!(distance(&stochastic) < 2e-5, "{spacing:?}: {}", distance(&stochastic));
+        assert!(distance(&result(ddim)) > 0.1, "eta 0 is another sampler");
+    }
+}
+
+/// DDIM with η = 0 is a first-order solver of the probability-flow ODE dx/dσ = (x − D(x, σ))/σ,
+/// which keeps (x − m)/√(s²+σ²) for Gaussian data.
+#[test]
+fn ddim_converges_to_the_exact_solution_with_order_1() {
+    let model = Gaussian { m: 0.4, s: 0.6 };
+    let (first, last) = (10.0_f64, 0.05_f64);
+    let start = [-15.0, 3.0, 10.0, 20.0];
+    let std = |sigma: f64| (model.s * model.s + sigma * sigma).sqrt();
+    let error = |steps: usize| {
+        let sigma = |i: usize| first * (last / first).powf(i as f64 / steps as f64);
+        let sigmas: Vec<f64> = (0..=steps).map(sigma).collect();
+        let end = ddim_endpoint(model, &sigmas, &start);
+        let exact = start.map(|x| model.m + (x - model.m) * std(last) / std(first));
+        end.iter().zip(exact).map(|(x, exact)| (x - exact).powi(2)).sum::<f64>().sqrt()
+    };
+    let errors = [20, 40, 80, 160].map(error);
+    for pair in errors.windows(2) {
+        let order = (pair[0] / pair[1]).log2();
+        assert!((0.95..1.1).contains(&order), "order {order} of errors {errors:?}");
+    }
+}
+
+/// A picture of a batch is the picture made alone, noise included.
+#[test]
+fn results_do_not_depend_on_the_batch() {
+    let model = Gaussian { m: -0.2, s: 0.9 };
+    let sampler = Sampler::new(SamplerKind::Ddpm, &SchedulerConfig::default(), 12).unwrap();
+    let picture = |indices: &[u64]| {
+        let start = initial_latents(5, indices, [4, 4, 4], &Device::flex());
+        run(&sampler, model, start, &mut NoiseSource::new(5, indices)).unwrap()
+    };
+    assert_eq!(values(picture(&[8, 2, 5]).narrow(0, 2, 1)), values(picture(&[5])));
+}
+
+/// ε, v and x₀ networks that know the same thing make the same picture.
+#[test]
+fn prediction_types_agree() {
+    let model = Gaussian { m: 0.4, s: 0.6 };
+    let result = |kind, prediction_type| {
+        let config = SchedulerConfig { prediction_type, ..SchedulerConfig::default() };
+        let sampler = Sampler::new(kind, &config, 10).unwrap();
+        let schedule = config.noise_schedule().unwrap();
+        let mut denoise = |x: &Tensor<4>, t: usize| {
+            let rates = Rates::at(&schedule, &[t])?;
+            let eps = model.eps(x, schedule.alpha_bar(t)?);
+            let x_0 = PredictionType::Epsilon.x_0(eps.clone(), x.clone(), &rates)?;
+            prediction_type.target(x_0, eps, &rates)
+        };
+        let mut half = |x: &Tensor<4>| Ok(x.zeros_like() + 0.5);
+        values(sampler.sample(tensor(&[-1.0, 0.7]), &mut half, &mut denoise, &mut |_, _| ()).unwrap())
+    };
+    for kind in SamplerKind::ALL {
+        let by_eps = result(kind, PredictionType::Epsilon);
+        for other in [PredictionType::VPrediction, PredictionType::Sample] {
+            for (a, b) in by_eps.iter().zip(result(kind, other)) {
+                assert!((a - b).abs() < 1e-10, "{kind} {other:?}: {a} {b}");
+            }
+        }
+    }
+}
+
+#[test]
+fn clipping_bounds_the_last_prediction() {
+    let model = Gaussian { m: 5.0, s: 0.1 };
+    let config = SchedulerConfig { clip_sample: true, clip_sample_range: 2.0, ..SchedulerConfig::default() };
+    let end = |clip_sample| {
+        let config = SchedulerConfig { clip_sample, ..config.clone() };
+        let sampler = Sampler::new(SamplerKind::Ddpm, &config, 10).unwrap();
+        values(run(&sampler, model, tensor(&[0.0]), &mut |x: &Tensor<4>| Ok(x.zeros_like())).unwrap())[0]
+    };
+    assert!((end(false) - 5.0).abs() < 0.1 && end(true) == 2.0, "{} {}", end(false), end(true));
+}
+
+#[test]
+fn the_grid_and_its_end_follow_the_configuration() {
+    let trailing = config(TimestepSpacing::Trailing);
+    let schedule: NoiseSchedule = trailing.noise_schedule().unwrap();
+    for kind in SamplerKind::ALL {
+        let sampler = Sampler::new(kind, &trailing, 1000).unwrap();
+        assert_eq!((sampler.transitions[0].t, sampler.transitions[999].t), (999, 0));
+    }
+    let end = |kind, config: &SchedulerConfig| {
+        let last = *Sampler::new(kind, config, 20).unwrap().transitions.last().unwrap();
+        assert_eq!(last.s, None);
+        last.alpha_bar_s
+    };
+    let to_one = SchedulerConfig { set_alpha_to_one: true, ..SchedulerConfig::default() };
+    assert_eq!(end(SamplerKind::Ddim, &SchedulerConfig::default()), schedule.alpha_bar(0).unwrap());
+    assert_eq!(end(SamplerKind::Ddim, &to_one), 1.0);
+    assert_eq!(end(SamplerKind::Ddpm, &SchedulerConfig::default()), 1.0);
+
+    // Visiting t = 0 and then ending at ᾱ_0 is allowed and changes nothing.
+    let mut sampler = Sampler::new(SamplerKind::Ddim, &config(TimestepSpacing::Linspace), 20).unwrap();
+    sampler.transitions.drain(..19);
+    let start = [0.3, -2.0];
+    let end =
+        run(&sampler, Gaussian { m: 0.0, s: 1.0 }, tensor(&start), &mut NoiseSource::new(0, &[])).unwrap();
+    assert!(values(end).iter().zip(start).all(|(x, start)| (x - start).abs() < 1e-14));
+}
+
+#[test]
+fn reports_every_step_in_order() {
+    let sampler = Sampler::new(SamplerKind::Ddim, &SchedulerConfig::default(), 4).unwrap();
+    let (mut asked, mut reported) = (Vec::new(), Vec::new());
+    let mut denoise = |x: &Tensor<4>, t: usize| {
+        asked.push(t);
+        Ok(x.zeros_like())
+    };
+    let mut source = NoiseSource::new(0, &[0]);
+    sampler.sample(tensor(&[1.0]), &mut source, &mut denoise, &mut |i, n| reported.push((i, n))).unwrap();
+    assert_eq!(asked, [751, 501, 251, 1]);
+    assert_eq!(reported, [(1, 4), (2, 4), (3, 4), (4, 4)]);
+}
+
+#[test]
+fn refuses_what_cannot_be_sampled() {
+    let config = SchedulerConfig::default();
+    for kind in SamplerKind::ALL {
+        for steps in [0, 1001, usize::MAX] {
+            assert!(Sampler::new(kind, &config, steps).is_err());
+        }
+        // leading with steps_offset 1: the first of 1000 timesteps would be 1000
+        let error = Sampler::new(kind, &config, 1000).unwrap_err().to_string();
+        assert!(error.contains("steps_offset 1"), "{error}");
+    }
+    let sampler = |kind| Sampler::new(kind, &config, 2).unwrap();
+    assert!(sampler(SamplerKind::Ddim).with_eta(1.1).is_err());
+    assert!(sampler(SamplerKind::Ddim).with_eta(f64::NAN).is_err());
+    assert!(sampler(SamplerKind::Ddpm).with_eta(0.5).is_err());
+    let mut wrong_shape = |_: &Tensor<4>, _: usize| Ok(tensor(&[0.0, 0.0]));
+    let mut source = NoiseSource::new(0, &[0]);
+    let result =
+        sampler(SamplerKind::Ddim).sample(tensor(&[1.0]), &mut source, &mut wrong_shape, &mut |_, _| ());
+    assert!(matches!(result, Err(Error::Shape { .. })));
+}
+
+#[test]
+fn names_come_from_one_list() {
+    for kind in SamplerKind::ALL {
+        assert_eq!(kind.to_string().parse::<SamplerKind>().unwrap(), kind);
+    }
+    let error = "euler_b".parse::<SamplerKind>().unwrap_err().to_string();
+    assert!(error.contains("ddpm, ddim") && error.contains("euler_b"), "{error}");
+    let pndm = SchedulerConfig { class_name: SchedulerClass::Pndm, ..SchedulerConfig::default() };
+    assert_eq!(SamplerKind::from_config(&SchedulerConfig::default()).unwrap(), SamplerKind::Ddim);
+    assert!(SamplerKind::from_config(&pndm).is_err());
+}

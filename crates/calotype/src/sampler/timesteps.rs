@@ -1,0 +1,113 @@
+//! Which of the T training timesteps a sampler visits.
+
+use crate::diffusion::TimestepSpacing;
+use crate::diffusion::schedule::linspace;
+use crate::{Error, Result};
+
+/// How a family of samplers counts: whether the clean end is a point of the grid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GridRule {
+    /// DDIM and DDPM: N points, the clean end among them.
+    Ddim,
+    /// The DPM-Solver family: N+1 points, of which the clean one is not visited.
+    Dpm,
+}
+
+/// The `steps` timesteps of a sampling run over T = `num_timesteps`, from noise to clean, as
+/// diffusers spaces them. `steps_offset` acts on `leading` only, and may push the first timestep
+/// to T or beyond, where a schedule refuses it.
+///
+/// | spacing | `Ddim` | `Dpm` |
+/// |---|---|---|
+/// | `linspace` | round(linspace(0, T−1, N)) | round(linspace(0, T−1, N+1)) without the 0 |
+/// | `leading` | k·⌊T/N⌋ + offset, k < N | k·⌊T/(N+1)⌋ + offset, 1 ≤ k ≤ N |
+/// | `trailing` | round(T − k·T/N) − 1, k < N | the same |
+///
+/// Rounding is half to even. Lin et al. 2023, arXiv:2305.08891, Table 2.
+///
+/// # Errors
+/// `Error::Argument` unless 1 ≤ `steps` ≤ T.
+pub fn timesteps(
+    spacing: TimestepSpacing,
+    rule: GridRule,
+    steps: usize,
+    num_timesteps: usize,
+    steps_offset: usize,
+) -> Result<Vec<usize>> {
+    if !(1..=num_timesteps).contains(&steps) {
+        return Err(Error::argument("steps", format!("1 to {num_timesteps}"), steps));
+    }
+    // `unvisited` points at the clean end belong to the grid but not to the run.
+    let unvisited = match rule {
+        GridRule::Ddim => 0,
+        GridRule::Dpm => 1,
+    };
+    let points = steps + unvisited;
+    Ok(match spacing {
+        TimestepSpacing::Linspace => {
+            let grid = linspace(0.0, num_timesteps as f64 - 1.0, points);
+            grid.iter().skip(unvisited).rev().map(|t| t.round_ties_even() as usize).collect()
+        }
+        TimestepSpacing::Leading => {
+            let stride = num_timesteps / points;
+            (unvisited..points).rev().map(|k| (k * stride).saturating_add(steps_offset)).collect()
+        }
+        TimestepSpacing::Trailing => {
+            // The quotient first: a running float range ends one entry late for some N.
+            let stride = num_timesteps as f64 / steps as f64;
+            let t = |k: usize| (num_timesteps as f64 - k as f64 * stride).round_ties_even() as usize - 1;
+            (0..steps).map(t).collect()
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diffusion::golden::{self, Case};
+
+    fn grid(case: &Case) -> Result<Vec<usize>> {
+        let spacing = serde_json::from_value(case.inputs["spacing"].clone()).unwrap();
+        let rule = match case.inputs["rule"].as_str().unwrap() {
+            "ddim" => GridRule::Ddim,
+            "dpm" => GridRule::Dpm,
+            other => panic!("unknown rule {other}"),
+        };
+        let integer = |key| case.number(key) as usize;
+        timesteps(spacing, rule, integer("N"), integer("T"), integer("steps_offset"))
+    }
+
+    #[test]
+    fn golden_timesteps() {
+        let cases = golden::cases(golden::SCHEDULES, "timesteps");
+        assert_eq!(cases.len(), 32);
+        for case in cases {
+            if case.expects_error() {
+                assert!(grid(&case).is_err(), "{}", case.id);
+                continue;
+            }
+            let got = grid(&case).unwrap();
+            case.check("timesteps", &got.iter().map(|&t| t as f64).collect::<Vec<_>>());
+            case.check("length", &[got.len() as f64]);
+        }
+    }
+
+    #[test]
+    fn every_grid_falls_and_stays_in_range() {
+        for num_timesteps in [1, 7, 100, 1000] {
+            for steps in 1..=num_timesteps {
+                for spacing in
+                    [TimestepSpacing::Linspace, TimestepSpacing::Leading, TimestepSpacing::Trailing]
+                {
+                    let grid = timesteps(spacing, GridRule::Ddim, steps, num_timesteps, 0).unwrap();
+                    assert_eq!(grid.len(), steps);
+                    assert!(grid.is_sorted_by(|a, b| a > b), "{spacing:?} {steps} of {num_timesteps}");
+                    assert!(grid[0] < num_timesteps);
+                    let starts_at_noise = spacing == TimestepSpacing::Trailing
+                        || (spacing == TimestepSpacing::Linspace && steps > 1);
+                    assert!(!starts_at_noise || grid[0] == num_timesteps - 1);
+                }
+            }
+        }
+    }
+}

@@ -1,1 +1,3 @@
 //! CLIP and its tokenizer.
+
+pub mod tokenizer;

@@ -1,0 +1,286 @@
+//! How far two images are apart, pixel by pixel: MSE, MAE, PSNR; and the way back to 8 bits.
+
+use image::RgbImage;
+use serde::Serialize;
+
+pub use super::ssim::ssim_rgb;
+use crate::error::{Error, Result};
+
+/// One channel of an image, `[height, width]`, row by row, all finite.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plane {
+    height: usize,
+    width: usize,
+    values: Vec<f64>,
+}
+
+impl Plane {
+    /// A channel of `height` × `width` values.
+    ///
+    /// # Errors
+    /// `Error::Shape` unless there are height × width > 0 values; `Error::Argument` if one is not finite.
+    pub fn new(height: usize, width: usize, values: Vec<f64>) -> Result<Self> {
+        if values.is_empty() || height.checked_mul(width) != Some(values.len()) {
+            let expected = format!("{height} x {width} pixels, at least one");
+            return Err(Error::shape("image", expected, values.len()));
+        }
+        match values.iter().find(|v| !v.is_finite()) {
+            Some(value) => Err(Error::argument("image", "finite pixels", value)),
+            None => Ok(Self { height, width, values }),
+        }
+    }
+
+    /// Red, green and blue of an image, each in 0..=255.
+    ///
+    /// # Errors
+    /// `Error::Shape` for an image without pixels.
+    pub fn from_rgb(image: &RgbImage) -> Result<[Self; 3]> {
+        let (width, height) = (image.width() as usize, image.height() as usize);
+        let channel =
+            |c: usize| Self::new(height, width, image.pixels().map(|pixel| f64::from(pixel.0[c])).collect());
+        Ok([channel(0)?, channel(1)?, channel(2)?])
+    }
+
+    /// Rows.
+    pub fn height(&self) -> usize {
+        self.height
+    }
+
+    /// Columns.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Row by row.
+    pub fn values(&self) -> &[f64] {
+        &self.values
+    }
+}
+
+/// The errors of a reconstruction.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct PixelError {
+    /// Mean squared difference.
+    pub mse: f64,
+    /// Mean absolute difference.
+    pub mae: f64,
+    /// 10 log₁₀(P²/mse) in dB, infinite for equal images.
+    pub psnr_db: f64,
+}
+
+/// MSE, MAE and PSNR of two channels; `data_range` is the peak P (255 for 8 bits).
+///
+/// # Errors
+/// `Error::Shape` if the shapes differ; `Error::Argument` unless `data_range` is finite and above 0.
+pub fn pixel_error(reference: &Plane, reconstruction: &Plane, data_range: f64) -> Result<PixelError> {
+    require_comparable(reference, reconstruction, data_range)?;
+    let n = reference.values.len() as f64;
+    let differences = || reference.values.iter().zip(&reconstruction.values).map(|(x, y)| x - y);
+    let mse = differences().map(|d| d * d).sum::<f64>() / n;
+    let mae = differences().map(f64::abs).sum::<f64>() / n;
+    Ok(PixelError { mse, mae, psnr_db: psnr(mse, data_range)? })
+}
+
+/// Peak signal-to-noise ratio in dB, 10 log₁₀(P²/mse); infinite for mse = 0.
+///
+/// # Errors
+/// `Error::Argument` unless mse ≥ 0 and `data_range` > 0, both finite.
+pub fn psnr(mse: f64, data_range: f64) -> Result<f64> {
+    require_data_range(data_range)?;
+    if !(mse >= 0.0 && mse.is_finite()) {
+        return Err(Error::argument("mse", "a finite number of at least 0", mse));
+    }
+    Ok(10.0 * (data_range * data_range / mse).log10())
+}
+
+/// PSNR of several images in its two readings, which differ (Jensen); say which one is reported.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct PsnrOfImages {
+    /// Mean of the images' PSNRs, in dB: the usual one. Infinite as soon as one image is perfect.
+    pub mean_of_psnr: f64,
+    /// PSNR of the mean MSE, in dB.
+    pub psnr_of_mean_mse: f64,
+}
+
+/// Both readings of the PSNR of several images.
+///
+/// # Errors
+/// As [`psnr`]; and `Error::Argument` for no images.
+pub fn psnr_of_images(mse_per_image: &[f64], data_range: f64) -> Result<PsnrOfImages> {
+    if mse_per_image.is_empty() {
+        return Err(Error::argument("mse_per_image", "at least one image", "none"));
+    }
+    let n = mse_per_image.len() as f64;
+    let each = mse_per_image.iter().map(|&mse| psnr(mse, data_range)).collect::<Result<Vec<f64>>>()?;
+    Ok(PsnrOfImages {
+        mean_of_psnr: each.iter().sum::<f64>() / n,
+        psnr_of_mean_mse: psnr(mse_per_image.iter().sum::<f64>() / n, data_range)?,
+    })
+}
+
+/// PSNR in dB of two 8-bit images, from the MSE over all pixels and the three channels.
+///
+/// # Errors
+/// `Error::Shape` if the sizes differ or there are no pixels.
+pub fn psnr_rgb(reference: &RgbImage, reconstruction: &RgbImage) -> Result<f64> {
+    let (reference, reconstruction) = (Plane::from_rgb(reference)?, Plane::from_rgb(reconstruction)?);
+    let mut mse = 0.0;
+    for (x, y) in reference.iter().zip(&reconstruction) {
+        mse += pixel_error(x, y, 255.0)?.mse / 3.0;
+    }
+    psnr(mse, 255.0)
+}
+
+/// From a pixel in [-1, 1] (clamped) to 8 bits: the rules in use, which differ by up to one level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quantisation {
+    /// ⌊127.5 (x + 1)⌋, of ADM: half a level too dark on average.
+    Truncate,
+    /// ⌊127.5 x + 128⌋, of EDM2.
+    Scale127_5Plus128,
+    /// ⌊255 (x + 1)/2 + ½⌋, of torchvision's `save_image`.
+    HalfUp,
+    /// 255 (x/2 + ½) rounded half to even, of diffusers; what we write to disk.
+    HalfEven,
+}
+
+impl Quantisation {
+    /// The 8-bit level of `x`; NaN gives 0.
+    pub fn level(self, x: f64) -> u8 {
+        let level = match self {
+            Self::Truncate => (x + 1.0) * 127.5,
+            Self::Scale127_5Plus128 => x * 127.5 + 128.0,
+            Self::HalfUp => ((x + 1.0) / 2.0).clamp(0.0, 1.0) * 255.0 + 0.5,
+            Self::HalfEven => ((x / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even(),
+        };
+        level as u8 // truncates and saturates at 0 and 255
+    }
+}
+
+pub(super) fn require_comparable(reference: &Plane, reconstruction: &Plane, data_range: f64) -> Result<()> {
+    let size = |plane: &Plane| format!("{} x {}", plane.height, plane.width);
+    if (reference.height, reference.width) != (reconstruction.height, reconstruction.width) {
+        return Err(Error::shape("reconstruction", size(reference), size(reconstruction)));
+    }
+    require_data_range(data_range)
+}
+
+fn require_data_range(data_range: f64) -> Result<()> {
+    if !(data_range > 0.0 && data_range.is_finite()) {
+        return Err(Error::argument("data_range", "a finite number above 0", data_range));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use image::Rgb;
+
+    use super::*;
+    use crate::evaluate::golden::{self, Array, Inputs, json};
+    use crate::evaluate::ssim::{self, Border, Covariance, Options, Window};
+
+    fn plane(Array { shape, values }: Array) -> Result<Plane> {
+        Plane::new(shape[0], shape.get(1).copied().unwrap_or(0), values)
+    }
+
+    fn options(inputs: &Inputs) -> Result<Options> {
+        let options = Inputs(inputs.get("options")?);
+        let size = options.integer("size")?;
+        Ok(Options {
+            window: match options.text("window")? {
+                "gaussian" => Window::Gaussian { size, sigma: options.number("sigma")? },
+                "uniform" => Window::Uniform { size },
+                other => panic!("unknown window {other}"),
+            },
+            border: match options.text("border")? {
+                "valid" => Border::Valid,
+                "reflect" => Border::Reflect,
+                other => panic!("unknown border {other}"),
+            },
+            covariance: match options.text("covariance")? {
+                "population" => Covariance::Population,
+                "sample" => Covariance::Sample,
+                other => panic!("unknown covariance {other}"),
+            },
+            k1: options.number("k1")?,
+            k2: options.number("k2")?,
+        })
+    }
+
+    fn channels(inputs: &Inputs, key: &str) -> Result<Vec<Plane>> {
+        let list = inputs.get(key)?.as_array().expect("a list of channels");
+        list.iter().map(|channel| plane(golden::array(channel)?)).collect()
+    }
+
+    #[test]
+    fn golden_cases() {
+        let file = include_str!("../../tests/golden/public_image.json");
+        golden::check(
+            file,
+            |_| true,
+            |kind, inputs| {
+                let pair = || Ok::<_, Error>((plane(inputs.array("x")?)?, plane(inputs.array("y")?)?));
+                Ok(match kind {
+                    "image_error" => {
+                        let (x, y) = pair()?;
+                        let found = pixel_error(&x, &y, inputs.number("data_range")?)?;
+                        json([
+                            ("mse", vec![found.mse]),
+                            ("mae", vec![found.mae]),
+                            ("psnr_db", vec![found.psnr_db]),
+                        ])
+                    }
+                    "ssim" => {
+                        let (x, y) = pair()?;
+                        let map = ssim::ssim_map(&x, &y, inputs.number("data_range")?, &options(inputs)?)?;
+                        json([("mean", vec![ssim::mean(&map)]), ("map_00", vec![map.values()[0]])])
+                    }
+                    "ssim_channels" => {
+                        let (x, y) = (channels(inputs, "x")?, channels(inputs, "y")?);
+                        let range = inputs.number("data_range")?;
+                        let found = ssim::ssim_channels(&x, &y, range, &options(inputs)?)?;
+                        json([("per_channel", found.per_channel), ("mean", vec![found.mean])])
+                    }
+                    "psnr_aggregate" => {
+                        let mse = inputs.array("mse_per_image")?.values;
+                        let found = psnr_of_images(&mse, inputs.number("data_range")?)?;
+                        json([
+                            ("mean_of_psnr", vec![found.mean_of_psnr]),
+                            ("psnr_of_mean_mse", vec![found.psnr_of_mean_mse]),
+                        ])
+                    }
+                    "quantise" => {
+                        let rule = match inputs.text("rule")? {
+                            "truncate" => Quantisation::Truncate,
+                            "scale_127_5_plus_128" => Quantisation::Scale127_5Plus128,
+                            "half_up" => Quantisation::HalfUp,
+                            "half_even" => Quantisation::HalfEven,
+                            other => panic!("unknown rule {other}"),
+                        };
+                        let levels = inputs.array("x")?.values.into_iter().map(|x| f64::from(rule.level(x)));
+                        json([("u8", levels.collect())])
+                    }
+                    other => panic!("unknown kind {other}"),
+                })
+            },
+        );
+    }
+
+    #[test]
+    fn one_level_everywhere_is_48_13_db() {
+        let dark = RgbImage::from_pixel(16, 12, Rgb([10, 20, 30]));
+        let light = RgbImage::from_pixel(16, 12, Rgb([11, 21, 31]));
+        assert!((psnr_rgb(&dark, &light).unwrap() - 20.0 * 255.0_f64.log10()).abs() < 1e-12);
+        assert_eq!(psnr_rgb(&dark, &dark).unwrap(), f64::INFINITY);
+        assert!(psnr_rgb(&dark, &RgbImage::new(12, 16)).is_err());
+    }
+
+    #[test]
+    fn an_error_in_one_channel_counts_a_third() {
+        let dark = RgbImage::from_pixel(4, 4, Rgb([10, 20, 30]));
+        let red = RgbImage::from_pixel(4, 4, Rgb([13, 20, 30]));
+        let expected = 10.0 * (255.0_f64.powi(2) / 3.0).log10();
+        assert!((psnr_rgb(&dark, &red).unwrap() - expected).abs() < 1e-12);
+    }
+}

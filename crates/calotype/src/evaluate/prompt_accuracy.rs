@@ -1,0 +1,157 @@
+//! Share of pictures that show what their prompt says, with what chance alone can do to it.
+
+use std::fmt;
+
+use serde::Serialize;
+use serde::ser::{SerializeStruct, Serializer};
+
+use crate::error::{Error, Result};
+
+/// z of a two-sided 95 % interval.
+const Z_95: f64 = 1.959_963_984_540_054;
+
+/// `hits` successes in `n` independent trials, for instance pictures that follow their prompt.
+///
+/// Serialises as `hits`, `n`, `rate`, `low`, `high`, the last two being the 95 % interval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Proportion {
+    hits: usize,
+    n: usize,
+}
+
+impl Proportion {
+    /// `hits` of `n`.
+    ///
+    /// # Errors
+    /// `Error::Argument` unless n ≥ 1 and hits ≤ n.
+    pub fn new(hits: usize, n: usize) -> Result<Self> {
+        if n == 0 || hits > n {
+            return Err(Error::argument("hits", "at most n, with n at least 1", format!("{hits} of {n}")));
+        }
+        Ok(Self { hits, n })
+    }
+
+    /// Successes.
+    pub fn hits(&self) -> usize {
+        self.hits
+    }
+
+    /// Trials.
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
+    /// p̂ = hits / n, in [0, 1].
+    pub fn rate(&self) -> f64 {
+        self.hits as f64 / self.n as f64
+    }
+
+    /// 95 % interval (low, high) of the true rate, in [0, 1].
+    ///
+    /// (p̂ + z²/2n ± z √(p̂(1 − p̂)/n + z²/4n²)) / (1 + z²/n), Wilson 1927, "Probable Inference, the Law
+    /// of Succession, and Statistical Inference". Unlike p̂ ± z·se it is right near 0 and 1 and for few
+    /// trials.
+    pub fn interval(&self) -> (f64, f64) {
+        let (p, n) = (self.rate(), self.n as f64);
+        let z2 = Z_95 * Z_95;
+        let centre = p + z2 / (2.0 * n);
+        let half = Z_95 * (p * (1.0 - p) / n + z2 / (4.0 * n * n)).sqrt();
+        let scale = 1.0 + z2 / n;
+        // At the ends the bound is exactly 0 or 1, which rounding would miss.
+        let low = if self.hits == 0 { 0.0 } else { (centre - half) / scale };
+        let high = if self.hits == self.n { 1.0 } else { (centre + half) / scale };
+        (low, high)
+    }
+
+    /// One-sided p-value of "this true rate exceeds that of `other`": small means it does.
+    ///
+    /// Two-proportion z-test with pooled variance, z = (p̂₁ − p̂₂) / √(p̂(1 − p̂)(1/n₁ + 1/n₂)),
+    /// p-value = 1 − Φ(z); the two must be independent and not tiny. ½ where the rates are equal.
+    pub fn exceeds(&self, other: &Self) -> f64 {
+        let (n_1, n_2) = (self.n as f64, other.n as f64);
+        let pooled = (self.hits + other.hits) as f64 / (n_1 + n_2);
+        let variance = pooled * (1.0 - pooled) * (1.0 / n_1 + 1.0 / n_2);
+        if variance == 0.0 {
+            return 0.5; // all or none on both sides: equal rates
+        }
+        let z = (self.rate() - other.rate()) / variance.sqrt();
+        0.5 * libm::erfc(z / std::f64::consts::SQRT_2)
+    }
+}
+
+impl fmt::Display for Proportion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (low, high) = self.interval();
+        let (rate, low, high) = (100.0 * self.rate(), 100.0 * low, 100.0 * high);
+        write!(f, "{rate:.1} % (95 % interval {low:.1}-{high:.1}, n {})", self.n)
+    }
+}
+
+impl Serialize for Proportion {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let (low, high) = self.interval();
+        let mut fields = serializer.serialize_struct("Proportion", 5)?;
+        fields.serialize_field("hits", &self.hits)?;
+        fields.serialize_field("n", &self.n)?;
+        fields.serialize_field("rate", &self.rate())?;
+        fields.serialize_field("low", &low)?;
+        fields.serialize_field("high", &high)?;
+        fields.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(hits: usize, n: usize) -> Proportion {
+        Proportion::new(hits, n).unwrap()
+    }
+
+    #[test]
+    fn the_interval_solves_wilsons_equation() {
+        // Its ends are the rates p whose distance from p̂ is exactly z √(p(1 − p)/n).
+        for proportion in [of(50, 160), of(1, 7), of(99, 100)] {
+            let (low, high) = proportion.interval();
+            for end in [low, high] {
+                let distance = (proportion.rate() - end).abs();
+                let expected = Z_95 * (end * (1.0 - end) / proportion.n as f64).sqrt();
+                assert!((distance - expected).abs() < 1e-12, "{proportion}");
+            }
+            assert!(low < proportion.rate() && proportion.rate() < high);
+        }
+    }
+
+    #[test]
+    fn none_and_all_keep_an_honest_interval() {
+        let z2 = Z_95 * Z_95;
+        let (low, high) = of(0, 20).interval();
+        assert!(low == 0.0 && (high - z2 / (20.0 + z2)).abs() < 1e-12);
+        let (low, high) = of(20, 20).interval();
+        assert!(high == 1.0 && (low - 20.0 / (20.0 + z2)).abs() < 1e-12);
+    }
+
+    #[test]
+    fn reads_as_a_sentence_and_as_json() {
+        assert_eq!(of(50, 160).to_string(), "31.2 % (95 % interval 24.6-38.8, n 160)");
+        let json = serde_json::to_value(of(1, 4)).unwrap();
+        assert_eq!((&json["hits"], &json["n"], &json["rate"]), (&1.into(), &4.into(), &0.25.into()));
+        assert!(json["low"].as_f64() < Some(0.25) && json["high"].as_f64() > Some(0.25));
+    }
+
+    #[test]
+    fn the_test_knows_the_normal_distribution() {
+        // p̂ = 1/2, n = 50 each: z = (32 − 18)/50 / 0.1 = 2.8; 1 − Φ(2.8) = 0.0025551.
+        let p = of(32, 50).exceeds(&of(18, 50));
+        assert!((p - 0.002_555_130_330_427_9).abs() < 1e-12, "{p}");
+        assert!((of(18, 50).exceeds(&of(32, 50)) + p - 1.0).abs() < 1e-12);
+        assert_eq!(of(10, 40).exceeds(&of(5, 20)), 0.5);
+        assert_eq!(of(40, 40).exceeds(&of(20, 20)), 0.5);
+    }
+
+    #[test]
+    fn impossible_counts_are_refused() {
+        assert!(Proportion::new(0, 0).is_err());
+        assert!(Proportion::new(5, 4).is_err());
+    }
+}

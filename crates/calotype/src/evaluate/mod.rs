@@ -7,5 +7,6 @@ mod golden;
 pub mod inception_score;
 pub mod pixel;
 pub mod prompt_accuracy;
+pub mod report;
 pub mod retrieval;
 pub mod ssim;

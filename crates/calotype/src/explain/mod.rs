@@ -1,1 +1,5 @@
 //! Which word lit which pixel.
+
+pub mod heat_map;
+pub mod localisation;
+pub mod overlay;

@@ -20,9 +20,17 @@ pub struct DownBlock {
 }
 
 impl DownBlock {
-    pub(super) fn new(input: usize, output: usize, last: bool, config: &AutoencoderConfig, init: &mut Init) -> Self {
+    pub(super) fn new(
+        input: usize,
+        output: usize,
+        last: bool,
+        config: &AutoencoderConfig,
+        init: &mut Init,
+    ) -> Self {
         let resnets = (0..config.layers_per_block)
-            .map(|i| ResnetBlock::new(if i == 0 { input } else { output }, output, resnet_config(config), init))
+            .map(|i| {
+                ResnetBlock::new(if i == 0 { input } else { output }, output, resnet_config(config), init)
+            })
             .collect();
         let downsamplers = if last { vec![] } else { vec![Downsample::new(output, 0, init)] };
         Self { resnets, downsamplers }
@@ -42,9 +50,17 @@ pub struct UpBlock {
 }
 
 impl UpBlock {
-    pub(super) fn new(input: usize, output: usize, last: bool, config: &AutoencoderConfig, init: &mut Init) -> Self {
+    pub(super) fn new(
+        input: usize,
+        output: usize,
+        last: bool,
+        config: &AutoencoderConfig,
+        init: &mut Init,
+    ) -> Self {
         let resnets = (0..config.layers_per_block + 1)
-            .map(|i| ResnetBlock::new(if i == 0 { input } else { output }, output, resnet_config(config), init))
+            .map(|i| {
+                ResnetBlock::new(if i == 0 { input } else { output }, output, resnet_config(config), init)
+            })
             .collect();
         let upsamplers = if last { vec![] } else { vec![Upsample::new(output, init)] };
         Self { resnets, upsamplers }
@@ -91,7 +107,9 @@ impl MidBlock {
     pub(super) fn new(channels: usize, config: &AutoencoderConfig, init: &mut Init) -> Self {
         let attention = config.mid_block_add_attention.then(|| SpatialAttention::new(channels, config, init));
         Self {
-            resnets: (0..2).map(|_| ResnetBlock::new(channels, channels, resnet_config(config), init)).collect(),
+            resnets: (0..2)
+                .map(|_| ResnetBlock::new(channels, channels, resnet_config(config), init))
+                .collect(),
             attentions: attention.into_iter().collect(),
         }
     }

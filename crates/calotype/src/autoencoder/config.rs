@@ -117,7 +117,11 @@ impl AutoencoderConfig {
             return Err(bad("block_out_channels", format!("multiples of norm_num_groups = {groups}"), got));
         }
         if self.layers_per_block == 0 || self.latent_channels == 0 {
-            return Err(bad("layers_per_block", "layers and latent channels of at least 1".into(), "0".into()));
+            return Err(bad(
+                "layers_per_block",
+                "layers and latent channels of at least 1".into(),
+                "0".into(),
+            ));
         }
         Ok(())
     }

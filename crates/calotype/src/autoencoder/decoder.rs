@@ -29,7 +29,9 @@ impl Decoder {
             up_blocks: inputs
                 .zip(&channels)
                 .enumerate()
-                .map(|(i, (input, &output))| UpBlock::new(input, output, i + 1 == channels.len(), config, init))
+                .map(|(i, (input, &output))| {
+                    UpBlock::new(input, output, i + 1 == channels.len(), config, init)
+                })
                 .collect(),
             conv_norm_out: GroupNorm::new(config.norm_num_groups, finest, 1e-6, init),
             conv_out: Conv2d::same(finest, config.out_channels, 3, init),

@@ -28,7 +28,9 @@ impl Encoder {
             down_blocks: inputs
                 .zip(channels)
                 .enumerate()
-                .map(|(i, (input, &output))| DownBlock::new(input, output, i + 1 == channels.len(), config, init))
+                .map(|(i, (input, &output))| {
+                    DownBlock::new(input, output, i + 1 == channels.len(), config, init)
+                })
                 .collect(),
             mid_block: MidBlock::new(last, config, init),
             conv_norm_out: GroupNorm::new(config.norm_num_groups, last, 1e-6, init),

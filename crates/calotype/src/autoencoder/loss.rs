@@ -22,7 +22,12 @@ pub struct AutoencoderLoss {
 /// near unit variance. Halving the image side leaves the first term and quarters the second.
 ///
 /// `x`, `reconstruction`: `[B, 3, H, W]` in [−1, 1]; `beta` ≥ 0.
-pub fn autoencoder_loss(x: Tensor<4>, reconstruction: Tensor<4>, posterior: &DiagonalGaussian, beta: f64) -> AutoencoderLoss {
+pub fn autoencoder_loss(
+    x: Tensor<4>,
+    reconstruction: Tensor<4>,
+    posterior: &DiagonalGaussian,
+    beta: f64,
+) -> AutoencoderLoss {
     let reconstruction = (x - reconstruction).square().mean();
     let kl = posterior.kl().mean();
     let total = reconstruction.clone() + kl.clone() * beta;

@@ -54,7 +54,9 @@ impl DownBlock {
         let last = level + 1 == config.block_out_channels.len();
         Self {
             resnets: (0..layers)
-                .map(|i| ResnetBlock::new(if i == 0 { input } else { output }, output, resnet_config(config), init))
+                .map(|i| {
+                    ResnetBlock::new(if i == 0 { input } else { output }, output, resnet_config(config), init)
+                })
                 .collect(),
             attentions: (0..if attends { layers } else { 0 })
                 .map(|_| Transformer2d::new(output, transformer_config(config, level), init))

@@ -84,9 +84,16 @@ impl Default for UnetConfig {
             sample_size: None,
             in_channels: 4,
             out_channels: 4,
-            down_block_types: ["CrossAttnDownBlock2D"; 3].map(String::from).into_iter().chain(["DownBlock2D".into()]).collect(),
+            down_block_types: ["CrossAttnDownBlock2D"; 3]
+                .map(String::from)
+                .into_iter()
+                .chain(["DownBlock2D".into()])
+                .collect(),
             mid_block_type: Some("UNetMidBlock2DCrossAttn".into()),
-            up_block_types: ["UpBlock2D".into()].into_iter().chain(["CrossAttnUpBlock2D"; 3].map(String::from)).collect(),
+            up_block_types: ["UpBlock2D".into()]
+                .into_iter()
+                .chain(["CrossAttnUpBlock2D"; 3].map(String::from))
+                .collect(),
             block_out_channels: vec![320, 640, 1280, 1280],
             layers_per_block: PerLevel::All(2),
             transformer_layers_per_block: PerLevel::All(1),
@@ -126,7 +133,12 @@ impl UnetConfig {
         for block in &self.up_block_types {
             require(FILE, "up_block_types", block, &["CrossAttnUpBlock2D", "UpBlock2D"])?;
         }
-        require(FILE, "mid_block_type", self.mid_block_type.as_deref().unwrap_or("null"), &["UNetMidBlock2DCrossAttn"])?;
+        require(
+            FILE,
+            "mid_block_type",
+            self.mid_block_type.as_deref().unwrap_or("null"),
+            &["UNetMidBlock2DCrossAttn"],
+        )?;
         require(FILE, "act_fn", &self.act_fn, &["silu", "swish"])?;
         // diffusers' defaults of keys that no supported model changes.
         let one = serde_json::json!(1);

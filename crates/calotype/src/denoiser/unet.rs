@@ -79,11 +79,16 @@ impl Unet {
         let [b, c, h, w] = x_t.dims();
         let [context_batch, tokens, width] = context.dims();
         if c != self.in_channels || h == 0 || w == 0 {
-            return Err(Error::shape("U-Net sample", format!("[B, {}, H, W]", self.in_channels), format!("{:?}", [b, c, h, w])));
+            return Err(Error::shape(
+                "U-Net sample",
+                format!("[B, {}, H, W]", self.in_channels),
+                format!("{:?}", [b, c, h, w]),
+            ));
         }
         if timesteps.len() != b || context_batch != b || width != self.context_width {
             let expected = format!("{b} timesteps and context [{b}, L, {}]", self.context_width);
-            let got = format!("{} timesteps and context {:?}", timesteps.len(), [context_batch, tokens, width]);
+            let got =
+                format!("{} timesteps and context {:?}", timesteps.len(), [context_batch, tokens, width]);
             return Err(Error::shape("U-Net condition", expected, got));
         }
         let embedding =

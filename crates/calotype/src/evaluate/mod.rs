@@ -1,5 +1,6 @@
 //! Is it any good?
 
+pub mod clip_features;
 pub mod frechet;
 pub mod frechet_uncertainty;
 #[cfg(test)]
@@ -9,4 +10,5 @@ pub mod pixel;
 pub mod prompt_accuracy;
 pub mod report;
 pub mod retrieval;
+pub mod scene_checker;
 pub mod ssim;

@@ -6,4 +6,4 @@ pub mod diffusers_folder;
 pub mod safetensors_io;
 
 /// The version of diffusers whose folder layout we write.
-pub const DIFFUSERS_VERSION: &str = "0.40.0";
+pub const DIFFUSERS_VERSION: &str = "0.42.1";

@@ -21,8 +21,9 @@ pub fn read(path: &Path) -> Result<HashMap<String, NamedTensor>> {
     let file = SafeTensors::deserialize(&bytes).map_err(|e| Error::format(path, "safetensors", e))?;
     file.iter()
         .map(|(name, view)| {
-            let values = to_f32(view.dtype(), view.data())
-                .ok_or_else(|| Error::format(path, "safetensors", format!("tensor `{name}` has dtype {:?}", view.dtype())))?;
+            let values = to_f32(view.dtype(), view.data()).ok_or_else(|| {
+                Error::format(path, "safetensors", format!("tensor `{name}` has dtype {:?}", view.dtype()))
+            })?;
             let tensor = NamedTensor { name: name.to_owned(), shape: view.shape().to_vec(), values };
             Ok((name.to_owned(), tensor))
         })
@@ -35,7 +36,8 @@ pub fn read(path: &Path) -> Result<HashMap<String, NamedTensor>> {
 /// As [`read`].
 pub fn read_metadata(path: &Path) -> Result<HashMap<String, String>> {
     let bytes = atomic::read(path)?;
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| Error::format(path, "safetensors", e))?;
+    let (_, header) =
+        SafeTensors::read_metadata(&bytes).map_err(|e| Error::format(path, "safetensors", e))?;
     Ok(header.metadata().clone().unwrap_or_default())
 }
 
@@ -68,7 +70,11 @@ pub fn write(path: &Path, tensors: &[NamedTensor]) -> Result<()> {
 ///
 /// # Errors
 /// As [`write`].
-pub fn write_with_metadata(path: &Path, tensors: &[NamedTensor], mut metadata: HashMap<String, String>) -> Result<()> {
+pub fn write_with_metadata(
+    path: &Path,
+    tensors: &[NamedTensor],
+    mut metadata: HashMap<String, String>,
+) -> Result<()> {
     metadata.insert("format".into(), "pt".into());
     let bytes: Vec<Vec<u8>> =
         tensors.iter().map(|t| t.values.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
@@ -77,10 +83,12 @@ pub fn write_with_metadata(path: &Path, tensors: &[NamedTensor], mut metadata: H
         .zip(&bytes)
         .map(|(t, bytes)| {
             let shape = if SCALARS.contains(&t.name.as_str()) { vec![] } else { t.shape.clone() };
-            let view = TensorView::new(Dtype::F32, shape, bytes).map_err(|e| Error::format(path, "safetensors", e))?;
+            let view = TensorView::new(Dtype::F32, shape, bytes)
+                .map_err(|e| Error::format(path, "safetensors", e))?;
             Ok((t.name.as_str(), view))
         })
         .collect::<Result<Vec<_>>>()?;
-    let file = safetensors::serialize(views, Some(metadata)).map_err(|e| Error::format(path, "safetensors", e))?;
+    let file =
+        safetensors::serialize(views, Some(metadata)).map_err(|e| Error::format(path, "safetensors", e))?;
     atomic::write(path, &file)
 }

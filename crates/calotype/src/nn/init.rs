@@ -33,7 +33,9 @@ impl Init {
 
     /// N(0, `std`²).
     pub fn normal<const D: usize>(&mut self, shape: [usize; D], std: f64) -> Param<Tensor<D>> {
-        self.parameter(shape, |rng, n| rng.normals(n).into_iter().map(|z| (f64::from(z) * std) as f32).collect())
+        self.parameter(shape, |rng, n| {
+            rng.normals(n).into_iter().map(|z| (f64::from(z) * std) as f32).collect()
+        })
     }
 
     /// All equal to `value`.

@@ -168,8 +168,10 @@ pub fn load<M: Module>(
     }
     // Old transformers versions stored the constant 0..n beside the position embedding.
     let known_constants: HashSet<&str> = ["position_ids"].into();
-    let mut extra: Vec<&NamedTensor> =
-        tensors.values().filter(|t| !known_constants.contains(t.name.rsplit('.').next().unwrap_or(""))).collect();
+    let mut extra: Vec<&NamedTensor> = tensors
+        .values()
+        .filter(|t| !known_constants.contains(t.name.rsplit('.').next().unwrap_or("")))
+        .collect();
     extra.sort_by(|a, b| a.name.cmp(&b.name));
     match extra.first() {
         Some(tensor) => Err(wrong(&tensor.name, "no such tensor".into(), format!("{:?}", tensor.shape))),

@@ -47,8 +47,8 @@ impl Upsample {
     /// the way down.
     pub fn forward(&self, x: Tensor<4>, size: Option<[usize; 2]>) -> Tensor<4> {
         let [_, _, h, w] = x.dims();
-        let options =
-            InterpolateOptions::new(InterpolateMode::Nearest).with_output_size(size.unwrap_or([2 * h, 2 * w]));
+        let options = InterpolateOptions::new(InterpolateMode::Nearest)
+            .with_output_size(size.unwrap_or([2 * h, 2 * w]));
         self.conv.forward(module::interpolate(x, options))
     }
 }

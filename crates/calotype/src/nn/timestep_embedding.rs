@@ -10,7 +10,13 @@ use super::{Init, Linear};
 /// Frequency i is exp(−ln(10000)·i / (width/2 − `freq_shift`)), i < width/2. Vaswani et al. 2017,
 /// section 3.5, in the form of Ho et al. 2020; `flip_sin_to_cos` puts the cosines first, as Stable
 /// Diffusion does. An odd width ends in a zero.
-pub fn sinusoids(timesteps: &[f64], width: usize, flip_sin_to_cos: bool, freq_shift: f64, device: &Device) -> Tensor<2> {
+pub fn sinusoids(
+    timesteps: &[f64],
+    width: usize,
+    flip_sin_to_cos: bool,
+    freq_shift: f64,
+    device: &Device,
+) -> Tensor<2> {
     let half = width / 2;
     let mut values = Vec::with_capacity(timesteps.len() * width);
     for &t in timesteps {

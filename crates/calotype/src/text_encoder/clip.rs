@@ -31,7 +31,13 @@ impl Clip {
         Ok(Self {
             text_model: ClipText::new(text, init)?,
             vision_model: ClipVision::new(vision, init)?,
-            visual_projection: Linear::normal(vision.hidden_size, shared, false, std(vision.hidden_size), init),
+            visual_projection: Linear::normal(
+                vision.hidden_size,
+                shared,
+                false,
+                std(vision.hidden_size),
+                init,
+            ),
             text_projection: Linear::normal(text.hidden_size, shared, false, std(text.hidden_size), init),
             logit_scale: init.constant([1], config.logit_scale_init_value as f32),
         })

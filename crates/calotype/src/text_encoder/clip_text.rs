@@ -61,7 +61,9 @@ impl ClipText {
         Ok(Self {
             embeddings: TextEmbeddings {
                 token_embedding: Embedding { weight: init.normal([config.vocab_size, width], 0.02) },
-                position_embedding: Embedding { weight: init.normal([config.max_position_embeddings, width], 0.01) },
+                position_embedding: Embedding {
+                    weight: init.normal([config.max_position_embeddings, width], 0.01),
+                },
             },
             encoder: Encoder::new(encoder, init),
             final_layer_norm: LayerNorm::new(width, config.layer_norm_eps, init),
@@ -108,7 +110,11 @@ impl ClipText {
         let length = input_ids.first().map_or(0, Vec::len);
         if length == 0 || length > self.max_length || input_ids.iter().any(|row| row.len() != length) {
             let got = format!("{:?}", input_ids.iter().map(Vec::len).collect::<Vec<_>>());
-            return Err(Error::shape("text tower input", format!("rows of one length from 1 to {}", self.max_length), got));
+            return Err(Error::shape(
+                "text tower input",
+                format!("rows of one length from 1 to {}", self.max_length),
+                got,
+            ));
         }
         match input_ids.iter().flatten().find(|&&id| id as usize >= self.vocab_size) {
             Some(id) => Err(Error::argument("input_ids", format!("tokens below {}", self.vocab_size), id)),

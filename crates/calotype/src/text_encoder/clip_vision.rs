@@ -69,7 +69,11 @@ impl ClipVision {
     pub fn forward(&self, pixel_values: Tensor<4>) -> Result<Tensor<2>> {
         let [b, _, h, w] = pixel_values.dims();
         if h != self.image_size || w != self.image_size {
-            return Err(Error::shape("vision tower input", format!("{0}x{0}", self.image_size), format!("{w}x{h}")));
+            return Err(Error::shape(
+                "vision tower input",
+                format!("{0}x{0}", self.image_size),
+                format!("{w}x{h}"),
+            ));
         }
         let patches = self.embeddings.patch_embedding.forward(pixel_values); // [B, D, S/p, S/p]
         let [_, width, rows, columns] = patches.dims();

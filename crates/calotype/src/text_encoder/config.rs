@@ -164,7 +164,12 @@ impl Default for ClipConfig {
 fn check(key: &str, holds: bool, expected: impl FnOnce() -> String, got: String) -> Result<()> {
     match holds {
         true => Ok(()),
-        false => Err(Error::Config { path: "config.json of CLIP".into(), key: key.into(), expected: expected(), got }),
+        false => Err(Error::Config {
+            path: "config.json of CLIP".into(),
+            key: key.into(),
+            expected: expected(),
+            got,
+        }),
     }
 }
 
@@ -173,8 +178,18 @@ impl ClipTextConfig {
     /// `Error::Config` for sizes that cannot be built.
     pub fn validate(&self) -> Result<()> {
         let (width, heads) = (self.hidden_size, self.num_attention_heads);
-        check("hidden_size", heads > 0 && width > 0 && width % heads == 0, || format!("a multiple of {heads} heads"), width.to_string())?;
-        check("vocab_size", self.vocab_size > 0 && self.max_position_embeddings > 0, || "at least 1 token and position".into(), "0".into())
+        check(
+            "hidden_size",
+            heads > 0 && width > 0 && width % heads == 0,
+            || format!("a multiple of {heads} heads"),
+            width.to_string(),
+        )?;
+        check(
+            "vocab_size",
+            self.vocab_size > 0 && self.max_position_embeddings > 0,
+            || "at least 1 token and position".into(),
+            "0".into(),
+        )
     }
 }
 
@@ -183,8 +198,18 @@ impl ClipVisionConfig {
     /// `Error::Config` for sizes that cannot be built.
     pub fn validate(&self) -> Result<()> {
         let (width, heads) = (self.hidden_size, self.num_attention_heads);
-        check("hidden_size", heads > 0 && width > 0 && width % heads == 0, || format!("a multiple of {heads} heads"), width.to_string())?;
+        check(
+            "hidden_size",
+            heads > 0 && width > 0 && width % heads == 0,
+            || format!("a multiple of {heads} heads"),
+            width.to_string(),
+        )?;
         let (side, patch) = (self.image_size, self.patch_size);
-        check("patch_size", patch > 0 && side >= patch && side % patch == 0, || format!("a divisor of image_size = {side}"), patch.to_string())
+        check(
+            "patch_size",
+            patch > 0 && side >= patch && side % patch == 0,
+            || format!("a divisor of image_size = {side}"),
+            patch.to_string(),
+        )
     }
 }

@@ -126,8 +126,7 @@ impl Encoder {
 
 /// 0 where query i may see key j ≤ i, −∞ elsewhere: `[1, 1, L, L]`.
 pub fn causal_mask(length: usize, device: &Device) -> Tensor<4> {
-    let values: Vec<f32> = (0..length * length)
-        .map(|n| if n % length > n / length { f32::NEG_INFINITY } else { 0.0 })
-        .collect();
+    let values: Vec<f32> =
+        (0..length * length).map(|n| if n % length > n / length { f32::NEG_INFINITY } else { 0.0 }).collect();
     Tensor::from_data(TensorData::new(values, [1, 1, length, length]), device)
 }

@@ -60,7 +60,8 @@ impl Golden {
     }
 
     fn assert_close(&self, key: &str, got: &[f32], relative: f32) {
-        let expected = &self.tensors.get(key).unwrap_or_else(|| panic!("no `{key}` in the golden file")).values;
+        let expected =
+            &self.tensors.get(key).unwrap_or_else(|| panic!("no `{key}` in the golden file")).values;
         assert_eq!(expected.len(), got.len(), "{key}");
         let scale = expected.iter().fold(0.0f32, |m, x| m.max(x.abs()));
         // Gradients that are zero in exact arithmetic (a key's bias) are rounding noise in both.
@@ -113,7 +114,10 @@ fn clip() {
     let text = network.embed_text(&ids).unwrap();
     let images = network.embed_images(golden.tensor("input.pixel_values")).unwrap();
     let logits = network.logits_per_image(images.clone(), text.clone());
-    golden.assert_output("output.text_last_hidden_state", network.text().forward(&ids).unwrap().last_hidden_state);
+    golden.assert_output(
+        "output.text_last_hidden_state",
+        network.text().forward(&ids).unwrap().last_hidden_state,
+    );
     golden.assert_output("output.text_embeds", text);
     golden.assert_output("output.image_embeds", images);
     golden.assert_output("output.logits_per_image", logits.clone());
@@ -126,7 +130,12 @@ fn unet(file: &str) {
     let network = golden.load(Unet::new(&config, &mut Init::zeros(&Device::flex())).unwrap());
     let timesteps: Vec<f64> = golden.tensors["input.timestep"].values.iter().map(|&t| f64::from(t)).collect();
     let output = network
-        .forward(golden.tensor("input.sample"), &timesteps, &golden.tensor("input.encoder_hidden_states"), None)
+        .forward(
+            golden.tensor("input.sample"),
+            &timesteps,
+            &golden.tensor("input.encoder_hidden_states"),
+            None,
+        )
         .unwrap();
     golden.assert_output("output.output", output.clone());
     golden.assert_loss(&network, (output - golden.tensor("input.noise")).square().mean());

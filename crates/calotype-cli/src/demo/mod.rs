@@ -1,0 +1,79 @@
+//! `calotype demo`: the whole way from embedded data to an evaluated model.
+
+mod evaluation;
+mod report;
+
+use std::path::{Path, PathBuf};
+
+use calotype::data::source::TrainingScenes;
+use calotype::formats::atomic;
+use calotype::trainer::training_loop::Session;
+use calotype::trainer::{Progress, Recipe, RunFolder};
+use calotype::{Error, Result};
+
+use crate::message;
+use crate::options::Context;
+use crate::train::{Part, embedded, train_part};
+
+/// Recipes in the binary; any other name is a file.
+const RECIPES: [(&str, &str); 3] = [
+    ("demo", include_str!("../../../../configs/demo.toml")),
+    ("full", include_str!("../../../../configs/full.toml")),
+    ("smoke", include_str!("../../../../configs/smoke.toml")),
+];
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Folder of the run: model/, report.html, metrics.json, samples/, heat_maps/
+    #[arg(long, value_name = "DIR", default_value = "runs/demo")]
+    out: PathBuf,
+    /// demo, full (better, some hours), smoke (minutes, no good pictures), or a TOML file
+    #[arg(long, value_name = "NAME", default_value = "demo")]
+    recipe: String,
+    /// Go on with an unfinished run
+    #[arg(long)]
+    resume: bool,
+}
+
+pub fn run(args: &Args, context: &Context) -> Result<()> {
+    let recipe = match RECIPES.iter().find(|(name, _)| *name == args.recipe) {
+        Some((name, text)) => Recipe::parse(Path::new(&format!("{name}.toml")), text)?,
+        None => Recipe::read(Path::new(&args.recipe))?,
+    };
+    let started = std::time::Instant::now();
+    let run = RunFolder::new(&args.out);
+    if !args.resume && args.out.is_dir() && !is_empty(&args.out)? {
+        let got = format!("`{}`, which has files in it", args.out.display());
+        return Err(Error::argument("--out", "a new folder, or --resume to go on with this run", got));
+    }
+    let data = TrainingScenes(embedded(&recipe)?);
+    let session =
+        Session { run: &run, threads: context.threads, resume: args.resume, progress: &context.bars };
+    for part in [Part::Vae, Part::Clip, Part::Diffusion] {
+        train_part(part, &recipe, &data, context, session)?;
+    }
+    let training_seconds = started.elapsed().as_secs_f64();
+    let evaluation = evaluation::evaluate(&recipe, &data.0, &run, context)?;
+
+    let metrics = evaluation.metrics(training_seconds, started.elapsed().as_secs_f64());
+    report::write(&args.recipe, &recipe, &run, &evaluation)?;
+    atomic::write_json(&args.out.join("metrics.json"), &metrics)?;
+    context.bars.say(&format!("report: {}", args.out.join("report.html").display()));
+    match context.json {
+        true => message::json(&metrics),
+        false => evaluation.print(),
+    }
+    Ok(())
+}
+
+fn is_empty(folder: &Path) -> Result<bool> {
+    Ok(std::fs::read_dir(folder).map_err(Error::io("read", folder))?.next().is_none())
+}
+
+/// Asks whether to stop between two pieces of work that have no checkpoint.
+fn stop_if_interrupted(progress: &dyn Progress) -> Result<()> {
+    match progress.interrupted() {
+        true => Err(Error::Interrupted { step: 0 }),
+        false => Ok(()),
+    }
+}

@@ -1,0 +1,180 @@
+//! `report.html`, and the pictures beside it.
+
+use calotype::Result;
+use calotype::evaluate::report::{Chart, Content, Figure, FigureRow, Report, Section, Series, Table};
+use calotype::explain::overlay::overlay;
+use calotype::trainer::metrics_log::read_series;
+use calotype::trainer::{Recipe, RunFolder};
+
+use super::evaluation::Evaluation;
+use crate::generate::write_png;
+
+/// Pictures in a row, and rows, of the sample grid.
+const GRID: (usize, usize) = (6, 4);
+/// Pairs of original and reconstruction.
+const PAIRS: usize = 6;
+/// Prompts whose words are shown.
+const EXPLAINED: usize = 4;
+
+/// Writes `report.html`, `samples/` and `heat_maps/`.
+pub fn write(name: &str, recipe: &Recipe, run: &RunFolder, evaluation: &Evaluation) -> Result<()> {
+    let report = Report {
+        title: format!("Calotype: a text-to-image model, trained and measured (recipe {name})"),
+        summary: summary(recipe, evaluation),
+        facts: facts(evaluation),
+        sections: vec![
+            samples(run, evaluation)?,
+            heat_maps(run, evaluation)?,
+            metrics(evaluation),
+            reconstructions(evaluation),
+            losses(run)?,
+        ],
+    };
+    report.write(&run.path().join("report.html"))
+}
+
+fn percent(x: f64) -> String {
+    format!("{:.1} %", 100.0 * x)
+}
+
+fn facts(evaluation: &Evaluation) -> Vec<(String, String)> {
+    [
+        ("prompt accuracy", percent(evaluation.accuracy.model.rate())),
+        ("nouns found", percent(evaluation.nouns.model.rate())),
+        ("reconstruction", format!("{:.1} dB", evaluation.psnr)),
+        ("CLIP retrieval at 1", percent(evaluation.retrieval)),
+    ]
+    .map(|(label, value)| (label.to_owned(), value))
+    .to_vec()
+}
+
+fn summary(recipe: &Recipe, evaluation: &Evaluation) -> Vec<String> {
+    let accuracy = &evaluation.accuracy;
+    vec![
+        format!(
+            "All three parts of this latent diffusion model were trained on emoji-scenes of {0}x{0} pixels: a \
+             variational autoencoder, a pair of CLIP towers, and a U-Net that predicts noise. Every number below \
+             is measured on compositions of nouns and relation that training never saw.",
+            recipe.data.size
+        ),
+        format!(
+            "A scene checker finds all nouns of the prompt in the right relation in {} of the generated pictures; \
+             with the empty prompt it would be {}, against another prompt {}. The same checker reads {} of the \
+             rendered scenes and {} of the autoencoder's reconstructions, which bounds what the model can reach.",
+            percent(accuracy.model.rate()),
+            percent(accuracy.unconditional.rate()),
+            percent(accuracy.chance.rate()),
+            percent(accuracy.ground_truth.rate()),
+            percent(accuracy.reconstruction.rate()),
+        ),
+    ]
+}
+
+fn samples(run: &RunFolder, evaluation: &Evaluation) -> Result<Section> {
+    let folder = run.path().join("samples");
+    for (i, explanation) in evaluation.explanations.iter().enumerate() {
+        write_png(&folder.join(format!("{i:04}.png")), &explanation.image)?;
+    }
+    let figures: Vec<Figure> =
+        (evaluation.scenes.iter().zip(&evaluation.explanations).zip(&evaluation.verdicts))
+            .take(GRID.0 * GRID.1)
+            .map(|((scene, explanation), verdict)| Figure {
+                image: explanation.image.clone(),
+                caption: format!("{} {}", if verdict.correct { "✓" } else { "✗" }, scene.caption),
+            })
+            .collect();
+    Ok(Section {
+        title: "Pictures".into(),
+        text: "The first held-out prompts, not chosen. ✓: the checker found every noun and the relation."
+            .into(),
+        content: Content::Figures(rows(figures, GRID.0)),
+    })
+}
+
+fn rows(figures: Vec<Figure>, width: usize) -> Vec<FigureRow> {
+    let mut rows = Vec::new();
+    let mut figures = figures.into_iter().peekable();
+    while figures.peek().is_some() {
+        rows.push(FigureRow { figures: figures.by_ref().take(width).collect() });
+    }
+    rows
+}
+
+fn heat_maps(run: &RunFolder, evaluation: &Evaluation) -> Result<Section> {
+    let folder = run.path().join("heat_maps");
+    // Pictures in which all is right show best what the words do.
+    let mut order: Vec<usize> = (0..evaluation.scenes.len()).collect();
+    order.sort_by_key(|&i| !evaluation.verdicts[i].correct);
+    let mut shown = Vec::new();
+    for &i in order.iter().take(EXPLAINED) {
+        let (scene, explanation) = (&evaluation.scenes[i], &evaluation.explanations[i]);
+        let mut figures = vec![Figure { image: explanation.image.clone(), caption: scene.caption.clone() }];
+        for (noun, _) in &scene.spec.objects {
+            if let Some(map) = explanation.maps.iter().find(|map| map.word == noun.name()) {
+                let image = overlay(&explanation.image, map)?;
+                write_png(&folder.join(format!("{i:04}-{}.png", map.word)), &image)?;
+                figures.push(Figure { image, caption: map.word.clone() });
+            }
+        }
+        shown.push(FigureRow { figures });
+    }
+    let localisation = &evaluation.localisation;
+    Ok(Section {
+        title: "Which word lit which pixel".into(),
+        text: format!(
+            "Cross-attention of each noun, averaged over heads, layers and steps, less the mean over the words. \
+             Over {} words in {} generated pictures, {} of a noun's map lies in the box where the checker found \
+             the object; the box covers {} of the picture.",
+            localisation.n,
+            evaluation.localised_pictures,
+            percent(localisation.mass_inside.mean),
+            percent(localisation.area_share.mean),
+        ),
+        content: Content::Figures(shown),
+    })
+}
+
+fn metrics(evaluation: &Evaluation) -> Section {
+    Section {
+        title: "Metrics".into(),
+        text: format!("Measured at commit {}.", env!("CALOTYPE_COMMIT")),
+        content: Content::Table(Table {
+            columns: ["metric", "value", "protocol"].map(String::from).to_vec(),
+            rows: evaluation.rows().into_iter().map(Vec::from).collect(),
+        }),
+    }
+}
+
+fn reconstructions(evaluation: &Evaluation) -> Section {
+    let figure =
+        |image: &image::RgbImage, caption: &str| Figure { image: image.clone(), caption: caption.into() };
+    let originals =
+        evaluation.scenes.iter().take(PAIRS).map(|scene| figure(&scene.image, "original")).collect();
+    let back =
+        evaluation.reconstructions.iter().take(PAIRS).map(|image| figure(image, "reconstruction")).collect();
+    Section {
+        title: "Through the autoencoder and back".into(),
+        text: "Held-out scenes, the mean of the posterior decoded.".into(),
+        content: Content::Figures(vec![FigureRow { figures: originals }, FigureRow { figures: back }]),
+    }
+}
+
+fn losses(run: &RunFolder) -> Result<Section> {
+    let chart = |part: &str, title: &str, log_y: bool, names: &[&str]| -> Result<Chart> {
+        let series = names
+            .iter()
+            .map(|name| Ok(Series { name: (*name).into(), points: read_series(&run.log(part), name)? }))
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Chart { title: title.into(), x_label: "step".into(), y_label: "loss".into(), log_y, series })
+    };
+    Ok(Section {
+        title: "Training".into(),
+        text: "A CLIP that knows nothing has the chance loss ln(batch).".into(),
+        content: Content::Charts(vec![
+            chart("vae", "Autoencoder: mean squared error of a pixel", true, &["reconstruction"])?,
+            chart("vae", "Autoencoder: KL in nats a picture", true, &["kl"])?,
+            chart("clip", "CLIP: symmetric InfoNCE", false, &["loss", "chance_loss"])?,
+            chart("diffusion", "U-Net: mean squared error of the noise", true, &["loss"])?,
+        ]),
+    })
+}

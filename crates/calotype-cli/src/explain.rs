@@ -1,0 +1,77 @@
+//! `calotype explain`
+
+use std::path::PathBuf;
+
+use calotype::explain::explain;
+use calotype::explain::heat_map::Baseline;
+use calotype::explain::overlay::overlay;
+use calotype::formats::atomic;
+use calotype::pipeline::TextToImage;
+use calotype::pipeline::text_to_image::Request;
+use calotype::{Error, Result};
+
+use crate::generate::{SamplingArgs, write_png};
+use crate::message;
+use crate::options::Context;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// What the picture should show
+    prompt: String,
+    /// Model folder in diffusers' layout
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+    /// Words to show, separated by commas [default: all]
+    #[arg(long, value_delimiter = ',', value_name = "WORDS")]
+    words: Vec<String>,
+    /// Show each word's attention as it is, not what it has more than the other words
+    #[arg(long)]
+    absolute: bool,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+    /// Folder for picture.png, one overlay for each word, and heat_maps.json
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+pub fn run(args: &Args, context: &Context) -> Result<()> {
+    let model = TextToImage::load(&args.model, &context.device)?;
+    let sampling = args.sampling.sampling(&model)?;
+    let known: Vec<String> = model.tokenizer.words(&args.prompt)?.into_iter().map(|span| span.word).collect();
+    if let Some(word) = args.words.iter().find(|word| !known.contains(&word.to_lowercase())) {
+        return Err(Error::argument("--words", format!("words of the prompt: {}", known.join(", ")), word));
+    }
+    let request = Request {
+        prompt: args.prompt.clone(),
+        negative_prompt: String::new(),
+        guidance: args.sampling.guidance,
+        image_index: 0,
+    };
+    let requests = [request];
+    let initial = args.sampling.initial(&model, &requests, &sampling)?;
+    let baseline = if args.absolute { Baseline::Zero } else { Baseline::WordMean };
+    let mut explanations = explain(&model, &requests, &sampling, initial, baseline)?;
+    let explanation = explanations.swap_remove(0);
+
+    write_png(&args.out.join("picture.png"), &explanation.image)?;
+    let wanted = |word: &str| args.words.is_empty() || args.words.iter().any(|w| w.to_lowercase() == word);
+    let mut maps = Vec::new();
+    for (i, map) in explanation.maps.iter().enumerate().filter(|(_, map)| wanted(&map.word)) {
+        let file = format!("{i:02}-{}.png", file_name(&map.word));
+        write_png(&args.out.join(&file), &overlay(&explanation.image, map)?)?;
+        maps.push(serde_json::json!({
+            "word": map.word, "overlay": file, "width": map.width, "height": map.height, "values": map.values,
+        }));
+    }
+    let value = serde_json::json!({ "prompt": args.prompt, "seed": sampling.seed, "words": maps });
+    atomic::write_json(&args.out.join("heat_maps.json"), &value)?;
+    if context.json {
+        message::json(&value);
+    }
+    Ok(())
+}
+
+/// The word's letters and digits; a prompt may hold what a file name may not.
+fn file_name(word: &str) -> String {
+    word.chars().map(|c| if c.is_alphanumeric() { c } else { '_' }).collect()
+}

@@ -1,0 +1,85 @@
+//! Options that every verb has.
+
+use calotype::{Error, Result};
+use clap::ValueEnum;
+
+use crate::progress::Bars;
+
+/// Options that every verb has.
+#[derive(clap::Args)]
+pub struct Common {
+    /// Where the networks run
+    #[arg(long, global = true, value_enum, default_value_t = DeviceName::Cpu)]
+    pub device: DeviceName,
+    /// Threads on the CPU; the result does not depend on it [default: all cores]
+    #[arg(long, global = true, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Print one JSON object on stdout, messages on stderr
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// Devices that a build may have.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DeviceName {
+    /// The processor
+    Cpu,
+    /// NVIDIA (cargo feature `cuda`)
+    Cuda,
+    /// Apple (cargo feature `metal`)
+    Metal,
+    /// Any GPU with a Vulkan driver (cargo feature `vulkan`)
+    Vulkan,
+}
+
+/// What the verbs get.
+pub struct Context {
+    /// The device of the networks.
+    pub device: burn::tensor::Device,
+    /// Threads of the process.
+    pub threads: usize,
+    /// Whether to print JSON.
+    pub json: bool,
+    /// Progress bars, and Ctrl-C.
+    pub bars: Bars,
+}
+
+impl Context {
+    /// Sets up threads, device and Ctrl-C.
+    ///
+    /// # Errors
+    /// `Error::Argument` for no threads or a device that this build does not have.
+    pub fn new(common: &Common) -> Result<Self> {
+        let available = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = common.threads.unwrap_or(available);
+        if threads == 0 {
+            return Err(Error::argument("--threads", "at least 1", threads));
+        }
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build_global()
+            .map_err(|e| Error::argument("--threads", "a number of threads that the system grants", e))?;
+        Ok(Self { device: device(common.device)?, threads, json: common.json, bars: Bars::new() })
+    }
+}
+
+fn device(name: DeviceName) -> Result<burn::tensor::Device> {
+    match name {
+        DeviceName::Cpu => Ok(burn::tensor::Device::flex()),
+        #[cfg(feature = "cuda")]
+        DeviceName::Cuda => Ok(burn::tensor::Device::cuda(0)),
+        #[cfg(feature = "metal")]
+        DeviceName::Metal => Ok(burn::tensor::Device::metal(burn::tensor::DeviceKind::DefaultDevice)),
+        #[cfg(feature = "vulkan")]
+        DeviceName::Vulkan => Ok(burn::tensor::Device::vulkan(burn::tensor::DeviceKind::DefaultDevice)),
+        #[cfg(not(all(feature = "cuda", feature = "metal", feature = "vulkan")))]
+        other => {
+            let name = other.to_possible_value().map_or(String::new(), |v| v.get_name().to_owned());
+            Err(Error::argument(
+                "--device",
+                format!("cpu, or a build with `cargo build --features {name}`"),
+                name,
+            ))
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Progress bars with rate and remaining time on a terminal, nothing elsewhere; Ctrl-C.
+
+use std::io::IsTerminal;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use calotype::trainer::Progress;
+use indicatif::{ProgressBar, ProgressStyle};
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// One bar at a time.
+pub struct Bars {
+    bar: Mutex<Option<ProgressBar>>,
+    started: Instant,
+}
+
+impl Bars {
+    /// Installs the Ctrl-C handler: the first press asks the work to stop and save, the second ends
+    /// the process.
+    pub fn new() -> Self {
+        // A second handler cannot be installed; the first does the same.
+        let _ = ctrlc::set_handler(|| {
+            if INTERRUPTED.swap(true, Ordering::SeqCst) {
+                std::process::exit(130);
+            }
+            eprintln!("\nstopping after this step; press Ctrl-C again to stop at once");
+        });
+        Self { bar: Mutex::new(None), started: Instant::now() }
+    }
+
+    /// One line on stderr about what begins.
+    pub fn say(&self, text: &str) {
+        let seconds = self.started.elapsed().as_secs();
+        eprintln!("[{:>2}:{:02}] {text}", seconds / 60, seconds % 60);
+    }
+
+    fn with(&self, act: impl FnOnce(&mut Option<ProgressBar>)) {
+        // The lock is only poisoned if drawing panicked; then there is nothing left to draw.
+        if let Ok(mut bar) = self.bar.lock() {
+            act(&mut bar);
+        }
+    }
+}
+
+impl Progress for Bars {
+    fn begin(&self, part: &str, first: usize, steps: usize) {
+        if !std::io::stderr().is_terminal() {
+            return self.say(&format!("{part}: {steps} steps"));
+        }
+        let bar = ProgressBar::new(steps as u64).with_position(first as u64);
+        // The template is a constant that indicatif accepts.
+        if let Ok(style) =
+            ProgressStyle::with_template("{prefix:>12} {bar:30} {pos}/{len} {per_sec} {eta} left  {msg}")
+        {
+            bar.set_style(style);
+        }
+        bar.set_prefix(part.to_owned());
+        bar.reset_eta();
+        self.with(|slot| *slot = Some(bar));
+    }
+
+    fn step(&self, step: usize, message: &str) {
+        self.with(|slot| {
+            if let Some(bar) = slot {
+                bar.set_position(step as u64);
+                bar.set_message(message.to_owned());
+            }
+        });
+    }
+
+    fn end(&self, part: &str) {
+        self.with(|slot| {
+            if let Some(bar) = slot.take() {
+                bar.finish();
+            }
+        });
+        self.say(&format!("{part}: done"));
+    }
+
+    fn interrupted(&self) -> bool {
+        INTERRUPTED.load(Ordering::SeqCst)
+    }
+}

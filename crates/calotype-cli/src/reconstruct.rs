@@ -1,0 +1,48 @@
+//! `calotype reconstruct`
+
+use std::path::PathBuf;
+
+use calotype::data::image_folder::load_picture;
+use calotype::data::tensors::{to_images, to_tensor};
+use calotype::evaluate::pixel::{psnr_rgb, ssim_rgb};
+use calotype::formats::diffusers_folder::{component_folder, load_autoencoder};
+use calotype::{Error, Result};
+
+use crate::generate::write_png;
+use crate::message;
+use crate::options::Context;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Pictures
+    #[arg(required = true)]
+    images: Vec<PathBuf>,
+    /// Model folder, or the folder of its vae
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+    /// Folder for the reconstructions
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+pub fn run(args: &Args, context: &Context) -> Result<()> {
+    let vae = load_autoencoder(&component_folder(&args.model, "vae"), &context.device)?.network;
+    let mut results = Vec::new();
+    for path in &args.images {
+        let original = load_picture(path)?;
+        let latents = vae.encode(to_tensor(std::slice::from_ref(&original), &context.device)?)?.mean;
+        let reconstruction = to_images(vae.decode(latents))?.swap_remove(0);
+        let (psnr, ssim) = (psnr_rgb(&original, &reconstruction)?, ssim_rgb(&original, &reconstruction)?);
+        let name = path.file_stem().ok_or_else(|| Error::argument("picture", "a file", path.display()))?;
+        let out = args.out.join(name).with_extension("png");
+        write_png(&out, &reconstruction)?;
+        if !context.json {
+            println!("{}  PSNR {psnr:.2} dB  SSIM {ssim:.4}", path.display());
+        }
+        results.push(serde_json::json!({ "image": path, "reconstruction": out, "psnr": psnr, "ssim": ssim }));
+    }
+    if context.json {
+        message::json(&serde_json::json!({ "images": results }));
+    }
+    Ok(())
+}

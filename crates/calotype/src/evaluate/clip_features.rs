@@ -1,0 +1,79 @@
+//! Features and class probabilities from a CLIP model.
+//!
+//! Distances on these features are `fd-clip` and `is-clip`: they depend on the CLIP model that made
+//! them and cannot be compared with published FID or Inception Scores.
+
+use burn::tensor::activation::softmax;
+use burn::tensor::{Device, Tensor};
+use image::RgbImage;
+
+use crate::data::tensors::to_tensor;
+use crate::error::Result;
+use crate::text_encoder::Clip;
+use crate::text_encoder::tokenizer::ClipTokenizer;
+
+/// Pictures embedded at a time; the features do not depend on it.
+const BATCH: usize = 32;
+
+/// Unit feature vectors of pictures of the size that the vision tower takes: rows of `dimension`
+/// numbers.
+#[derive(Debug, Clone)]
+pub struct Features {
+    /// Row after row.
+    pub rows: Vec<f32>,
+    /// Numbers in a row.
+    pub dimension: usize,
+}
+
+/// Features of pictures.
+///
+/// # Errors
+/// `Error::Shape` for pictures of another size than the tower's.
+pub fn of_images(clip: &Clip, images: &[RgbImage], device: &Device) -> Result<Features> {
+    let batches = images.chunks(BATCH).map(|batch| clip.embed_images(to_tensor(batch, device)?));
+    collect(batches)
+}
+
+/// Features of texts.
+///
+/// # Errors
+/// As [`Clip::embed_text`].
+pub fn of_texts(clip: &Clip, tokenizer: &ClipTokenizer, texts: &[String]) -> Result<Features> {
+    let batches = texts.chunks(BATCH).map(|batch| {
+        let ids: Vec<Vec<u32>> = batch.iter().map(|text| tokenizer.encode_padded(text).ids).collect();
+        clip.embed_text(&ids)
+    });
+    collect(batches)
+}
+
+fn collect(batches: impl Iterator<Item = Result<Tensor<2>>>) -> Result<Features> {
+    let mut features = Features { rows: vec![], dimension: 0 };
+    for batch in batches {
+        let batch = batch?;
+        features.dimension = batch.dims()[1];
+        features.rows.extend(batch.into_data().iter::<f32>());
+    }
+    Ok(features)
+}
+
+/// p(class | picture) by zero-shot classification: the softmax, at the learned temperature, over the
+/// texts that name the classes. Radford et al. 2021, section 3.1.2. Rows of `texts.len()` numbers.
+///
+/// # Errors
+/// As [`of_images`] and [`of_texts`].
+pub fn class_probabilities(
+    clip: &Clip,
+    tokenizer: &ClipTokenizer,
+    images: &[RgbImage],
+    texts: &[String],
+    device: &Device,
+) -> Result<Vec<f32>> {
+    let ids: Vec<Vec<u32>> = texts.iter().map(|text| tokenizer.encode_padded(text).ids).collect();
+    let classes = clip.embed_text(&ids)?;
+    let mut rows = Vec::with_capacity(images.len() * texts.len());
+    for batch in images.chunks(BATCH) {
+        let logits = clip.logits_per_image(clip.embed_images(to_tensor(batch, device)?)?, classes.clone());
+        rows.extend(softmax(logits, 1).into_data().iter::<f32>());
+    }
+    Ok(rows)
+}

@@ -1,0 +1,96 @@
+//! Loss and gradients of a batch, in parts that run side by side.
+//!
+//! The number of parts is a setting of the recipe, not of the machine: gradients are always summed
+//! in the same order, so that 1 and 2 threads train the same weights.
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+
+use crate::error::{Error, Result};
+use crate::nn::parameters::{self, NamedTensor};
+
+/// What a loss function says about its part of the batch.
+pub struct PartLoss {
+    /// What is differentiated: `[1]`, a mean over the part.
+    pub total: Tensor<1>,
+    /// Numbers for the log, means over the part.
+    pub logged: Vec<f64>,
+}
+
+/// Mean loss over the whole batch.
+#[derive(Debug, Clone)]
+pub struct BatchGradients {
+    /// The gradient of every parameter.
+    pub gradients: Vec<NamedTensor>,
+    /// Means of [`PartLoss::logged`].
+    pub logged: Vec<f64>,
+}
+
+/// Runs `loss` on each of `parts` (equal shares of one batch), at most `threads` at a time, and
+/// averages.
+///
+/// # Errors
+/// The first error of `loss` in the order of the parts; `Error::NonFinite` for a loss that is not
+/// finite.
+pub fn batch_gradients<M, P>(
+    module: &M,
+    parts: Vec<P>,
+    threads: usize,
+    step: usize,
+    loss: impl Fn(&M, P) -> Result<PartLoss> + Sync,
+) -> Result<BatchGradients>
+where
+    M: Module,
+    P: Send,
+{
+    let count = parts.len();
+    let one = |module: M, part: P| -> Result<BatchGradients> {
+        // Every part has leaves of its own: their graphs do not touch.
+        let module = parameters::tracked(&module);
+        let PartLoss { total, logged } = loss(&module, part)?;
+        let gradients = total.backward();
+        let value: f32 = total.into_scalar();
+        if !value.is_finite() {
+            return Err(Error::NonFinite { what: "loss".into(), step, got: value.to_string() });
+        }
+        Ok(BatchGradients { gradients: parameters::named_gradients(&module, &gradients), logged })
+    };
+    let mut results = Vec::with_capacity(count);
+    let mut parts = parts.into_iter();
+    loop {
+        let wave: Vec<P> = parts.by_ref().take(threads.max(1)).collect();
+        if wave.is_empty() {
+            break;
+        }
+        std::thread::scope(|scope| {
+            let one = &one;
+            let handles: Vec<_> = wave
+                .into_iter()
+                .map(|part| {
+                    let module = module.clone();
+                    scope.spawn(move || one(module, part))
+                })
+                .collect();
+            // A panic in a part is a bug; it goes on in this thread.
+            results.extend(
+                handles.into_iter().map(|h| h.join().unwrap_or_else(|p| std::panic::resume_unwind(p))),
+            );
+        });
+    }
+    let mut results = results.into_iter();
+    let mut sum = results.next().ok_or_else(|| Error::argument("batch", "at least one part", 0))??;
+    for other in results {
+        add(&mut sum, &other?);
+    }
+    let scale = 1.0 / count as f32;
+    sum.gradients.iter_mut().flat_map(|g| &mut g.values).for_each(|g| *g *= scale);
+    sum.logged.iter_mut().for_each(|x| *x /= count as f64);
+    Ok(sum)
+}
+
+fn add(sum: &mut BatchGradients, other: &BatchGradients) {
+    for (sum, other) in sum.gradients.iter_mut().zip(&other.gradients) {
+        sum.values.iter_mut().zip(&other.values).for_each(|(s, o)| *s += o);
+    }
+    sum.logged.iter_mut().zip(&other.logged).for_each(|(s, o)| *s += o);
+}

@@ -1,0 +1,70 @@
+//! One JSON object for each logged step.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use crate::error::{Error, Result};
+use crate::formats::atomic;
+
+/// Appends `{"step": …, name: value, …}` lines to a file.
+#[derive(Debug)]
+pub struct MetricsLog {
+    path: PathBuf,
+    file: File,
+}
+
+impl MetricsLog {
+    /// Opens the log of a run that stands at `step`: lines of later steps (from before a crash) are
+    /// dropped.
+    ///
+    /// # Errors
+    /// `Error::Io`; `Error::Format` if the file holds something else.
+    pub fn open(path: &Path, step: usize) -> Result<Self> {
+        let kept: String = match path.exists() && step > 0 {
+            true => read_lines(path)?
+                .into_iter()
+                .filter(|line| line.get("step").and_then(Value::as_u64).is_some_and(|s| s < step as u64))
+                .map(|line| format!("{}\n", Value::Object(line)))
+                .collect(),
+            false => String::new(),
+        };
+        atomic::write(path, kept.as_bytes())?;
+        let file = File::options().append(true).open(path).map_err(Error::io("write", path))?;
+        Ok(Self { path: path.to_owned(), file })
+    }
+
+    /// One line.
+    ///
+    /// # Errors
+    /// `Error::Io`.
+    pub fn write(&mut self, step: usize, values: &[(&str, f64)]) -> Result<()> {
+        let mut line = Map::new();
+        line.insert("step".into(), step.into());
+        line.extend(values.iter().map(|(name, value)| ((*name).to_owned(), Value::from(*value))));
+        writeln!(self.file, "{}", Value::Object(line)).map_err(Error::io("write", &self.path))
+    }
+}
+
+fn read_lines(path: &Path) -> Result<Vec<Map<String, Value>>> {
+    let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+    // A crash can cut the last line; only that one may be broken.
+    let complete = text.rfind('\n').map_or("", |end| &text[..end]);
+    complete
+        .lines()
+        .map(|line| serde_json::from_str(line).map_err(|e| Error::format(path, "JSON lines", e)))
+        .collect()
+}
+
+/// The points (step, value) of one name, for charts.
+///
+/// # Errors
+/// As [`MetricsLog::open`].
+pub fn read_series(path: &Path, name: &str) -> Result<Vec<(f64, f64)>> {
+    Ok(read_lines(path)?
+        .iter()
+        .filter_map(|line| Some((line.get("step")?.as_f64()?, line.get(name)?.as_f64()?)))
+        .collect())
+}

@@ -10,9 +10,9 @@ use super::evaluation::Evaluation;
 use crate::generate::write_png;
 
 /// Pictures in a row, and rows, of the sample grid.
-const GRID: (usize, usize) = (6, 4);
+const GRID: (usize, usize) = (5, 5);
 /// Pairs of original and reconstruction.
-const PAIRS: usize = 6;
+const PAIRS: usize = 5;
 /// Prompts whose words are shown.
 const EXPLAINED: usize = 4;
 

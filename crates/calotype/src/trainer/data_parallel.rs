@@ -5,6 +5,7 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
+use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::nn::parameters::{self, NamedTensor};
@@ -62,19 +63,24 @@ where
         if wave.is_empty() {
             break;
         }
+        // Each part has a pool of its own, so that the parts' small matrix products do not wait for
+        // each other.
+        let pools = (0..wave.len()).map(|_| pool(threads / wave.len())).collect::<Result<Vec<_>>>()?;
         std::thread::scope(|scope| {
             let one = &one;
             let handles: Vec<_> = wave
                 .into_iter()
-                .map(|part| {
+                .zip(&pools)
+                .map(|(part, pool)| {
                     let module = module.clone();
-                    scope.spawn(move || one(module, part))
+                    scope.spawn(move || pool.install(|| one(module, part)))
                 })
                 .collect();
             // A panic in a part is a bug; it goes on in this thread.
-            results.extend(
-                handles.into_iter().map(|h| h.join().unwrap_or_else(|p| std::panic::resume_unwind(p))),
-            );
+            let join = |h: std::thread::ScopedJoinHandle<'_, _>| {
+                h.join().unwrap_or_else(|p| std::panic::resume_unwind(p))
+            };
+            results.extend(handles.into_iter().map(join));
         });
     }
     let mut results = results.into_iter();
@@ -83,14 +89,21 @@ where
         add(&mut sum, &other?);
     }
     let scale = 1.0 / count as f32;
-    sum.gradients.iter_mut().flat_map(|g| &mut g.values).for_each(|g| *g *= scale);
+    sum.gradients.par_iter_mut().for_each(|gradient| gradient.values.iter_mut().for_each(|g| *g *= scale));
     sum.logged.iter_mut().for_each(|x| *x /= count as f64);
     Ok(sum)
 }
 
+fn pool(threads: usize) -> Result<rayon::ThreadPool> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads.max(1))
+        .build()
+        .map_err(|e| Error::argument("threads", "a number of threads that the system grants", e))
+}
+
 fn add(sum: &mut BatchGradients, other: &BatchGradients) {
-    for (sum, other) in sum.gradients.iter_mut().zip(&other.gradients) {
+    sum.gradients.par_iter_mut().zip(&other.gradients).for_each(|(sum, other)| {
         sum.values.iter_mut().zip(&other.values).for_each(|(s, o)| *s += o);
-    }
+    });
     sum.logged.iter_mut().zip(&other.logged).for_each(|(s, o)| *s += o);
 }

@@ -1,1 +1,4 @@
 //! The embedded emoji-scenes and image folders.
+
+pub mod emoji_scenes;
+pub mod image_folder;

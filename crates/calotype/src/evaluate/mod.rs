@@ -1,1 +1,3 @@
 //! Is it any good?
+
+pub mod scene_checker;

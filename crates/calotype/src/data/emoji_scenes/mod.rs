@@ -1,0 +1,96 @@
+//! emoji-scenes: the embedded data. Endless pictures of one to three emoji on a coloured
+//! background, each with an English caption, and the exact mask of every named object.
+//!
+//! Scene i of a split is a pure function of (seed, split, i). Compositions such as
+//! `cat left of window` are divided between the splits ([`split::is_held_out`]), so held-out scenes
+//! ask whether a model combines what it knows. The graphics are Twemoji's, CC-BY 4.0.
+//!
+//! ```
+//! use calotype::data::emoji_scenes::{EmojiScenes, EmojiScenesConfig, Split};
+//! let scenes = EmojiScenes::new(EmojiScenesConfig { size: 32, seed: 0, max_objects: 3 })?;
+//! let scene = scenes.scene(Split::Train, 0);
+//! assert_eq!(scene.image.dimensions(), (32, 32));
+//! # Ok::<(), calotype::Error>(())
+//! ```
+
+mod caption;
+mod export;
+mod layout;
+mod scene;
+pub mod split;
+mod sprites;
+
+use serde::{Deserialize, Serialize};
+
+pub use caption::Relation;
+pub use export::render_folder;
+pub use scene::{Colour, Rect, Scene, SceneObject, SceneSpec, Size};
+pub use split::Split;
+pub use sprites::Noun;
+pub(crate) use sprites::{Sprite, Sprites};
+
+use crate::rng::{Philox, Purpose};
+use crate::{Error, Result};
+use layout::Layout;
+
+/// What decides the scenes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EmojiScenesConfig {
+    /// Side of the square picture in pixels: 32, 64 or 128.
+    pub size: u32,
+    /// Another seed, other scenes; the held-out compositions stay.
+    pub seed: u64,
+    /// At most this many objects: 1, 2 or 3. Held-out scenes have two even where this is 1.
+    pub max_objects: usize,
+}
+
+/// A source of scenes; holds the resized sprites.
+#[derive(Debug, Clone)]
+pub struct EmojiScenes {
+    config: EmojiScenesConfig,
+    sprites: Sprites,
+}
+
+/// Part of the small and big objects whose size the caption says.
+const SAYS_SIZE: f64 = 0.4;
+
+impl EmojiScenes {
+    /// Decodes and resizes the sprites (some milliseconds).
+    ///
+    /// # Errors
+    /// `Error::Argument` unless `size` is 32, 64 or 128 and `max_objects` 1 to 3.
+    pub fn new(config: EmojiScenesConfig) -> Result<Self> {
+        if ![32, 64, 128].contains(&config.size) {
+            return Err(Error::argument("size of emoji-scenes", "32, 64 or 128 pixels", config.size));
+        }
+        if !(1..=3).contains(&config.max_objects) {
+            return Err(Error::argument("max_objects", "1, 2 or 3", config.max_objects));
+        }
+        Ok(Self { sprites: Sprites::new(config.size)?, config })
+    }
+
+    /// What decides the scenes.
+    pub fn config(&self) -> &EmojiScenesConfig {
+        &self.config
+    }
+
+    /// Scene `index` of `split`. `index` must be below 2⁴⁷.
+    pub fn scene(&self, split: Split, index: u64) -> Scene {
+        let mut rng = Philox::new(self.config.seed, Purpose::Scene, 2 * index + split as u64);
+        let size = self.config.size;
+        let layout = Layout::draw(&self.sprites, size, self.config.max_objects, split, &mut rng);
+        let (image, objects) = layout.render(&self.sprites, size);
+        // Three nouns fill a caption; their sizes stay unsaid.
+        let says_size = if objects.len() < 3 { SAYS_SIZE } else { 0.0 };
+        let named = objects
+            .iter()
+            .map(|o| (o.noun, (o.size != Size::Medium && rng.uniform() < says_size).then_some(o.size)))
+            .collect();
+        let spec = SceneSpec { background: layout.background, objects: named, relation: layout.relation };
+        let caption = caption::caption(&spec, &mut rng);
+        Scene { image, caption, spec, objects }
+    }
+}
+
+#[cfg(test)]
+mod tests;

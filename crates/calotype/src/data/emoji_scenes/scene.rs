@@ -1,0 +1,181 @@
+//! What a scene consists of: boxes, colours, sizes, the picture and its ground truth.
+
+use std::fmt;
+
+use image::{GrayImage, RgbImage};
+use serde::{Serialize, Serializer};
+
+use super::caption::Relation;
+use super::sprites::Noun;
+
+/// A box in pixels; x to the right, y down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+pub struct Rect {
+    /// Left edge.
+    pub x: u32,
+    /// Upper edge.
+    pub y: u32,
+    /// Columns.
+    pub width: u32,
+    /// Rows.
+    pub height: u32,
+}
+
+impl Rect {
+    /// The smallest box around the points; none around nothing.
+    pub(crate) fn bounding(points: impl Iterator<Item = (u32, u32)>) -> Option<Self> {
+        let corners = points.fold(None, |corners: Option<[u32; 4]>, (x, y)| {
+            let [left, top, right, bottom] = corners.unwrap_or([x, y, x, y]);
+            Some([left.min(x), top.min(y), right.max(x), bottom.max(y)])
+        });
+        corners.map(|[left, top, right, bottom]| Rect {
+            x: left,
+            y: top,
+            width: right - left + 1,
+            height: bottom - top + 1,
+        })
+    }
+
+    /// x, y, width, height.
+    pub(super) fn as_f32(&self) -> [f32; 4] {
+        [self.x as f32, self.y as f32, self.width as f32, self.height as f32]
+    }
+
+    /// Whether fewer than `gap` empty pixels lie between the boxes (0: whether they share a pixel).
+    pub(super) fn is_closer_than(&self, other: &Rect, gap: u32) -> bool {
+        self.x < other.x + other.width + gap
+            && other.x < self.x + self.width + gap
+            && self.y < other.y + other.height + gap
+            && other.y < self.y + self.height + gap
+    }
+}
+
+macro_rules! named_enum {
+    ($(#[$doc:meta])* $enum:ident: $($(#[$variant_doc:meta])* $variant:ident $name:literal),+ $(,)?) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum $enum {
+            $($(#[$variant_doc])* $variant),+
+        }
+
+        impl $enum {
+            /// Every one, in order.
+            pub const ALL: [$enum; [$($name),+].len()] = [$($enum::$variant),+];
+
+            /// The word that captions use.
+            pub fn name(self) -> &'static str {
+                match self { $($enum::$variant => $name),+ }
+            }
+        }
+
+        impl fmt::Display for $enum {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.name())
+            }
+        }
+
+        impl Serialize for $enum {
+            fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.name())
+            }
+        }
+    };
+}
+
+named_enum! {
+    /// Colour of the background.
+    Colour:
+    /// Nearly white.
+    White "white",
+    /// Middle gray.
+    Gray "gray",
+    /// Sky blue.
+    Blue "blue",
+    /// Leaf green.
+    Green "green",
+    /// Pale yellow.
+    Yellow "yellow",
+    /// Orange.
+    Orange "orange",
+    /// Pink.
+    Pink "pink",
+    /// Lavender.
+    Purple "purple",
+}
+
+impl Colour {
+    /// sRGB.
+    pub fn rgb(self) -> [u8; 3] {
+        match self {
+            Colour::White => [250, 250, 250],
+            Colour::Gray => [150, 150, 150],
+            Colour::Blue => [125, 180, 240],
+            Colour::Green => [140, 210, 130],
+            Colour::Yellow => [250, 235, 130],
+            Colour::Orange => [250, 170, 95],
+            Colour::Pink => [250, 180, 205],
+            Colour::Purple => [170, 135, 215],
+        }
+    }
+}
+
+named_enum! {
+    /// How large an object is drawn. Captions say `small` and `big`, never `medium`.
+    Size:
+    /// 10/32 of the canvas.
+    Small "small",
+    /// 13/32 of the canvas.
+    Medium "medium",
+    /// Half of the canvas.
+    Big "big",
+}
+
+impl Size {
+    /// Longest side on a canvas of `canvas` pixels.
+    pub fn pixels(self, canvas: u32) -> u32 {
+        let in_32 = match self {
+            Size::Small => 10,
+            Size::Medium => 13,
+            Size::Big => 16,
+        };
+        in_32 * canvas / 32
+    }
+}
+
+/// What a caption promises.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SceneSpec {
+    /// Colour of the background (most captions name it, not all).
+    pub background: Colour,
+    /// One to three different nouns in caption order, with the size where the caption says it.
+    pub objects: Vec<(Noun, Option<Size>)>,
+    /// How object 0 lies to object 1; none where there is one object.
+    pub relation: Option<Relation>,
+}
+
+/// An object as it was drawn.
+#[derive(Debug, Clone)]
+pub struct SceneObject {
+    /// What it is.
+    pub noun: Noun,
+    /// How large it was drawn, whether or not the caption says so.
+    pub size: Size,
+    /// Tight box of the mask.
+    pub rect: Rect,
+    /// As large as the picture: 255 where the object is visible, else 0.
+    pub mask: GrayImage,
+}
+
+/// A picture, its caption and its ground truth.
+#[derive(Debug, Clone)]
+pub struct Scene {
+    /// The picture, square.
+    pub image: RgbImage,
+    /// The caption.
+    pub caption: String,
+    /// What the caption promises.
+    pub spec: SceneSpec,
+    /// The objects in caption order.
+    pub objects: Vec<SceneObject>,
+}

@@ -2,5 +2,3 @@
 
 pub mod emoji_scenes;
 pub mod image_folder;
-pub mod source;
-pub mod tensors;

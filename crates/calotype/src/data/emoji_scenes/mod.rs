@@ -15,6 +15,7 @@
 
 mod caption;
 mod export;
+mod layout;
 mod scene;
 pub mod split;
 mod sprites;
@@ -30,7 +31,7 @@ pub(crate) use sprites::{Sprite, Sprites};
 
 use crate::rng::{Philox, Purpose};
 use crate::{Error, Result};
-use scene::Layout;
+use layout::Layout;
 
 /// What decides the scenes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

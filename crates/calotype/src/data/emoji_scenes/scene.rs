@@ -1,14 +1,12 @@
-//! One scene: what it shows, where, and its pixels and masks.
+//! What a scene consists of: boxes, colours, sizes, the picture and its ground truth.
 
 use std::fmt;
 
-use image::{GrayImage, Luma, Rgb, RgbImage};
+use image::{GrayImage, RgbImage};
 use serde::{Serialize, Serializer};
 
 use super::caption::Relation;
-use super::split::{Split, is_held_out};
-use super::sprites::{Noun, Sprite, Sprites};
-use crate::rng::Philox;
+use super::sprites::Noun;
 
 /// A box in pixels; x to the right, y down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -44,7 +42,7 @@ impl Rect {
     }
 
     /// Whether fewer than `gap` empty pixels lie between the boxes (0: whether they share a pixel).
-    fn is_closer_than(&self, other: &Rect, gap: u32) -> bool {
+    pub(super) fn is_closer_than(&self, other: &Rect, gap: u32) -> bool {
         self.x < other.x + other.width + gap
             && other.x < self.x + self.width + gap
             && self.y < other.y + other.height + gap
@@ -180,152 +178,4 @@ pub struct Scene {
     pub spec: SceneSpec,
     /// The objects in caption order.
     pub objects: Vec<SceneObject>,
-}
-
-/// An object before it is drawn: its sprite's upper left corner and the box of its mask.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Placement {
-    pub noun: Noun,
-    pub size: Size,
-    corner: (u32, u32),
-    rect: Rect,
-}
-
-/// Nouns, places, relation and background of a scene, drawn so that `split` is respected.
-pub(super) struct Layout {
-    pub background: Colour,
-    pub relation: Option<Relation>,
-    pub placements: Vec<Placement>,
-}
-
-/// Share of scenes with one and with two objects; the rest has three.
-const ONE_OBJECT: f64 = 0.35;
-const TWO_OBJECTS: f64 = 0.55;
-/// Placements tried before other nouns are drawn.
-const TRIES: usize = 500;
-
-impl Layout {
-    /// Draws a layout for a canvas of `canvas` pixels, with at most `max_objects` objects; held-out
-    /// scenes have two at least.
-    pub fn draw(sprites: &Sprites, canvas: u32, max_objects: usize, split: Split, rng: &mut Philox) -> Self {
-        // Number and relation are drawn once: a relation that is hard to place is not rarer for it.
-        let share = rng.uniform();
-        let count = match split {
-            Split::Train if share < ONE_OBJECT => 1,
-            _ if share < ONE_OBJECT + TWO_OBJECTS => 2,
-            _ => 3,
-        };
-        let least = if split == Split::HeldOut { 2 } else { 1 };
-        let count = count.min(max_objects).max(least);
-        let relation = (count > 1).then(|| Relation::ALL[rng.below(Relation::ALL.len())]);
-        loop {
-            let nouns = draw_nouns(count, rng);
-            if let Some(relation) = relation
-                && is_held_out(nouns[0], relation, nouns[1]) != (split == Split::HeldOut)
-            {
-                continue;
-            }
-            let colours: Vec<Colour> = Colour::ALL
-                .into_iter()
-                .filter(|&colour| nouns.iter().all(|&noun| sprites.stands_out(noun, colour)))
-                .collect();
-            if colours.is_empty() {
-                continue;
-            }
-            let background = colours[rng.below(colours.len())];
-            let found = (0..TRIES)
-                .map(|_| place(sprites, canvas, &nouns, rng))
-                .find(|placements| is_good(placements, relation, canvas, split));
-            if let Some(placements) = found {
-                return Self { background, relation, placements };
-            }
-        }
-    }
-
-    /// Paints the objects over the background.
-    pub fn render(&self, sprites: &Sprites, canvas: u32) -> (RgbImage, Vec<SceneObject>) {
-        let mut image = RgbImage::from_pixel(canvas, canvas, Rgb(self.background.rgb()));
-        let mut objects = Vec::with_capacity(self.placements.len());
-        for placement in &self.placements {
-            let sprite = sprites.get(placement.noun, placement.size);
-            let mut mask = GrayImage::new(canvas, canvas);
-            for (row, y) in sprite.pixels.chunks_exact(sprite.width as usize).zip(placement.corner.1..) {
-                for (pixel, x) in row.iter().zip(placement.corner.0..) {
-                    paint(image.get_pixel_mut(x, y), pixel);
-                    if Sprite::is_solid(pixel) {
-                        mask.put_pixel(x, y, Luma([255]));
-                    }
-                }
-            }
-            let Placement { noun, size, rect, .. } = *placement;
-            objects.push(SceneObject { noun, size, rect, mask });
-        }
-        (image, objects)
-    }
-}
-
-/// "Over" of Porter and Duff 1984, with premultiplied colour; rounds half to even.
-fn paint(under: &mut Rgb<u8>, &[r, g, b, alpha]: &[f32; 4]) {
-    for (under, over) in under.0.iter_mut().zip([r, g, b]) {
-        *under = (over + (1.0 - alpha) * f32::from(*under)).round_ties_even() as u8;
-    }
-}
-
-fn draw_nouns(count: usize, rng: &mut Philox) -> Vec<Noun> {
-    let mut nouns = Vec::with_capacity(count);
-    while nouns.len() < count {
-        let noun = Noun::ALL[rng.below(Noun::ALL.len())];
-        if !nouns.contains(&noun) {
-            nouns.push(noun);
-        }
-    }
-    nouns
-}
-
-/// Every noun at a random size, wholly on the canvas, wherever chance puts it.
-fn place(sprites: &Sprites, canvas: u32, nouns: &[Noun], rng: &mut Philox) -> Vec<Placement> {
-    nouns
-        .iter()
-        .map(|&noun| {
-            let size = Size::ALL[rng.below(Size::ALL.len())];
-            let sprite = sprites.get(noun, size);
-            let x = rng.below((canvas - sprite.width + 1) as usize) as u32;
-            let y = rng.below((canvas - sprite.height + 1) as usize) as u32;
-            let rect = Rect { x: x + sprite.solid.x, y: y + sprite.solid.y, ..sprite.solid };
-            Placement { noun, size, corner: (x, y), rect }
-        })
-        .collect()
-}
-
-/// Whether no two objects overlap, the relation holds beyond doubt, and no training scene shows a
-/// held-out composition, not even one that its caption does not mention.
-fn is_good(placements: &[Placement], relation: Option<Relation>, canvas: u32, split: Split) -> bool {
-    let pixel = canvas / 32;
-    for (i, a) in placements.iter().enumerate() {
-        for (j, b) in placements.iter().enumerate().skip(i + 1) {
-            let touching = (i, j) == (0, 1) && relation == Some(Relation::OnTopOf);
-            if a.rect.is_closer_than(&b.rect, if touching { 0 } else { pixel }) {
-                return false;
-            }
-        }
-    }
-    if let (Some(relation), [a, b, ..]) = (relation, placements) {
-        // Beyond doubt: also after a move by one pixel of a 32-pixel canvas, in each direction.
-        let step = pixel as f32;
-        let moves = [(step, step), (step, -step), (-step, step), (-step, -step)];
-        if !moves.iter().all(|&(x, y)| relation.holds_shifted(&a.rect, &b.rect, x, y)) {
-            return false;
-        }
-    }
-    split == Split::HeldOut || !shows_held_out(placements)
-}
-
-fn shows_held_out(placements: &[Placement]) -> bool {
-    placements.iter().any(|a| {
-        placements.iter().filter(|b| b.noun != a.noun).any(|b| {
-            Relation::ALL
-                .into_iter()
-                .any(|relation| relation.holds(&a.rect, &b.rect) && is_held_out(a.noun, relation, b.noun))
-        })
-    })
 }

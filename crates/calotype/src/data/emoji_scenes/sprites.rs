@@ -56,15 +56,15 @@ nouns! {
     Pumpkin "pumpkin" U_1F383,
     Apple "apple" U_1F34E,
     Banana "banana" U_1F34C,
-    Grapes "grapes" U_1F347,
+    Pineapple "pineapple" U_1F34D,
     Pizza "pizza" U_1F355,
     Donut "donut" U_1F369,
     Cake "cake" U_1F382,
-    Egg "egg" U_1F373,
+    Clock "clock" U_23F0,
     House "house" U_1F3E0,
     Window "window" U_1FA9F,
     Car "car" U_1F697,
-    Bus "bus" U_1F68C,
+    Boat "boat" U_26F5,
     Rocket "rocket" U_1F680,
     Balloon "balloon" U_1F388,
     Umbrella "umbrella" U_2602,
@@ -167,14 +167,14 @@ impl Sprites {
     }
 }
 
-/// The graphic, colours multiplied by alpha, cropped to its visible part.
+/// The graphic, cropped to its visible part. All values in [0, 1] (`image` clamps floats to it when
+/// it resizes), colours multiplied by alpha.
 fn decode(noun: Noun) -> Result<RgbaF32> {
     let decoded = image::load_from_memory_with_format(noun.png(), ImageFormat::Png)
         .map_err(|e| Error::format(format!("twemoji-assets: {noun}"), "PNG", e))?
         .to_rgba8();
     let premultiplied = RgbaF32::from_fn(decoded.width(), decoded.height(), |x, y| {
-        let [r, g, b, a] = decoded[(x, y)].0.map(f32::from);
-        let alpha = a / 255.0;
+        let [r, g, b, alpha] = decoded[(x, y)].0.map(|value| f32::from(value) / 255.0);
         Rgba([r * alpha, g * alpha, b * alpha, alpha])
     });
     let visible = Rect::bounding(
@@ -195,9 +195,8 @@ fn resize(picture: &RgbaF32, longest: u32) -> Sprite {
     let pixels: Vec<[f32; 4]> = resized
         .pixels()
         .map(|&Rgba([r, g, b, alpha])| {
-            // The filter's negative lobes leave the legal range by a little.
-            let alpha = alpha.clamp(0.0, 1.0);
-            let [r, g, b] = [r, g, b].map(|c| c.clamp(0.0, 255.0 * alpha));
+            // The filter's negative lobes may lift a colour above its alpha.
+            let [r, g, b] = [r, g, b].map(|c| 255.0 * c.min(alpha));
             [r, g, b, alpha]
         })
         .collect();

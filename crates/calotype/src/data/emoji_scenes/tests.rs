@@ -26,7 +26,7 @@ fn golden_scene() {
         scene.image.as_raw().iter().fold(0u64, |sum, &byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
     assert_eq!((scene.caption.as_str(), checksum), GOLDEN);
 }
-const GOLDEN: (&str, u64) = ("", 0);
+const GOLDEN: (&str, u64) = ("a banana left of a whale against a purple background", 1891830509231055110);
 
 #[test]
 fn no_training_scene_shows_a_held_out_composition() {
@@ -104,8 +104,6 @@ fn shares_are_as_promised() {
         }
         captions.insert(scene.caption);
     }
-    println!("objects {objects:?}\nrelations {relations:?}\ncolours {colours:?}\nnouns {nouns:?}");
-    println!("{} different captions in {n}", captions.len());
     for (got, share) in objects[1..].iter().zip([0.35, 0.55, 0.10]) {
         assert!((f64::from(*got) / n as f64 - share).abs() < 0.032, "{objects:?}"); // four standard errors
     }
@@ -117,7 +115,7 @@ fn shares_are_as_promised() {
     // 1.75 nouns a scene: 175 of each on average.
     assert!(nouns.len() == 40 && nouns.values().all(|&n| n > 100), "{nouns:?}");
     assert!(colours.len() == 8 && colours.values().all(|&n| n > 250), "{colours:?}");
-    assert!(captions.len() > 3600);
+    assert!(captions.len() > 3300);
 }
 
 #[test]
@@ -125,7 +123,6 @@ fn every_noun_stands_out_on_most_colours() {
     let sprites = &scenes(32).sprites;
     for &noun in Noun::ALL {
         let clear: Vec<Colour> = Colour::ALL.into_iter().filter(|&c| sprites.stands_out(noun, c)).collect();
-        println!("{noun}: {clear:?}");
         assert!(clear.len() >= 4, "{noun}: {clear:?}");
     }
 }
@@ -144,50 +141,5 @@ fn fewer_objects_on_demand() {
 fn impossible_configurations_are_refused() {
     for (size, max_objects) in [(0, 2), (48, 2), (256, 2), (32, 0), (32, 4)] {
         assert!(EmojiScenes::new(EmojiScenesConfig { size, seed: 0, max_objects }).is_err());
-    }
-}
-
-#[test]
-fn dump_contact_sheet() {
-    use image::{RgbImage, imageops};
-    let mut sheet = RgbImage::from_pixel(8 * 134 + 2, 5 * 134 + 2, image::Rgb([0, 0, 0]));
-    let s = scenes(32);
-    for i in 0..40u32 {
-        let scene = s.scene(if i < 24 { Split::Train } else { Split::HeldOut }, i.into());
-        println!("{i}: {} {:?}", scene.caption, scene.objects.iter().map(|o| o.rect).collect::<Vec<_>>());
-        let big = imageops::resize(&scene.image, 128, 128, imageops::FilterType::Nearest);
-        imageops::replace(&mut sheet, &big, (2 + i % 8 * 134).into(), (2 + i / 8 * 134).into());
-    }
-    sheet.save("/tmp/scenes.png").unwrap();
-    let mut sheet = RgbImage::from_pixel(20 * 72, 6 * 72, image::Rgb([150, 190, 200]));
-    for &noun in Noun::ALL {
-        for size in Size::ALL {
-            let sprite = s.sprites.get(noun, size);
-            let mut image = RgbImage::from_pixel(18, 18, image::Rgb([150, 190, 200]));
-            for (i, p) in sprite.pixels.iter().enumerate() {
-                let (x, y) = (i as u32 % sprite.width + 1, i as u32 / sprite.width + 1);
-                let u = image.get_pixel_mut(x, y);
-                for c in 0..3 {
-                    u.0[c] = (p[c] + (1.0 - p[3]) * f32::from(u.0[c])) as u8;
-                }
-            }
-            let big = imageops::resize(&image, 72, 72, imageops::FilterType::Nearest);
-            let n = noun as u32;
-            imageops::replace(
-                &mut sheet,
-                &big,
-                (n % 20 * 72).into(),
-                ((n / 20 * 3 + size as u32) * 72).into(),
-            );
-        }
-    }
-    sheet.save("/tmp/nouns.png").unwrap();
-    for size in [32, 64, 128] {
-        let s = scenes(size);
-        let start = std::time::Instant::now();
-        for i in 0..5000 {
-            std::hint::black_box(s.scene(Split::Train, i));
-        }
-        println!("{size}: {:?} a scene", start.elapsed() / 5000);
     }
 }

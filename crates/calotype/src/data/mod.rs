@@ -2,3 +2,5 @@
 
 pub mod emoji_scenes;
 pub mod image_folder;
+pub mod source;
+pub mod tensors;

@@ -1,10 +1,12 @@
 //! `calotype generate`
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burn::tensor::Tensor;
 use calotype::formats::{atomic, safetensors_io};
 use calotype::nn::parameters::NamedTensor;
+use calotype::parallel::in_parallel;
 use calotype::pipeline::TextToImage;
 use calotype::pipeline::text_to_image::{Request, Sampling};
 use calotype::sampler::SamplerKind;
@@ -114,7 +116,7 @@ pub struct Args {
 }
 
 /// Pictures sampled at a time.
-const BATCH: usize = 8;
+const BATCH: usize = 4;
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     if args.n == 0 {
@@ -138,14 +140,17 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         .collect();
     let initial = args.sampling.initial(&model, &requests, &sampling)?;
 
-    let total = requests.len().div_ceil(BATCH) * sampling.steps;
-    context.bars.begin("sampling", 0, total);
-    let mut latents = Vec::new();
-    for (batch, requests) in requests.chunks(BATCH).enumerate() {
+    context.bars.begin("sampling", 0, requests.len() * sampling.steps);
+    let done = AtomicUsize::new(0);
+    let batches: Vec<(usize, &[Request])> = requests.chunks(BATCH).enumerate().collect();
+    let latents = in_parallel(batches, context.threads, |(batch, requests)| {
         let initial = initial.clone().narrow(0, batch * BATCH, requests.len());
-        let mut on_step = |done: usize, _: usize| context.bars.step(batch * sampling.steps + done, "");
-        latents.push(model.sample(requests, &sampling, initial, None, &mut on_step)?);
-    }
+        let mut on_step = |_: usize, _: usize| {
+            let pictures = done.fetch_add(requests.len(), Ordering::Relaxed) + requests.len();
+            context.bars.step(pictures, "");
+        };
+        model.sample(requests, &sampling, initial, None, &mut on_step)
+    })?;
     context.bars.end("sampling");
     let latents = Tensor::cat(latents, 0);
     if let Some(path) = &args.save_latents {

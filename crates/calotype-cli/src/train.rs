@@ -59,11 +59,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     }
     let data: Box<dyn CaptionedPictures> = match &args.data {
         None => Box::new(TrainingScenes(embedded(&recipe)?)),
-        Some(dir) => Box::new(ShuffledFolder {
-            folder: ImageFolder::open(dir)?,
-            seed: recipe.seed,
-            size: recipe.data.size,
-        }),
+        Some(dir) => Box::new(ShuffledFolder::new(ImageFolder::open(dir)?, recipe.seed, recipe.data.size)),
     };
     let session =
         Session { run: &run, threads: context.threads, resume: args.resume, progress: &context.bars };

@@ -1,4 +1,41 @@
 //! Latent diffusion models: train every part, generate, explain and evaluate.
+//!
+//! An autoencoder compresses a picture to a latent, noise is added to the latent step by step, a U-Net
+//! learns to predict that noise, and text steers it through cross-attention.
+//!
+//! | question | module |
+//! |---|---|
+//! | Where is the KL loss? | [`autoencoder::diagonal_gaussian`], [`autoencoder::loss`] |
+//! | Where is noise added? | [`diffusion::forward_process`] |
+//! | Where is it predicted, and removed? | [`denoiser::unet`], [`sampler`] |
+//! | Where does text come in? | [`text_encoder`], [`nn::attention`] |
+//! | How is a part trained? | [`trainer::autoencoder`], [`trainer::clip`], [`trainer::denoiser`] |
+//! | How does a prompt become a picture? | [`pipeline::text_to_image`] |
+//! | Which word lit which pixel? | [`explain`] |
+//! | Is it any good? | [`evaluate`] |
+//! | What is on disk? | [`formats`] |
+//!
+//! One training picture, through an untrained autoencoder and back:
+//!
+//! ```
+//! use burn::tensor::Device;
+//! use calotype::autoencoder::{AutoencoderConfig, AutoencoderKl};
+//! use calotype::data::emoji_scenes::{EmojiScenes, EmojiScenesConfig, Split};
+//! use calotype::data::tensors::{to_images, to_tensor};
+//! use calotype::nn::Init;
+//!
+//! # fn main() -> calotype::Result<()> {
+//! let scenes = EmojiScenes::new(EmojiScenesConfig { size: 32, seed: 0, max_objects: 2 })?;
+//! let scene = scenes.scene(Split::Train, 0);
+//! let device = Device::flex();
+//! let config = AutoencoderConfig { norm_num_groups: 4, ..Default::default() }.with_levels(vec![8, 16]);
+//! let vae = AutoencoderKl::new(&config, &mut Init::random(0, &device))?;
+//! let posterior = vae.encode(to_tensor(&[scene.image], &device)?)?; // q(z | x): [1, 4, 16, 16]
+//! let reconstruction = to_images(vae.decode(posterior.mean))?;
+//! assert_eq!(reconstruction[0].dimensions(), (32, 32));
+//! # Ok(())
+//! # }
+//! ```
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 #![recursion_limit = "256"]
@@ -12,6 +49,7 @@ pub mod evaluate;
 pub mod explain;
 pub mod formats;
 pub mod nn;
+pub mod parallel;
 pub mod pipeline;
 pub mod rng;
 pub mod sampler;

@@ -32,6 +32,8 @@ pub enum Purpose {
     Evaluation = 9,
     /// Which compositions are held out.
     Split = 10,
+    /// The order of an image folder; index = epoch.
+    Epoch = 11,
 }
 
 /// One stream of random numbers.

@@ -1,5 +1,7 @@
 //! What `demo` measures, all of it on compositions that training never saw.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use calotype::Result;
 use calotype::data::emoji_scenes::{EmojiScenes, Scene, SceneSpec, Split};
 use calotype::data::tensors::{to_images, to_tensor};
@@ -12,6 +14,7 @@ use calotype::explain::heat_map::Baseline;
 use calotype::explain::localisation::{Hit, Localisation, Region};
 use calotype::explain::{Explanation, explain};
 use calotype::formats::diffusers_folder::load_clip;
+use calotype::parallel::in_parallel;
 use calotype::pipeline::TextToImage;
 use calotype::pipeline::text_to_image::{Request, Sampling};
 use calotype::sampler::SamplerKind;
@@ -25,7 +28,7 @@ use crate::evaluate::{ClipMetrics, clip_metrics, noun_classes};
 use crate::options::Context;
 
 /// Pictures sampled at a time; they do not depend on it.
-const BATCH: usize = 32;
+const BATCH: usize = 16;
 /// Candidates of a retrieval.
 const CANDIDATES: usize = 64;
 /// Pictures with a found object that the heat maps are measured on, at least.
@@ -197,15 +200,17 @@ fn sample(
         })
         .collect();
     context.bars.begin(name, 0, requests.len());
-    let mut out = Vec::with_capacity(requests.len());
-    for batch in requests.chunks(BATCH) {
+    let done = AtomicUsize::new(0);
+    let batches: Vec<&[Request]> = requests.chunks(BATCH).collect();
+    let explanations = in_parallel(batches, context.threads, |batch| {
         let initial = model.initial_latents(batch, sampling)?;
-        out.extend(explain(model, batch, sampling, initial, Baseline::WordMean)?);
-        context.bars.step(out.len(), "");
+        let explanations = explain(model, batch, sampling, initial, Baseline::WordMean)?;
+        context.bars.step(done.fetch_add(batch.len(), Ordering::Relaxed) + batch.len(), "");
         stop_if_interrupted(&context.bars)?;
-    }
+        Ok(explanations)
+    })?;
     context.bars.end(name);
-    Ok(out)
+    Ok(explanations.into_iter().flatten().collect())
 }
 
 fn check(checker: &SceneChecker, images: &[RgbImage], specs: &[SceneSpec]) -> Result<Vec<Verdict>> {

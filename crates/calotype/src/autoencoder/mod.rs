@@ -12,7 +12,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use crate::error::{Error, Result};
-use crate::nn::{Conv2d, Init};
+use crate::nn::{Conv2d, Init, parameters};
 
 pub use config::AutoencoderConfig;
 pub use decoder::Decoder;
@@ -44,6 +44,18 @@ impl AutoencoderKl {
             quant_conv: config.use_quant_conv.then(|| Conv2d::same(2 * z, 2 * z, 1, init)),
             post_quant_conv: config.use_post_quant_conv.then(|| Conv2d::same(z, z, 1, init)),
             downsampling: config.downsampling(),
+        })
+    }
+
+    /// The same network with every ln σ² of the posterior starting near `logvar`.
+    ///
+    /// From random weights σ starts near 1, and the decoder first learns from noise; with a small σ it
+    /// learns as a plain autoencoder, and β·KL then widens the posterior as far as it is worth.
+    pub fn with_initial_logvar(self, logvar: f32) -> Self {
+        let last = if self.quant_conv.is_some() { "quant_conv.bias" } else { "encoder.conv_out.bias" };
+        parameters::replace(self, |name, shape| {
+            let moments = shape[0];
+            (name == last).then(|| (0..moments).map(|i| if i < moments / 2 { 0.0 } else { logvar }).collect())
         })
     }
 

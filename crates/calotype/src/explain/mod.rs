@@ -26,7 +26,7 @@ pub struct Explanation {
 /// Samples the pictures of `requests` and captures the cross-attention on the way.
 ///
 /// # Errors
-/// As [`TextToImage::sample`]; `Error::Argument` for a prompt without words.
+/// As [`TextToImage::sample`]. A prompt without words has no maps.
 pub fn explain(
     model: &TextToImage,
     requests: &[Request],

@@ -19,6 +19,9 @@ use crate::rng::{Philox, Purpose};
 /// Pictures whose latents the scale is measured on.
 const SCALE_PICTURES: u64 = 256;
 
+/// ln σ² of the posterior at the start: σ ≈ 0.05.
+const INITIAL_LOGVAR: f32 = -6.0;
+
 /// Minimises reconstruction + β · KL and writes `model/vae/`.
 ///
 /// # Errors
@@ -27,7 +30,8 @@ pub fn train(recipe: &Recipe, data: &dyn CaptionedPictures, device: &Device, ses
     let vae = &recipe.vae;
     let training = &vae.training;
     let mut config = recipe.vae_config();
-    let network = AutoencoderKl::new(&config, &mut Init::random(recipe.seed, device))?;
+    let network = AutoencoderKl::new(&config, &mut Init::random(recipe.seed, device))?
+        .with_initial_logvar(INITIAL_LOGVAR);
     let side = recipe.data.size as usize / config.downsampling();
     let latent = [vae.latent_channels, side, side];
 

@@ -29,10 +29,8 @@ const TOKENIZER_CAPTIONS: u64 = 4096;
 pub fn train(recipe: &Recipe, data: &dyn CaptionedPictures, device: &Device, session: Session) -> Result<()> {
     let clip = &recipe.clip;
     let training = &clip.training;
-    let captions = (0..TOKENIZER_CAPTIONS)
-        .into_par_iter()
-        .map(|i| Ok(data.get(i)?.1))
-        .collect::<Result<Vec<String>>>()?;
+    let captions =
+        (0..TOKENIZER_CAPTIONS).into_par_iter().map(|i| data.caption(i)).collect::<Result<Vec<String>>>()?;
     let tokenizer =
         ClipTokenizer::train(captions.iter().map(String::as_str), clip.vocab_size, clip.max_length)?;
     let config = recipe.clip_config(

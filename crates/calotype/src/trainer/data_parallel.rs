@@ -9,6 +9,7 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::nn::parameters::{self, NamedTensor};
+use crate::parallel::in_parallel;
 
 /// What a loss function says about its part of the batch.
 pub struct PartLoss {
@@ -45,7 +46,8 @@ where
     P: Send,
 {
     let count = parts.len();
-    let one = |module: M, part: P| -> Result<BatchGradients> {
+    let parts: Vec<(M, P)> = parts.into_iter().map(|part| (module.clone(), part)).collect();
+    let results = in_parallel(parts, threads, |(module, part)| {
         // Every part has leaves of its own: their graphs do not touch.
         let module = parameters::tracked(&module);
         let PartLoss { total, logged } = loss(&module, part)?;
@@ -55,50 +57,16 @@ where
             return Err(Error::NonFinite { what: "loss".into(), step, got: value.to_string() });
         }
         Ok(BatchGradients { gradients: parameters::named_gradients(&module, &gradients), logged })
-    };
-    let mut results = Vec::with_capacity(count);
-    let mut parts = parts.into_iter();
-    loop {
-        let wave: Vec<P> = parts.by_ref().take(threads.max(1)).collect();
-        if wave.is_empty() {
-            break;
-        }
-        // Each part has a pool of its own, so that the parts' small matrix products do not wait for
-        // each other.
-        let pools = (0..wave.len()).map(|_| pool(threads / wave.len())).collect::<Result<Vec<_>>>()?;
-        std::thread::scope(|scope| {
-            let one = &one;
-            let handles: Vec<_> = wave
-                .into_iter()
-                .zip(&pools)
-                .map(|(part, pool)| {
-                    let module = module.clone();
-                    scope.spawn(move || pool.install(|| one(module, part)))
-                })
-                .collect();
-            // A panic in a part is a bug; it goes on in this thread.
-            let join = |h: std::thread::ScopedJoinHandle<'_, _>| {
-                h.join().unwrap_or_else(|p| std::panic::resume_unwind(p))
-            };
-            results.extend(handles.into_iter().map(join));
-        });
-    }
+    })?;
     let mut results = results.into_iter();
-    let mut sum = results.next().ok_or_else(|| Error::argument("batch", "at least one part", 0))??;
+    let mut sum = results.next().ok_or_else(|| Error::argument("batch", "at least one part", 0))?;
     for other in results {
-        add(&mut sum, &other?);
+        add(&mut sum, &other);
     }
     let scale = 1.0 / count as f32;
     sum.gradients.par_iter_mut().for_each(|gradient| gradient.values.iter_mut().for_each(|g| *g *= scale));
     sum.logged.iter_mut().for_each(|x| *x /= count as f64);
     Ok(sum)
-}
-
-fn pool(threads: usize) -> Result<rayon::ThreadPool> {
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(threads.max(1))
-        .build()
-        .map_err(|e| Error::argument("threads", "a number of threads that the system grants", e))
 }
 
 fn add(sum: &mut BatchGradients, other: &BatchGradients) {

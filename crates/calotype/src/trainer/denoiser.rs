@@ -39,6 +39,7 @@ pub fn train(recipe: &Recipe, data: &dyn CaptionedPictures, device: &Device, ses
         data,
         diffusion.cached_scenes,
         device,
+        session.threads,
         session.progress,
     )?;
     let scheduler = SchedulerConfig::default();

@@ -2,13 +2,13 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use image::RgbImage;
-use rayon::prelude::*;
 
 use super::Progress;
 use crate::autoencoder::AutoencoderKl;
 use crate::data::source::CaptionedPictures;
 use crate::data::tensors::to_tensor;
 use crate::error::{Error, Result};
+use crate::parallel::in_parallel;
 use crate::rng::{Philox, Purpose};
 use crate::text_encoder::tokenizer::ClipTokenizer;
 
@@ -30,6 +30,7 @@ impl LatentCache {
     ///
     /// # Errors
     /// Those of `data`; `Error::Interrupted`.
+    #[expect(clippy::too_many_arguments, reason = "what to encode, with what, how and who watches")]
     pub fn encode(
         network: &AutoencoderKl,
         scaling_factor: f64,
@@ -37,6 +38,7 @@ impl LatentCache {
         data: &dyn CaptionedPictures,
         count: usize,
         device: &Device,
+        threads: usize,
         progress: &dyn Progress,
     ) -> Result<Self> {
         let mut cache = Self {
@@ -47,20 +49,23 @@ impl LatentCache {
             scaling_factor: scaling_factor as f32,
         };
         progress.begin("latents", 0, count);
-        for first in (0..count).step_by(BATCH) {
-            let size = BATCH.min(count - first);
-            let pairs = (first..first + size)
-                .into_par_iter()
-                .map(|i| data.get(i as u64))
-                .collect::<Result<Vec<(RgbImage, String)>>>()?;
-            let (images, captions): (Vec<RgbImage>, Vec<String>) = pairs.into_iter().unzip();
-            let posterior = network.encode(to_tensor(&images, device)?)?;
-            let [_, c, h, w] = posterior.mean.dims();
-            cache.shape = [c, h, w];
-            cache.mean.extend(posterior.mean.into_data().iter::<f32>());
-            cache.std.extend((posterior.logvar * 0.5).exp().into_data().iter::<f32>());
-            cache.input_ids.extend(captions.iter().map(|caption| tokenizer.encode_padded(caption).ids));
-            progress.step(first + size, "");
+        let batches: Vec<(usize, usize)> =
+            (0..count).step_by(BATCH).map(|first| (first, (first + BATCH).min(count))).collect();
+        for wave in batches.chunks(threads.max(1)) {
+            let encoded = in_parallel(wave.to_vec(), threads, |(first, end)| {
+                let pairs =
+                    (first..end).map(|i| data.get(i as u64)).collect::<Result<Vec<(RgbImage, String)>>>()?;
+                let (images, captions): (Vec<RgbImage>, Vec<String>) = pairs.into_iter().unzip();
+                Ok((network.encode(to_tensor(&images, device)?)?, captions))
+            })?;
+            for (posterior, captions) in encoded {
+                let [_, c, h, w] = posterior.mean.dims();
+                cache.shape = [c, h, w];
+                cache.mean.extend(posterior.mean.into_data().iter::<f32>());
+                cache.std.extend((posterior.logvar * 0.5).exp().into_data().iter::<f32>());
+                cache.input_ids.extend(captions.iter().map(|caption| tokenizer.encode_padded(caption).ids));
+            }
+            progress.step(cache.input_ids.len(), "");
             if progress.interrupted() {
                 return Err(Error::Interrupted { step: 0 });
             }

@@ -1,0 +1,62 @@
+//! Independent pieces of work side by side.
+
+use crate::error::{Error, Result};
+
+/// Runs `work` on each item, at most `threads` at a time, and returns the results in the items' order.
+///
+/// Each piece has a thread pool of its own, so that the small matrix products inside do not wait for
+/// each other. The results do not depend on `threads` as long as `work` is a pure function.
+///
+/// # Errors
+/// The first error in the items' order; items after the wave that it was in are not begun.
+pub fn in_parallel<T: Send, R: Send>(
+    items: Vec<T>,
+    threads: usize,
+    work: impl Fn(T) -> Result<R> + Sync,
+) -> Result<Vec<R>> {
+    let mut results = Vec::with_capacity(items.len());
+    let mut items = items.into_iter();
+    loop {
+        let wave: Vec<T> = items.by_ref().take(threads.max(1)).collect();
+        if wave.is_empty() {
+            return Ok(results);
+        }
+        let pools = (0..wave.len()).map(|_| pool(threads / wave.len())).collect::<Result<Vec<_>>>()?;
+        let wave: Vec<Result<R>> = std::thread::scope(|scope| {
+            let work = &work;
+            let handles: Vec<_> = wave
+                .into_iter()
+                .zip(&pools)
+                .map(|(item, pool)| scope.spawn(move || pool.install(|| work(item))))
+                .collect();
+            // A panic in a piece is a bug; it goes on in this thread.
+            handles.into_iter().map(|h| h.join().unwrap_or_else(|p| std::panic::resume_unwind(p))).collect()
+        });
+        for result in wave {
+            results.push(result?);
+        }
+    }
+}
+
+fn pool(threads: usize) -> Result<rayon::ThreadPool> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads.max(1))
+        .build()
+        .map_err(|e| Error::argument("threads", "a number of threads that the system grants", e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_the_order_and_reports_the_first_error() {
+        for threads in [1, 2, 3, 8] {
+            let squares = in_parallel((0..7).collect(), threads, |i: i32| Ok(i * i)).unwrap();
+            assert_eq!(squares, [0, 1, 4, 9, 16, 25, 36]);
+            let failing = |i: i32| if i >= 3 { Err(Error::argument("i", "below 3", i)) } else { Ok(i) };
+            let error = in_parallel((0..7).collect(), threads, failing).unwrap_err();
+            assert_eq!(error.to_string(), "i: expected below 3, got 3");
+        }
+    }
+}

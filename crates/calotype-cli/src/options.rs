@@ -40,12 +40,12 @@ pub struct Context {
     pub threads: usize,
     /// Whether to print JSON.
     pub json: bool,
-    /// Progress bars, and Ctrl-C.
+    /// Progress bars and Ctrl-C.
     pub bars: Bars,
 }
 
 impl Context {
-    /// Sets up threads, device and Ctrl-C.
+    /// Sets up threads and device.
     ///
     /// # Errors
     /// `Error::Argument` for no threads or a device that this build does not have.

@@ -17,9 +17,14 @@ pub struct Bars {
 }
 
 impl Bars {
-    /// Installs the Ctrl-C handler: the first press asks the work to stop and save, the second ends
-    /// the process.
+    /// No bar yet.
     pub fn new() -> Self {
+        Self { bar: Mutex::new(None), started: Instant::now() }
+    }
+
+    /// For work that asks [`Progress::interrupted`]: the first Ctrl-C asks it to stop and save, the
+    /// second ends the process. Without this the first one ends it.
+    pub fn catch_ctrl_c(&self) {
         // A second handler cannot be installed; the first does the same.
         let _ = ctrlc::set_handler(|| {
             if INTERRUPTED.swap(true, Ordering::SeqCst) {
@@ -27,7 +32,6 @@ impl Bars {
             }
             eprintln!("\nstopping after this step; press Ctrl-C again to stop at once");
         });
-        Self { bar: Mutex::new(None), started: Instant::now() }
     }
 
     /// One line on stderr about what begins.

@@ -63,6 +63,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     };
     let session =
         Session { run: &run, threads: context.threads, resume: args.resume, progress: &context.bars };
+    context.bars.catch_ctrl_c();
     train_part(args.part, &recipe, data.as_ref(), context, session)?;
     if context.json {
         message::json(&serde_json::json!({ "part": name, "model": run.model(), "log": run.log(name) }));

@@ -49,6 +49,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let data = TrainingScenes(embedded(&recipe)?);
     let session =
         Session { run: &run, threads: context.threads, resume: args.resume, progress: &context.bars };
+    context.bars.catch_ctrl_c();
     for part in [Part::Vae, Part::Clip, Part::Diffusion] {
         train_part(part, &recipe, &data, context, session)?;
     }

@@ -11,7 +11,7 @@ use crate::autoencoder::AutoencoderKl;
 use crate::autoencoder::loss::{autoencoder_loss, beta_at};
 use crate::data::source::CaptionedPictures;
 use crate::data::tensors::to_tensor;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::formats::diffusers_folder;
 use crate::nn::Init;
 use crate::rng::{Philox, Purpose};
@@ -73,7 +73,7 @@ pub fn train(recipe: &Recipe, data: &dyn CaptionedPictures, device: &Device, ses
 /// variance and the noise schedule means what it says. Rombach et al. 2022, appendix G.
 ///
 /// # Errors
-/// Those of `data`.
+/// Those of `data`; `Error::NonFinite` for latents that are not numbers or all equal.
 pub fn measure_scaling_factor(
     network: &AutoencoderKl,
     data: &dyn CaptionedPictures,
@@ -90,7 +90,21 @@ pub fn measure_scaling_factor(
     }
     let mean = sum / n;
     let std = (sum_of_squares / n - mean * mean).sqrt();
-    Ok(1.0 / std)
+    let scale = 1.0 / std;
+    match scale.is_finite() {
+        true => Ok(to_six_digits(scale)),
+        false => {
+            let what = "scale of the latents".into();
+            Err(Error::NonFinite { what, step: 0, got: scale.to_string() })
+        }
+    }
+}
+
+/// More digits than are measured; and unlike 17 digits these are read back as the same number by
+/// every JSON reader.
+fn to_six_digits(x: f64) -> f64 {
+    let unit = 10f64.powi(5 - x.log10().floor() as i32);
+    (x * unit).round() / unit
 }
 
 /// `count` pictures of the run, decoded or rendered side by side.

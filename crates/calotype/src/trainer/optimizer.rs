@@ -127,6 +127,20 @@ impl AdamW {
         Ok(norm)
     }
 
+    /// Refuses weights that have overflowed, which a finite gradient can do at too high a rate.
+    ///
+    /// # Errors
+    /// `Error::NonFinite` naming the first parameter that is not finite.
+    pub fn check_finite(&self) -> Result<()> {
+        for slot in &self.slots {
+            if let Some(bad) = slot.value.iter().chain(&slot.average).find(|x| !x.is_finite()) {
+                let what = format!("parameter `{}`", slot.name);
+                return Err(Error::NonFinite { what, step: self.steps, got: bad.to_string() });
+            }
+        }
+        Ok(())
+    }
+
     /// Changes the weights called `name` in place (CLIP's temperature has an upper bound).
     pub fn constrain(&mut self, name: &str, constraint: impl Fn(f32) -> f32) {
         for slot in self.slots.iter_mut().filter(|slot| slot.name == name) {

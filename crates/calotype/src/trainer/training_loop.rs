@@ -82,6 +82,7 @@ pub fn train<M: Module, S: Serialize>(
         }
         let interrupted = session.progress.interrupted();
         if (step + 1) % training.checkpoint_every == 0 || step + 1 == training.steps || interrupted {
+            optimizer.check_finite()?;
             checkpoint::save(&state, &optimizer, &settings)?;
         }
         if interrupted {

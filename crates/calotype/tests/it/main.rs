@@ -2,3 +2,8 @@
 #![recursion_limit = "256"]
 
 mod gradients;
+mod layering;
+mod pipeline;
+mod support;
+mod training;
+mod weights;

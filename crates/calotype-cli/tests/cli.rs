@@ -1,0 +1,527 @@
+//! The command as a user or a script meets it: exit codes, messages, JSON, signals, full disks.
+#![cfg(unix)]
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use support::{
+    CLIP, DIFFUSION, TINY, TempDir, VAE, assert_holds, components, files, write_files, write_model,
+};
+
+#[path = "../../calotype/tests/it/support.rs"]
+mod support;
+
+/// `calotype ARGS…` in `dir`, on one thread.
+fn command(dir: &TempDir, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_calotype"));
+    command.current_dir(dir.join("")).args(args).args(["--threads", "1"]);
+    command
+}
+
+fn run(dir: &TempDir, args: &[&str]) -> Output {
+    command(dir, args).output().unwrap()
+}
+
+fn succeeds(dir: &TempDir, args: &[&str]) -> Output {
+    let output = run(dir, args);
+    assert!(output.status.success(), "{args:?}: {}", stderr(&output));
+    output
+}
+
+/// The message of a command that must fail with `code`, and neither panic nor print a result.
+fn fails(dir: &TempDir, code: i32, args: &[&str]) -> String {
+    let output = run(dir, args);
+    let message = stderr(&output);
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {message}");
+    assert!(message.lines().any(|line| line.starts_with("error: ")), "{args:?}: {message}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "", "{args:?}");
+    message
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// All of stdout as one JSON object.
+fn json(output: &Output) -> Value {
+    let value: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&output.stdout)));
+    assert!(value.is_object(), "{value}");
+    value
+}
+
+#[track_caller]
+fn assert_says(message: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(message.contains(part), "expected `{part}` in: {message}");
+    }
+}
+
+/// A folder with `model/`.
+fn with_model() -> TempDir {
+    let dir = TempDir::new();
+    write_model(&dir.join("model"));
+    dir
+}
+
+/// A folder with `tiny.toml`.
+fn with_recipe() -> TempDir {
+    let dir = TempDir::new();
+    fs::write(dir.join("tiny.toml"), TINY).unwrap();
+    dir
+}
+
+/// A folder with `tiny.toml` and `data/`, four scenes of 32 pixels.
+fn with_data() -> TempDir {
+    let dir = with_recipe();
+    succeeds(&dir, &["data", "render", "--out", "data", "-n", "4", "--size", "32"]);
+    dir
+}
+
+fn replace(path: &Path, from: &str, to: &str) {
+    let text = fs::read_to_string(path).unwrap();
+    assert!(text.contains(from), "{text}");
+    fs::write(path, text.replacen(from, to, 1)).unwrap();
+}
+
+const TRAIN_VAE: [&str; 6] = ["train", "vae", "--config", "tiny.toml", "--run", "run"];
+const RESUME_VAE: [&str; 7] = ["train", "vae", "--config", "tiny.toml", "--run", "run", "--resume"];
+const GENERATE: [&str; 8] = ["generate", "a cat", "--model", "model", "--steps", "2", "--out", "cat.png"];
+
+// Usage.
+
+#[test]
+fn bad_usage_exits_with_2() {
+    let dir = with_model();
+    let generate = |more: &[&str]| fails(&dir, 2, &[&GENERATE, more].concat());
+    assert_says(&fails(&dir, 2, &["paint"]), &["paint"]);
+    assert_says(
+        &fails(&dir, 2, &["train", "vea", "--config", "a", "--run", "b"]),
+        &["vea", "vae, clip, diffusion"],
+    );
+    assert_says(&generate(&["--stps", "3"]), &["--stps", "--steps"]);
+    assert_says(&generate(&["--width", "30"]), &["--width", "multiple of 4", "30"]);
+    assert_says(&generate(&["--height", "0"]), &["--height", "multiple of 4"]);
+    assert_says(&generate(&["--sampler", "magic"]), &["magic", "ddpm, ddim"]);
+    assert_says(&generate(&["--eta", "2"]), &["eta", "0 to 1"]);
+    assert_says(&generate(&["--guidance", "nan"]), &["guidance", "finite"]);
+    assert_says(&generate(&["-n", "0"]), &["-n", "at least 1"]);
+    assert_says(&generate(&["--device", "cuda"]), &["--device", "--features cuda"]);
+    assert_says(
+        &fails(&dir, 2, &["explain", "", "--model", "model", "--out", "x"]),
+        &["prompt", "at least one word"],
+    );
+    let cow = ["explain", "a cat", "--words", "cow", "--model", "model", "--out", "x"];
+    assert_says(&fails(&dir, 2, &cow), &["--words", "a, cat", "cow"]);
+    assert!(!dir.join("cat.png").exists());
+    let no_threads = Command::new(env!("CARGO_BIN_EXE_calotype"))
+        .args(["data", "inspect", ".", "--threads", "0"])
+        .output();
+    assert_eq!(no_threads.unwrap().status.code(), Some(2));
+}
+
+#[test]
+fn steps_out_of_range_are_refused() {
+    let dir = with_model();
+    for steps in ["0", "1001"] {
+        let args = ["generate", "a cat", "--model", "model", "--steps", steps, "--out", "cat.png"];
+        assert_says(&fails(&dir, 2, &args), &["steps"]);
+    }
+}
+
+#[test]
+fn help_and_version_exit_with_0() {
+    let dir = TempDir::new();
+    let help = succeeds(&dir, &["--help"]);
+    let text = String::from_utf8_lossy(&help.stdout).into_owned();
+    assert_says(&text, &["demo", "train", "generate", "explain", "evaluate", "reconstruct", "data", "probe"]);
+    succeeds(&dir, &["--version"]);
+}
+
+// Recipes.
+
+#[test]
+fn an_unknown_key_of_a_recipe_is_named_with_its_line() {
+    let dir = with_recipe();
+    let line = 1 + TINY.lines().position(|line| line.starts_with("beta = ")).unwrap();
+    replace(&dir.join("tiny.toml"), "beta = ", "betta = ");
+    let message = fails(&dir, 1, &TRAIN_VAE);
+    assert_says(&message, &["tiny.toml", "`betta`", &format!("line {line}"), "`beta`"]);
+    assert!(!dir.join("run").exists());
+}
+
+#[test]
+fn a_recipe_with_an_impossible_value_is_refused() {
+    for (from, to, key) in [
+        ("size = 32", "size = 30", "data.size"),
+        ("batch_size = 4", "batch_size = 3", "vae.training.batch_size"),
+        ("learning_rate = 2e-3", "learning_rate = -1.0", "vae.training.learning_rate"),
+        ("caption_dropout = 0.1", "caption_dropout = 1.5", "diffusion.caption_dropout"),
+        ("attention = [true, false]", "attention = [true]", "diffusion.attention"),
+    ] {
+        let dir = with_recipe();
+        replace(&dir.join("tiny.toml"), from, to);
+        assert_says(&fails(&dir, 1, &TRAIN_VAE), &["tiny.toml", key, "expected"]);
+    }
+}
+
+#[test]
+fn a_recipe_that_is_not_there() {
+    let dir = TempDir::new();
+    assert_says(&fails(&dir, 1, &TRAIN_VAE), &["cannot read `tiny.toml`", "hint: "]);
+}
+
+// Models.
+
+#[test]
+fn a_model_that_is_not_there_or_not_whole() {
+    let dir = with_model();
+    let no_model = ["generate", "a cat", "--model", "nothing", "--out", "cat.png"];
+    assert_says(&fails(&dir, 1, &no_model), &["`nothing`", "model_index.json"]);
+
+    for (weights, cut) in [
+        ("vae/diffusion_pytorch_model.safetensors", 1000),
+        ("unet/diffusion_pytorch_model.safetensors", 100_000),
+        ("text_encoder/model.safetensors", 0),
+        ("tokenizer/tokenizer.json", 200),
+        ("unet/config.json", 50),
+        ("scheduler/scheduler_config.json", 50),
+    ] {
+        let path = dir.join("model").join(weights);
+        let whole = fs::read(&path).unwrap();
+        fs::write(&path, &whole[..cut]).unwrap();
+        assert_says(&fails(&dir, 1, &GENERATE), &["cannot read", weights]);
+        fs::remove_file(&path).unwrap();
+        // The tokenizer has its vocabulary in two forms.
+        if weights != "tokenizer/tokenizer.json" {
+            assert_says(&fails(&dir, 1, &GENERATE), &["cannot read", weights, "hint: does"]);
+        }
+        fs::write(&path, whole).unwrap();
+    }
+    succeeds(&dir, &GENERATE);
+}
+
+#[test]
+fn diffusion_needs_the_other_parts() {
+    let dir = with_recipe();
+    let args = ["train", "diffusion", "--config", "tiny.toml", "--run", "run"];
+    assert_says(&fails(&dir, 1, &args), &["run/model/vae/config.json"]);
+}
+
+// Data.
+
+#[test]
+fn a_picture_that_does_not_decode_is_named() {
+    let dir = with_data();
+    let picture = dir.join("data/000002.png");
+    let whole = fs::read(&picture).unwrap();
+    for spoilt in [&whole[..whole.len() / 2], b"not a picture", b""] {
+        fs::write(&picture, spoilt).unwrap();
+        let report = json(&succeeds(&dir, &["data", "inspect", "data", "--json"]));
+        assert_eq!(report["lines"], 4);
+        assert_eq!(report["images"], 3);
+        let unreadable = report["unreadable_images"].as_array().unwrap();
+        assert_eq!(unreadable.len(), 1);
+        assert_says(unreadable[0].as_str().unwrap(), &["000002.png"]);
+
+        let message = fails(&dir, 1, &[TRAIN_VAE.as_slice(), &["--data", "data"]].concat());
+        assert_says(&message, &["data/000002.png"]);
+        assert!(!dir.join("run/model").exists());
+    }
+}
+
+#[test]
+fn an_empty_or_missing_caption_is_named_with_its_line() {
+    for (text, list) in [("\"text\":\"\"", "empty_captions"), ("\"txet\":\"a cat\"", "missing_captions")] {
+        let dir = with_data();
+        let metadata = dir.join("data/metadata.jsonl");
+        let lines = fs::read_to_string(&metadata).unwrap();
+        let second = lines.lines().nth(1).unwrap();
+        let caption = second.find("\"text\":").unwrap();
+        let end = second.find(",\"objects\"").unwrap();
+        replace(&metadata, &second[caption..end], text);
+
+        let report = json(&succeeds(&dir, &["data", "inspect", "data", "--json"]));
+        assert_says(report[list][0].as_str().unwrap(), &["line 2", "000001.png"]);
+        let message = fails(&dir, 1, &[TRAIN_VAE.as_slice(), &["--data", "data"]].concat());
+        assert_says(&message, &["metadata.jsonl", "line 2", "000001.png"]);
+    }
+}
+
+#[test]
+fn pictures_of_another_size_than_the_recipe_are_refused() {
+    let dir = with_recipe();
+    succeeds(&dir, &["data", "render", "--out", "data", "-n", "2", "--size", "64"]);
+    let message = fails(&dir, 1, &[TRAIN_VAE.as_slice(), &["--data", "data"]].concat());
+    assert_says(&message, &["32x32", "data.size", "64x64"]);
+}
+
+#[test]
+fn a_folder_of_pictures_trains_every_part() {
+    let dir = with_data();
+    for part in ["vae", "clip", "diffusion"] {
+        let args = ["train", part, "--config", "tiny.toml", "--run", "run", "--data", "data", "--json"];
+        assert_eq!(json(&succeeds(&dir, &args))["part"], part);
+    }
+    succeeds(&dir, &["generate", "a cat", "--model", "run/model", "--steps", "2", "--out", "cat.png"]);
+    assert_eq!(image::open(dir.join("cat.png")).unwrap().width(), 32);
+}
+
+#[test]
+fn render_does_not_write_into_a_folder_with_files() {
+    let dir = with_data();
+    let before = files(&dir.join("data"));
+    let message = fails(&dir, 2, &["data", "render", "--out", "data", "-n", "1", "--size", "64"]);
+    assert_says(&message, &["data", "empty"]);
+    assert!(files(&dir.join("data")) == before);
+}
+
+#[test]
+fn train_does_not_overwrite_a_run() {
+    let dir = with_recipe();
+    let clip = ["train", "clip", "--config", "tiny.toml", "--run", "run"];
+    succeeds(&dir, &clip);
+    let before = files(&dir.join("run"));
+    assert_says(&fails(&dir, 2, &clip), &["--run", "--resume"]);
+    assert!(files(&dir.join("run")) == before);
+}
+
+// Results.
+
+#[test]
+fn json_is_one_object_and_nothing_else() {
+    let dir = with_model();
+    succeeds(&dir, &["data", "render", "--out", "data", "-n", "3", "--size", "32"]);
+
+    let generated = json(&succeeds(
+        &dir,
+        &["generate", "a cat", "--model", "model", "--steps", "2", "-n", "3", "--out", "pictures", "--json"],
+    ));
+    assert_eq!(generated["images"].as_array().unwrap().len(), 3);
+    assert_eq!(
+        (&generated["steps"], &generated["seed"], &generated["width"]),
+        (&2.into(), &0.into(), &32.into())
+    );
+    for path in generated["images"].as_array().unwrap() {
+        image::open(dir.join(path.as_str().unwrap())).unwrap();
+    }
+
+    assert_eq!(json(&succeeds(&dir, &["data", "inspect", "data", "--json"]))["images"], 3);
+
+    let two = ["data/000000.png", "data/000001.png"];
+    let reconstructed = json(&succeeds(
+        &dir,
+        &[&["reconstruct", "--model", "model", "--out", "back", "--json"], two.as_slice()].concat(),
+    ));
+    for image in reconstructed["images"].as_array().unwrap() {
+        assert!(image["psnr"].as_f64().unwrap() > 0.0 && image["ssim"].is_f64(), "{image}");
+        image::open(dir.join(image["reconstruction"].as_str().unwrap())).unwrap();
+    }
+
+    let evaluate =
+        ["evaluate", "--generated", "pictures", "--reference", "data", "--weights", "model", "--json"];
+    let evaluated = json(&succeeds(&dir, &evaluate));
+    assert!(evaluated["fd-clip"]["value"].as_f64().unwrap() >= 0.0);
+    assert!(evaluated["is-clip"]["value"].as_f64().unwrap() >= 1.0);
+    assert_eq!(evaluated["fd-clip"]["protocol"]["n_generated"], 3);
+
+    let explain = ["explain", "a cat", "--model", "model", "--steps", "2", "--out", "maps", "--json"];
+    let explained = json(&succeeds(&dir, &explain));
+    assert_eq!(explained["words"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn equal_sets_have_no_distance() {
+    let dir = with_model();
+    succeeds(&dir, &["data", "render", "--out", "data", "-n", "6", "--size", "32"]);
+    let evaluate = [
+        "evaluate",
+        "--generated",
+        "data",
+        "--reference",
+        "data",
+        "--weights",
+        "model",
+        "--metrics",
+        "fd-clip",
+        "--json",
+    ];
+    let evaluated = json(&succeeds(&dir, &evaluate));
+    assert!(evaluated["fd-clip"]["value"].as_f64().unwrap().abs() < 1e-6, "{evaluated}");
+    assert!(evaluated.get("is-clip").is_none());
+}
+
+#[test]
+fn a_seed_is_a_picture() {
+    let dir = with_model();
+    let generate = |more: &[&str], file: &str| {
+        let args =
+            ["generate", "a cat", "--model", "model", "--steps", "2", "--sampler", "ddpm", "--out", file];
+        succeeds(&dir, &[&args, more].concat());
+        fs::read(dir.join(file)).unwrap()
+    };
+    let first = generate(&[], "a.png");
+    assert_eq!(first, generate(&["--seed", "0"], "b.png"));
+    assert_eq!(first, generate(&["--negative", ""], "c.png"));
+    assert_ne!(first, generate(&["--seed", "1"], "d.png"));
+    succeeds(
+        &dir,
+        &[
+            "generate",
+            "a cat",
+            "--model",
+            "model",
+            "--steps",
+            "2",
+            "--sampler",
+            "ddpm",
+            "-n",
+            "2",
+            "--out",
+            "batch",
+        ],
+    );
+    assert_eq!(first, fs::read(dir.join("batch/00000.png")).unwrap());
+    assert_ne!(first, fs::read(dir.join("batch/00001.png")).unwrap());
+}
+
+// Signals.
+
+fn spawn(dir: &TempDir, args: &[&str]) -> Child {
+    command(dir, args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn wait_for(child: &mut Child, what: &str, holds: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !holds() {
+        assert!(child.try_wait().unwrap().is_none(), "ended before {what}");
+        assert!(started.elapsed() < Duration::from_secs(60), "no {what} after a minute");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn signal(child: &Child, name: &str) {
+    let status: ExitStatus = Command::new("kill").args([name, &child.id().to_string()]).status().unwrap();
+    assert!(status.success());
+}
+
+fn leftovers(folder: &Path) -> Vec<PathBuf> {
+    files(folder).into_keys().filter(|path| path.extension().is_some_and(|e| e == "tmp")).collect()
+}
+
+#[test]
+fn ctrl_c_saves_and_resume_finishes() {
+    let dir = with_recipe();
+    let mut child = spawn(&dir, &TRAIN_VAE);
+    let log = dir.join("run/logs/vae.jsonl");
+    wait_for(&mut child, "the first step", || fs::metadata(&log).is_ok_and(|log| log.len() > 0));
+    signal(&child, "-INT");
+    let output = child.wait_with_output().unwrap();
+    let message = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert_says(&message, &["error: interrupted at step", "hint: run the same command with --resume"]);
+    assert!(!dir.join("run/model").exists());
+
+    assert_says(&fails(&dir, 2, &TRAIN_VAE), &["--resume"]);
+    succeeds(&dir, &RESUME_VAE);
+    assert_holds(&dir.join("run/model"), &components(VAE.writes), "after Ctrl-C");
+    assert_eq!(leftovers(&dir.join("run")), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn ctrl_c_ends_the_sampling_at_once() {
+    let dir = with_model();
+    let args = ["generate", "a cat", "--model", "model", "--steps", "999", "-n", "80", "--out", "many"];
+    let mut child = spawn(&dir, &args);
+    // Its first line on stderr says that sampling begins.
+    let mut line = [0; 1];
+    child.stderr.as_mut().unwrap().read_exact(&mut line).unwrap();
+    assert!(child.try_wait().unwrap().is_none());
+    signal(&child, "-INT");
+    assert_eq!(child.wait().unwrap().signal(), Some(2));
+    assert!(!dir.join("many").exists());
+}
+
+#[test]
+fn kill_9_and_resume_give_the_weights_of_one_run() {
+    for part in [VAE, CLIP, DIFFUSION] {
+        let name = part.name;
+        let dir = with_recipe();
+        write_files(&dir.join("run/model"), &components(part.reads));
+        let train = ["train", name, "--config", "tiny.toml", "--run", "run"];
+        let mut child = spawn(&dir, &train);
+        let state = dir.join(&format!("run/state/{name}.safetensors"));
+        wait_for(&mut child, "the first checkpoint", || state.exists());
+        signal(&child, "-KILL");
+        child.wait().unwrap();
+        assert!(!dir.join("run/model").join(part.writes[0]).exists(), "{name} was already done");
+
+        succeeds(&dir, &[train.as_slice(), &["--resume"]].concat());
+        assert_holds(&dir.join("run/model"), &components(part.writes), "after kill -9");
+    }
+}
+
+// A full disk. `ulimit -f` stands for it: no file may grow beyond so many blocks of 512 bytes.
+
+fn run_with_little_disk(dir: &TempDir, blocks: usize, args: &[&str]) -> Output {
+    let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+    Command::new("sh")
+        .current_dir(dir.join(""))
+        .args(["-c", &script, env!("CARGO_BIN_EXE_calotype")])
+        .args(args)
+        .args(["--threads", "1"])
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn a_full_disk_leaves_the_old_picture() {
+    let dir = with_model();
+    for old in [None, Some(b"the old picture".as_slice())] {
+        if let Some(old) = old {
+            fs::write(dir.join("cat.png"), old).unwrap();
+        }
+        let output = run_with_little_disk(&dir, 1, &GENERATE);
+        assert_eq!(output.status.code(), Some(1));
+        assert_says(&stderr(&output), &["error: cannot write", "cat.png", "too large"]);
+        assert_eq!(fs::read(dir.join("cat.png")).ok().as_deref(), old);
+        assert_eq!(leftovers(&dir.join("")), Vec::<PathBuf>::new());
+    }
+}
+
+#[test]
+fn a_full_disk_in_training_costs_no_checkpoint() {
+    let dir = with_recipe();
+    let train = ["train", "clip", "--config", "tiny.toml", "--run", "run"];
+    let resume = [train.as_slice(), &["--resume"]].concat();
+    // Blocks for the log and for the checkpoint's older half.
+    let output = run_with_little_disk(&dir, 40, &train);
+    assert_eq!(output.status.code(), Some(1));
+    assert_says(&stderr(&output), &["error: cannot write", "run/state/clip.safetensors", "too large"]);
+    assert_eq!(leftovers(&dir.join("run")), Vec::<PathBuf>::new());
+    assert!(!dir.join("run/state/clip.safetensors").exists());
+
+    // With a checkpoint from before, that one stays.
+    let mut child = spawn(&dir, &train);
+    let state = dir.join("run/state/clip.safetensors");
+    wait_for(&mut child, "the first checkpoint", || state.exists());
+    signal(&child, "-KILL");
+    child.wait().unwrap();
+    let before = fs::read(&state).unwrap();
+    assert_eq!(run_with_little_disk(&dir, 40, &resume).status.code(), Some(1));
+    assert!(fs::read(&state).unwrap() == before);
+    succeeds(&dir, &resume);
+    assert_holds(&dir.join("run/model"), &components(CLIP.writes), "after a full disk");
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_named() {
+    let dir = with_recipe();
+    fs::write(dir.join("run"), "a file, not a folder").unwrap();
+    assert_says(&fails(&dir, 1, &TRAIN_VAE), &["run/"]);
+}

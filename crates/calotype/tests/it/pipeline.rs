@@ -1,0 +1,151 @@
+//! What a picture depends on: model, prompt, seed and its number under the seed. Nothing else.
+
+use burn::tensor::Device;
+use calotype::Error;
+use calotype::explain::explain;
+use calotype::explain::heat_map::Baseline;
+use calotype::formats::diffusers_folder as folder;
+use calotype::pipeline::TextToImage;
+use calotype::pipeline::text_to_image::{Request, Sampling};
+use calotype::sampler::SamplerKind;
+use image::RgbImage;
+
+use crate::support::{TempDir, assert_holds, files, write_model};
+
+const PROMPT: &str = "a red apple above a cat";
+
+fn model() -> TextToImage {
+    let dir = TempDir::new();
+    write_model(&dir.join("model"));
+    TextToImage::load(&dir.join("model"), &Device::flex()).unwrap()
+}
+
+fn request(image_index: u64) -> Request {
+    Request { prompt: PROMPT.into(), negative_prompt: String::new(), guidance: 2.0, image_index }
+}
+
+/// With noise in every step, so that its streams are tested too.
+fn sampling() -> Sampling {
+    Sampling { sampler: SamplerKind::Ddpm, steps: 4, eta: 0.0, seed: 5, width: 32, height: 32 }
+}
+
+fn one(model: &TextToImage, request: Request) -> RgbImage {
+    model.generate(&[request], &sampling()).unwrap().swap_remove(0)
+}
+
+#[test]
+fn a_picture_is_the_same_alone_and_in_a_batch() {
+    let model = model();
+    let mut requests = [7, 0, 3].map(request);
+    requests[1].prompt = "a dog".into();
+    let batch = model.generate(&requests, &sampling()).unwrap();
+    assert_ne!(batch[0], batch[2]);
+    for (request, image) in requests.into_iter().zip(batch) {
+        assert_eq!(one(&model, request), image);
+    }
+}
+
+#[test]
+fn a_picture_is_the_same_on_one_thread_and_two() {
+    let model = model();
+    let [one, two] = [1, 2].map(|threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| model.generate(&[request(0), request(1)], &sampling()).unwrap())
+    });
+    assert_eq!(one, two);
+}
+
+#[test]
+fn seed_prompt_guidance_and_negative_prompt_each_matter() {
+    let model = model();
+    let base = one(&model, request(0));
+    assert_eq!(base, one(&model, request(0)));
+    let other_seed = Sampling { seed: 6, ..sampling() };
+    assert_ne!(base, model.generate(&[request(0)], &other_seed).unwrap()[0]);
+    assert_ne!(base, one(&model, Request { prompt: "a dog".into(), ..request(0) }));
+    assert_ne!(base, one(&model, Request { guidance: 40.0, ..request(0) }));
+    assert_ne!(
+        base,
+        one(&model, Request { negative_prompt: "a green cat".into(), guidance: 40.0, ..request(0) })
+    );
+}
+
+#[test]
+fn guidance_of_one_is_no_guidance() {
+    let model = model();
+    let off = Request { guidance: 1.0, ..request(0) };
+    let image = one(&model, off.clone());
+    // Without guidance, what it would point away from does not matter.
+    assert_eq!(image, one(&model, Request { negative_prompt: "a green cat".into(), ..off.clone() }));
+    // A batch in which another picture has guidance takes both passes: ε_u + 1·(ε_c − ε_u) is ε_c but
+    // for rounding.
+    let pair = [off, Request { guidance: 40.0, ..request(0) }];
+    let batch = model.generate(&pair, &sampling()).unwrap();
+    let largest = image.iter().zip(batch[0].iter()).map(|(a, b)| a.abs_diff(*b)).max();
+    assert!(largest <= Some(1), "{largest:?} levels of 255");
+    assert_ne!(batch[1], image);
+}
+
+#[test]
+fn a_saved_model_makes_the_same_pictures() {
+    let dir = TempDir::new();
+    let (first, second) = (dir.join("first"), dir.join("second"));
+    write_model(&first);
+    let model = TextToImage::load(&first, &Device::flex()).unwrap();
+    folder::save_autoencoder(&second.join("vae"), &model.vae.network, &model.vae.config).unwrap();
+    folder::save_unet(&second.join("unet"), &model.unet.network, &model.unet.config).unwrap();
+    let text = &model.text_encoder;
+    folder::save_text_encoder(&second.join("text_encoder"), &text.network, &text.config).unwrap();
+    model.tokenizer.save(&second.join("tokenizer")).unwrap();
+    folder::save_scheduler(&second.join("scheduler"), &model.scheduler).unwrap();
+    folder::save_index(&second, &model.scheduler).unwrap();
+
+    let again = TextToImage::load(&second, &Device::flex()).unwrap();
+    assert_eq!(one(&model, request(0)), one(&again, request(0)));
+    // Not only equal to us: the files are the same.
+    assert_holds(&first, &files(&second), "saved again");
+}
+
+#[test]
+fn sizes_are_multiples_of_the_autoencoder_s_factor() {
+    let model = model();
+    let odd_latents = Sampling { width: 36, height: 20, ..sampling() };
+    assert_eq!(model.generate(&[request(0)], &odd_latents).unwrap()[0].dimensions(), (36, 20));
+    for (width, height, option, got) in [(30, 32, "--width", "30"), (32, 0, "--height", "0")] {
+        let error = model.generate(&[request(0)], &Sampling { width, height, ..sampling() }).unwrap_err();
+        assert!(matches!(&error, Error::Argument { name, .. } if name == option), "{error}");
+        assert_eq!(error.to_string(), format!("{option}: expected a multiple of 4, got {got}"));
+    }
+}
+
+#[test]
+fn every_word_has_a_map_that_sums_to_one() {
+    let model = model();
+    let requests = [request(0), Request { prompt: "a dog".into(), ..request(1) }];
+    for baseline in [Baseline::Zero, Baseline::WordMean] {
+        let initial = model.initial_latents(&requests, &sampling()).unwrap();
+        let explanations = explain(&model, &requests, &sampling(), initial, baseline).unwrap();
+        for (request, explanation) in requests.iter().zip(&explanations) {
+            let words: Vec<&str> = explanation.maps.iter().map(|map| map.word.as_str()).collect();
+            assert_eq!(words, request.prompt.split(' ').collect::<Vec<_>>());
+            for map in &explanation.maps {
+                let sum: f64 = map.values.iter().map(|&v| f64::from(v)).sum();
+                assert!((sum - 1.0).abs() < 1e-4, "{}: {sum}", map.word);
+                assert!(map.values.iter().all(|&v| v >= 0.0));
+                assert_eq!((map.width, map.height, map.values.len()), (32, 32, 32 * 32));
+            }
+        }
+        // Watching changes nothing.
+        let images: Vec<RgbImage> = explanations.into_iter().map(|e| e.image).collect();
+        assert_eq!(images, model.generate(&requests, &sampling()).unwrap());
+    }
+}
+
+#[test]
+fn a_prompt_without_words_cannot_be_explained() {
+    let model = model();
+    let requests = [Request { prompt: String::new(), ..request(0) }];
+    let initial = model.initial_latents(&requests, &sampling()).unwrap();
+    let error = explain(&model, &requests, &sampling(), initial, Baseline::Zero).unwrap_err();
+    assert!(matches!(&error, Error::Argument { name, .. } if name == "prompt"), "{error}");
+}

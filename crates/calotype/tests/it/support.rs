@@ -1,0 +1,146 @@
+//! What the tests of the library and of the command line share: a folder that goes away, a recipe
+//! that takes seconds, and the model that it makes.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use burn::tensor::Device;
+use calotype::Result;
+use calotype::data::emoji_scenes::{EmojiScenes, EmojiScenesConfig};
+use calotype::data::source::{CaptionedPictures, TrainingScenes};
+use calotype::trainer::training_loop::Session;
+use calotype::trainer::{Recipe, RunFolder, Silent, autoencoder, clip, denoiser};
+
+/// 20 steps of each part, a checkpoint every 5; lines are logged for steps 0, 10 and 19.
+pub const TINY: &str = include_str!("tiny.toml");
+
+/// A new folder, removed with all that is in it.
+pub struct TempDir(PathBuf);
+
+impl TempDir {
+    pub fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("calotype-test-{}-{number}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+type Train = fn(&Recipe, &dyn CaptionedPictures, &Device, Session) -> Result<()>;
+
+/// A part of the model, and what it writes and reads in the model folder.
+pub struct Part {
+    pub name: &'static str,
+    train: Train,
+    pub writes: &'static [&'static str],
+    pub reads: &'static [&'static str],
+}
+
+pub const VAE: Part = Part { name: "vae", train: autoencoder::train, writes: &["vae"], reads: &[] };
+pub const CLIP: Part =
+    Part { name: "clip", train: clip::train, writes: &["clip", "text_encoder", "tokenizer"], reads: &[] };
+pub const DIFFUSION: Part = Part {
+    name: "diffusion",
+    train: denoiser::train,
+    writes: &["unet", "scheduler", "model_index.json"],
+    reads: &["vae", "text_encoder", "tokenizer"],
+};
+
+impl Part {
+    /// Trains the part on the recipe's embedded data.
+    pub fn train(&self, recipe: &Recipe, session: Session) -> Result<()> {
+        let data = EmojiScenes::new(EmojiScenesConfig {
+            size: recipe.data.size,
+            seed: recipe.seed,
+            max_objects: recipe.data.max_objects,
+        })?;
+        (self.train)(recipe, &TrainingScenes(data), &Device::flex(), session)
+    }
+}
+
+/// [`TINY`] with other lines: `("steps = 20", "steps = 1")`.
+pub fn recipe(changes: &[(&str, &str)]) -> Recipe {
+    let mut text = TINY.to_owned();
+    for (from, to) in changes {
+        assert!(text.contains(from), "the recipe has no `{from}`");
+        text = text.replace(from, to);
+    }
+    Recipe::parse(Path::new("tiny.toml"), &text).unwrap()
+}
+
+/// Every file of a folder, by its path from there.
+pub fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(inside) = folders.pop() {
+        for entry in fs::read_dir(inside).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false => {
+                    let bytes = fs::read(&path).unwrap();
+                    found.insert(path.strip_prefix(folder).unwrap().to_owned(), bytes);
+                }
+            }
+        }
+    }
+    found
+}
+
+/// The model folder of [`TINY`], trained once without a break on one thread: what every other way to
+/// train it must give, byte for byte.
+pub fn reference() -> &'static BTreeMap<PathBuf, Vec<u8>> {
+    static MODEL: OnceLock<BTreeMap<PathBuf, Vec<u8>>> = OnceLock::new();
+    MODEL.get_or_init(|| {
+        let dir = TempDir::new();
+        let run = RunFolder::new(dir.join("run"));
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        for part in [VAE, CLIP, DIFFUSION] {
+            let session = Session { run: &run, threads: 1, resume: false, progress: &Silent };
+            pool.install(|| part.train(&recipe(&[]), session)).unwrap();
+        }
+        files(&run.model())
+    })
+}
+
+/// The files of [`reference`] in some components' folders.
+pub fn components(names: &[&str]) -> BTreeMap<PathBuf, Vec<u8>> {
+    let wanted = |path: &Path| names.iter().any(|name| path.starts_with(name));
+    reference().iter().filter(|(path, _)| wanted(path)).map(|(p, b)| (p.clone(), b.clone())).collect()
+}
+
+/// Writes a copy of [`reference`], which a test may then spoil.
+pub fn write_model(folder: &Path) {
+    write_files(folder, reference());
+}
+
+pub fn write_files(folder: &Path, files: &BTreeMap<PathBuf, Vec<u8>>) {
+    for (path, bytes) in files {
+        let path = folder.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+}
+
+/// Fails, naming the files, unless `folder` holds the `expected` files and maybe others.
+pub fn assert_holds(folder: &Path, expected: &BTreeMap<PathBuf, Vec<u8>>, context: &str) {
+    for (path, bytes) in expected {
+        let got =
+            fs::read(folder.join(path)).unwrap_or_else(|e| panic!("{context}: {}: {e}", path.display()));
+        assert!(got == *bytes, "{context}: {} differs", path.display());
+    }
+}

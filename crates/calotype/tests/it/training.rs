@@ -1,0 +1,259 @@
+//! A run's weights depend on the recipe and on nothing else: not on threads, breaks or crashes.
+
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use burn::tensor::Device;
+use calotype::Error;
+use calotype::formats::safetensors_io;
+use calotype::nn::parameters::{NamedTensor, named_parameters};
+use calotype::nn::{Init, Linear};
+use calotype::rng::{Philox, Purpose};
+use calotype::trainer::data_parallel::BatchGradients;
+use calotype::trainer::metrics_log::read_series;
+use calotype::trainer::training_loop::{self, Session};
+use calotype::trainer::{Progress, Recipe, RunFolder, Silent, optimizer::AdamW};
+
+use crate::support::{CLIP, DIFFUSION, Part, TempDir, VAE, assert_holds, components, recipe, write_files};
+
+const PARTS: [Part; 3] = [VAE, CLIP, DIFFUSION];
+
+/// A run that has what `part` reads, and nothing else.
+fn run_for(dir: &TempDir, name: &str, part: &Part) -> RunFolder {
+    let run = RunFolder::new(dir.join(name));
+    write_files(&run.model(), &components(part.reads));
+    run
+}
+
+fn session<'a>(run: &'a RunFolder, resume: bool, progress: &'a dyn Progress) -> Session<'a> {
+    Session { run, threads: 1, resume, progress }
+}
+
+/// What happens when so many steps of a training are done.
+enum At {
+    Stop(usize),
+    Crash(usize),
+}
+
+/// Follows the steps of the trained part, not those of the latents before it.
+struct Trouble {
+    at: At,
+    done: std::sync::atomic::AtomicUsize,
+}
+
+impl Trouble {
+    fn new(at: At) -> Self {
+        Self { at, done: 0.into() }
+    }
+}
+
+impl Progress for Trouble {
+    fn begin(&self, _: &str, _: usize, _: usize) {}
+    fn step(&self, step: usize, message: &str) {
+        if !message.is_empty() {
+            self.done.store(step, std::sync::atomic::Ordering::Relaxed);
+        }
+        if let At::Crash(last) = self.at
+            && step == last
+            && !message.is_empty()
+        {
+            panic!("the crash that this test asks for");
+        }
+    }
+    fn end(&self, _: &str) {}
+    fn interrupted(&self) -> bool {
+        matches!(self.at, At::Stop(last) if self.done.load(std::sync::atomic::Ordering::Relaxed) == last)
+    }
+}
+
+fn logged_steps(run: &RunFolder, part: &Part) -> Vec<f64> {
+    read_series(&run.log(part.name), "loss").unwrap().iter().map(|(step, _)| *step).collect()
+}
+
+fn saved_steps(run: &RunFolder, part: &Part) -> String {
+    safetensors_io::read_metadata(&run.state(part.name)).unwrap()["steps"].clone()
+}
+
+#[test]
+fn one_thread_and_two_train_the_same_weights() {
+    let dir = TempDir::new();
+    for part in &PARTS {
+        for threads in [1, 2] {
+            let run = run_for(&dir, &format!("{}-{threads}", part.name), part);
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let session = Session { threads, ..session(&run, false, &Silent) };
+            pool.install(|| part.train(&recipe(&[]), session)).unwrap();
+            assert_holds(&run.model(), &components(part.writes), &format!("{threads} threads"));
+            assert_eq!(logged_steps(&run, part), [0.0, 10.0, 19.0]);
+        }
+    }
+}
+
+#[test]
+fn another_seed_trains_other_weights() {
+    let dir = TempDir::new();
+    let run = run_for(&dir, "run", &CLIP);
+    CLIP.train(&recipe(&[("seed = 3", "seed = 4")]), session(&run, false, &Silent)).unwrap();
+    let other = fs::read(run.model().join("clip/model.safetensors")).unwrap();
+    assert_ne!(other, components(&["clip"])[Path::new("clip/model.safetensors")]);
+}
+
+#[test]
+fn a_stopped_run_goes_on_as_if_it_had_not_stopped() {
+    let dir = TempDir::new();
+    for part in &PARTS {
+        let run = run_for(&dir, part.name, part);
+        let stop = Trouble::new(At::Stop(13));
+        let error = part.train(&recipe(&[]), session(&run, false, &stop)).unwrap_err();
+        assert!(matches!(error, Error::Interrupted { step: 13 }), "{error}");
+        assert!(error.hint().unwrap().contains("--resume"));
+        assert_eq!(saved_steps(&run, part), "13");
+        assert!(!run.model().join(part.writes[0]).exists(), "an unfinished {} looks finished", part.name);
+
+        part.train(&recipe(&[]), session(&run, true, &Silent)).unwrap();
+        assert_holds(&run.model(), &components(part.writes), "stopped after 13 steps");
+        assert_eq!(logged_steps(&run, part), [0.0, 10.0, 19.0]);
+        assert_eq!(saved_steps(&run, part), "20");
+
+        // A finished run has nothing left to do, and does it.
+        part.train(&recipe(&[]), session(&run, true, &Silent)).unwrap();
+        assert_holds(&run.model(), &components(part.writes), "resumed when done");
+        assert_eq!(logged_steps(&run, part), [0.0, 10.0, 19.0]);
+    }
+}
+
+#[test]
+fn a_crash_costs_the_steps_since_the_checkpoint_and_nothing_else() {
+    let dir = TempDir::new();
+    for part in &PARTS {
+        let run = run_for(&dir, part.name, part);
+        let crash = Trouble::new(At::Crash(13));
+        let train = || part.train(&recipe(&[]), session(&run, false, &crash));
+        assert!(catch_unwind(AssertUnwindSafe(train)).is_err());
+        assert_eq!(saved_steps(&run, part), "10");
+        // Step 10 was logged before the crash, and will be taken again.
+        assert_eq!(logged_steps(&run, part), [0.0, 10.0]);
+        // The crash also cut a line.
+        let mut log = fs::read(run.log(part.name)).unwrap();
+        log.extend(b"{\"step\": 1");
+        fs::write(run.log(part.name), log).unwrap();
+
+        part.train(&recipe(&[]), session(&run, true, &Silent)).unwrap();
+        assert_holds(&run.model(), &components(part.writes), "crashed in step 13");
+        assert_eq!(logged_steps(&run, part), [0.0, 10.0, 19.0]);
+    }
+}
+
+/// A CLIP run that stopped after 13 steps.
+fn stopped_run(dir: &TempDir) -> RunFolder {
+    let run = run_for(dir, "run", &CLIP);
+    let stop = Trouble::new(At::Stop(13));
+    CLIP.train(&recipe(&[]), session(&run, false, &stop)).unwrap_err();
+    run
+}
+
+#[test]
+fn a_resume_with_another_recipe_is_refused() {
+    let dir = TempDir::new();
+    let run = stopped_run(&dir);
+    for change in [("seed = 3", "seed = 4"), ("size = 32", "size = 64"), ("heads = 2", "heads = 4")] {
+        let error = CLIP.train(&recipe(&[change]), session(&run, true, &Silent)).unwrap_err();
+        assert!(matches!(&error, Error::Config { key, .. } if key == "recipe"), "{change:?}: {error}");
+    }
+    // What belongs to another part may change.
+    let other_part = recipe(&[("beta = 1e-6", "beta = 1e-5")]);
+    CLIP.train(&other_part, session(&run, true, &Silent)).unwrap();
+}
+
+#[test]
+fn a_broken_checkpoint_is_refused_and_kept() {
+    let dir = TempDir::new();
+    let run = stopped_run(&dir);
+    let state = run.state("clip");
+    let whole = fs::read(&state).unwrap();
+    for length in [0, 7, 100, whole.len() / 2, whole.len() - 1] {
+        fs::write(&state, &whole[..length]).unwrap();
+        let error = CLIP.train(&recipe(&[]), session(&run, true, &Silent)).unwrap_err();
+        assert!(matches!(&error, Error::Format { path, .. } if *path == state), "{length} bytes: {error}");
+        assert_eq!(fs::read(&state).unwrap().len(), length);
+        assert_eq!(logged_steps(&run, &CLIP), [0.0, 10.0]);
+    }
+}
+
+#[test]
+fn the_losses_go_down() {
+    let dir = TempDir::new();
+    for (part, name, factor) in [(VAE, "reconstruction", 0.5), (DIFFUSION, "loss", 0.9)] {
+        let run = run_for(&dir, part.name, &part);
+        let longer =
+            recipe(&[("steps = 20", "steps = 61"), ("learning_rate = 1e-3", "learning_rate = 4e-3")]);
+        part.train(&longer, session(&run, false, &Silent)).unwrap();
+        let losses: Vec<f64> = read_series(&run.log(part.name), name).unwrap().iter().map(|p| p.1).collect();
+        let last = losses[losses.len() - 3..].iter().sum::<f64>() / 3.0;
+        assert!(last < factor * losses[0], "{}: {losses:?}", part.name);
+    }
+}
+
+/// Trains a small layer with gradients from a stream, one of which may be no number.
+fn train_layer(run: &RunFolder, resume: bool, bad_step: Option<usize>) -> calotype::Result<AdamW> {
+    let tiny: Recipe = recipe(&[]);
+    let part =
+        training_loop::Part { name: "layer", settings: &(), training: &tiny.vae.training, logged: &["loss"] };
+    let layer = Linear::new(3, 2, true, &mut Init::random(0, &Device::flex()));
+    let gradients = |layer: &Linear, step: usize| {
+        let mut rng = Philox::new(0, Purpose::Batch, step as u64);
+        let mut gradients: Vec<NamedTensor> = named_parameters(layer);
+        gradients.iter_mut().for_each(|g| g.values = rng.normals(g.values.len()));
+        if bad_step == Some(step) {
+            gradients[1].values[1] = f32::NAN;
+        }
+        Ok(BatchGradients { gradients, logged: vec![0.0] })
+    };
+    training_loop::train(session(run, resume, &Silent), part, layer, gradients, |_| ())
+}
+
+#[test]
+fn a_gradient_that_is_no_number_stops_the_run_and_loses_nothing() {
+    let dir = TempDir::new();
+    let good = train_layer(&RunFolder::new(dir.join("good")), false, None).unwrap();
+
+    let run = RunFolder::new(dir.join("bad"));
+    let error = train_layer(&run, false, Some(17)).unwrap_err();
+    assert!(matches!(error, Error::NonFinite { step: 17, .. }), "{error}");
+    assert_eq!(error.to_string(), "gradient of `bias` is not finite at step 17: got NaN");
+    assert!(error.hint().unwrap().contains("learning_rate"));
+    assert_eq!(safetensors_io::read_metadata(&run.state("layer")).unwrap()["steps"], "15");
+    assert_eq!(train_layer(&run, true, None).unwrap().state(), good.state());
+}
+
+#[test]
+fn weights_that_explode_are_never_saved() {
+    let dir = TempDir::new();
+    for (rate, every) in [("1e30", 1), ("1e30", 5), ("1e39", 1)] {
+        let run = run_for(&dir, &format!("{rate}-{every}"), &VAE);
+        let changes = [
+            ("learning_rate = 2e-3", format!("learning_rate = {rate}")),
+            ("checkpoint_every = 5", format!("checkpoint_every = {every}")),
+        ];
+        let recipe = recipe(&changes.each_ref().map(|(from, to)| (*from, to.as_str())));
+        let error = VAE.train(&recipe, session(&run, false, &Silent)).unwrap_err();
+        assert!(matches!(error, Error::NonFinite { .. }), "{error}");
+        assert!(!run.model().exists());
+        if run.state("vae").exists() {
+            let state = safetensors_io::read(&run.state("vae")).unwrap();
+            assert!(state.values().all(|tensor| tensor.values.iter().all(|x| x.is_finite())));
+        }
+    }
+}
+
+#[test]
+fn an_autoencoder_whose_latents_are_no_numbers_is_not_written() {
+    // One step leaves huge but finite weights: only the latents show it.
+    let dir = TempDir::new();
+    let run = run_for(&dir, "run", &VAE);
+    let recipe = recipe(&[("learning_rate = 2e-3", "learning_rate = 1e30"), ("steps = 20", "steps = 1")]);
+    let error = VAE.train(&recipe, session(&run, false, &Silent)).unwrap_err();
+    assert!(matches!(error, Error::NonFinite { .. }), "{error}");
+    assert!(!run.model().exists());
+}

@@ -8,7 +8,7 @@ pub mod overlay;
 use burn::tensor::Tensor;
 use image::RgbImage;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::pipeline::TextToImage;
 use crate::pipeline::text_to_image::{Request, Sampling};
 use capture::CrossAttentionCapture;
@@ -47,9 +47,6 @@ pub fn explain(
             .into_iter()
             .map(|span| TokenSpan { word: span.word, tokens: span.tokens })
             .collect();
-        if words.is_empty() {
-            return Err(Error::argument("prompt", "at least one word", format!("`{}`", request.prompt)));
-        }
         // One word cannot be compared with others.
         let baseline = if words.len() < 2 { Baseline::Zero } else { baseline };
         let maps = word_heat_maps(accumulator, &words, sampling.height, sampling.width, baseline)?;

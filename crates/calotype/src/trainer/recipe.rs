@@ -226,7 +226,7 @@ impl Recipe {
         let f = self.vae_config().downsampling();
         check(
             "data.size",
-            size > 0 && size % f == 0,
+            size > 0 && size.is_multiple_of(f),
             &format!("a multiple of the VAE's {f}"),
             size.to_string(),
         )?;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Mutex;
 
 use burn::tensor::Device;
 use calotype::Error;
@@ -30,40 +31,47 @@ fn session<'a>(run: &'a RunFolder, resume: bool, progress: &'a dyn Progress) -> 
     Session { run, threads: 1, resume, progress }
 }
 
-/// What happens when so many steps of a training are done.
-enum At {
+/// What happens after so many steps of a training.
+enum Event {
+    Nothing,
     Stop(usize),
     Crash(usize),
 }
 
-/// Follows the steps of the trained part, not those of the latents before it.
-struct Trouble {
-    at: At,
-    done: std::sync::atomic::AtomicUsize,
+/// Makes the event happen, and notes the steps that were taken.
+struct Witness {
+    event: Event,
+    taken: Mutex<Vec<usize>>,
 }
 
-impl Trouble {
-    fn new(at: At) -> Self {
-        Self { at, done: 0.into() }
+impl Witness {
+    fn of(event: Event) -> Self {
+        Self { event, taken: Mutex::default() }
+    }
+
+    /// The first and the last step, counted from 1.
+    fn range(&self) -> Option<(usize, usize)> {
+        let taken = self.taken.lock().unwrap();
+        Some((*taken.first()?, *taken.last()?))
     }
 }
 
-impl Progress for Trouble {
+impl Progress for Witness {
     fn begin(&self, _: &str, _: usize, _: usize) {}
     fn step(&self, step: usize, message: &str) {
-        if !message.is_empty() {
-            self.done.store(step, std::sync::atomic::Ordering::Relaxed);
+        // The latents before a denoiser's training are progress without losses.
+        if message.is_empty() {
+            return;
         }
-        if let At::Crash(last) = self.at
-            && step == last
-            && !message.is_empty()
-        {
-            panic!("the crash that this test asks for");
+        self.taken.lock().unwrap().push(step);
+        if let Event::Crash(last) = self.event {
+            assert_ne!(step, last, "the crash that this test asks for");
         }
     }
     fn end(&self, _: &str) {}
     fn interrupted(&self) -> bool {
-        matches!(self.at, At::Stop(last) if self.done.load(std::sync::atomic::Ordering::Relaxed) == last)
+        let last = self.taken.lock().unwrap().last().copied();
+        matches!(self.event, Event::Stop(step) if last == Some(step))
     }
 }
 
@@ -104,20 +112,24 @@ fn a_stopped_run_goes_on_as_if_it_had_not_stopped() {
     let dir = TempDir::new();
     for part in &PARTS {
         let run = run_for(&dir, part.name, part);
-        let stop = Trouble::new(At::Stop(13));
+        let stop = Witness::of(Event::Stop(13));
         let error = part.train(&recipe(&[]), session(&run, false, &stop)).unwrap_err();
         assert!(matches!(error, Error::Interrupted { step: 13 }), "{error}");
         assert!(error.hint().unwrap().contains("--resume"));
         assert_eq!(saved_steps(&run, part), "13");
         assert!(!run.model().join(part.writes[0]).exists(), "an unfinished {} looks finished", part.name);
 
-        part.train(&recipe(&[]), session(&run, true, &Silent)).unwrap();
+        let rest = Witness::of(Event::Nothing);
+        part.train(&recipe(&[]), session(&run, true, &rest)).unwrap();
+        assert_eq!(rest.range(), Some((14, 20)));
         assert_holds(&run.model(), &components(part.writes), "stopped after 13 steps");
         assert_eq!(logged_steps(&run, part), [0.0, 10.0, 19.0]);
         assert_eq!(saved_steps(&run, part), "20");
 
         // A finished run has nothing left to do, and does it.
-        part.train(&recipe(&[]), session(&run, true, &Silent)).unwrap();
+        let rest = Witness::of(Event::Nothing);
+        part.train(&recipe(&[]), session(&run, true, &rest)).unwrap();
+        assert_eq!(rest.range(), None);
         assert_holds(&run.model(), &components(part.writes), "resumed when done");
         assert_eq!(logged_steps(&run, part), [0.0, 10.0, 19.0]);
     }
@@ -128,7 +140,7 @@ fn a_crash_costs_the_steps_since_the_checkpoint_and_nothing_else() {
     let dir = TempDir::new();
     for part in &PARTS {
         let run = run_for(&dir, part.name, part);
-        let crash = Trouble::new(At::Crash(13));
+        let crash = Witness::of(Event::Crash(13));
         let train = || part.train(&recipe(&[]), session(&run, false, &crash));
         assert!(catch_unwind(AssertUnwindSafe(train)).is_err());
         assert_eq!(saved_steps(&run, part), "10");
@@ -139,7 +151,9 @@ fn a_crash_costs_the_steps_since_the_checkpoint_and_nothing_else() {
         log.extend(b"{\"step\": 1");
         fs::write(run.log(part.name), log).unwrap();
 
-        part.train(&recipe(&[]), session(&run, true, &Silent)).unwrap();
+        let rest = Witness::of(Event::Nothing);
+        part.train(&recipe(&[]), session(&run, true, &rest)).unwrap();
+        assert_eq!(rest.range(), Some((11, 20)));
         assert_holds(&run.model(), &components(part.writes), "crashed in step 13");
         assert_eq!(logged_steps(&run, part), [0.0, 10.0, 19.0]);
     }
@@ -148,7 +162,7 @@ fn a_crash_costs_the_steps_since_the_checkpoint_and_nothing_else() {
 /// A CLIP run that stopped after 13 steps.
 fn stopped_run(dir: &TempDir) -> RunFolder {
     let run = run_for(dir, "run", &CLIP);
-    let stop = Trouble::new(At::Stop(13));
+    let stop = Witness::of(Event::Stop(13));
     CLIP.train(&recipe(&[]), session(&run, false, &stop)).unwrap_err();
     run
 }

@@ -38,6 +38,9 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let model = TextToImage::load(&args.model, &context.device)?;
     let sampling = args.sampling.sampling(&model)?;
     let known: Vec<String> = model.tokenizer.words(&args.prompt)?.into_iter().map(|span| span.word).collect();
+    if known.is_empty() {
+        return Err(Error::argument("prompt", "at least one word", format!("`{}`", args.prompt)));
+    }
     if let Some(word) = args.words.iter().find(|word| !known.contains(&word.to_lowercase())) {
         return Err(Error::argument("--words", format!("words of the prompt: {}", known.join(", ")), word));
     }

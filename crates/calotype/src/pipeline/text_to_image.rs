@@ -17,6 +17,9 @@ use crate::sampler::{NoiseSource, Sampler, SamplerKind, initial_latents};
 use crate::text_encoder::tokenizer::ClipTokenizer;
 use crate::text_encoder::{ClipText, ClipTextConfig};
 
+/// Longest side in pixels. Self-attention over a larger picture would not fit any memory.
+const MAX_SIDE: usize = 8192;
+
 /// A text-to-image model: everything that a diffusers folder holds.
 pub struct TextToImage {
     /// Latent to picture.
@@ -116,8 +119,8 @@ impl TextToImage {
     pub fn latent_shape(&self, width: usize, height: usize) -> Result<[usize; 3]> {
         let f = self.vae.config.downsampling();
         for (name, value) in [("--width", width), ("--height", height)] {
-            if value == 0 || value % f != 0 {
-                return Err(Error::argument(name, format!("a multiple of {f}"), value));
+            if value == 0 || value % f != 0 || value > MAX_SIDE {
+                return Err(Error::argument(name, format!("a multiple of {f}, at most {MAX_SIDE}"), value));
             }
         }
         Ok([self.unet.config.in_channels, height / f, width / f])

@@ -1,5 +1,10 @@
 //! Independent pieces of work side by side.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rayon::ThreadPool;
+
 use crate::error::{Error, Result};
 
 /// Runs `work` on each item, at most `threads` at a time, and returns the results in the items' order.
@@ -21,7 +26,8 @@ pub fn in_parallel<T: Send, R: Send>(
         if wave.is_empty() {
             return Ok(results);
         }
-        let pools = (0..wave.len()).map(|_| pool(threads / wave.len())).collect::<Result<Vec<_>>>()?;
+        let each = (threads / wave.len()).max(1);
+        let pools = (0..wave.len()).map(|piece| pool(piece, each)).collect::<Result<Vec<_>>>()?;
         let wave: Vec<Result<R>> = std::thread::scope(|scope| {
             let work = &work;
             let handles: Vec<_> = wave
@@ -38,11 +44,21 @@ pub fn in_parallel<T: Send, R: Send>(
     }
 }
 
-fn pool(threads: usize) -> Result<rayon::ThreadPool> {
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(threads.max(1))
+/// The thread pool of a piece. Pools stay for the next call: the threads of a training keep the memory
+/// that the allocator has given them, step after step.
+fn pool(piece: usize, threads: usize) -> Result<Arc<ThreadPool>> {
+    static POOLS: Mutex<Option<HashMap<(usize, usize), Arc<ThreadPool>>>> = Mutex::new(None);
+    // A map of finished pools is whole even if a thread panicked while it held the lock.
+    let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
+    let pools = pools.get_or_insert_default();
+    if let Some(pool) = pools.get(&(piece, threads)) {
+        return Ok(pool.clone());
+    }
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
         .build()
-        .map_err(|e| Error::argument("threads", "a number of threads that the system grants", e))
+        .map_err(|e| Error::argument("threads", "a number of threads that the system grants", e))?;
+    Ok(pools.entry((piece, threads)).or_insert(Arc::new(pool)).clone())
 }
 
 #[cfg(test)]

@@ -89,10 +89,9 @@ impl SpatialAttention {
     }
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let [b, c, h, w] = x.dims();
-        let tokens = self.group_norm.forward(x.clone()).reshape([b, c, h * w]).swap_dims(1, 2);
-        let (y, _) = self.attention.forward(tokens.clone(), tokens);
-        x + y.swap_dims(1, 2).reshape([b, c, h, w])
+        let [b, h, w, c] = x.dims();
+        let tokens = self.group_norm.forward(x.clone()).reshape([b, h * w, c]);
+        x + self.attention.forward(tokens.clone(), tokens).reshape([b, h, w, c])
     }
 }
 

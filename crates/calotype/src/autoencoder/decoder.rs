@@ -7,7 +7,7 @@ use super::AutoencoderConfig;
 use super::blocks::{MidBlock, UpBlock};
 use crate::nn::{Conv2d, GroupNorm, Init};
 
-/// `[B, Z, h, w]` to `[B, 3, f·h, f·w]`.
+/// `[B, h, w, Z]` to `[B, f·h, f·w, 3]`.
 #[derive(Module, Debug)]
 pub struct Decoder {
     conv_in: Conv2d,

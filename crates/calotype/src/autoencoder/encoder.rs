@@ -7,7 +7,7 @@ use super::AutoencoderConfig;
 use super::blocks::{DownBlock, MidBlock};
 use crate::nn::{Conv2d, GroupNorm, Init};
 
-/// `[B, 3, H, W]` to `[B, 2·Z, H/f, W/f]`: mean and log variance of the latent.
+/// `[B, H, W, 3]` to `[B, H/f, W/f, 2·Z]`: mean and log variance of the latent.
 #[derive(Module, Debug)]
 pub struct Encoder {
     conv_in: Conv2d,

@@ -12,6 +12,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use crate::error::{Error, Result};
+use crate::nn::layout::{channels_first, channels_last};
 use crate::nn::{Conv2d, Init, parameters};
 
 pub use config::AutoencoderConfig;
@@ -71,20 +72,21 @@ impl AutoencoderKl {
             let expected = format!("height and width that are multiples of {f}");
             return Err(Error::shape("autoencoder input", expected, format!("{w}x{h}")));
         }
-        let h = self.encoder.forward(images);
+        let h = self.encoder.forward(channels_last(images));
         let moments = match &self.quant_conv {
             Some(conv) => conv.forward(h),
             None => h,
         };
-        Ok(DiagonalGaussian::from_moments(moments))
+        Ok(DiagonalGaussian::from_moments(channels_first(moments)))
     }
 
     /// Images `[B, 3, f·h, f·w]`, about [−1, 1], from unscaled latents `[B, Z, h, w]`.
     pub fn decode(&self, latents: Tensor<4>) -> Tensor<4> {
+        let z = channels_last(latents);
         let z = match &self.post_quant_conv {
-            Some(conv) => conv.forward(latents),
-            None => latents,
+            Some(conv) => conv.forward(z),
+            None => z,
         };
-        self.decoder.forward(z)
+        channels_first(self.decoder.forward(z))
     }
 }

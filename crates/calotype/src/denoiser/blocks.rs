@@ -142,14 +142,14 @@ impl UpBlock {
     pub(super) fn forward(&self, mut x: Tensor<4>, on: Condition, skips: &mut Vec<Tensor<4>>) -> Tensor<4> {
         for (i, resnet) in self.resnets.iter().enumerate() {
             let skip = skips.pop().expect("the way up has as many blocks as the way down pushed skips");
-            x = resnet.forward(Tensor::cat(vec![x, skip], 1), Some(on.time));
+            x = resnet.forward(Tensor::cat(vec![x, skip], 3), Some(on.time));
             if let Some(transformer) = self.attentions.get(i) {
                 x = transformer.forward(x, on.context, on.hook);
             }
         }
         for upsample in &self.upsamplers {
             // The next skip tells the size, which is odd where an odd size was halved.
-            let size = skips.last().map(|skip| [skip.dims()[2], skip.dims()[3]]);
+            let size = skips.last().map(|skip| [skip.dims()[1], skip.dims()[2]]);
             x = upsample.forward(x, size);
         }
         x

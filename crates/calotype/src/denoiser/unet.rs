@@ -6,6 +6,7 @@ use burn::tensor::Tensor;
 use super::UnetConfig;
 use super::blocks::{Condition, DownBlock, MidBlock, UpBlock};
 use crate::error::{Error, Result};
+use crate::nn::layout::{channels_first, channels_last};
 use crate::nn::timestep_embedding::{TimestepEmbedding, sinusoids};
 use crate::nn::{AttentionHook, Conv2d, GroupNorm, Init};
 
@@ -96,11 +97,11 @@ impl Unet {
         let time = self.time_embedding.forward(embedding); // [B, 4·C₀]
         let on = Condition { time: &time, context, hook };
 
-        let x = self.conv_in.forward(x_t);
+        let x = self.conv_in.forward(channels_last(x_t));
         let mut skips = vec![x.clone()];
         let x = self.down_blocks.iter().fold(x, |x, block| block.forward(x, on, &mut skips));
         let x = self.mid_block.forward(x, on);
         let x = self.up_blocks.iter().fold(x, |x, block| block.forward(x, on, &mut skips));
-        Ok(self.conv_out.forward(self.conv_norm_out.forward_silu(x)))
+        Ok(channels_first(self.conv_out.forward(self.conv_norm_out.forward_silu(x))))
     }
 }

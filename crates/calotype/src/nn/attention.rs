@@ -1,7 +1,8 @@
 //! Multi-head attention, self and cross, with a hook that sees the probabilities.
 
 use burn::module::Module;
-use burn::tensor::{Tensor, activation::softmax};
+use burn::tensor::Tensor;
+use calotype_kernels::composed::attention_probabilities;
 
 use super::{Init, Linear};
 
@@ -43,34 +44,18 @@ impl Attention {
     }
 
     /// Queries from `x` `[B, N, width]`, keys and values from `context` `[B, L, context width]`.
-    /// Returns the output `[B, N, width]` and the probabilities `[B, heads, N, L]`.
-    pub fn forward(&self, x: Tensor<3>, context: Tensor<3>) -> (Tensor<3>, Tensor<4>) {
-        let [b, n, width] = x.dims();
-        let q = split_heads(self.to_q.forward(x), self.heads);
-        let k = split_heads(self.to_k.forward(context.clone()), self.heads);
-        let v = split_heads(self.to_v.forward(context), self.heads);
-        let (y, probabilities) = attend(q, k, v, None);
-        let y = y.swap_dims(1, 2).reshape([b, n, width]);
-        (self.to_out[0].forward(y), probabilities)
+    /// Returns `[B, N, width]`.
+    pub fn forward(&self, x: Tensor<3>, context: Tensor<3>) -> Tensor<3> {
+        let q = self.to_q.forward(x);
+        let k = self.to_k.forward(context.clone());
+        let v = self.to_v.forward(context);
+        self.to_out[0].forward(calotype_kernels::attention(q, k, v, self.heads, false))
     }
-}
 
-/// `[B, L, heads·d]` to `[B, heads, L, d]`.
-pub fn split_heads(x: Tensor<3>, heads: usize) -> Tensor<4> {
-    let [b, l, width] = x.dims();
-    x.reshape([b, l, heads, width / heads]).swap_dims(1, 2)
-}
-
-/// softmax(Q Kᵀ/√d + mask) V for `[B, heads, L, d]`; `mask` broadcasts to `[B, heads, N, L]` and
-/// holds −∞ where a key is hidden. Returns the output and the probabilities.
-pub fn attend(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: Option<Tensor<4>>) -> (Tensor<4>, Tensor<4>) {
-    let d = q.dims()[3];
-    // Scaling the queries, not the scores, touches d numbers a row and not L.
-    let scores = (q * (1.0 / (d as f64).sqrt())).matmul(k.swap_dims(2, 3));
-    let scores = match mask {
-        Some(mask) => scores + mask,
-        None => scores,
-    };
-    let probabilities = softmax(scores, 3);
-    (probabilities.clone().matmul(v), probabilities)
+    /// The probabilities that [`forward`](Self::forward) weighs the values with, `[B, heads, N, L]`:
+    /// computed only for who wants to see them.
+    pub fn probabilities(&self, x: Tensor<3>, context: Tensor<3>) -> Tensor<4> {
+        let (q, k) = (self.to_q.forward(x), self.to_k.forward(context));
+        attention_probabilities(q, k, self.heads, false)
+    }
 }

@@ -1,12 +1,12 @@
 //! Two-dimensional convolution.
 
 use burn::module::{Module, Param};
-use burn::tensor::ops::ConvOptions;
-use burn::tensor::{Tensor, module};
+use burn::tensor::Tensor;
 
-use super::Init;
+use super::{Init, linear::bias_or_zeros};
 
-/// y = W ⋆ x + b, square kernel, equal stride and zero padding on both axes.
+/// y = W ⋆ x + b, square kernel, equal stride and zero padding on both axes. Pictures are channels-last
+/// ([`layout`](super::layout)), weights are in PyTorch's shape.
 #[derive(Module, Debug)]
 pub struct Conv2d {
     /// W: `[out, in, k, k]`.
@@ -16,22 +16,22 @@ pub struct Conv2d {
     #[module(skip)]
     stride: usize,
     #[module(skip)]
-    padding: usize,
+    padding: [usize; 2],
 }
 
 impl Conv2d {
     /// Kernel `kernel`, stride 1, padding `kernel / 2`: the size stays.
     pub fn same(input: usize, output: usize, kernel: usize, init: &mut Init) -> Self {
-        Self::new(input, output, kernel, 1, kernel / 2, true, init)
+        Self::new(input, output, kernel, 1, [kernel / 2; 2], true, init)
     }
 
-    /// PyTorch's default initialisation.
+    /// `padding`: rows and columns of zeros before and after. PyTorch's default initialisation.
     pub fn new(
         input: usize,
         output: usize,
         kernel: usize,
         stride: usize,
-        padding: usize,
+        padding: [usize; 2],
         bias: bool,
         init: &mut Init,
     ) -> Self {
@@ -44,9 +44,10 @@ impl Conv2d {
         }
     }
 
-    /// `[B, in, H, W]` to `[B, out, H', W']` with H' = (H + 2·padding − k) / stride + 1.
+    /// `[B, H, W, in]` to `[B, H', W', out]` with H' = (H + padding − k) / stride + 1.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let options = ConvOptions::new([self.stride; 2], [self.padding; 2], [1, 1], 1);
-        module::conv2d(x, self.weight.val(), self.bias.as_ref().map(Param::val), options)
+        let weight = self.weight.val();
+        let bias = bias_or_zeros(self.bias.as_ref(), weight.dims()[0], &x.device());
+        calotype_kernels::conv2d(x, weight, bias, self.stride, self.padding)
     }
 }

@@ -1,7 +1,7 @@
 //! Affine map of the last dimension.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Tensor, module};
+use burn::tensor::{Device, Tensor};
 
 use super::Init;
 
@@ -27,6 +27,13 @@ impl Linear {
 
     /// `[.., in]` to `[.., out]`.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        module::linear(x, self.weight.val().transpose(), self.bias.as_ref().map(Param::val))
+        let weight = self.weight.val();
+        let bias = bias_or_zeros(self.bias.as_ref(), weight.dims()[0], &x.device());
+        calotype_kernels::linear(x, weight, bias)
     }
+}
+
+/// A layer without a bias adds nothing.
+pub(super) fn bias_or_zeros(bias: Option<&Param<Tensor<1>>>, output: usize, device: &Device) -> Tensor<1> {
+    bias.map_or_else(|| Tensor::zeros([output], device), Param::val)
 }

@@ -7,6 +7,7 @@
 pub mod attention;
 pub mod conv2d;
 pub mod init;
+pub mod layout;
 pub mod linear;
 pub mod norm;
 pub mod parameters;

@@ -1,7 +1,7 @@
 //! Group and layer normalisation.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Tensor, activation::silu, module};
+use burn::tensor::Tensor;
 
 use super::Init;
 
@@ -26,26 +26,18 @@ impl GroupNorm {
         Self { weight, bias, groups, epsilon }
     }
 
-    /// (x − μ)/√(σ² + ε)·γ + β over `[B, C, H, W]`, computed as x·scale + shift with one scale and
-    /// shift for each sample and channel: two passes over the picture instead of four.
+    /// (x − μ)/√(σ² + ε)·γ + β over `[B, H, W, C]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let [b, c, h, w] = x.dims();
-        let per_group = c / self.groups;
-        let grouped = x.clone().reshape([b, self.groups, per_group * h * w]);
-        let mean = grouped.clone().mean_dim(2); // [B, G, 1]
-        let variance = (grouped - mean.clone()).square().mean_dim(2);
-        let reciprocal_std = (variance + self.epsilon).sqrt().recip();
-
-        let gamma = self.weight.val().reshape([1, self.groups, per_group]);
-        let beta = self.bias.val().reshape([1, self.groups, per_group]);
-        let scale = reciprocal_std * gamma; // [B, G, C/G]
-        let shift = beta - mean * scale.clone();
-        x * scale.reshape([b, c, 1, 1]) + shift.reshape([b, c, 1, 1])
+        self.normalise(x, false)
     }
 
     /// SiLU of the normalised input, the pair that opens every convolution of the networks.
     pub fn forward_silu(&self, x: Tensor<4>) -> Tensor<4> {
-        silu(self.forward(x))
+        self.normalise(x, true)
+    }
+
+    fn normalise(&self, x: Tensor<4>, silu: bool) -> Tensor<4> {
+        calotype_kernels::group_norm(x, self.weight.val(), self.bias.val(), self.groups, self.epsilon, silu)
     }
 }
 
@@ -68,6 +60,6 @@ impl LayerNorm {
 
     /// `[.., D]` to the same shape.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        module::layer_norm(x, self.weight.val(), Some(self.bias.val()), self.epsilon)
+        calotype_kernels::layer_norm(x, self.weight.val(), self.bias.val(), self.epsilon)
     }
 }

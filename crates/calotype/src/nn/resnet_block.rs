@@ -40,13 +40,13 @@ impl ResnetBlock {
         }
     }
 
-    /// `x`: `[B, in, H, W]`; `time`: `[B, time width]` where the block has a time projection.
+    /// `x`: `[B, H, W, in]`; `time`: `[B, time width]` where the block has a time projection.
     pub fn forward(&self, x: Tensor<4>, time: Option<&Tensor<2>>) -> Tensor<4> {
-        let mut h = self.conv1.forward(self.norm1.forward_silu(x.clone())); // [B, out, H, W]
+        let mut h = self.conv1.forward(self.norm1.forward_silu(x.clone())); // [B, H, W, out]
         if let (Some(projection), Some(time)) = (&self.time_emb_proj, time) {
             let shift = projection.forward(silu(time.clone()));
             let [b, c] = shift.dims();
-            h = h + shift.reshape([b, c, 1, 1]);
+            h = h + shift.reshape([b, 1, 1, c]);
         }
         let h = self.conv2.forward(self.norm2.forward_silu(h));
         let shortcut = match &self.conv_shortcut {

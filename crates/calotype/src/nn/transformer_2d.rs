@@ -1,7 +1,7 @@
 //! Transformer on a feature map: self-attention, cross-attention to the text, feed-forward.
 
 use burn::module::Module;
-use burn::tensor::{Tensor, activation::gelu};
+use burn::tensor::Tensor;
 
 use super::{Attention, AttentionHook, Conv2d, GroupNorm, Init, LayerNorm, Linear};
 
@@ -26,14 +26,8 @@ impl FeedForward {
     }
 
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let [value, gate] = halves(self.net_0.proj.forward(x));
-        self.net_2.forward(value * gelu(gate))
+        self.net_2.forward(calotype_kernels::geglu(self.net_0.proj.forward(x)))
     }
-}
-
-fn halves(x: Tensor<3>) -> [Tensor<3>; 2] {
-    let width = x.dims()[2] / 2;
-    [x.clone().narrow(2, 0, width), x.narrow(2, width, width)]
 }
 
 /// x + self-attention, x + cross-attention, x + feed-forward, each behind a layer norm.
@@ -59,13 +53,16 @@ impl TransformerBlock {
         }
     }
 
-    fn forward(&self, x: Tensor<3>, context: &Tensor<3>) -> (Tensor<3>, Tensor<4>) {
+    /// `watch` gets the probabilities of the cross-attention.
+    fn forward(&self, x: Tensor<3>, context: &Tensor<3>, watch: Option<&dyn Fn(&Tensor<4>)>) -> Tensor<3> {
         let h = self.norm1.forward(x.clone());
-        let x = x + self.attn1.forward(h.clone(), h).0;
-        let (h, probabilities) = self.attn2.forward(self.norm2.forward(x.clone()), context.clone());
-        let x = x + h;
-        let h = self.ff.forward(self.norm3.forward(x.clone()));
-        (x + h, probabilities)
+        let x = x + self.attn1.forward(h.clone(), h);
+        let h = self.norm2.forward(x.clone());
+        if let Some(watch) = watch {
+            watch(&self.attn2.probabilities(h.clone(), context.clone()));
+        }
+        let x = x + self.attn2.forward(h, context.clone());
+        x.clone() + self.ff.forward(self.norm3.forward(x))
     }
 }
 
@@ -125,23 +122,20 @@ impl Transformer2d {
         }
     }
 
-    /// `x`: `[B, C, H, W]`, `context`: `[B, L, context width]`.
+    /// `x`: `[B, H, W, C]`, `context`: `[B, L, context width]`.
     pub fn forward(&self, x: Tensor<4>, context: &Tensor<3>, hook: Option<&dyn AttentionHook>) -> Tensor<4> {
-        let [b, c, height, width] = x.dims();
-        let tokens = |x: Tensor<4>| x.reshape([b, c, height * width]).swap_dims(1, 2); // [B, HW, C]
+        let [b, height, width, c] = x.dims();
+        let tokens = |x: Tensor<4>| x.reshape([b, height * width, c]);
+        let map = |h: Tensor<3>| h.reshape([b, height, width, c]);
         let h = self.norm.forward(x.clone());
         let mut h = match &self.proj_in {
             Projection::Conv(conv) => tokens(conv.forward(h)),
             Projection::Linear(linear) => linear.forward(tokens(h)),
         };
         for block in &self.transformer_blocks {
-            let (y, probabilities) = block.forward(h, context);
-            if let Some(hook) = hook {
-                hook.cross_attention(height, width, &probabilities);
-            }
-            h = y;
+            let watch = hook.map(|hook| move |p: &Tensor<4>| hook.cross_attention(height, width, p));
+            h = block.forward(h, context, watch.as_ref().map(|watch| watch as &dyn Fn(&Tensor<4>)));
         }
-        let map = |h: Tensor<3>| h.swap_dims(1, 2).reshape([b, c, height, width]);
         let h = match &self.proj_out {
             Projection::Conv(conv) => conv.forward(map(h)),
             Projection::Linear(linear) => map(linear.forward(h)),

@@ -4,7 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData, module};
 
 use super::ClipTextConfig;
-use super::encoder::{Encoder, EncoderConfig, causal_mask};
+use super::encoder::{Encoder, EncoderConfig};
 use crate::error::{Error, Result};
 use crate::nn::{Init, LayerNorm};
 
@@ -85,8 +85,7 @@ impl ClipText {
         let ids = integers(input_ids.iter().flatten().map(|&id| i64::from(id)).collect(), [b, l], &device);
         let tokens = module::embedding(self.embeddings.token_embedding.weight.val(), ids); // [B, L, D]
         let positions = self.embeddings.position_embedding.weight.val().narrow(0, 0, l).unsqueeze::<3>();
-        let mask = causal_mask(l, &device);
-        let h = self.encoder.forward(tokens + positions, Some(&mask));
+        let h = self.encoder.forward(tokens + positions, true);
         let last_hidden_state = self.final_layer_norm.forward(h);
 
         let [_, _, width] = last_hidden_state.dims();

@@ -6,6 +6,7 @@ use burn::tensor::Tensor;
 use super::ClipVisionConfig;
 use super::encoder::{Encoder, EncoderConfig};
 use crate::error::{Error, Result};
+use crate::nn::layout::channels_last;
 use crate::nn::{Conv2d, Init, LayerNorm};
 
 #[derive(Module, Debug)]
@@ -52,7 +53,7 @@ impl ClipVision {
         Ok(Self {
             embeddings: VisionEmbeddings {
                 class_embedding: init.normal([width], std),
-                patch_embedding: Conv2d::new(config.num_channels, width, patch, patch, 0, false, init),
+                patch_embedding: Conv2d::new(config.num_channels, width, patch, patch, [0, 0], false, init),
                 position_embedding: PositionEmbedding { weight: init.normal([patches + 1, width], std) },
             },
             pre_layrnorm: LayerNorm::new(width, config.layer_norm_eps, init),
@@ -75,13 +76,13 @@ impl ClipVision {
                 format!("{w}x{h}"),
             ));
         }
-        let patches = self.embeddings.patch_embedding.forward(pixel_values); // [B, D, S/p, S/p]
-        let [_, width, rows, columns] = patches.dims();
-        let patches = patches.reshape([b, width, rows * columns]).swap_dims(1, 2);
+        let patches = self.embeddings.patch_embedding.forward(channels_last(pixel_values)); // [B, S/p, S/p, D]
+        let [_, rows, columns, width] = patches.dims();
+        let patches = patches.reshape([b, rows * columns, width]);
         let class = self.embeddings.class_embedding.val().reshape([1, 1, width]).repeat_dim(0, b);
         let positions = self.embeddings.position_embedding.weight.val().unsqueeze::<3>();
         let h = Tensor::cat(vec![class, patches], 1) + positions; // [B, 1 + patches, D]
-        let h = self.encoder.forward(self.pre_layrnorm.forward(h), None);
+        let h = self.encoder.forward(self.pre_layrnorm.forward(h), false);
         let class = h.narrow(1, 0, 1).reshape([b, width]);
         Ok(self.post_layernorm.forward(class))
     }

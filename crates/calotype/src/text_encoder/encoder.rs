@@ -2,10 +2,9 @@
 
 use burn::module::Module;
 use burn::tensor::activation::{gelu, sigmoid};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::Tensor;
 
 use super::config::HiddenAct;
-use crate::nn::attention::{attend, split_heads};
 use crate::nn::{Init, LayerNorm, Linear};
 
 /// Sizes of one tower.
@@ -84,20 +83,18 @@ impl EncoderLayer {
         }
     }
 
-    fn forward(&self, x: Tensor<3>, mask: Option<&Tensor<4>>) -> Tensor<3> {
-        let x = x.clone() + self.self_attn.forward(self.layer_norm1.forward(x), mask);
+    fn forward(&self, x: Tensor<3>, causal: bool) -> Tensor<3> {
+        let x = x.clone() + self.self_attn.forward(self.layer_norm1.forward(x), causal);
         x.clone() + self.mlp.forward(self.layer_norm2.forward(x))
     }
 }
 
 impl SelfAttention {
-    fn forward(&self, x: Tensor<3>, mask: Option<&Tensor<4>>) -> Tensor<3> {
-        let shape = x.dims();
-        let q = split_heads(self.q_proj.forward(x.clone()), self.heads);
-        let k = split_heads(self.k_proj.forward(x.clone()), self.heads);
-        let v = split_heads(self.v_proj.forward(x), self.heads);
-        let (y, _) = attend(q, k, v, mask.cloned());
-        self.out_proj.forward(y.swap_dims(1, 2).reshape(shape))
+    fn forward(&self, x: Tensor<3>, causal: bool) -> Tensor<3> {
+        let q = self.q_proj.forward(x.clone());
+        let k = self.k_proj.forward(x.clone());
+        let v = self.v_proj.forward(x);
+        self.out_proj.forward(calotype_kernels::attention(q, k, v, self.heads, causal))
     }
 }
 
@@ -118,15 +115,8 @@ impl Encoder {
         Self { layers: (0..config.layers).map(|_| EncoderLayer::new(config, init)).collect() }
     }
 
-    /// `x`: `[B, L, width]`; `mask`: `[1, 1, L, L]`, see [`causal_mask`].
-    pub fn forward(&self, x: Tensor<3>, mask: Option<&Tensor<4>>) -> Tensor<3> {
-        self.layers.iter().fold(x, |x, layer| layer.forward(x, mask))
+    /// `x`: `[B, L, width]`; `causal`: position i sees positions 0 to i only.
+    pub fn forward(&self, x: Tensor<3>, causal: bool) -> Tensor<3> {
+        self.layers.iter().fold(x, |x, layer| layer.forward(x, causal))
     }
-}
-
-/// 0 where query i may see key j ≤ i, −∞ elsewhere: `[1, 1, L, L]`.
-pub fn causal_mask(length: usize, device: &Device) -> Tensor<4> {
-    let values: Vec<f32> =
-        (0..length * length).map(|n| if n % length > n / length { f32::NEG_INFINITY } else { 0.0 }).collect();
-    Tensor::from_data(TensorData::new(values, [1, 1, length, length]), device)
 }

@@ -1,0 +1,107 @@
+//! GFLOP/s of the products in a U-Net's convolutions and linear maps, one thread.
+//!
+//! `cargo bench -p calotype-kernels`. The share is of the best that one thread reached in a product
+//! whose operands stay in the first level cache.
+
+use std::time::Instant;
+
+use calotype_kernels::Isa;
+use calotype_kernels::conv2d::{self, Conv2dShape};
+use calotype_kernels::linear;
+use calotype_kernels::product::{self, Columns, Product, Start, Term};
+
+/// Median seconds of a call.
+fn seconds(mut f: impl FnMut()) -> f64 {
+    f();
+    let begin = Instant::now();
+    let mut times = Vec::new();
+    while begin.elapsed().as_secs_f64() < 0.3 || times.len() < 5 {
+        let start = Instant::now();
+        f();
+        times.push(start.elapsed().as_secs_f64());
+    }
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+fn numbers(n: usize) -> Vec<f32> {
+    (0..n).map(|i| (i % 17) as f32 / 17.0 - 0.5).collect()
+}
+
+fn main() {
+    rayon::ThreadPoolBuilder::new().num_threads(1).build_global().expect("one pool");
+    let isa = Isa::best();
+    let peak = cached_product(isa);
+    println!("{isa:?}, product in the first level cache: {peak:.1} GFLOP/s\n");
+    println!("{:44} {:>16} {:>16} {:>16}", "GFLOP/s (share)", "forward", "∂ input", "∂ weight");
+    for (size, input, output, stride) in [
+        (16, 4, 32, 1),
+        (16, 32, 32, 1),
+        (16, 64, 32, 1),
+        (8, 64, 64, 1),
+        (8, 192, 64, 1),
+        (4, 128, 128, 1),
+        (16, 64, 64, 2),
+        (16, 96, 96, 1),
+        (8, 192, 192, 1),
+        (64, 320, 320, 1),
+    ] {
+        let batch = if size == 64 { 1 } else { 16 };
+        let s = Conv2dShape {
+            batch,
+            height: size,
+            width: size,
+            input,
+            output,
+            kernel: 3,
+            stride,
+            pad_begin: 1,
+            out_height: size / stride,
+            out_width: size / stride,
+        };
+        let (x, w, b) = (numbers(batch * size * size * input), numbers(9 * input * output), numbers(output));
+        let dy = numbers(s.output_len());
+        let flop = 18e-9 * (s.output_len() * input) as f64;
+        let row = [
+            flop / seconds(|| drop(conv2d::forward(isa, &s, &x, &w, &b))),
+            flop / seconds(|| drop(conv2d::backward_input(isa, &s, &dy, &w))),
+            flop / seconds(|| drop(conv2d::backward_weight(isa, &s, &x, &dy))),
+        ];
+        print_row(&format!("conv 3×3/{stride}, {batch}×{size}×{size}, {input} → {output}"), row, peak);
+    }
+    for (rows, input, output) in [(1024, 64, 64), (1024, 64, 512), (256, 128, 1024), (256, 512, 128), (4096, 96, 768)] {
+        let (x, w, b, dy) =
+            (numbers(rows * input), numbers(input * output), numbers(output), numbers(rows * output));
+        let flop = 2e-9 * (rows * input * output) as f64;
+        let row = [
+            flop / seconds(|| drop(linear::forward(isa, &x, &w, &b, input))),
+            flop / seconds(|| drop(linear::backward_input(isa, &dy, &w, input))),
+            flop / seconds(|| drop(linear::backward_weight(isa, &x, &dy, input, output))),
+        ];
+        print_row(&format!("linear {rows}, {input} → {output}"), row, peak);
+    }
+}
+
+fn print_row(name: &str, row: [f64; 3], peak: f64) {
+    let cell = |x: f64| format!("{x:.1} ({:.0} %)", 100.0 * x / peak);
+    println!("{name:44} {:>16} {:>16} {:>16}", cell(row[0]), cell(row[1]), cell(row[2]));
+}
+
+/// One register tile's rows and columns over an inner dimension of 256.
+fn cached_product(isa: Isa) -> f64 {
+    let (rows, columns, depth) = (if isa.lanes() == 16 { 12 } else { 6 }, 2 * isa.lanes(), 256);
+    let (a, b) = (numbers(rows * depth), numbers(columns * depth));
+    let mut c = vec![0.0; rows * columns];
+    let product = Product {
+        a_row: depth,
+        a_step: 1,
+        terms: &[Term { a: 0, b: 0, length: depth }],
+        b: Columns::Packed(&b),
+        rows,
+        columns,
+        c_row: columns,
+        start: Start::Zero,
+    };
+    let time = seconds(|| (0..1000).for_each(|_| product::run(isa, &product, &a, &mut c, &[(0, 0)])));
+    2e-6 * (rows * columns * depth) as f64 / time
+}

@@ -1,0 +1,256 @@
+//! Multi-head attention over rows of heads, forward and backward.
+
+use rayon::prelude::*;
+
+use crate::isa::{Isa, by_isa};
+use crate::math::exp;
+use crate::product::{self, Columns, Product, Start, Term, pack};
+
+/// Queries whose probabilities are in memory at a time.
+const QUERIES: usize = 64;
+
+/// Sizes of attention from `[B, N, heads·d]` queries to `[B, L, heads·d]` keys and values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AttentionShape {
+    /// N.
+    pub queries: usize,
+    /// L.
+    pub keys: usize,
+    /// Number of heads.
+    pub heads: usize,
+    /// d.
+    pub head_width: usize,
+    /// Query i sees keys 0 to i only.
+    pub causal: bool,
+}
+
+impl AttentionShape {
+    fn width(&self) -> usize {
+        self.heads * self.head_width
+    }
+
+    fn scale(&self) -> f32 {
+        1.0 / (self.head_width as f32).sqrt()
+    }
+}
+
+/// softmax(Q Kᵀ/√d) V for each head: `[B, N, heads·d]`.
+pub fn forward(isa: Isa, s: &AttentionShape, q: &[f32], k: &[f32], v: &[f32]) -> Vec<f32> {
+    let (query_rows, key_rows) = (s.queries * s.width(), s.keys * s.width());
+    let mut y = vec![0.0; q.len()];
+    y.par_chunks_mut(query_rows).zip(q.par_chunks(query_rows)).enumerate().for_each(|(b, (y, q))| {
+        let (k, v) = (&k[b * key_rows..][..key_rows], &v[b * key_rows..][..key_rows]);
+        for head in 0..s.heads {
+            let keys = Head { rows: k, shape: s, head };
+            let values = Head { rows: v, shape: s, head };
+            let (keys_t, values) = (keys.packed_transpose(isa), values.packed(isa));
+            for first in (0..s.queries).step_by(QUERIES) {
+                let count = QUERIES.min(s.queries - first);
+                let at = first * s.width() + head * s.head_width;
+                let p = probabilities(isa, s, &q[at..], &keys_t, first, count);
+                let product = Product {
+                    a_row: s.keys,
+                    a_step: 1,
+                    terms: &[Term { a: 0, b: 0, length: s.keys }],
+                    b: Columns::Packed(&values),
+                    rows: count,
+                    columns: s.head_width,
+                    c_row: s.width(),
+                    start: Start::Zero,
+                };
+                product::run(isa, &product, &p, &mut y[at..], &[(0, 0)]);
+            }
+        }
+    });
+    y
+}
+
+/// (∂L/∂q, ∂L/∂k, ∂L/∂v). The probabilities are computed again: they would be the largest tensors of a
+/// network.
+pub fn backward(
+    isa: Isa,
+    s: &AttentionShape,
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    dy: &[f32],
+) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+    let (query_rows, key_rows) = (s.queries * s.width(), s.keys * s.width());
+    let (mut dq, mut dk, mut dv) = (vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; v.len()]);
+    dq.par_chunks_mut(query_rows)
+        .zip(dk.par_chunks_mut(key_rows).zip(dv.par_chunks_mut(key_rows)))
+        .enumerate()
+        .for_each(|(b, (dq, (dk, dv)))| {
+            let (q, dy) = (&q[b * query_rows..][..query_rows], &dy[b * query_rows..][..query_rows]);
+            let (k, v) = (&k[b * key_rows..][..key_rows], &v[b * key_rows..][..key_rows]);
+            for head in 0..s.heads {
+                backward_head(isa, s, head, [q, k, v, dy], [&mut *dq, &mut *dk, &mut *dv]);
+            }
+        });
+    (dq, dk, dv)
+}
+
+/// One head of one sample: P = softmax(Q Kᵀ/√d), dV = Pᵀ dY, dP = dY Vᵀ,
+/// dS = P ⊙ (dP − Σ_row dP ⊙ P)/√d, dQ = dS K, dK = dSᵀ Q.
+fn backward_head(
+    isa: Isa,
+    s: &AttentionShape,
+    head: usize,
+    [q, k, v, dy]: [&[f32]; 4],
+    [dq, dk, dv]: [&mut [f32]; 3],
+) {
+    let column = head * s.head_width;
+    let keys = Head { rows: k, shape: s, head };
+    let (keys_t, keys) = (keys.packed_transpose(isa), keys.packed(isa));
+    let values_t = Head { rows: v, shape: s, head }.packed_transpose(isa);
+    let mut dp = vec![0.0; QUERIES * s.keys];
+    for first in (0..s.queries).step_by(QUERIES) {
+        let count = QUERIES.min(s.queries - first);
+        let at = first * s.width() + column;
+        let p = probabilities(isa, s, &q[at..], &keys_t, first, count);
+        // dP = dY Vᵀ
+        let product = Product {
+            a_row: s.width(),
+            a_step: 1,
+            terms: &[Term { a: 0, b: 0, length: s.head_width }],
+            b: Columns::Packed(&values_t),
+            rows: count,
+            columns: s.keys,
+            c_row: s.keys,
+            start: Start::Zero,
+        };
+        product::run(isa, &product, &dy[at..], &mut dp, &[(0, 0)]);
+        // dV += Pᵀ dY
+        let rows_of_queries = |x: &[f32]| {
+            pack(isa, count, s.head_width, |i, j| x[at + i * s.width() + j])
+        };
+        let onto_keys = |b: &[f32], a: &[f32], c: &mut [f32]| {
+            let product = Product {
+                a_row: 1,
+                a_step: s.keys,
+                terms: &[Term { a: 0, b: 0, length: count }],
+                b: Columns::Packed(b),
+                rows: s.keys,
+                columns: s.head_width,
+                c_row: s.width(),
+                start: Start::Accumulate,
+            };
+            product::run(isa, &product, a, &mut c[column..], &[(0, 0)]);
+        };
+        onto_keys(&rows_of_queries(dy), &p, dv);
+        softmax_backward(isa, &p, s.keys, s.scale(), &mut dp[..count * s.keys]);
+        // dK += dSᵀ Q
+        onto_keys(&rows_of_queries(q), &dp, dk);
+        // dQ = dS K
+        let product = Product {
+            a_row: s.keys,
+            a_step: 1,
+            terms: &[Term { a: 0, b: 0, length: s.keys }],
+            b: Columns::Packed(&keys),
+            rows: count,
+            columns: s.head_width,
+            c_row: s.width(),
+            start: Start::Zero,
+        };
+        product::run(isa, &product, &dp, &mut dq[at..], &[(0, 0)]);
+    }
+}
+
+/// The keys or values of one head of one sample.
+struct Head<'a> {
+    rows: &'a [f32],
+    shape: &'a AttentionShape,
+    head: usize,
+}
+
+impl Head<'_> {
+    fn at(&self, key: usize, j: usize) -> f32 {
+        self.rows[key * self.shape.width() + self.head * self.shape.head_width + j]
+    }
+
+    /// B[key, j].
+    fn packed(&self, isa: Isa) -> Vec<f32> {
+        pack(isa, self.shape.keys, self.shape.head_width, |key, j| self.at(key, j))
+    }
+
+    /// B[j, key].
+    fn packed_transpose(&self, isa: Isa) -> Vec<f32> {
+        pack(isa, self.shape.head_width, self.shape.keys, |j, key| self.at(key, j))
+    }
+}
+
+/// softmax(Q Kᵀ/√d) of queries `first..first + count`: `[count, keys]`. `q` begins at the first query.
+fn probabilities(isa: Isa, s: &AttentionShape, q: &[f32], keys_t: &[f32], first: usize, count: usize) -> Vec<f32> {
+    let mut p = vec![0.0; count * s.keys];
+    let product = Product {
+        a_row: s.width(),
+        a_step: 1,
+        terms: &[Term { a: 0, b: 0, length: s.head_width }],
+        b: Columns::Packed(keys_t),
+        rows: count,
+        columns: s.keys,
+        c_row: s.keys,
+        start: Start::Zero,
+    };
+    product::run(isa, &product, q, &mut p, &[(0, 0)]);
+    if s.causal {
+        for (i, row) in p.chunks_exact_mut(s.keys).enumerate() {
+            row.iter_mut().skip(first + i + 1).for_each(|x| *x = f32::NEG_INFINITY);
+        }
+    }
+    softmax(isa, &mut p, s.keys, s.scale());
+    p
+}
+
+by_isa! {
+    /// softmax(x·scale) of each row, in place.
+    fn softmax(x: &mut [f32], columns: usize, scale: f32) {
+        for row in x.chunks_exact_mut(columns) {
+            // Eight partial results, which the compiler keeps in a vector.
+            let mut largest = [f32::NEG_INFINITY; 8];
+            let mut chunks = row.chunks_exact(8);
+            for chunk in &mut chunks {
+                for (l, x) in largest.iter_mut().zip(chunk) {
+                    *l = if *x > *l { *x } else { *l };
+                }
+            }
+            let rest = chunks.remainder().iter().copied();
+            let largest = largest.into_iter().chain(rest).fold(f32::NEG_INFINITY, f32::max);
+            for x in row.iter_mut() {
+                *x = exp((*x - largest) * scale);
+            }
+            let mut sums = [0.0f32; 8];
+            let mut chunks = row.chunks_exact(8);
+            for chunk in &mut chunks {
+                for (s, x) in sums.iter_mut().zip(chunk) {
+                    *s += x;
+                }
+            }
+            let sum = sums.iter().sum::<f32>() + chunks.remainder().iter().sum::<f32>();
+            let reciprocal = 1.0 / sum;
+            for x in row.iter_mut() {
+                *x *= reciprocal;
+            }
+        }
+    }
+}
+
+by_isa! {
+    /// dS = P ⊙ (dP − Σ_row dP ⊙ P)·scale, in place of dP.
+    fn softmax_backward(p: &[f32], columns: usize, scale: f32, dp: &mut [f32]) {
+        for (dp, p) in dp.chunks_exact_mut(columns).zip(p.chunks_exact(columns)) {
+            let mut sums = [0.0f32; 8];
+            let whole = columns - columns % 8;
+            for first in (0..whole).step_by(8) {
+                for j in 0..8 {
+                    sums[j] += dp[first + j] * p[first + j];
+                }
+            }
+            let rest: f32 = (whole..columns).map(|i| dp[i] * p[i]).sum();
+            let sum = sums.iter().sum::<f32>() + rest;
+            for (d, p) in dp.iter_mut().zip(p) {
+                *d = p * (*d - sum) * scale;
+            }
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The same functions from burn's own operations: what other backends run, and what the kernels are
+//! tested against.
+
+use burn::tensor::activation::{gelu, silu, softmax};
+use burn::tensor::ops::{ConvOptions, InterpolateMode, InterpolateOptions, PadMode};
+use burn::tensor::{Tensor, TensorData, module};
+
+/// See [`crate::conv2d`](fn@crate::conv2d).
+pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, stride: usize, padding: [usize; 2]) -> Tensor<4> {
+    let x = x.permute([0, 3, 1, 2]);
+    let [begin, end] = padding;
+    let x = if begin == end { x } else { x.pad((begin, end, begin, end), PadMode::Constant(0.0)) };
+    let padding = if begin == end { begin } else { 0 };
+    let options = ConvOptions::new([stride; 2], [padding; 2], [1, 1], 1);
+    module::conv2d(x, weight, Some(bias), options).permute([0, 2, 3, 1])
+}
+
+/// See [`crate::linear`](fn@crate::linear).
+pub fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<D> {
+    module::linear(x, weight.transpose(), Some(bias))
+}
+
+/// See [`crate::group_norm`](fn@crate::group_norm).
+pub fn group_norm(
+    x: Tensor<4>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    groups: usize,
+    epsilon: f64,
+    with_silu: bool,
+) -> Tensor<4> {
+    let [b, h, w, c] = x.dims();
+    let per_group = c / groups;
+    let grouped = x.clone().reshape([b, h * w, groups, per_group]);
+    let mean = grouped.clone().mean_dim(3).mean_dim(1); // [B, 1, G, 1]
+    let variance = (grouped - mean.clone()).square().mean_dim(3).mean_dim(1);
+    let reciprocal_std = (variance + epsilon).sqrt().recip();
+    let scale = reciprocal_std * gamma.reshape([1, 1, groups, per_group]);
+    let shift = beta.reshape([1, 1, groups, per_group]) - mean * scale.clone();
+    let y = x * scale.reshape([b, 1, 1, c]) + shift.reshape([b, 1, 1, c]);
+    if with_silu { silu(y) } else { y }
+}
+
+/// See [`crate::layer_norm`](fn@crate::layer_norm).
+pub fn layer_norm<const D: usize>(x: Tensor<D>, gamma: Tensor<1>, beta: Tensor<1>, epsilon: f64) -> Tensor<D> {
+    module::layer_norm(x, gamma, Some(beta), epsilon)
+}
+
+/// See [`crate::geglu`](fn@crate::geglu).
+pub fn geglu(x: Tensor<3>) -> Tensor<3> {
+    let width = x.dims()[2] / 2;
+    x.clone().narrow(2, 0, width) * gelu(x.narrow(2, width, width))
+}
+
+/// See [`crate::upsample_nearest`].
+pub fn upsample_nearest(x: Tensor<4>, size: [usize; 2]) -> Tensor<4> {
+    let options = InterpolateOptions::new(InterpolateMode::Nearest).with_output_size(size);
+    module::interpolate(x.permute([0, 3, 1, 2]), options).permute([0, 2, 3, 1])
+}
+
+/// See [`crate::attention`](fn@crate::attention).
+pub fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, heads: usize, causal: bool) -> Tensor<3> {
+    let shape = q.dims();
+    let v = split_heads(v, heads);
+    let y = attention_probabilities(q, k, heads, causal).matmul(v);
+    y.swap_dims(1, 2).reshape(shape)
+}
+
+/// softmax(Q Kᵀ/√d) of each head: `[B, heads, N, L]`. What a picture of the attention needs.
+pub fn attention_probabilities(q: Tensor<3>, k: Tensor<3>, heads: usize, causal: bool) -> Tensor<4> {
+    let ([_, n, width], l) = (q.dims(), k.dims()[1]);
+    let device = q.device();
+    let scale = ((width / heads) as f64).powf(-0.5);
+    // Scaling the queries, not the scores, touches d numbers a row and not L.
+    let scores = (split_heads(q, heads) * scale).matmul(split_heads(k, heads).swap_dims(2, 3));
+    let scores = if causal {
+        let mask: Vec<f32> = (0..n * l).map(|i| if i % l > i / l { f32::NEG_INFINITY } else { 0.0 }).collect();
+        scores + Tensor::from_data(TensorData::new(mask, [1, 1, n, l]), &device)
+    } else {
+        scores
+    };
+    softmax(scores, 3)
+}
+
+/// `[B, L, heads·d]` to `[B, heads, L, d]`.
+fn split_heads(x: Tensor<3>, heads: usize) -> Tensor<4> {
+    let [b, l, width] = x.dims();
+    x.reshape([b, l, heads, width / heads]).swap_dims(1, 2)
+}

@@ -1,0 +1,325 @@
+//! Two-dimensional convolution over channels-last pictures, forward and backward.
+
+use rayon::prelude::*;
+
+use crate::isa::Isa;
+use crate::linear::{self, widen};
+use crate::product::{self, Columns, Product, Start, Term, pack_panels};
+
+/// Numbers of input that one piece of work copies into its padded scratch: a good half of a second
+/// level cache is left for the weights.
+const SCRATCH: usize = 32 * 1024;
+
+/// Sizes of a convolution: `[B, H, W, in]` to `[B, H', W', out]`, weights `[out, in, k, k]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conv2dShape {
+    /// B.
+    pub batch: usize,
+    /// H.
+    pub height: usize,
+    /// W.
+    pub width: usize,
+    /// Channels of the input.
+    pub input: usize,
+    /// Channels of the output.
+    pub output: usize,
+    /// k.
+    pub kernel: usize,
+    /// Step of the window.
+    pub stride: usize,
+    /// Zeros before the first row and column. What the last window lacks after the last row is zero,
+    /// too.
+    pub pad_begin: usize,
+    /// H'.
+    pub out_height: usize,
+    /// W'.
+    pub out_width: usize,
+}
+
+impl Conv2dShape {
+    fn picture(&self) -> usize {
+        self.height * self.width * self.input
+    }
+
+    fn out_picture(&self) -> usize {
+        self.out_height * self.out_width * self.output
+    }
+
+    /// A 1×1 convolution is a linear map of every pixel.
+    fn is_linear(&self) -> bool {
+        self.kernel == 1 && self.stride == 1 && self.pad_begin == 0 && self.out_picture() / self.output == self.picture() / self.input
+    }
+
+    /// Numbers in the output.
+    pub fn output_len(&self) -> usize {
+        self.batch * self.out_picture()
+    }
+}
+
+/// Where each row (or column) of the padded input comes from.
+type Sources = Vec<Option<usize>>;
+
+/// y = W ⋆ x + b. `weight` is `[out, in, k, k]`, `bias` `[out]`.
+pub fn forward(isa: Isa, s: &Conv2dShape, x: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f32> {
+    if s.is_linear() {
+        return linear::forward(isa, x, weight, bias, s.input);
+    }
+    let (input, k) = (s.input, s.kernel);
+    let places = k * k;
+    // B row (place of the window, i) holds the weights of every output channel.
+    let packed = pack_panels(isa, places * input, s.output, |panel, width, outputs| {
+        for i in 0..input {
+            for (j, o) in outputs.clone().enumerate() {
+                for (place, &w) in weight[(o * input + i) * places..][..places].iter().enumerate() {
+                    panel[(place * input + i) * width + j] = w;
+                }
+            }
+        }
+    });
+    let source = |n: usize, length: usize| -> Sources {
+        (0..length).map(|i| i.checked_sub(s.pad_begin).filter(|&i| i < n)).collect()
+    };
+    let rows = source(s.height, (s.out_height - 1) * s.stride + k);
+    let columns = source(s.width, (s.out_width - 1) * s.stride + k);
+    windows(isa, s, x, &packed, &product::padded_bias(isa, bias), &rows, &columns)
+}
+
+/// ∂L/∂x from ∂L/∂y: a convolution of ∂L/∂y, spread out by the stride, with the flipped weights.
+pub fn backward_input(isa: Isa, s: &Conv2dShape, dy: &[f32], weight: &[f32]) -> Vec<f32> {
+    if s.is_linear() {
+        return linear::backward_input(isa, dy, weight, s.input);
+    }
+    let k = s.kernel;
+    let places = k * k;
+    let packed = pack_panels(isa, places * s.output, s.input, |panel, width, inputs| {
+        for o in 0..s.output {
+            for (j, i) in inputs.clone().enumerate() {
+                for (place, &w) in weight[(o * s.input + i) * places..][..places].iter().rev().enumerate() {
+                    panel[(place * s.output + o) * width + j] = w;
+                }
+            }
+        }
+    });
+    let adjoint = Conv2dShape {
+        height: s.out_height,
+        width: s.out_width,
+        input: s.output,
+        output: s.input,
+        stride: 1,
+        pad_begin: 0,
+        out_height: s.height,
+        out_width: s.width,
+        ..*s
+    };
+    // Place i of the padded, spread gradient is dy[(i + pad_begin − (k − 1)) / stride].
+    let source = |n: usize, length: usize| -> Sources {
+        (0..length)
+            .map(|i| {
+                let at = (i + s.pad_begin).checked_sub(k - 1)?;
+                (at % s.stride == 0 && at / s.stride < n).then_some(at / s.stride)
+            })
+            .collect()
+    };
+    let rows = source(s.out_height, s.height - 1 + k);
+    let columns = source(s.out_width, s.width - 1 + k);
+    let no_bias = vec![0.0; isa.round_up(s.input)];
+    windows(isa, &adjoint, dy, &packed, &no_bias, &rows, &columns)
+}
+
+/// A piece of work: pictures, or rows of one picture.
+#[derive(Debug, Clone, Copy)]
+struct Piece {
+    pictures: (usize, usize),
+    rows: (usize, usize),
+}
+
+/// Whole pictures while they fit into [`SCRATCH`], bands of rows of one picture otherwise.
+fn pieces(s: &Conv2dShape, padded_rows: usize, padded_columns: usize) -> Vec<Piece> {
+    let row = padded_columns * s.input;
+    let at_once = SCRATCH / (row * padded_rows).max(1);
+    if at_once >= 1 {
+        // At least eight pieces where there are pictures enough, so that threads share them evenly.
+        let at_once = at_once.min(s.batch.div_ceil(8));
+        return (0..s.batch)
+            .step_by(at_once)
+            .map(|n| Piece { pictures: (n, (n + at_once).min(s.batch)), rows: (0, s.out_height) })
+            .collect();
+    }
+    let band = ((SCRATCH / row).saturating_sub(s.kernel) / s.stride).clamp(1, s.out_height);
+    (0..s.batch)
+        .flat_map(|n| {
+            (0..s.out_height).step_by(band).map(move |y| Piece {
+                pictures: (n, n + 1),
+                rows: (y, (y + band).min(s.out_height)),
+            })
+        })
+        .collect()
+}
+
+/// The output of every window; `rows` and `columns` say where the padded input comes from.
+fn windows(
+    isa: Isa,
+    s: &Conv2dShape,
+    x: &[f32],
+    packed: &[f32],
+    bias: &[f32],
+    rows: &Sources,
+    columns: &Sources,
+) -> Vec<f32> {
+    let mut y = vec![0.0; s.output_len()];
+    let mut left = y.as_mut_slice();
+    let mut work = Vec::new();
+    for piece in pieces(s, rows.len(), columns.len()) {
+        let pictures = piece.pictures.1 - piece.pictures.0;
+        let numbers = pictures * (piece.rows.1 - piece.rows.0) * s.out_width * s.output;
+        let (mine, others) = left.split_at_mut(numbers);
+        work.push((piece, mine));
+        left = others;
+    }
+    let row = columns.len() * s.input;
+    let terms: Vec<Term> = (0..s.kernel)
+        .map(|kh| Term { a: kh * row, b: kh * s.kernel * s.input, length: s.kernel * s.input })
+        .collect();
+    let product = Product {
+        a_row: s.stride * s.input,
+        a_step: 1,
+        terms: &terms,
+        b: Columns::Packed(packed),
+        rows: s.out_width,
+        columns: s.output,
+        c_row: s.output,
+        start: Start::Bias(bias),
+    };
+    work.into_par_iter().for_each(|(piece, y)| {
+        let (first, end) = piece.rows;
+        let pictures = piece.pictures.1 - piece.pictures.0;
+        let band = &rows[first * s.stride..(end - 1) * s.stride + s.kernel];
+        let mut padded = vec![0.0; pictures * band.len() * row];
+        for n in 0..pictures {
+            let picture = &x[(piece.pictures.0 + n) * s.picture()..][..s.picture()];
+            pad(picture, s.width, s.input, band, columns, &mut padded[n * band.len() * row..]);
+        }
+        let origins: Vec<(usize, usize)> = (0..pictures)
+            .flat_map(|n| {
+                (0..end - first).map(move |y| {
+                    let from = (n * band.len() + y * s.stride) * row;
+                    (from, (n * (end - first) + y) * s.out_width * s.output)
+                })
+            })
+            .collect();
+        product::run(isa, &product, &padded, y, &origins);
+    });
+    y
+}
+
+/// Copies the rows and columns of a picture to where `rows` and `columns` want them; `padded` is zero
+/// before.
+fn pad(picture: &[f32], width: usize, channels: usize, rows: &[Option<usize>], columns: &Sources, padded: &mut [f32]) {
+    let first = columns.iter().position(Option::is_some);
+    let used = columns.iter().flatten().count();
+    // All but a spread gradient copy whole rows.
+    let whole = first.is_some_and(|first| {
+        columns[first..].iter().take(used).enumerate().all(|(i, c)| *c == columns[first].map(|c| c + i))
+    });
+    for (to, from) in padded.chunks_exact_mut(columns.len() * channels).zip(rows) {
+        let Some(from) = from else { continue };
+        let from = &picture[from * width * channels..][..width * channels];
+        if let (true, Some(first)) = (whole, first) {
+            let begin = columns[first].unwrap_or(0) * channels;
+            to[first * channels..][..used * channels].copy_from_slice(&from[begin..][..used * channels]);
+            continue;
+        }
+        for (to, column) in to.chunks_exact_mut(channels).zip(columns) {
+            if let Some(column) = column {
+                to.copy_from_slice(&from[column * channels..][..channels]);
+            }
+        }
+    }
+}
+
+/// ∂L/∂W `[out, in, k, k]`: for each place of the window, Σ over pixels of xᵀ dy.
+///
+/// Threads share the places and input channels, never the sum: the result does not depend on them.
+pub fn backward_weight(isa: Isa, s: &Conv2dShape, x: &[f32], dy: &[f32]) -> Vec<f32> {
+    if s.is_linear() {
+        return linear::backward_weight(isa, x, dy, s.input, s.output);
+    }
+    let (input, output, k) = (s.input, s.output, s.kernel);
+    let width = isa.round_up(output);
+    let widened;
+    let dy = if width == output {
+        dy
+    } else {
+        widened = widen(dy, output, width);
+        &widened
+    };
+    let terms: Vec<Vec<Term>> = (0..k * k).map(|place| pixel_rows(s, place)).collect();
+    let in_block = input.div_ceil(input.div_ceil(32));
+    // Rows of pixels that stay in the first level cache while all tiles of a place pass over them.
+    let rows = (linear::CACHED / ((in_block + width) * s.out_width)).max(1);
+    let blocks_of_input = input.div_ceil(in_block);
+    let mut by_place = vec![0.0; k * k * input * output];
+    let mut left = by_place.as_mut_slice();
+    let mut work = Vec::new();
+    for place in 0..k * k {
+        for i in 0..blocks_of_input {
+            let channels = in_block.min(input - i * in_block);
+            let (mine, others) = left.split_at_mut(channels * output);
+            work.push((place, i * in_block, channels, mine));
+            left = others;
+        }
+    }
+    work.into_par_iter().for_each(|(place, i, channels, dw)| {
+        for terms in terms[place].chunks(rows) {
+            let product = Product {
+                a_row: 1,
+                a_step: s.stride * input,
+                terms,
+                b: Columns::Rows { values: dy, stride: width },
+                rows: channels,
+                columns: output,
+                c_row: output,
+                start: Start::Accumulate,
+            };
+            product::run(isa, &product, &x[i..], dw, &[(0, 0)]);
+        }
+    });
+    let mut dw = vec![0.0; by_place.len()];
+    for (place, from) in by_place.chunks_exact(input * output).enumerate() {
+        for (i, row) in from.chunks_exact(output).enumerate() {
+            for (o, &value) in row.iter().enumerate() {
+                dw[(o * input + i) * k * k + place] = value;
+            }
+        }
+    }
+    dw
+}
+
+/// The pixels that a place of the window meets: for each row of output its part that lies inside the
+/// picture.
+fn pixel_rows(s: &Conv2dShape, place: usize) -> Vec<Term> {
+    let (kh, kw) = (place / s.kernel, place % s.kernel);
+    // Output coordinates whose input coordinate o·stride + offset − pad_begin lies in 0..n.
+    let inside = |offset: usize, n: usize, out: usize| {
+        let begin = s.pad_begin.saturating_sub(offset).div_ceil(s.stride).min(out);
+        let end = if n + s.pad_begin > offset { (n + s.pad_begin - offset).div_ceil(s.stride) } else { 0 };
+        begin..end.clamp(begin, out)
+    };
+    let (ys, xs) = (inside(kh, s.height, s.out_height), inside(kw, s.width, s.out_width));
+    if xs.is_empty() {
+        return vec![];
+    }
+    (0..s.batch)
+        .flat_map(|n| {
+            let xs = xs.clone();
+            ys.clone().map(move |y| {
+                let (from_y, from_x) = (y * s.stride + kh - s.pad_begin, xs.start * s.stride + kw - s.pad_begin);
+                Term {
+                    a: ((n * s.height + from_y) * s.width + from_x) * s.input,
+                    b: (n * s.out_height + y) * s.out_width + xs.start,
+                    length: xs.len(),
+                }
+            })
+        })
+        .collect()
+}

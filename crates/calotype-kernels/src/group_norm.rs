@@ -1,0 +1,232 @@
+//! Group normalisation with SiLU over channels-last pictures, forward and backward.
+
+use rayon::prelude::*;
+
+use crate::isa::{Isa, by_isa};
+use crate::math::logistic;
+
+/// Sizes of a group normalisation of `[B, pixels, C]`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GroupNormShape {
+    /// Pixels of a picture.
+    pub pixels: usize,
+    /// C.
+    pub channels: usize,
+    /// Groups; divides C.
+    pub groups: usize,
+    /// Added to the variance.
+    pub epsilon: f32,
+    /// SiLU afterwards.
+    pub silu: bool,
+}
+
+/// SiLU(x̂·γ + β) or x̂·γ + β, where x̂ = (x − μ)/√(σ² + ε) for each group of each picture.
+pub fn forward(isa: Isa, s: &GroupNormShape, x: &[f32], gamma: &[f32], beta: &[f32]) -> Vec<f32> {
+    let mut y = vec![0.0; x.len()];
+    let picture = s.pixels * s.channels;
+    y.par_chunks_mut(picture).zip(x.par_chunks(picture)).for_each(|(y, x)| {
+        let moments = Moments::of(isa, s, x);
+        affine(isa, x, &moments.mean, &moments.scale(gamma), beta, s.silu, y);
+    });
+    y
+}
+
+/// (∂L/∂x, ∂L/∂γ, ∂L/∂β). Sums over pictures are taken in their order, whatever the threads.
+pub fn backward(
+    isa: Isa,
+    s: &GroupNormShape,
+    x: &[f32],
+    gamma: &[f32],
+    beta: &[f32],
+    dy: &[f32],
+) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+    let c = s.channels;
+    let picture = s.pixels * c;
+    let pictures = x.len() / picture;
+    let mut dx = vec![0.0; x.len()];
+    // For each picture Σ dz and Σ dz·x̂ over its pixels.
+    let mut sums = vec![0.0; pictures * 2 * c];
+    dx.par_chunks_mut(picture)
+        .zip(x.par_chunks(picture).zip(dy.par_chunks(picture)))
+        .zip(sums.par_chunks_mut(2 * c))
+        .for_each(|((dx, (x, dy)), sums)| {
+            let moments = Moments::of(isa, s, x);
+            let scale = moments.scale(gamma);
+            let (sum_dz, sum_dz_x) = sums.split_at_mut(c);
+            through_silu(isa, x, dy, &moments.mean, &scale, beta, s.silu, dx, sum_dz, sum_dz_x);
+            sum_dz_x.iter_mut().zip(&moments.reciprocal_std).for_each(|(sum, r)| *sum *= r);
+            // dx = (γ·dz − mean(γ·dz) − x̂·mean(γ·dz·x̂)) / σ
+            let size = (s.pixels * c / s.groups) as f32;
+            let (mut b, mut shift) = (vec![0.0; c], vec![0.0; c]);
+            let per_group = c / s.groups;
+            for group in 0..s.groups {
+                let range = group * per_group..(group + 1) * per_group;
+                let mean_of = |sums: &[f32]| -> f32 {
+                    let weighted = range.clone().map(|i| f64::from(sums[i]) * f64::from(gamma[i])).sum::<f64>();
+                    weighted as f32 / size
+                };
+                let (mean_dz, mean_dz_x) = (mean_of(sum_dz), mean_of(sum_dz_x));
+                for i in range {
+                    let r = moments.reciprocal_std[i];
+                    b[i] = r * r * mean_dz_x;
+                    shift[i] = r * mean_dz;
+                }
+            }
+            finish(isa, x, &moments.mean, &scale, &b, &shift, dx);
+        });
+    let (mut dgamma, mut dbeta) = (vec![0.0; c], vec![0.0; c]);
+    for sums in sums.chunks_exact(2 * c) {
+        dbeta.iter_mut().zip(&sums[..c]).for_each(|(t, s)| *t += s);
+        dgamma.iter_mut().zip(&sums[c..]).for_each(|(t, s)| *t += s);
+    }
+    (dx, dgamma, dbeta)
+}
+
+/// μ and 1/√(σ² + ε) of one picture, repeated for each channel of a group.
+struct Moments {
+    mean: Vec<f32>,
+    reciprocal_std: Vec<f32>,
+}
+
+impl Moments {
+    /// In two passes: the variance is a mean of squared differences, so that a large mean costs no
+    /// digits.
+    fn of(isa: Isa, s: &GroupNormShape, x: &[f32]) -> Self {
+        let mut sums = vec![0.0f64; s.channels];
+        channel_sums(isa, x, &mut sums);
+        let mean = s.group_means(&sums);
+        sums.fill(0.0);
+        channel_squares(isa, x, &mean, &mut sums);
+        let variance = s.group_means(&sums);
+        let reciprocal_std = variance.iter().map(|v| 1.0 / (v + s.epsilon).sqrt()).collect();
+        Self { mean, reciprocal_std }
+    }
+
+    /// γ/√(σ² + ε).
+    fn scale(&self, gamma: &[f32]) -> Vec<f32> {
+        gamma.iter().zip(&self.reciprocal_std).map(|(g, r)| g * r).collect()
+    }
+}
+
+impl GroupNormShape {
+    /// Sums of channels to means of groups, one for each channel.
+    fn group_means(&self, sums: &[f64]) -> Vec<f32> {
+        let per_group = self.channels / self.groups;
+        let count = (per_group * self.pixels) as f64;
+        sums.chunks_exact(per_group)
+            .flat_map(|group| {
+                let mean = (group.iter().sum::<f64>() / count) as f32;
+                std::iter::repeat_n(mean, per_group)
+            })
+            .collect()
+    }
+}
+
+/// Pixels summed in f32 before they are added to a sum in f64.
+const RUN: usize = 32;
+
+by_isa! {
+    /// Σ over pixels of each channel.
+    fn channel_sums(x: &[f32], sums: &mut [f64]) {
+        let c = sums.len();
+        let mut part = vec![0.0f32; c];
+        for pixels in x.chunks(RUN * c) {
+            part.fill(0.0);
+            for pixel in pixels.chunks_exact(c) {
+                for (s, x) in part.iter_mut().zip(pixel) {
+                    *s += x;
+                }
+            }
+            for (s, p) in sums.iter_mut().zip(&part) {
+                *s += f64::from(*p);
+            }
+        }
+    }
+}
+
+by_isa! {
+    /// Σ over pixels of (x − mean)² of each channel.
+    fn channel_squares(x: &[f32], mean: &[f32], sums: &mut [f64]) {
+        let c = sums.len();
+        let mut part = vec![0.0f32; c];
+        for pixels in x.chunks(RUN * c) {
+            part.fill(0.0);
+            for pixel in pixels.chunks_exact(c) {
+                for (s, (x, m)) in part.iter_mut().zip(pixel.iter().zip(mean)) {
+                    let d = x - m;
+                    *s += d * d;
+                }
+            }
+            for (s, p) in sums.iter_mut().zip(&part) {
+                *s += f64::from(*p);
+            }
+        }
+    }
+}
+
+by_isa! {
+    /// y = f((x − mean)·scale + shift), f SiLU or nothing.
+    fn affine(x: &[f32], mean: &[f32], scale: &[f32], shift: &[f32], silu: bool, y: &mut [f32]) {
+        let c = scale.len();
+        let (mean, shift) = (&mean[..c], &shift[..c]);
+        for (y, x) in y.chunks_exact_mut(c).zip(x.chunks_exact(c)) {
+            for i in 0..c {
+                y[i] = (x[i] - mean[i]) * scale[i] + shift[i];
+            }
+        }
+        if silu {
+            for z in y {
+                *z *= logistic(*z);
+            }
+        }
+    }
+}
+
+by_isa! {
+    /// dz = dy·f'(z) with z = (x − mean)·scale + shift, and Σ dz, Σ dz·(x − mean) over pixels of each
+    /// channel.
+    fn through_silu(
+        x: &[f32],
+        dy: &[f32],
+        mean: &[f32],
+        scale: &[f32],
+        shift: &[f32],
+        silu: bool,
+        dz: &mut [f32],
+        sum_dz: &mut [f32],
+        sum_dz_x: &mut [f32],
+    ) {
+        let c = scale.len();
+        let (mean, shift) = (&mean[..c], &shift[..c]);
+        let (sum_dz, sum_dz_x) = (&mut sum_dz[..c], &mut sum_dz_x[..c]);
+        let pixels = dz.chunks_exact_mut(c).zip(x.chunks_exact(c).zip(dy.chunks_exact(c)));
+        for (dz, (x, dy)) in pixels {
+            if silu {
+                for i in 0..c {
+                    let z = (x[i] - mean[i]) * scale[i] + shift[i];
+                    let s = logistic(z);
+                    dz[i] = dy[i] * s * (1.0 + z * (1.0 - s));
+                }
+            } else {
+                dz.copy_from_slice(dy);
+            }
+            for i in 0..c {
+                sum_dz[i] += dz[i];
+                sum_dz_x[i] += dz[i] * (x[i] - mean[i]);
+            }
+        }
+    }
+}
+
+by_isa! {
+    /// dx = dz·a − (x − mean)·b − shift.
+    fn finish(x: &[f32], mean: &[f32], a: &[f32], b: &[f32], shift: &[f32], dx: &mut [f32]) {
+        let c = a.len();
+        let (mean, b, shift) = (&mean[..c], &b[..c], &shift[..c]);
+        for (dx, x) in dx.chunks_exact_mut(c).zip(x.chunks_exact(c)) {
+            for i in 0..c {
+                dx[i] = dx[i] * a[i] - (x[i] - mean[i]) * b[i] - shift[i];
+            }
+        }
+    }
+}

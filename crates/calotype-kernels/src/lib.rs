@@ -1,0 +1,36 @@
+//! CPU kernels for latent diffusion networks, behind burn's backend extension.
+//!
+//! Each function takes and returns burn tensors, with gradients. On the CPU backend it runs one kernel
+//! of this crate, forward and hand-written backward; on every other backend it is composed of burn's own
+//! operations ([`composed`]). Pictures are channels-last, `[B, H, W, C]`: a pixel is a row of a matrix,
+//! so that convolutions, linear maps and attention all read the same memory without transposes.
+//!
+//! | function | kernel |
+//! |---|---|
+//! | [`conv2d`] | implicit matrix product over windows, [`mod@conv2d`] |
+//! | [`linear`] | matrix product with bias, [`mod@linear`] |
+//! | [`group_norm`] | group norm fused with SiLU, [`mod@group_norm`] |
+//! | [`layer_norm`] | [`mod@layer_norm`] |
+//! | [`attention`] | softmax(Q Kᵀ/√d) V in blocks of queries, [`mod@attention`] |
+//! | [`geglu`] | gate of a feed-forward layer, [`mod@geglu`] |
+//! | [`upsample_nearest`] | [`mod@upsample`] |
+//!
+//! The instruction set (AVX-512, AVX2 with FMA, or what the target always has) is chosen when the
+//! program runs. Results do not depend on the number of threads: threads share outputs, never a sum.
+
+pub mod attention;
+pub mod composed;
+pub mod conv2d;
+pub mod geglu;
+pub mod group_norm;
+mod isa;
+pub mod layer_norm;
+pub mod linear;
+mod math;
+mod ops;
+pub mod product;
+mod simd;
+pub mod upsample;
+
+pub use isa::Isa;
+pub use ops::{attention, conv2d, geglu, group_norm, layer_norm, linear, upsample_nearest};

@@ -1,0 +1,104 @@
+//! The linear map of rows, forward and backward. A 1×1 convolution is one, too.
+
+use rayon::prelude::*;
+
+use crate::isa::Isa;
+use crate::product::{self, Columns, Product, Start, Term, pack};
+
+/// Numbers of input in one piece of work.
+const PIECE: usize = 32 * 1024;
+/// Numbers that stay in a first level cache of 32 KiB while other numbers pass by.
+pub(crate) const CACHED: usize = 6 * 1024;
+
+/// y = x Wᵀ + b. `x`: `[rows, input]`, `weight`: `[output, input]`, `bias`: `[output]`.
+pub fn forward(isa: Isa, x: &[f32], weight: &[f32], bias: &[f32], input: usize) -> Vec<f32> {
+    let output = bias.len();
+    let packed = pack(isa, input, output, |k, o| weight[o * input + k]);
+    rows(isa, x, &packed, &product::padded_bias(isa, bias), input, output)
+}
+
+/// ∂L/∂x = ∂L/∂y W. `dy`: `[rows, output]`, `weight`: `[output, input]`.
+pub fn backward_input(isa: Isa, dy: &[f32], weight: &[f32], input: usize) -> Vec<f32> {
+    let output = weight.len() / input;
+    let packed = pack(isa, output, input, |o, k| weight[o * input + k]);
+    rows(isa, dy, &packed, &vec![0.0; isa.round_up(input)], output, input)
+}
+
+/// Blocks of rows side by side.
+fn rows(isa: Isa, x: &[f32], packed: &[f32], bias: &[f32], input: usize, output: usize) -> Vec<f32> {
+    let count = x.len() / input;
+    let mut y = vec![0.0; count * output];
+    // At least eight blocks where there are rows enough, so that threads share them evenly.
+    let block = (PIECE / input).min(count.div_ceil(8)).max(1);
+    y.par_chunks_mut(block * output).zip(x.par_chunks(block * input)).for_each(|(y, x)| {
+        let product = Product {
+            a_row: input,
+            a_step: 1,
+            terms: &[Term { a: 0, b: 0, length: input }],
+            b: Columns::Packed(packed),
+            rows: x.len() / input,
+            columns: output,
+            c_row: output,
+            start: Start::Bias(bias),
+        };
+        product::run(isa, &product, x, y, &[(0, 0)]);
+    });
+    y
+}
+
+/// ∂L/∂W `[output, input]` = ∂L/∂yᵀ x. Threads share the weights, never the sum over rows: the result
+/// does not depend on them.
+pub fn backward_weight(isa: Isa, x: &[f32], dy: &[f32], input: usize, output: usize) -> Vec<f32> {
+    // A is the side that need not be a whole number of vectors.
+    let width = isa.round_up(input);
+    let widened;
+    let x = if width == input {
+        x
+    } else {
+        widened = widen(x, input, width);
+        &widened
+    };
+    let count = dy.len() / output;
+    let share = output.div_ceil(output.div_ceil(48));
+    let block = (CACHED / (width + share)).clamp(1, count.max(1));
+    let mut dw = vec![0.0; output * input];
+    dw.par_chunks_mut(share * input).enumerate().for_each(|(i, dw)| {
+        for first in (0..count).step_by(block) {
+            let product = Product {
+                a_row: 1,
+                a_step: output,
+                terms: &[Term { a: first * output, b: first, length: block.min(count - first) }],
+                b: Columns::Rows { values: x, stride: width },
+                rows: dw.len() / input,
+                columns: input,
+                c_row: input,
+                start: Start::Accumulate,
+            };
+            product::run(isa, &product, &dy[i * share..], dw, &[(0, 0)]);
+        }
+    });
+    dw
+}
+
+/// Rows of `from` numbers as rows of `to` numbers, filled up with zeros.
+pub(crate) fn widen(x: &[f32], from: usize, to: usize) -> Vec<f32> {
+    let mut wide = vec![0.0; x.len() / from * to];
+    for (to, from) in wide.chunks_exact_mut(to).zip(x.chunks_exact(from)) {
+        to[..from.len()].copy_from_slice(from);
+    }
+    wide
+}
+
+/// ∂L/∂b: the sum of each column of `dy` `[rows, columns]`.
+pub fn column_sums(dy: &[f32], columns: usize) -> Vec<f32> {
+    let mut total = vec![0.0f64; columns];
+    // Sums of 64 rows in f32, the rest in f64: fast, and a million rows lose nothing.
+    for rows in dy.chunks(64 * columns) {
+        let mut sum = vec![0.0f32; columns];
+        for row in rows.chunks_exact(columns) {
+            sum.iter_mut().zip(row).for_each(|(s, x)| *s += x);
+        }
+        total.iter_mut().zip(sum).for_each(|(t, s)| *t += f64::from(s));
+    }
+    total.into_iter().map(|x| x as f32).collect()
+}

@@ -1,0 +1,91 @@
+//! Convolution as a burn operation.
+
+use burn::backend::Flex;
+use burn::backend::autodiff::NodeId;
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::Autodiff;
+use burn_flex::FlexTensor;
+
+use super::{contiguous, tensor, values};
+use crate::Isa;
+use crate::conv2d::{self, Conv2dShape};
+use crate::linear::column_sums;
+
+pub fn shape(x: &FlexTensor, weight: &FlexTensor, stride: usize, pad_begin: usize, pad_end: usize) -> Conv2dShape {
+    let (x, weight) = (x.layout().shape(), weight.layout().shape());
+    let out = |n: usize| (n + pad_begin + pad_end - weight[2]) / stride + 1;
+    Conv2dShape {
+        batch: x[0],
+        height: x[1],
+        width: x[2],
+        input: x[3],
+        output: weight[0],
+        kernel: weight[2],
+        stride,
+        pad_begin,
+        out_height: out(x[1]),
+        out_width: out(x[2]),
+    }
+}
+
+pub fn forward(x: &FlexTensor, weight: &FlexTensor, bias: &FlexTensor, s: Conv2dShape) -> FlexTensor {
+    let (x, weight, bias) = (contiguous(x), contiguous(weight), contiguous(bias));
+    let y = conv2d::forward(Isa::best(), &s, values(&x), values(&weight), values(&bias));
+    tensor(y, [s.batch, s.out_height, s.out_width, s.output])
+}
+
+#[derive(Debug)]
+struct Conv2d;
+
+impl Backward<Flex, 3> for Conv2d {
+    type State = (NodeId, NodeId, Conv2dShape);
+
+    fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, checkpointer: &mut Checkpointer) {
+        let dy = contiguous(&gradients.consume::<Flex>(&ops.node));
+        let (x, weight, s) = ops.state;
+        let x = contiguous(&checkpointer.retrieve_node_output::<FlexTensor>(x));
+        let weight = contiguous(&checkpointer.retrieve_node_output::<FlexTensor>(weight));
+        let isa = Isa::best();
+        let [for_x, for_weight, for_bias] = ops.parents;
+        if let Some(node) = for_x {
+            let dx = conv2d::backward_input(isa, &s, values(&dy), values(&weight));
+            gradients.register::<Flex>(node.id, tensor(dx, [s.batch, s.height, s.width, s.input]));
+        }
+        if let Some(node) = for_weight {
+            let dw = conv2d::backward_weight(isa, &s, values(&x), values(&dy));
+            gradients.register::<Flex>(node.id, tensor(dw, [s.output, s.input, s.kernel, s.kernel]));
+        }
+        if let Some(node) = for_bias {
+            gradients.register::<Flex>(node.id, tensor(column_sums(values(&dy), s.output), [s.output]));
+        }
+    }
+}
+
+pub fn differentiable<C: CheckpointStrategy>(
+    x: FloatTensor<Autodiff<Flex, C>>,
+    weight: FloatTensor<Autodiff<Flex, C>>,
+    bias: FloatTensor<Autodiff<Flex, C>>,
+    stride: usize,
+    pad_begin: usize,
+    pad_end: usize,
+) -> FloatTensor<Autodiff<Flex, C>> {
+    let nodes = [x.node(), weight.node(), bias.node()];
+    match Conv2d.prepare::<C>(nodes).compute_bound().stateful() {
+        OpsKind::Tracked(mut prepared) => {
+            let kept = (prepared.checkpoint(&x), prepared.checkpoint(&weight));
+            let (x, weight) = (x.into_primitive(), weight.into_primitive());
+            let s = shape(&x, &weight, stride, pad_begin, pad_end);
+            let y = forward(&x, &weight, &bias.into_primitive(), s);
+            prepared.finish((kept.0, kept.1, s), y)
+        }
+        OpsKind::UnTracked(prepared) => {
+            let (x, weight) = (x.into_primitive(), weight.into_primitive());
+            let s = shape(&x, &weight, stride, pad_begin, pad_end);
+            prepared.finish(forward(&x, &weight, &bias.into_primitive(), s))
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! The gate as a burn operation.
+
+use burn::backend::Flex;
+use burn::backend::autodiff::NodeId;
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::Autodiff;
+use burn_flex::FlexTensor;
+
+use super::{contiguous, last, tensor, values};
+use crate::Isa;
+use crate::geglu;
+
+pub fn forward(x: &FlexTensor) -> FlexTensor {
+    let x = contiguous(x);
+    let d = last(&x) / 2;
+    let mut shape = x.layout().shape().to_vec();
+    if let Some(width) = shape.last_mut() {
+        *width = d;
+    }
+    tensor(geglu::forward(Isa::best(), values(&x), d), shape)
+}
+
+#[derive(Debug)]
+struct Geglu;
+
+impl Backward<Flex, 1> for Geglu {
+    type State = NodeId;
+
+    fn backward(self, ops: Ops<Self::State, 1>, gradients: &mut Gradients, checkpointer: &mut Checkpointer) {
+        let dy = contiguous(&gradients.consume::<Flex>(&ops.node));
+        let x = contiguous(&checkpointer.retrieve_node_output::<FlexTensor>(ops.state));
+        let [for_x] = ops.parents;
+        if let Some(node) = for_x {
+            let dx = geglu::backward(Isa::best(), values(&x), values(&dy), last(&dy));
+            gradients.register::<Flex>(node.id, tensor(dx, x.layout().shape().clone()));
+        }
+    }
+}
+
+pub fn differentiable<C: CheckpointStrategy>(x: FloatTensor<Autodiff<Flex, C>>) -> FloatTensor<Autodiff<Flex, C>> {
+    match Geglu.prepare::<C>([x.node()]).compute_bound().stateful() {
+        OpsKind::Tracked(mut prepared) => {
+            let kept = prepared.checkpoint(&x);
+            prepared.finish(kept, forward(&x.into_primitive()))
+        }
+        OpsKind::UnTracked(prepared) => prepared.finish(forward(&x.into_primitive())),
+    }
+}

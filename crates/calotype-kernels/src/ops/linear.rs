@@ -1,0 +1,71 @@
+//! The linear map as a burn operation.
+
+use burn::backend::Flex;
+use burn::backend::autodiff::NodeId;
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::Autodiff;
+use burn_flex::FlexTensor;
+
+use super::{contiguous, last, tensor, values};
+use crate::Isa;
+use crate::linear::{self, column_sums};
+
+pub fn forward(x: &FlexTensor, weight: &FlexTensor, bias: &FlexTensor) -> FlexTensor {
+    let (x, weight, bias) = (contiguous(x), contiguous(weight), contiguous(bias));
+    let mut shape = x.layout().shape().to_vec();
+    let y = linear::forward(Isa::best(), values(&x), values(&weight), values(&bias), last(&x));
+    if let Some(width) = shape.last_mut() {
+        *width = last(&bias);
+    }
+    tensor(y, shape)
+}
+
+#[derive(Debug)]
+struct Linear;
+
+impl Backward<Flex, 3> for Linear {
+    type State = (NodeId, NodeId);
+
+    fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, checkpointer: &mut Checkpointer) {
+        let dy = contiguous(&gradients.consume::<Flex>(&ops.node));
+        let (x, weight) = ops.state;
+        let x = contiguous(&checkpointer.retrieve_node_output::<FlexTensor>(x));
+        let weight = contiguous(&checkpointer.retrieve_node_output::<FlexTensor>(weight));
+        let isa = Isa::best();
+        let (input, output) = (last(&x), last(&dy));
+        let [for_x, for_weight, for_bias] = ops.parents;
+        if let Some(node) = for_x {
+            let dx = linear::backward_input(isa, values(&dy), values(&weight), input);
+            gradients.register::<Flex>(node.id, tensor(dx, x.layout().shape().clone()));
+        }
+        if let Some(node) = for_weight {
+            let dw = linear::backward_weight(isa, values(&x), values(&dy), input, output);
+            gradients.register::<Flex>(node.id, tensor(dw, [output, input]));
+        }
+        if let Some(node) = for_bias {
+            gradients.register::<Flex>(node.id, tensor(column_sums(values(&dy), output), [output]));
+        }
+    }
+}
+
+pub fn differentiable<C: CheckpointStrategy>(
+    x: FloatTensor<Autodiff<Flex, C>>,
+    weight: FloatTensor<Autodiff<Flex, C>>,
+    bias: FloatTensor<Autodiff<Flex, C>>,
+) -> FloatTensor<Autodiff<Flex, C>> {
+    let nodes = [x.node(), weight.node(), bias.node()];
+    match Linear.prepare::<C>(nodes).compute_bound().stateful() {
+        OpsKind::Tracked(mut prepared) => {
+            let kept = (prepared.checkpoint(&x), prepared.checkpoint(&weight));
+            let y = forward(&x.into_primitive(), &weight.into_primitive(), &bias.into_primitive());
+            prepared.finish(kept, y)
+        }
+        OpsKind::UnTracked(prepared) => {
+            prepared.finish(forward(&x.into_primitive(), &weight.into_primitive(), &bias.into_primitive()))
+        }
+    }
+}

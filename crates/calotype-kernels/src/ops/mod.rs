@@ -1,0 +1,257 @@
+//! The kernels as burn operations with gradients.
+
+mod attention;
+mod conv2d;
+mod geglu;
+mod group_norm;
+mod layer_norm;
+mod linear;
+mod upsample;
+
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
+use burn::tensor::{DType, Device, Shape, Tensor, TensorData};
+use burn_flex::FlexTensor;
+
+use crate::composed;
+
+/// What a backend with kernels of its own has. Shapes as in the functions of the same names.
+#[backend_extension(Flex, Autodiff)]
+pub trait Kernels: Backend {
+    fn kernel_conv2d(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        stride: usize,
+        pad_begin: usize,
+        pad_end: usize,
+    ) -> FloatTensor<Self>;
+    fn kernel_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+    fn kernel_group_norm(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        groups: usize,
+        epsilon: f64,
+        silu: bool,
+    ) -> FloatTensor<Self>;
+    fn kernel_layer_norm(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> FloatTensor<Self>;
+    fn kernel_geglu(x: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn kernel_upsample(x: FloatTensor<Self>, height: usize, width: usize) -> FloatTensor<Self>;
+    fn kernel_attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        heads: usize,
+        causal: bool,
+    ) -> FloatTensor<Self>;
+}
+
+/// Whether the kernels of this crate run on `x`: f32 on the CPU backend.
+fn has_kernels<const D: usize>(x: &Tensor<D>) -> bool {
+    x.dtype() == DType::F32 && x.device() == Device::flex()
+}
+
+/// W ⋆ x + b with a square kernel and equal stride on both axes.
+///
+/// `x`: `[B, H, W, in]`, `weight`: `[out, in, k, k]`, `bias`: `[out]`, `padding`: zeros before and after
+/// each axis. Returns `[B, H', W', out]` with H' = (H + before + after − k)/stride + 1.
+pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, stride: usize, padding: [usize; 2]) -> Tensor<4> {
+    if !has_kernels(&x) {
+        return composed::conv2d(x, weight, bias, stride, padding);
+    }
+    let (x, weight, bias) = (x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch());
+    Tensor::from_dispatch(Dispatch::kernel_conv2d(x, weight, bias, stride, padding[0], padding[1]))
+}
+
+/// x Wᵀ + b over the last dimension. `weight`: `[out, in]`, `bias`: `[out]`.
+pub fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<D> {
+    if !has_kernels(&x) {
+        return composed::linear(x, weight, bias);
+    }
+    let (x, weight, bias) = (x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch());
+    Tensor::from_dispatch(Dispatch::kernel_linear(x, weight, bias))
+}
+
+/// Group normalisation of `[B, H, W, C]`, then SiLU if `silu`. `gamma`, `beta`: `[C]`.
+pub fn group_norm(
+    x: Tensor<4>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    groups: usize,
+    epsilon: f64,
+    silu: bool,
+) -> Tensor<4> {
+    if !has_kernels(&x) {
+        return composed::group_norm(x, gamma, beta, groups, epsilon, silu);
+    }
+    let (x, gamma, beta) = (x.into_dispatch(), gamma.into_dispatch(), beta.into_dispatch());
+    Tensor::from_dispatch(Dispatch::kernel_group_norm(x, gamma, beta, groups, epsilon, silu))
+}
+
+/// Layer normalisation of the last dimension. `gamma`, `beta`: `[D]`.
+pub fn layer_norm<const D: usize>(x: Tensor<D>, gamma: Tensor<1>, beta: Tensor<1>, epsilon: f64) -> Tensor<D> {
+    if !has_kernels(&x) {
+        return composed::layer_norm(x, gamma, beta, epsilon);
+    }
+    let (x, gamma, beta) = (x.into_dispatch(), gamma.into_dispatch(), beta.into_dispatch());
+    Tensor::from_dispatch(Dispatch::kernel_layer_norm(x, gamma, beta, epsilon))
+}
+
+/// a ⊙ GELU(b) of `[B, L, 2·D]` = `[a, b]`: `[B, L, D]`.
+pub fn geglu(x: Tensor<3>) -> Tensor<3> {
+    if !has_kernels(&x) {
+        return composed::geglu(x);
+    }
+    Tensor::from_dispatch(Dispatch::kernel_geglu(x.into_dispatch()))
+}
+
+/// `[B, H, W, C]` enlarged to `size` = `[H', W']` by repeating pixels.
+pub fn upsample_nearest(x: Tensor<4>, size: [usize; 2]) -> Tensor<4> {
+    if !has_kernels(&x) {
+        return composed::upsample_nearest(x, size);
+    }
+    Tensor::from_dispatch(Dispatch::kernel_upsample(x.into_dispatch(), size[0], size[1]))
+}
+
+/// softmax(Q Kᵀ/√d) V for each head. `q`: `[B, N, heads·d]`, `k`, `v`: `[B, L, heads·d]`; `causal`: query
+/// i sees keys 0 to i. Returns `[B, N, heads·d]`.
+pub fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, heads: usize, causal: bool) -> Tensor<3> {
+    if !has_kernels(&q) {
+        return composed::attention(q, k, v, heads, causal);
+    }
+    let (q, k, v) = (q.into_dispatch(), k.into_dispatch(), v.into_dispatch());
+    Tensor::from_dispatch(Dispatch::kernel_attention(q, k, v, heads, causal))
+}
+
+impl Kernels for Flex {
+    fn kernel_conv2d(
+        x: FlexTensor,
+        weight: FlexTensor,
+        bias: FlexTensor,
+        stride: usize,
+        pad_begin: usize,
+        pad_end: usize,
+    ) -> FlexTensor {
+        conv2d::forward(&x, &weight, &bias, conv2d::shape(&x, &weight, stride, pad_begin, pad_end))
+    }
+
+    fn kernel_linear(x: FlexTensor, weight: FlexTensor, bias: FlexTensor) -> FlexTensor {
+        linear::forward(&x, &weight, &bias)
+    }
+
+    fn kernel_group_norm(
+        x: FlexTensor,
+        gamma: FlexTensor,
+        beta: FlexTensor,
+        groups: usize,
+        epsilon: f64,
+        silu: bool,
+    ) -> FlexTensor {
+        group_norm::forward(&x, &gamma, &beta, group_norm::shape(&x, groups, epsilon, silu))
+    }
+
+    fn kernel_layer_norm(x: FlexTensor, gamma: FlexTensor, beta: FlexTensor, epsilon: f64) -> FlexTensor {
+        layer_norm::forward(&x, &gamma, &beta, epsilon)
+    }
+
+    fn kernel_geglu(x: FlexTensor) -> FlexTensor {
+        geglu::forward(&x)
+    }
+
+    fn kernel_upsample(x: FlexTensor, height: usize, width: usize) -> FlexTensor {
+        upsample::forward(&x, [height, width])
+    }
+
+    fn kernel_attention(q: FlexTensor, k: FlexTensor, v: FlexTensor, heads: usize, causal: bool) -> FlexTensor {
+        attention::forward(&q, &k, &v, attention::shape(&q, &k, heads, causal))
+    }
+}
+
+impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
+    fn kernel_conv2d(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        stride: usize,
+        pad_begin: usize,
+        pad_end: usize,
+    ) -> FloatTensor<Self> {
+        conv2d::differentiable::<C>(x, weight, bias, stride, pad_begin, pad_end)
+    }
+
+    fn kernel_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        linear::differentiable::<C>(x, weight, bias)
+    }
+
+    fn kernel_group_norm(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        groups: usize,
+        epsilon: f64,
+        silu: bool,
+    ) -> FloatTensor<Self> {
+        group_norm::differentiable::<C>(x, gamma, beta, groups, epsilon, silu)
+    }
+
+    fn kernel_layer_norm(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> FloatTensor<Self> {
+        layer_norm::differentiable::<C>(x, gamma, beta, epsilon)
+    }
+
+    fn kernel_geglu(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        geglu::differentiable::<C>(x)
+    }
+
+    fn kernel_upsample(x: FloatTensor<Self>, height: usize, width: usize) -> FloatTensor<Self> {
+        upsample::differentiable::<C>(x, [height, width])
+    }
+
+    fn kernel_attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        heads: usize,
+        causal: bool,
+    ) -> FloatTensor<Self> {
+        attention::differentiable::<C>(q, k, v, heads, causal)
+    }
+}
+
+/// The tensor's numbers, row-major; a copy only where it was strided.
+fn contiguous(x: &FlexTensor) -> FlexTensor {
+    x.to_contiguous()
+}
+
+/// The numbers of a tensor that [`contiguous`] made.
+fn values(x: &FlexTensor) -> &[f32] {
+    x.as_slice::<f32>().expect("contiguous f32, see `has_kernels`")
+}
+
+fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(values, shape.into()))
+}
+
+fn last(x: &FlexTensor) -> usize {
+    let shape = x.layout().shape();
+    shape[shape.num_dims() - 1]
+}

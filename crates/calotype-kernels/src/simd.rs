@@ -1,0 +1,128 @@
+//! Vectors of f32 under one name, so that the matrix product is written once.
+
+/// One width of vector. The functions are `unsafe` because the processor must have the instructions
+/// and because pointers are not checked.
+pub trait Simd {
+    /// `LANES` numbers.
+    type Vector: Copy;
+    /// Numbers in a vector.
+    const LANES: usize;
+    /// Rows of a register tile two vectors wide: as many as the registers hold.
+    const ROWS: usize;
+
+    /// Zeros.
+    unsafe fn zero() -> Self::Vector;
+    /// `LANES` numbers from `from`.
+    unsafe fn load(from: *const f32) -> Self::Vector;
+    /// `LANES` numbers to `to`.
+    unsafe fn store(to: *mut f32, v: Self::Vector);
+    /// One number in every lane.
+    unsafe fn splat(x: f32) -> Self::Vector;
+    /// a·b + c.
+    unsafe fn mul_add(a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
+    /// a + b.
+    unsafe fn add(a: Self::Vector, b: Self::Vector) -> Self::Vector;
+}
+
+/// Eight numbers that the compiler puts into whatever registers there are.
+pub struct Portable;
+
+impl Simd for Portable {
+    type Vector = [f32; 8];
+    const LANES: usize = 8;
+    const ROWS: usize = 4;
+
+    #[inline(always)]
+    unsafe fn zero() -> [f32; 8] {
+        [0.0; 8]
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> [f32; 8] {
+        // SAFETY: the caller gives a pointer to eight numbers.
+        unsafe { from.cast::<[f32; 8]>().read_unaligned() }
+    }
+
+    #[inline(always)]
+    unsafe fn store(to: *mut f32, v: [f32; 8]) {
+        // SAFETY: the caller gives a pointer to room for eight numbers.
+        unsafe { to.cast::<[f32; 8]>().write_unaligned(v) }
+    }
+
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> [f32; 8] {
+        [x; 8]
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(a: [f32; 8], b: [f32; 8], c: [f32; 8]) -> [f32; 8] {
+        // `f32::mul_add` is a library call where the target has no such instruction.
+        std::array::from_fn(|i| if cfg!(target_arch = "aarch64") { a[i].mul_add(b[i], c[i]) } else { a[i] * b[i] + c[i] })
+    }
+
+    #[inline(always)]
+    unsafe fn add(a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
+        std::array::from_fn(|i| a[i] + b[i])
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub use x86::{Avx2, Avx512};
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    use super::Simd;
+
+    /// 16 registers of 8 numbers: 6 × 2 sums, 2 columns, 1 row.
+    pub struct Avx2;
+
+    /// 32 registers of 16 numbers: 12 × 2 sums, 2 columns, 1 row.
+    pub struct Avx512;
+
+    macro_rules! simd {
+        ($name:ident, $vector:ty, $lanes:literal, $rows:literal, $zero:ident, $load:ident, $store:ident, $splat:ident, $fma:ident, $add:ident) => {
+            // SAFETY (all): the caller has checked that the processor has the instructions, and gives
+            // pointers to as many numbers as the vector has lanes.
+            impl Simd for $name {
+                type Vector = $vector;
+                const LANES: usize = $lanes;
+                const ROWS: usize = $rows;
+
+                #[inline(always)]
+                unsafe fn zero() -> $vector {
+                    unsafe { $zero() }
+                }
+
+                #[inline(always)]
+                unsafe fn load(from: *const f32) -> $vector {
+                    unsafe { $load(from) }
+                }
+
+                #[inline(always)]
+                unsafe fn store(to: *mut f32, v: $vector) {
+                    unsafe { $store(to, v) }
+                }
+
+                #[inline(always)]
+                unsafe fn splat(x: f32) -> $vector {
+                    unsafe { $splat(x) }
+                }
+
+                #[inline(always)]
+                unsafe fn mul_add(a: $vector, b: $vector, c: $vector) -> $vector {
+                    unsafe { $fma(a, b, c) }
+                }
+
+                #[inline(always)]
+                unsafe fn add(a: $vector, b: $vector) -> $vector {
+                    unsafe { $add(a, b) }
+                }
+            }
+        };
+    }
+
+    simd!(Avx2, __m256, 8, 6, _mm256_setzero_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_set1_ps, _mm256_fmadd_ps, _mm256_add_ps);
+    simd!(Avx512, __m512, 16, 12, _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, _mm512_fmadd_ps, _mm512_add_ps);
+}

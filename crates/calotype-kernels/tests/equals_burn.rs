@@ -1,0 +1,212 @@
+//! Every kernel against burn's own operations, value and all gradients, over odd shapes.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use calotype_kernels as kernels;
+use calotype_kernels::composed;
+
+/// Numbers in ±1 that differ for every tensor.
+fn numbers<const D: usize>(shape: [usize; D], seed: u32) -> Tensor<D> {
+    let n: usize = shape.iter().product();
+    let values: Vec<f32> = (0..n as u32)
+        .map(|i| {
+            let x = (i ^ seed.wrapping_mul(0x9E37_79B9)).wrapping_mul(0x85EB_CA6B);
+            let x = (x ^ (x >> 13)).wrapping_mul(0xC2B2_AE35);
+            (x >> 8) as f32 / 8_388_608.0 - 1.0
+        })
+        .collect();
+    Tensor::from_data(TensorData::new(values, shape), &Device::flex())
+}
+
+fn leaf<const D: usize>(shape: [usize; D], seed: u32) -> Tensor<D> {
+    numbers(shape, seed).autodiff().require_grad()
+}
+
+fn assert_close<const D: usize>(what: &str, got: Tensor<D>, expected: Tensor<D>) {
+    assert_eq!(got.dims(), expected.dims(), "{what}");
+    let (got, expected) = (got.into_data(), expected.into_data());
+    let expected: Vec<f32> = expected.iter::<f32>().collect();
+    let scale = expected.iter().fold(1e-2f32, |m, x| m.max(x.abs()));
+    for (i, (got, expected)) in got.iter::<f32>().zip(expected).enumerate() {
+        assert!((got - expected).abs() <= 2e-5 * scale, "{what}[{i}]: expected {expected}, got {got} of {scale}");
+    }
+}
+
+/// Value and gradients of two functions of three leaves, under the same upstream gradient.
+fn compare<const A: usize, const B: usize, const C: usize, const Y: usize>(
+    what: &str,
+    (a, b, c): (Tensor<A>, Tensor<B>, Tensor<C>),
+    kernel: impl Fn(Tensor<A>, Tensor<B>, Tensor<C>) -> Tensor<Y>,
+    composed: impl Fn(Tensor<A>, Tensor<B>, Tensor<C>) -> Tensor<Y>,
+) {
+    let run = |f: &dyn Fn(Tensor<A>, Tensor<B>, Tensor<C>) -> Tensor<Y>| {
+        let y = f(a.clone(), b.clone(), c.clone());
+        let upstream = numbers(y.dims(), 99).autodiff();
+        let gradients = (y.clone() * upstream).sum().backward();
+        (y.inner(), a.grad(&gradients), b.grad(&gradients), c.grad(&gradients))
+    };
+    let (got, expected) = (run(&kernel), run(&composed));
+    assert_close(what, got.0, expected.0);
+    // Without gradients the same kernel answers.
+    let plain = kernel(a.clone().inner(), b.clone().inner(), c.clone().inner());
+    assert_close(what, plain, kernel(a.clone(), b.clone(), c.clone()).inner());
+    let pairs = |name: &str| format!("{what}, gradient of {name}");
+    assert_eq!(got.1.is_some(), expected.1.is_some());
+    if let (Some(got), Some(expected)) = (got.1, expected.1) {
+        assert_close(&pairs("input 0"), got, expected);
+    }
+    if let (Some(got), Some(expected)) = (got.2, expected.2) {
+        assert_close(&pairs("input 1"), got, expected);
+    }
+    if let (Some(got), Some(expected)) = (got.3, expected.3) {
+        assert_close(&pairs("input 2"), got, expected);
+    }
+}
+
+#[test]
+fn convolution() {
+    // batch, height, width, in, out, kernel, stride, zeros before and after
+    for (b, h, w, input, output, k, stride, padding) in [
+        (1, 1, 1, 1, 1, 1, 1, [0, 0]),
+        (1, 1, 1, 1, 1, 3, 1, [1, 1]),
+        (2, 5, 7, 3, 4, 3, 1, [1, 1]),
+        (3, 8, 8, 16, 16, 3, 1, [1, 1]),
+        (9, 4, 4, 33, 17, 3, 1, [1, 1]),
+        (2, 16, 16, 24, 48, 3, 2, [1, 1]),
+        (2, 9, 7, 5, 6, 3, 2, [1, 1]),
+        (2, 8, 8, 5, 6, 3, 2, [0, 1]),
+        (1, 6, 6, 4, 8, 1, 1, [0, 0]),
+        (2, 6, 6, 4, 8, 1, 2, [0, 0]),
+        (2, 8, 8, 3, 5, 4, 4, [0, 0]),
+        (1, 7, 9, 2, 3, 5, 1, [2, 2]),
+        (1, 6, 6, 2, 3, 3, 1, [0, 0]),
+        // More than one band of rows.
+        (1, 40, 50, 40, 8, 3, 1, [1, 1]),
+        (1, 41, 50, 40, 8, 3, 2, [1, 1]),
+    ] {
+        compare(
+            &format!("conv2d {b}×{h}×{w}, {input} → {output}, kernel {k}, stride {stride}, {padding:?}"),
+            (leaf([b, h, w, input], 1), leaf([output, input, k, k], 2), leaf([output], 3)),
+            |x, weight, bias| kernels::conv2d(x, weight, bias, stride, padding),
+            |x, weight, bias| composed::conv2d(x, weight, bias, stride, padding),
+        );
+    }
+}
+
+#[test]
+fn linear() {
+    for (rows, input, output) in [(1, 1, 1), (77, 24, 40), (300, 33, 7), (5, 1, 100), (64, 128, 128)] {
+        compare(
+            &format!("linear {rows}, {input} → {output}"),
+            (leaf([1, rows, input], 1), leaf([output, input], 2), leaf([output], 3)),
+            kernels::linear,
+            composed::linear,
+        );
+    }
+}
+
+#[test]
+fn group_norm() {
+    for (b, h, w, c, groups) in [(1, 1, 1, 2, 1), (2, 5, 3, 12, 4), (3, 8, 8, 32, 8), (1, 33, 9, 6, 6)] {
+        for silu in [false, true] {
+            compare(
+                &format!("group norm {b}×{h}×{w}×{c}, {groups} groups, SiLU {silu}"),
+                (leaf([b, h, w, c], 1), leaf([c], 2), leaf([c], 3)),
+                |x, gamma, beta| kernels::group_norm(x, gamma, beta, groups, 1e-5, silu),
+                |x, gamma, beta| composed::group_norm(x, gamma, beta, groups, 1e-5, silu),
+            );
+        }
+    }
+}
+
+#[test]
+fn layer_norm() {
+    for (rows, d) in [(1, 2), (77, 24), (130, 33), (4, 256)] {
+        compare(
+            &format!("layer norm {rows}×{d}"),
+            (leaf([1, rows, d], 1), leaf([d], 2), leaf([d], 3)),
+            |x, gamma, beta| kernels::layer_norm(x, gamma, beta, 1e-5),
+            |x, gamma, beta| composed::layer_norm(x, gamma, beta, 1e-5),
+        );
+    }
+}
+
+#[test]
+fn geglu() {
+    for (rows, d) in [(1, 1), (77, 13), (130, 64)] {
+        compare(
+            &format!("geglu {rows}×{d}"),
+            (leaf([1, rows, 2 * d], 1), leaf([1], 2), leaf([1], 3)),
+            |x, _, _| kernels::geglu(x.mul_scalar(4.0)),
+            |x, _, _| composed::geglu(x.mul_scalar(4.0)),
+        );
+    }
+}
+
+#[test]
+fn upsample() {
+    for (b, h, w, c, to) in [(1, 1, 1, 1, [2, 2]), (2, 3, 5, 7, [6, 10]), (2, 3, 4, 5, [5, 7]), (1, 4, 4, 3, [4, 4])] {
+        compare(
+            &format!("upsample {b}×{h}×{w}×{c} to {to:?}"),
+            (leaf([b, h, w, c], 1), leaf([1], 2), leaf([1], 3)),
+            |x, _, _| kernels::upsample_nearest(x, to),
+            |x, _, _| composed::upsample_nearest(x, to),
+        );
+    }
+}
+
+#[test]
+fn attention() {
+    for (b, n, l, heads, d, causal) in [
+        (1, 1, 1, 1, 1, false),
+        (2, 16, 77, 4, 8, false),
+        (3, 130, 24, 2, 5, false),
+        (2, 77, 77, 3, 16, true),
+        (1, 9, 9, 1, 33, true),
+    ] {
+        compare(
+            &format!("attention {b}×{n} on {l}, {heads} heads of {d}, causal {causal}"),
+            (leaf([b, n, heads * d], 1), leaf([b, l, heads * d], 2), leaf([b, l, heads * d], 3)),
+            |q, k, v| kernels::attention(q, k, v, heads, causal),
+            |q, k, v| composed::attention(q, k, v, heads, causal),
+        );
+    }
+}
+
+/// Inputs up to 1e4 give no NaN.
+#[test]
+fn large_numbers_stay_finite() {
+    let large = |shape| numbers::<3>(shape, 5).mul_scalar(1e4);
+    let finite = |what: &str, y: Tensor<3>| {
+        assert!(y.into_data().iter::<f32>().all(f32::is_finite), "{what}");
+    };
+    finite("attention", kernels::attention(large([1, 9, 8]), large([1, 7, 8]), large([1, 7, 8]), 2, false));
+    finite("geglu", kernels::geglu(large([1, 9, 8])));
+    let (gamma, beta) = (numbers([8], 1), numbers([8], 2));
+    finite("layer norm", kernels::layer_norm(large([1, 9, 8]), gamma.clone(), beta.clone(), 1e-5));
+    let x = large([1, 9, 8]).reshape([1, 3, 3, 8]);
+    finite("group norm", kernels::group_norm(x, gamma, beta, 2, 1e-5, true).reshape([1, 9, 8]));
+}
+
+/// One thread and many give the same bits.
+#[test]
+fn threads_change_nothing() {
+    let run = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let (x, weight, bias) = (leaf([5, 12, 12, 20], 1), leaf([24, 20, 3, 3], 2), leaf([24], 3));
+            let h = kernels::conv2d(x.clone(), weight.clone(), bias, 1, [1, 1]);
+            let h = kernels::group_norm(h, leaf([24], 4), leaf([24], 5), 4, 1e-5, true).reshape([5, 144, 24]);
+            let y = kernels::attention(h.clone(), h.clone(), h, 3, false);
+            let gradients = y.clone().square().sum().backward();
+            let numbers = |data: TensorData| data.iter::<f32>().map(f32::to_bits).collect::<Vec<u32>>();
+            [
+                numbers(y.into_data()),
+                numbers(x.grad(&gradients).unwrap().into_data()),
+                numbers(weight.grad(&gradients).unwrap().into_data()),
+            ]
+        })
+    };
+    let one = run(1);
+    assert_eq!(one, run(2));
+    assert_eq!(one, run(7));
+}

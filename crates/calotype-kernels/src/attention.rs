@@ -121,9 +121,7 @@ fn backward_head(
         };
         product::run(isa, &product, &dy[at..], &mut dp, &[(0, 0)]);
         // dV += Pᵀ dY
-        let rows_of_queries = |x: &[f32]| {
-            pack(isa, count, s.head_width, |i, j| x[at + i * s.width() + j])
-        };
+        let rows_of_queries = |x: &[f32]| pack(isa, count, s.head_width, |i, j| x[at + i * s.width() + j]);
         let onto_keys = |b: &[f32], a: &[f32], c: &mut [f32]| {
             let product = Product {
                 a_row: 1,
@@ -180,7 +178,14 @@ impl Head<'_> {
 }
 
 /// softmax(Q Kᵀ/√d) of queries `first..first + count`: `[count, keys]`. `q` begins at the first query.
-fn probabilities(isa: Isa, s: &AttentionShape, q: &[f32], keys_t: &[f32], first: usize, count: usize) -> Vec<f32> {
+fn probabilities(
+    isa: Isa,
+    s: &AttentionShape,
+    q: &[f32],
+    keys_t: &[f32],
+    first: usize,
+    count: usize,
+) -> Vec<f32> {
     let mut p = vec![0.0; count * s.keys];
     let product = Product {
         a_row: s.width(),

@@ -6,7 +6,13 @@ use burn::tensor::ops::{ConvOptions, InterpolateMode, InterpolateOptions, PadMod
 use burn::tensor::{Tensor, TensorData, module};
 
 /// See [`crate::conv2d`](fn@crate::conv2d).
-pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, stride: usize, padding: [usize; 2]) -> Tensor<4> {
+pub fn conv2d(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Tensor<1>,
+    stride: usize,
+    padding: [usize; 2],
+) -> Tensor<4> {
     let x = x.permute([0, 3, 1, 2]);
     let [begin, end] = padding;
     let x = if begin == end { x } else { x.pad((begin, end, begin, end), PadMode::Constant(0.0)) };
@@ -42,7 +48,12 @@ pub fn group_norm(
 }
 
 /// See [`crate::layer_norm`](fn@crate::layer_norm).
-pub fn layer_norm<const D: usize>(x: Tensor<D>, gamma: Tensor<1>, beta: Tensor<1>, epsilon: f64) -> Tensor<D> {
+pub fn layer_norm<const D: usize>(
+    x: Tensor<D>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    epsilon: f64,
+) -> Tensor<D> {
     module::layer_norm(x, gamma, Some(beta), epsilon)
 }
 
@@ -74,7 +85,8 @@ pub fn attention_probabilities(q: Tensor<3>, k: Tensor<3>, heads: usize, causal:
     // Scaling the queries, not the scores, touches d numbers a row and not L.
     let scores = (split_heads(q, heads) * scale).matmul(split_heads(k, heads).swap_dims(2, 3));
     let scores = if causal {
-        let mask: Vec<f32> = (0..n * l).map(|i| if i % l > i / l { f32::NEG_INFINITY } else { 0.0 }).collect();
+        let mask: Vec<f32> =
+            (0..n * l).map(|i| if i % l > i / l { f32::NEG_INFINITY } else { 0.0 }).collect();
         scores + Tensor::from_data(TensorData::new(mask, [1, 1, n, l]), &device)
     } else {
         scores

@@ -47,7 +47,10 @@ impl Conv2dShape {
 
     /// A 1×1 convolution is a linear map of every pixel.
     fn is_linear(&self) -> bool {
-        self.kernel == 1 && self.stride == 1 && self.pad_begin == 0 && self.out_picture() / self.output == self.picture() / self.input
+        self.kernel == 1
+            && self.stride == 1
+            && self.pad_begin == 0
+            && self.out_picture() / self.output == self.picture() / self.input
     }
 
     /// Numbers in the output.
@@ -148,10 +151,9 @@ fn pieces(s: &Conv2dShape, padded_rows: usize, padded_columns: usize) -> Vec<Pie
     let band = ((SCRATCH / row).saturating_sub(s.kernel) / s.stride).clamp(1, s.out_height);
     (0..s.batch)
         .flat_map(|n| {
-            (0..s.out_height).step_by(band).map(move |y| Piece {
-                pictures: (n, n + 1),
-                rows: (y, (y + band).min(s.out_height)),
-            })
+            (0..s.out_height)
+                .step_by(band)
+                .map(move |y| Piece { pictures: (n, n + 1), rows: (y, (y + band).min(s.out_height)) })
         })
         .collect()
 }
@@ -214,7 +216,14 @@ fn windows(
 
 /// Copies the rows and columns of a picture to where `rows` and `columns` want them; `padded` is zero
 /// before.
-fn pad(picture: &[f32], width: usize, channels: usize, rows: &[Option<usize>], columns: &Sources, padded: &mut [f32]) {
+fn pad(
+    picture: &[f32],
+    width: usize,
+    channels: usize,
+    rows: &[Option<usize>],
+    columns: &Sources,
+    padded: &mut [f32],
+) {
     let first = columns.iter().position(Option::is_some);
     let used = columns.iter().flatten().count();
     // All but a spread gradient copy whole rows.
@@ -313,7 +322,8 @@ fn pixel_rows(s: &Conv2dShape, place: usize) -> Vec<Term> {
         .flat_map(|n| {
             let xs = xs.clone();
             ys.clone().map(move |y| {
-                let (from_y, from_x) = (y * s.stride + kh - s.pad_begin, xs.start * s.stride + kw - s.pad_begin);
+                let (from_y, from_x) =
+                    (y * s.stride + kh - s.pad_begin, xs.start * s.stride + kw - s.pad_begin);
                 Term {
                     a: ((n * s.height + from_y) * s.width + from_x) * s.input,
                     b: (n * s.out_height + y) * s.out_width + xs.start,

@@ -62,7 +62,8 @@ pub fn backward(
             for group in 0..s.groups {
                 let range = group * per_group..(group + 1) * per_group;
                 let mean_of = |sums: &[f32]| -> f32 {
-                    let weighted = range.clone().map(|i| f64::from(sums[i]) * f64::from(gamma[i])).sum::<f64>();
+                    let weighted =
+                        range.clone().map(|i| f64::from(sums[i]) * f64::from(gamma[i])).sum::<f64>();
                     weighted as f32 / size
                 };
                 let (mean_dz, mean_dz_x) = (mean_of(sum_dz), mean_of(sum_dz_x));

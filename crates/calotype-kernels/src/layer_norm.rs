@@ -18,7 +18,13 @@ pub fn forward(isa: Isa, x: &[f32], gamma: &[f32], beta: &[f32], epsilon: f32) -
 }
 
 /// (∂L/∂x, ∂L/∂γ, ∂L/∂β). Pieces are summed in their order, whatever the threads.
-pub fn backward(isa: Isa, x: &[f32], gamma: &[f32], dy: &[f32], epsilon: f32) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+pub fn backward(
+    isa: Isa,
+    x: &[f32],
+    gamma: &[f32],
+    dy: &[f32],
+    epsilon: f32,
+) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
     let d = gamma.len();
     let pieces = x.len().div_ceil(ROWS * d);
     let mut dx = vec![0.0; x.len()];

@@ -18,6 +18,8 @@
 //! The instruction set (AVX-512, AVX2 with FMA, or what the target always has) is chosen when the
 //! program runs. Results do not depend on the number of threads: threads share outputs, never a sum.
 
+#![deny(clippy::undocumented_unsafe_blocks)]
+
 pub mod attention;
 pub mod composed;
 pub mod conv2d;

@@ -71,7 +71,13 @@ mod tests {
             let h = x / f64::from(n);
             let sum: f64 = (0..=n)
                 .map(|k| {
-                    let weight = if k == 0 || k == n { 1.0 } else if k % 2 == 1 { 4.0 } else { 2.0 };
+                    let weight = if k == 0 || k == n {
+                        1.0
+                    } else if k % 2 == 1 {
+                        4.0
+                    } else {
+                        2.0
+                    };
                     weight * (-(h * f64::from(k)).powi(2)).exp()
                 })
                 .sum();

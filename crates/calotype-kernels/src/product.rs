@@ -142,8 +142,7 @@ fn check(isa: Isa, p: &Product, a: &[f32], c: &[f32], origins: &[(usize, usize)]
     let width = isa.round_up(p.columns);
     let last_a = p.terms.iter().filter(|t| t.length > 0).map(|t| t.a + (t.length - 1) * p.a_step).max();
     let depth = p.terms.iter().map(|t| t.b + t.length).max().unwrap_or(0);
-    let (first_a, first_c) =
-        origins.iter().fold((0, 0), |(a, c), origin| (a.max(origin.0), c.max(origin.1)));
+    let (first_a, first_c) = origins.iter().fold((0, 0), |(a, c), origin| (a.max(origin.0), c.max(origin.1)));
     if let Some(last_a) = last_a {
         assert!(first_a + (p.rows - 1) * p.a_row + last_a < a.len(), "A ends too early");
     }
@@ -151,7 +150,7 @@ fn check(isa: Isa, p: &Product, a: &[f32], c: &[f32], origins: &[(usize, usize)]
     match p.b {
         Columns::Packed(b) => {
             assert!(b.len() == depth * width, "packed B is {} numbers, not {depth} × {width}", b.len());
-        },
+        }
         Columns::Rows { values, stride } => {
             assert!(depth == 0 || (depth - 1) * stride + width <= values.len(), "B ends too early");
         }
@@ -326,17 +325,24 @@ mod tests {
     use super::*;
 
     fn numbers(n: usize, seed: u32) -> Vec<f32> {
-        (0..n as u32).map(|i| (i.wrapping_mul(2654435761).wrapping_add(seed) >> 16) as f32 / 32768.0 - 1.0).collect()
+        (0..n as u32)
+            .map(|i| (i.wrapping_mul(2654435761).wrapping_add(seed) >> 16) as f32 / 32768.0 - 1.0)
+            .collect()
     }
 
     #[test]
     fn equals_the_definition_on_every_instruction_set() {
         for isa in Isa::available() {
-            for (rows, depth, columns) in [(1, 1, 1), (5, 3, 7), (13, 17, 33), (6, 40, 16), (25, 9, 48), (4, 0, 3)] {
+            for (rows, depth, columns) in
+                [(1, 1, 1), (5, 3, 7), (13, 17, 33), (6, 40, 16), (25, 9, 48), (4, 0, 3)]
+            {
                 let (a, b) = (numbers(rows * depth, 1), numbers(depth * columns, 2));
                 let bias = numbers(columns, 3);
                 let packed = pack(isa, depth, columns, |k, j| b[k * columns + j]);
-                let terms = [Term { a: 0, b: 0, length: depth / 2 }, Term { a: depth / 2, b: depth / 2, length: depth - depth / 2 }];
+                let terms = [
+                    Term { a: 0, b: 0, length: depth / 2 },
+                    Term { a: depth / 2, b: depth / 2, length: depth - depth / 2 },
+                ];
                 let product = Product {
                     a_row: depth,
                     a_step: 1,
@@ -352,9 +358,14 @@ mod tests {
                 run(isa, &Product { start: Start::Accumulate, ..product }, &a, &mut c, &[(0, 0)]);
                 for i in 0..rows {
                     for j in 0..columns {
-                        let sum: f64 = (0..depth).map(|k| f64::from(a[i * depth + k]) * f64::from(b[k * columns + j])).sum();
+                        let sum: f64 = (0..depth)
+                            .map(|k| f64::from(a[i * depth + k]) * f64::from(b[k * columns + j]))
+                            .sum();
                         let expected = 2.0 * sum + f64::from(bias[j]);
-                        assert!((f64::from(c[i * columns + j]) - expected).abs() < 1e-5, "{isa:?} {rows} {depth} {columns}");
+                        assert!(
+                            (f64::from(c[i * columns + j]) - expected).abs() < 1e-5,
+                            "{isa:?} {rows} {depth} {columns}"
+                        );
                     }
                 }
             }

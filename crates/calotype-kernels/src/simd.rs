@@ -1,7 +1,10 @@
 //! Vectors of f32 under one name, so that the matrix product is written once.
 
-/// One width of vector. The functions are `unsafe` because the processor must have the instructions
-/// and because pointers are not checked.
+/// One width of vector.
+///
+/// # Safety
+/// Every function: the processor has the instructions, and pointers point to `LANES` numbers.
+#[allow(clippy::missing_safety_doc, reason = "said once, above")]
 pub trait Simd {
     /// `LANES` numbers.
     type Vector: Copy;
@@ -39,13 +42,13 @@ impl Simd for Portable {
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> [f32; 8] {
-        // SAFETY: the caller gives a pointer to eight numbers.
+        // SAFETY: the caller's promise, see the trait.
         unsafe { from.cast::<[f32; 8]>().read_unaligned() }
     }
 
     #[inline(always)]
     unsafe fn store(to: *mut f32, v: [f32; 8]) {
-        // SAFETY: the caller gives a pointer to room for eight numbers.
+        // SAFETY: the caller's promise, see the trait.
         unsafe { to.cast::<[f32; 8]>().write_unaligned(v) }
     }
 
@@ -57,7 +60,9 @@ impl Simd for Portable {
     #[inline(always)]
     unsafe fn mul_add(a: [f32; 8], b: [f32; 8], c: [f32; 8]) -> [f32; 8] {
         // `f32::mul_add` is a library call where the target has no such instruction.
-        std::array::from_fn(|i| if cfg!(target_arch = "aarch64") { a[i].mul_add(b[i], c[i]) } else { a[i] * b[i] + c[i] })
+        std::array::from_fn(|i| {
+            if cfg!(target_arch = "aarch64") { a[i].mul_add(b[i], c[i]) } else { a[i] * b[i] + c[i] }
+        })
     }
 
     #[inline(always)]
@@ -83,8 +88,6 @@ mod x86 {
 
     macro_rules! simd {
         ($name:ident, $vector:ty, $lanes:literal, $rows:literal, $zero:ident, $load:ident, $store:ident, $splat:ident, $fma:ident, $add:ident) => {
-            // SAFETY (all): the caller has checked that the processor has the instructions, and gives
-            // pointers to as many numbers as the vector has lanes.
             impl Simd for $name {
                 type Vector = $vector;
                 const LANES: usize = $lanes;
@@ -92,37 +95,65 @@ mod x86 {
 
                 #[inline(always)]
                 unsafe fn zero() -> $vector {
+                    // SAFETY: the caller's promise, see the trait.
                     unsafe { $zero() }
                 }
 
                 #[inline(always)]
                 unsafe fn load(from: *const f32) -> $vector {
+                    // SAFETY: the caller's promise, see the trait.
                     unsafe { $load(from) }
                 }
 
                 #[inline(always)]
                 unsafe fn store(to: *mut f32, v: $vector) {
+                    // SAFETY: the caller's promise, see the trait.
                     unsafe { $store(to, v) }
                 }
 
                 #[inline(always)]
                 unsafe fn splat(x: f32) -> $vector {
+                    // SAFETY: the caller's promise, see the trait.
                     unsafe { $splat(x) }
                 }
 
                 #[inline(always)]
                 unsafe fn mul_add(a: $vector, b: $vector, c: $vector) -> $vector {
+                    // SAFETY: the caller's promise, see the trait.
                     unsafe { $fma(a, b, c) }
                 }
 
                 #[inline(always)]
                 unsafe fn add(a: $vector, b: $vector) -> $vector {
+                    // SAFETY: the caller's promise, see the trait.
                     unsafe { $add(a, b) }
                 }
             }
         };
     }
 
-    simd!(Avx2, __m256, 8, 6, _mm256_setzero_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_set1_ps, _mm256_fmadd_ps, _mm256_add_ps);
-    simd!(Avx512, __m512, 16, 12, _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, _mm512_fmadd_ps, _mm512_add_ps);
+    simd!(
+        Avx2,
+        __m256,
+        8,
+        6,
+        _mm256_setzero_ps,
+        _mm256_loadu_ps,
+        _mm256_storeu_ps,
+        _mm256_set1_ps,
+        _mm256_fmadd_ps,
+        _mm256_add_ps
+    );
+    simd!(
+        Avx512,
+        __m512,
+        16,
+        12,
+        _mm512_setzero_ps,
+        _mm512_loadu_ps,
+        _mm512_storeu_ps,
+        _mm512_set1_ps,
+        _mm512_fmadd_ps,
+        _mm512_add_ps
+    );
 }

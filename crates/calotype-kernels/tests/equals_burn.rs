@@ -27,7 +27,10 @@ fn assert_close<const D: usize>(what: &str, got: Tensor<D>, expected: Tensor<D>)
     let expected: Vec<f32> = expected.iter::<f32>().collect();
     let scale = expected.iter().fold(1e-2f32, |m, x| m.max(x.abs()));
     for (i, (got, expected)) in got.iter::<f32>().zip(expected).enumerate() {
-        assert!((got - expected).abs() <= 2e-5 * scale, "{what}[{i}]: expected {expected}, got {got} of {scale}");
+        assert!(
+            (got - expected).abs() <= 2e-5 * scale,
+            "{what}[{i}]: expected {expected}, got {got} of {scale}"
+        );
     }
 }
 
@@ -144,7 +147,9 @@ fn geglu() {
 
 #[test]
 fn upsample() {
-    for (b, h, w, c, to) in [(1, 1, 1, 1, [2, 2]), (2, 3, 5, 7, [6, 10]), (2, 3, 4, 5, [5, 7]), (1, 4, 4, 3, [4, 4])] {
+    for (b, h, w, c, to) in
+        [(1, 1, 1, 1, [2, 2]), (2, 3, 5, 7, [6, 10]), (2, 3, 4, 5, [5, 7]), (1, 4, 4, 3, [4, 4])]
+    {
         compare(
             &format!("upsample {b}×{h}×{w}×{c} to {to:?}"),
             (leaf([b, h, w, c], 1), leaf([1], 2), leaf([1], 3)),

@@ -7,7 +7,7 @@ use calotype::data::emoji_scenes::{EmojiScenes, Scene, SceneSpec, Split};
 use calotype::data::tensors::{to_images, to_tensor};
 use calotype::evaluate::clip_features;
 use calotype::evaluate::pixel::{psnr_rgb, ssim_rgb};
-use calotype::evaluate::prompt_accuracy::Proportion;
+use calotype::evaluate::prompt_accuracy::{Proportion, sign_test};
 use calotype::evaluate::retrieval::retrieval_at_1;
 use calotype::evaluate::scene_checker::{SceneChecker, Verdict};
 use calotype::explain::heat_map::Baseline;
@@ -49,6 +49,8 @@ pub struct Evaluation {
     pub retrieval: f64,
     pub retrieval_chance: f64,
     pub accuracy: Accuracy,
+    pub p_value_above_chance: f64,
+    pub p_value_above_unconditional: f64,
     pub nouns: Accuracy,
     pub generated: ClipMetrics,
     pub unconditional_clip: ClipMetrics,
@@ -139,6 +141,8 @@ pub fn evaluate(
         retrieval,
         retrieval_chance,
         accuracy,
+        p_value_above_chance: p_value(&by_kind[0], &by_kind[2]),
+        p_value_above_unconditional: p_value(&by_kind[0], &by_kind[1]),
         nouns,
         generated,
         unconditional_clip,
@@ -215,6 +219,14 @@ fn sample(
 
 fn check(checker: &SceneChecker, images: &[RgbImage], specs: &[SceneSpec]) -> Result<Vec<Verdict>> {
     images.par_iter().zip(specs).map(|(image, spec)| checker.check(image, spec)).collect()
+}
+
+/// How likely pure chance puts `model` as far above `control`, prompt by prompt.
+fn p_value(model: &[Verdict], control: &[Verdict]) -> f64 {
+    let pairs = || model.iter().zip(control).map(|(model, control)| (model.correct, control.correct));
+    let wins = pairs().filter(|&(model, control)| model && !control).count();
+    let losses = pairs().filter(|&(model, control)| control && !model).count();
+    sign_test(wins, losses)
 }
 
 fn accuracy(kinds: &[Vec<Verdict>; 5], count: impl Fn(&Verdict) -> (usize, usize)) -> Result<Accuracy> {
@@ -305,8 +317,8 @@ impl Evaluation {
             "noun_accuracy_chance": self.nouns.chance.rate(),
             "noun_accuracy_ground_truth": self.nouns.ground_truth.rate(),
             "noun_accuracy_reconstruction": self.nouns.reconstruction.rate(),
-            "p_value_above_chance": self.accuracy.model.exceeds(&self.accuracy.chance),
-            "p_value_above_unconditional": self.accuracy.model.exceeds(&self.accuracy.unconditional),
+            "p_value_above_chance": self.p_value_above_chance,
+            "p_value_above_unconditional": self.p_value_above_unconditional,
             "fd_clip": self.generated.fd_clip,
             "fd_clip_unconditional": self.unconditional_clip.fd_clip,
             "is_clip": self.generated.is_clip,

@@ -1,5 +1,6 @@
 //! Convolution as a burn operation.
 
+use burn::backend::Autodiff;
 use burn::backend::Flex;
 use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
@@ -7,7 +8,6 @@ use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
-use burn::backend::Autodiff;
 use burn_flex::FlexTensor;
 
 use super::{contiguous, tensor, values};
@@ -15,7 +15,13 @@ use crate::Isa;
 use crate::conv2d::{self, Conv2dShape};
 use crate::linear::column_sums;
 
-pub fn shape(x: &FlexTensor, weight: &FlexTensor, stride: usize, pad_begin: usize, pad_end: usize) -> Conv2dShape {
+pub fn shape(
+    x: &FlexTensor,
+    weight: &FlexTensor,
+    stride: usize,
+    pad_begin: usize,
+    pad_end: usize,
+) -> Conv2dShape {
     let (x, weight) = (x.layout().shape(), weight.layout().shape());
     let out = |n: usize| (n + pad_begin + pad_end - weight[2]) / stride + 1;
     Conv2dShape {

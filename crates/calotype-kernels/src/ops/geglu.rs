@@ -1,5 +1,6 @@
 //! The gate as a burn operation.
 
+use burn::backend::Autodiff;
 use burn::backend::Flex;
 use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
@@ -7,7 +8,6 @@ use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
-use burn::backend::Autodiff;
 use burn_flex::FlexTensor;
 
 use super::{contiguous, last, tensor, values};
@@ -41,7 +41,9 @@ impl Backward<Flex, 1> for Geglu {
     }
 }
 
-pub fn differentiable<C: CheckpointStrategy>(x: FloatTensor<Autodiff<Flex, C>>) -> FloatTensor<Autodiff<Flex, C>> {
+pub fn differentiable<C: CheckpointStrategy>(
+    x: FloatTensor<Autodiff<Flex, C>>,
+) -> FloatTensor<Autodiff<Flex, C>> {
     match Geglu.prepare::<C>([x.node()]).compute_bound().stateful() {
         OpsKind::Tracked(mut prepared) => {
             let kept = prepared.checkpoint(&x);

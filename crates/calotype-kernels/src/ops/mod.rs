@@ -66,7 +66,13 @@ fn has_kernels<const D: usize>(x: &Tensor<D>) -> bool {
 ///
 /// `x`: `[B, H, W, in]`, `weight`: `[out, in, k, k]`, `bias`: `[out]`, `padding`: zeros before and after
 /// each axis. Returns `[B, H', W', out]` with H' = (H + before + after − k)/stride + 1.
-pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, stride: usize, padding: [usize; 2]) -> Tensor<4> {
+pub fn conv2d(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Tensor<1>,
+    stride: usize,
+    padding: [usize; 2],
+) -> Tensor<4> {
     if !has_kernels(&x) {
         return composed::conv2d(x, weight, bias, stride, padding);
     }
@@ -100,7 +106,12 @@ pub fn group_norm(
 }
 
 /// Layer normalisation of the last dimension. `gamma`, `beta`: `[D]`.
-pub fn layer_norm<const D: usize>(x: Tensor<D>, gamma: Tensor<1>, beta: Tensor<1>, epsilon: f64) -> Tensor<D> {
+pub fn layer_norm<const D: usize>(
+    x: Tensor<D>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    epsilon: f64,
+) -> Tensor<D> {
     if !has_kernels(&x) {
         return composed::layer_norm(x, gamma, beta, epsilon);
     }
@@ -173,7 +184,13 @@ impl Kernels for Flex {
         upsample::forward(&x, [height, width])
     }
 
-    fn kernel_attention(q: FlexTensor, k: FlexTensor, v: FlexTensor, heads: usize, causal: bool) -> FlexTensor {
+    fn kernel_attention(
+        q: FlexTensor,
+        k: FlexTensor,
+        v: FlexTensor,
+        heads: usize,
+        causal: bool,
+    ) -> FlexTensor {
         attention::forward(&q, &k, &v, attention::shape(&q, &k, heads, causal))
     }
 }

@@ -1,8 +1,8 @@
 //! The transformer that both towers share.
 
 use burn::module::Module;
-use burn::tensor::activation::{gelu, sigmoid};
 use burn::tensor::Tensor;
+use burn::tensor::activation::{gelu, sigmoid};
 
 use super::config::HiddenAct;
 use crate::nn::{Init, LayerNorm, Linear};

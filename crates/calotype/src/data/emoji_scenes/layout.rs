@@ -108,15 +108,19 @@ fn draw_nouns(count: usize, rng: &mut Philox) -> Vec<Noun> {
     nouns
 }
 
-/// Every noun at a random size, wholly on the canvas, wherever chance puts it.
+/// Every noun at a random size, wholly on the canvas, wherever chance puts it on a grid of 16 × 16.
+///
+/// The grid is that of the latents of an autoencoder with f = 2 on a 32-pixel canvas: a sprite then has
+/// one pattern of latents wherever it lies, and a small network learns it from a quarter of the pictures.
 fn place(sprites: &Sprites, canvas: u32, nouns: &[Noun], rng: &mut Philox) -> Vec<Placement> {
     nouns
         .iter()
         .map(|&noun| {
             let size = Size::ALL[rng.below(Size::ALL.len())];
             let sprite = sprites.get(noun, size);
-            let x = rng.below((canvas - sprite.width + 1) as usize) as u32;
-            let y = rng.below((canvas - sprite.height + 1) as usize) as u32;
+            let cell = canvas / 16;
+            let x = cell * rng.below(((canvas - sprite.width) / cell + 1) as usize) as u32;
+            let y = cell * rng.below(((canvas - sprite.height) / cell + 1) as usize) as u32;
             let rect = Rect { x: x + sprite.solid.x, y: y + sprite.solid.y, ..sprite.solid };
             Placement { noun, size, corner: (x, y), rect }
         })

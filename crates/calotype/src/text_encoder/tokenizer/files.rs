@@ -2,6 +2,7 @@
 
 use super::definition::{Definition, Roles};
 use super::{END, END_OF_WORD, SHORTEST, START};
+use crate::formats::atomic;
 use crate::{Error, Result};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -190,11 +191,11 @@ impl Definition {
         }
         let Roles { start, end, unknown, pad } = &self.roles;
         let roles = json!({ "bos_token": start, "eos_token": end, "unk_token": unknown, "pad_token": pad });
-        write_atomically(&dir.join("vocab.json"), &self.vocab_json().to_string())?;
-        write_atomically(&dir.join("merges.txt"), &merges)?;
-        write_atomically(&dir.join("special_tokens_map.json"), &format!("{roles:#}\n"))?;
-        write_atomically(&dir.join("tokenizer.json"), &self.tokenizer_json().to_string())?;
-        write_atomically(&dir.join("tokenizer_config.json"), &format!("{:#}\n", self.config_json()))
+        atomic::write(&dir.join("vocab.json"), self.vocab_json().to_string().as_bytes())?;
+        atomic::write(&dir.join("merges.txt"), merges.as_bytes())?;
+        atomic::write(&dir.join("special_tokens_map.json"), format!("{roles:#}\n").as_bytes())?;
+        atomic::write(&dir.join("tokenizer.json"), self.tokenizer_json().to_string().as_bytes())?;
+        atomic::write(&dir.join("tokenizer_config.json"), format!("{:#}\n", self.config_json()).as_bytes())
     }
 }
 
@@ -275,16 +276,4 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
 
 fn read_json_if_present<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     if path.exists() { read_json(path).map(Some) } else { Ok(None) }
-}
-
-/// Writes beside `path`, then renames: a reader sees the old file or the whole new one.
-fn write_atomically(path: &Path, text: &str) -> Result<()> {
-    let temporary = path.with_extension("tmp");
-    let write = || -> std::io::Result<()> {
-        let mut file = std::fs::File::create(&temporary)?;
-        std::io::Write::write_all(&mut file, text.as_bytes())?;
-        file.sync_all()
-    };
-    write().map_err(Error::io("write", &temporary))?;
-    std::fs::rename(&temporary, path).map_err(Error::io("rename", path))
 }

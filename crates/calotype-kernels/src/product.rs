@@ -224,12 +224,17 @@ unsafe fn dispatch<S: Simd>(
 ) {
     macro_rules! heights {
         ($($height:literal)*) => {
+            // Heights above `S::ROWS` do not occur; the condition lets the compiler leave them out.
             match (height, vectors) {
-                // SAFETY: the caller's promise. Heights above `S::ROWS` do not occur; the condition
-                // lets the compiler leave them out.
                 $(
-                    ($height, 1) if $height <= S::ROWS => unsafe { tile::<S, $height, 1>(p, a, b, c, first) },
-                    ($height, _) if $height <= S::ROWS => unsafe { tile::<S, $height, 2>(p, a, b, c, first) },
+                    ($height, 1) if $height <= S::ROWS => {
+                        // SAFETY: the caller's promise.
+                        unsafe { tile::<S, $height, 1>(p, a, b, c, first) }
+                    }
+                    ($height, _) if $height <= S::ROWS => {
+                        // SAFETY: the caller's promise.
+                        unsafe { tile::<S, $height, 2>(p, a, b, c, first) }
+                    }
                 )*
                 _ => unreachable!("tiles have 1 to {} rows", S::ROWS),
             }

@@ -1,6 +1,6 @@
 //! Independent pieces of work side by side.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::ThreadPool;
@@ -44,13 +44,15 @@ pub fn in_parallel<T: Send, R: Send>(
     }
 }
 
+/// By piece and number of threads.
+type Pools = BTreeMap<(usize, usize), Arc<ThreadPool>>;
+
 /// The thread pool of a piece. Pools stay for the next call: the threads of a training keep the memory
 /// that the allocator has given them, step after step.
 fn pool(piece: usize, threads: usize) -> Result<Arc<ThreadPool>> {
-    static POOLS: Mutex<Option<HashMap<(usize, usize), Arc<ThreadPool>>>> = Mutex::new(None);
+    static POOLS: Mutex<Pools> = Mutex::new(BTreeMap::new());
     // A map of finished pools is whole even if a thread panicked while it held the lock.
     let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
-    let pools = pools.get_or_insert_default();
     if let Some(pool) = pools.get(&(piece, threads)) {
         return Ok(pool.clone());
     }

@@ -59,3 +59,29 @@ impl Attention {
         attention_probabilities(q, k, self.heads, false)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, TensorData};
+
+    use super::*;
+
+    #[test]
+    fn the_probabilities_shown_are_those_used() {
+        let device = Device::flex();
+        let attention = Attention::new(12, 8, 3, false, &mut Init::random(7, &device));
+        let numbers = |n: usize| (0..n).map(|i| (i as f32 * 0.7).sin()).collect::<Vec<f32>>();
+        let x = Tensor::<3>::from_data(TensorData::new(numbers(2 * 5 * 12), [2, 5, 12]), &device);
+        let context = Tensor::<3>::from_data(TensorData::new(numbers(2 * 4 * 8), [2, 4, 8]), &device);
+
+        let probabilities = attention.probabilities(x.clone(), context.clone());
+        for sum in probabilities.clone().sum_dim(3).into_data().iter::<f32>() {
+            assert!((sum - 1.0).abs() < 1e-6, "a row sums to {sum}");
+        }
+        let v = attention.to_v.forward(context.clone()).reshape([2, 4, 3, 4]).swap_dims(1, 2);
+        let weighed = probabilities.matmul(v).swap_dims(1, 2).reshape([2, 5, 12]);
+        let difference = attention.to_out[0].forward(weighed) - attention.forward(x, context);
+        let largest: f32 = difference.abs().max().into_scalar();
+        assert!(largest < 1e-6, "differs by {largest}");
+    }
+}

@@ -5,6 +5,7 @@ use rayon::prelude::*;
 use crate::isa::Isa;
 use crate::linear::{self, widen};
 use crate::product::{self, Columns, Product, Start, Term, pack_panels};
+use crate::winograd::{self, WinogradShape};
 
 /// Numbers of input that one piece of work copies into its padded scratch: a good half of a second
 /// level cache is left for the weights.
@@ -53,6 +54,22 @@ impl Conv2dShape {
             && self.out_picture() / self.output == self.picture() / self.input
     }
 
+    /// The shape for fewer multiplications, where that is faster: enough channels and tiles that the
+    /// transforms are cheap beside the products.
+    fn winograd(&self) -> Option<WinogradShape> {
+        let same = self.out_height == self.height && self.out_width == self.width;
+        let fits = self.kernel == 3
+            && self.stride == 1
+            && self.pad_begin == 1
+            && same
+            && self.height % 2 == 0
+            && self.width % 2 == 0
+            && self.input % 8 == 0
+            && self.output % 8 == 0;
+        let Self { height, width, input, output, .. } = *self;
+        fits.then_some(WinogradShape { height, width, input, output })
+    }
+
     /// Numbers in the output.
     pub fn output_len(&self) -> usize {
         self.batch * self.out_picture()
@@ -66,6 +83,10 @@ type Sources = Vec<Option<usize>>;
 pub fn forward(isa: Isa, s: &Conv2dShape, x: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f32> {
     if s.is_linear() {
         return linear::forward(isa, x, weight, bias, s.input);
+    }
+    if let Some(w) = s.winograd() {
+        let tap = |o: usize, i: usize| std::array::from_fn(|t| weight[(o * s.input + i) * 9 + t]);
+        return winograd::forward(isa, &w, x, tap, bias);
     }
     let (input, k) = (s.input, s.kernel);
     let places = k * k;
@@ -91,6 +112,11 @@ pub fn forward(isa: Isa, s: &Conv2dShape, x: &[f32], weight: &[f32], bias: &[f32
 pub fn backward_input(isa: Isa, s: &Conv2dShape, dy: &[f32], weight: &[f32]) -> Vec<f32> {
     if s.is_linear() {
         return linear::backward_input(isa, dy, weight, s.input);
+    }
+    if let Some(w) = s.winograd() {
+        let w = WinogradShape { input: w.output, output: w.input, ..w };
+        let tap = |i: usize, o: usize| std::array::from_fn(|t| weight[(o * s.input + i) * 9 + 8 - t]);
+        return winograd::forward(isa, &w, dy, tap, &vec![0.0; s.input]);
     }
     let k = s.kernel;
     let places = k * k;
@@ -255,6 +281,13 @@ pub fn backward_weight(isa: Isa, s: &Conv2dShape, x: &[f32], dy: &[f32]) -> Vec<
     }
     let (input, output, k) = (s.input, s.output, s.kernel);
     let width = isa.round_up(output);
+    // Fewer channels do not pay for the transforms, more fall out of the caches.
+    if let Some(w) = s.winograd()
+        && width == output
+        && (64..=128).contains(&input)
+    {
+        return winograd::backward_weight(isa, &w, x, dy);
+    }
     let widened;
     let dy = if width == output {
         dy

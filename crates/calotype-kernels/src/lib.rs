@@ -33,6 +33,7 @@ mod ops;
 pub mod product;
 mod simd;
 pub mod upsample;
+pub mod winograd;
 
 pub use isa::Isa;
 pub use ops::{attention, conv2d, geglu, group_norm, layer_norm, linear, upsample_nearest};

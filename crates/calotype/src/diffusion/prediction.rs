@@ -11,10 +11,11 @@ use crate::{Error, Result};
 ///
 /// All tensors are `[B, C, H, W]`; `rates` belong to the timestep(s) of `x_t`. Every function gives
 /// `Error::Shape` if shapes differ.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PredictionType {
     /// The noise ε (Ho et al. 2020, arXiv:2006.11239, Eq. 14).
+    #[default]
     Epsilon,
     /// The velocity v = √ᾱ·ε − √(1−ᾱ)·x₀ (Salimans & Ho 2022, arXiv:2202.00512, section 4).
     VPrediction,

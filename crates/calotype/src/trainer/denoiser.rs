@@ -42,7 +42,7 @@ pub fn train(recipe: &Recipe, data: &dyn CaptionedPictures, device: &Device, ses
         session.threads,
         session.progress,
     )?;
-    let scheduler = SchedulerConfig::default();
+    let scheduler = SchedulerConfig { prediction_type: diffusion.prediction, ..SchedulerConfig::default() };
     let schedule = scheduler.noise_schedule()?;
     let config = recipe.unet_config();
     let network = Unet::new(&config, &mut Init::random(recipe.seed.wrapping_add(2), device))?;
@@ -71,11 +71,13 @@ pub fn train(recipe: &Recipe, data: &dyn CaptionedPictures, device: &Device, ses
                 }
                 let (t, eps) =
                     timesteps_and_noise(recipe.seed, items, schedule.num_timesteps(), z_0.dims(), device);
-                let z_t = add_noise(z_0, eps.clone(), &Rates::at(&schedule, &t)?)?;
+                let rates = Rates::at(&schedule, &t)?;
+                let target = diffusion.prediction.target(z_0.clone(), eps.clone(), &rates)?;
+                let z_t = add_noise(z_0, eps, &rates)?;
                 let t: Vec<f64> = t.iter().map(|&t| t as f64).collect();
                 let context = encode_text(&text, &ids)?.autodiff();
                 let predicted = network.forward(z_t.autodiff(), &t, &context, None)?;
-                let total = (eps.autodiff() - predicted).square().mean();
+                let total = (target.autodiff() - predicted).square().mean();
                 Ok(PartLoss { logged: vec![scalar(&total)], total })
             })
         },

@@ -9,6 +9,7 @@ use super::optimizer::AdamWConfig;
 use crate::autoencoder::AutoencoderConfig;
 use crate::denoiser::UnetConfig;
 use crate::denoiser::config::PerLevel;
+use crate::diffusion::PredictionType;
 use crate::error::{Error, Result};
 use crate::text_encoder::config::HiddenAct;
 use crate::text_encoder::{ClipConfig, ClipTextConfig, ClipVisionConfig};
@@ -133,6 +134,9 @@ pub struct DiffusionRecipe {
     pub norm_num_groups: usize,
     /// Share of captions replaced by the empty one.
     pub caption_dropout: f64,
+    /// What the network predicts: `epsilon` (the default), `v_prediction` or `sample`.
+    #[serde(default)]
+    pub prediction: PredictionType,
     /// Scenes whose latents are encoded once, before the training.
     pub cached_scenes: usize,
     /// The training.

@@ -10,7 +10,10 @@ mod options;
 mod probe;
 mod progress;
 mod reconstruct;
+mod self_test;
 mod train;
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -48,22 +51,26 @@ enum Verb {
     Data(data::Args),
     /// Run one network on tensors from a file
     Probe(probe::Args),
+    /// Compute golden cases and compare them with what must come out
+    SelfTest(self_test::Args),
 }
 
-fn main() -> std::process::ExitCode {
+fn main() -> ExitCode {
     let cli = Cli::parse();
+    let done = |()| ExitCode::SUCCESS;
     let result = options::Context::new(&cli.common).and_then(|context| match cli.verb {
-        Verb::Demo(args) => demo::run(&args, &context),
-        Verb::Train(args) => train::run(&args, &context),
-        Verb::Generate(args) => generate::run(&args, &context),
-        Verb::Explain(args) => explain::run(&args, &context),
-        Verb::Evaluate(args) => evaluate::run(&args, &context),
-        Verb::Reconstruct(args) => reconstruct::run(&args, &context),
-        Verb::Data(args) => data::run(&args, &context),
-        Verb::Probe(args) => probe::run(&args, &context),
+        Verb::Demo(args) => demo::run(&args, &context).map(done),
+        Verb::Train(args) => train::run(&args, &context).map(done),
+        Verb::Generate(args) => generate::run(&args, &context).map(done),
+        Verb::Explain(args) => explain::run(&args, &context).map(done),
+        Verb::Evaluate(args) => evaluate::run(&args, &context).map(done),
+        Verb::Reconstruct(args) => reconstruct::run(&args, &context).map(done),
+        Verb::Data(args) => data::run(&args, &context).map(done),
+        Verb::Probe(args) => probe::run(&args, &context).map(done),
+        Verb::SelfTest(args) => self_test::run(&args, &context),
     });
     match result {
-        Ok(()) => std::process::ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => message::fail(&error),
     }
 }

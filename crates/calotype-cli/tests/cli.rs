@@ -356,6 +356,38 @@ fn equal_sets_have_no_distance() {
     assert!(evaluated.get("is-clip").is_none());
 }
 
+/// One case that holds, one that does not, one of a kind that does not exist.
+#[test]
+fn self_test_counts_and_names_what_fails() {
+    let dir = TempDir::new();
+    let case = |id: &str, kind: &str, score: f64| {
+        format!(
+            r#"{{"id": "{id}", "kind": "{kind}", "inputs": {{"cosines": [0.25], "rule": "clamp_each"}},
+                "expected": {{"score": {score}}}, "tol": {{"abs": 1e-9, "rel": 0}}}}"#
+        )
+    };
+    let cases =
+        [case("good", "clip_score", 25.0), case("bad", "clip_score", 26.0), case("odd", "no_kind", 1.0)];
+    let file = format!(r#"{{"schema": 2, "cases": [{}]}}"#, cases.join(","));
+    write_files(&dir.join("cases"), &[("a.json".into(), file.into_bytes())].into());
+    let output = run(&dir, &["self-test", "--cases", "cases"]);
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{stdout}");
+    assert_eq!(stdout.lines().last(), Some("1 passed, 2 failed"));
+    assert_says(&stdout, &["a.json bad", "expected 26, got 25", "a.json odd", "no_kind"]);
+    let output = run(&dir, &["self-test", "--cases", "cases", "--json"]);
+    assert_eq!((json(&output)["passed"].as_u64(), json(&output)["failed"].as_u64()), (Some(1), Some(2)));
+}
+
+#[test]
+fn self_test_without_readable_cases_is_refused() {
+    let dir = TempDir::new();
+    write_files(&dir.join("empty"), &[("note.txt".into(), vec![])].into());
+    write_files(&dir.join("broken"), &[("a.json".into(), b"{\"schema\": 2".to_vec())].into());
+    assert_says(&fails(&dir, 2, &["self-test", "--cases", "empty"]), &["--cases", "*.json"]);
+    assert_says(&fails(&dir, 1, &["self-test", "--cases", "broken"]), &["a.json"]);
+}
+
 #[test]
 fn a_seed_is_a_picture() {
     let dir = with_model();

@@ -62,10 +62,10 @@ impl Conv2dShape {
             && self.stride == 1
             && self.pad_begin == 1
             && same
-            && self.height % 2 == 0
-            && self.width % 2 == 0
-            && self.input % 8 == 0
-            && self.output % 8 == 0;
+            && self.height.is_multiple_of(2)
+            && self.width.is_multiple_of(2)
+            && self.input.is_multiple_of(8)
+            && self.output.is_multiple_of(8);
         let Self { height, width, input, output, .. } = *self;
         fits.then_some(WinogradShape { height, width, input, output })
     }

@@ -13,6 +13,7 @@
 //! | How does a prompt become a picture? | [`pipeline::text_to_image`] |
 //! | Which word lit which pixel? | [`explain`] |
 //! | Is it any good? | [`evaluate`] |
+//! | Are the numbers right? | [`self_test`] |
 //! | What is on disk? | [`formats`] |
 //!
 //! One training picture, through an untrained autoencoder and back:
@@ -53,6 +54,7 @@ pub mod parallel;
 pub mod pipeline;
 pub mod rng;
 pub mod sampler;
+pub mod self_test;
 pub mod text_encoder;
 pub mod trainer;
 

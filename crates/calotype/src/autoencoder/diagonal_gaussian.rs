@@ -2,6 +2,8 @@
 
 use burn::tensor::Tensor;
 
+use crate::error::{Error, Result};
+
 /// Bounds of the log variance: e^−30 is no noise in f32, e^20 is far outside any latent.
 pub const LOGVAR_RANGE: [f64; 2] = [-30.0, 20.0];
 
@@ -15,24 +17,66 @@ pub struct DiagonalGaussian {
 }
 
 impl DiagonalGaussian {
+    /// From μ and ln σ², `[B, Z, h, w]`; ln σ² is clamped, and has no gradient outside.
+    ///
+    /// # Errors
+    /// `Error::Shape` if the shapes differ.
+    pub fn new(mean: Tensor<4>, logvar: Tensor<4>) -> Result<Self> {
+        if mean.dims() != logvar.dims() {
+            let expected = format!("{:?}, as the mean", mean.dims());
+            return Err(Error::shape("log variance", expected, format!("{:?}", logvar.dims())));
+        }
+        Ok(Self { mean, logvar: logvar.clamp(LOGVAR_RANGE[0], LOGVAR_RANGE[1]) })
+    }
+
     /// From an encoder's output `[B, 2·Z, h, w]`: the first half is μ, the second ln σ².
-    pub fn from_moments(moments: Tensor<4>) -> Self {
-        let z = moments.dims()[1] / 2;
-        let mean = moments.clone().narrow(1, 0, z);
-        let logvar = moments.narrow(1, z, z).clamp(LOGVAR_RANGE[0], LOGVAR_RANGE[1]);
-        Self { mean, logvar }
+    ///
+    /// # Errors
+    /// `Error::Shape` for an odd number of channels.
+    pub fn from_moments(moments: Tensor<4>) -> Result<Self> {
+        let channels = moments.dims()[1];
+        if !channels.is_multiple_of(2) {
+            return Err(Error::shape("channels of the encoder's output", "an even number", channels));
+        }
+        let z = channels / 2;
+        Self::new(moments.clone().narrow(1, 0, z), moments.narrow(1, z, z))
+    }
+
+    /// σ = e^(½ ln σ²): `[B, Z, h, w]`.
+    pub fn std(&self) -> Tensor<4> {
+        (self.logvar.clone() * 0.5).exp()
     }
 
     /// z = μ + σ ε, the reparameterisation of Kingma & Welling 2014, Eq. 10. `noise` ε ~ N(0, I).
     pub fn sample(&self, noise: Tensor<4>) -> Tensor<4> {
-        self.mean.clone() + (self.logvar.clone() * 0.5).exp() * noise
+        self.mean.clone() + self.std() * noise
     }
 
-    /// KL(q ‖ N(0, I)) = ½ Σ (μ² + σ² − 1 − ln σ²), summed over the latent of each sample: `[B]`.
+    /// ½ (μ² + σ² − 1 − ln σ²) of every number of the latent: `[B, Z, h, w]`.
     /// Kingma & Welling 2014, appendix B.
+    pub fn kl_per_element(&self) -> Tensor<4> {
+        (self.mean.clone().square() + self.logvar.clone().exp() - 1.0 - self.logvar.clone()) * 0.5
+    }
+
+    /// KL(q ‖ N(0, I)), summed over the latent of each sample: `[B]`.
     pub fn kl(&self) -> Tensor<1> {
-        let per_element = self.mean.clone().square() + self.logvar.clone().exp() - 1.0 - self.logvar.clone();
+        let per_element = self.kl_per_element();
         let [b, c, h, w] = per_element.dims();
-        per_element.reshape([b, c * h * w]).sum_dim(1).reshape([b]) * 0.5
+        per_element.reshape([b, c * h * w]).sum_dim(1).reshape([b])
+    }
+
+    /// KL(q ‖ p) for another Gaussian p, of every number of the latent: `[B, Z, h, w]`.
+    ///
+    /// ½ ((μ₁ − μ₂)²/σ₂² + σ₁²/σ₂² − 1 − ln σ₁² + ln σ₂²)
+    pub fn kl_from(&self, p: &Self) -> Tensor<4> {
+        let log_ratio = self.logvar.clone() - p.logvar.clone();
+        let difference = (self.mean.clone() - p.mean.clone()).square() / p.logvar.clone().exp();
+        (difference + log_ratio.clone().exp() - 1.0 - log_ratio) * 0.5
+    }
+
+    /// −ln q(z), of every number of the latent: ½ (ln 2π + ln σ² + (z − μ)²/σ²), `[B, Z, h, w]`.
+    pub fn negative_log_likelihood(&self, z: Tensor<4>) -> Tensor<4> {
+        let squared = (z - self.mean.clone()).square() / self.logvar.clone().exp();
+        (squared + self.logvar.clone() + std::f64::consts::TAU.ln()) * 0.5
     }
 }

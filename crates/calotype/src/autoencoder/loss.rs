@@ -42,3 +42,63 @@ pub fn beta_at(step: usize, beta: f64, warm_up: usize) -> f64 {
         false => beta,
     }
 }
+
+/// The terms of [`generator_loss`], each `[1]`.
+#[derive(Debug, Clone)]
+pub struct GeneratorLoss {
+    /// Mean |x − x̂| over all numbers.
+    pub l1: Tensor<1>,
+    /// Mean (x − x̂)² over all numbers.
+    pub mse: Tensor<1>,
+    /// Σ (error/e^logvar + logvar), averaged over the batch only.
+    pub nll: Tensor<1>,
+    /// KL, averaged over the batch.
+    pub kl: Tensor<1>,
+    /// nll + kl_weight · kl + d_weight · disc_factor · g_loss.
+    pub total: Tensor<1>,
+}
+
+/// The weights of [`generator_loss`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GeneratorWeights {
+    /// Of LPIPS within the error.
+    pub perceptual: f64,
+    /// Of the KL.
+    pub kl: f64,
+    /// Of the discriminator, adaptive: [`super::discriminator::adaptive_weight`].
+    pub discriminator: f64,
+    /// 0 before the discriminator starts, then 1.
+    pub discriminator_factor: f64,
+}
+
+/// The loss of Stable Diffusion's autoencoder: error = |x − x̂| + perceptual · LPIPS under a learned
+/// scale, KL, and what the discriminator says.
+///
+/// Esser et al. 2021, arXiv:2012.09841, Eqs. 5 to 7; Rombach et al. 2022, appendix G.
+///
+/// - `x`, `reconstruction`: `[B, C, H, W]`; `lpips`, `kl`: `[B]`, the latter summed over the latent.
+/// - `logvar`: the learned log of the error's scale, `[1]`; `g_loss`: `[1]`.
+pub fn generator_loss(
+    x: Tensor<4>,
+    reconstruction: Tensor<4>,
+    lpips: Tensor<1>,
+    kl: Tensor<1>,
+    logvar: Tensor<1>,
+    g_loss: Tensor<1>,
+    weights: &GeneratorWeights,
+) -> GeneratorLoss {
+    let batch = x.dims()[0];
+    let difference = x - reconstruction;
+    let error = difference.clone().abs() + lpips.reshape([batch, 1, 1, 1]) * weights.perceptual;
+    let logvar = logvar.reshape([1, 1, 1, 1]);
+    let nll = (error / logvar.clone().exp() + logvar).sum() * (1.0 / batch as f64);
+    let kl = kl.mean();
+    let adversarial = g_loss * (weights.discriminator * weights.discriminator_factor);
+    GeneratorLoss {
+        l1: difference.clone().abs().mean(),
+        mse: difference.square().mean(),
+        total: nll.clone() + kl.clone() * weights.kl + adversarial,
+        nll,
+        kl,
+    }
+}

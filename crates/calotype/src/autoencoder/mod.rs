@@ -5,8 +5,10 @@ pub mod blocks;
 pub mod config;
 pub mod decoder;
 pub mod diagonal_gaussian;
+pub mod discriminator;
 pub mod encoder;
 pub mod loss;
+pub mod lpips;
 
 use burn::module::Module;
 use burn::tensor::Tensor;
@@ -77,7 +79,7 @@ impl AutoencoderKl {
             Some(conv) => conv.forward(h),
             None => h,
         };
-        Ok(DiagonalGaussian::from_moments(channels_first(moments)))
+        DiagonalGaussian::from_moments(channels_first(moments))
     }
 
     /// Images `[B, 3, f·h, f·w]`, about [−1, 1], from unscaled latents `[B, Z, h, w]`.

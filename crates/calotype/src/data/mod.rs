@@ -2,5 +2,6 @@
 
 pub mod emoji_scenes;
 pub mod image_folder;
+pub mod resize;
 pub mod source;
 pub mod tensors;

@@ -86,26 +86,7 @@ mod tests {
     use burn::tensor::{DType, Device};
 
     use super::*;
-    use crate::diffusion::PredictionType;
-    use crate::diffusion::golden;
-
-    #[test]
-    fn golden_vp_forward() {
-        let cases = golden::cases(golden::LOSSES, "vp_forward");
-        assert_eq!(cases.len(), 2);
-        for case in cases {
-            let rates = Rates::new(&[case.number("alpha_bar")]);
-            if case.expects_error() {
-                assert!(rates.is_err(), "{}", case.id);
-                continue;
-            }
-            let rates = rates.unwrap();
-            let (x_0, eps) = (golden::tensor(&case.numbers("x0")), golden::tensor(&case.numbers("eps")));
-            let v = PredictionType::VPrediction.target(x_0.clone(), eps.clone(), &rates).unwrap();
-            case.check("x_t", &golden::values(add_noise(x_0, eps, &rates).unwrap()));
-            case.check("v", &golden::values(v));
-        }
-    }
+    use crate::diffusion::testing::values;
 
     #[test]
     fn every_sample_has_its_own_timestep() {
@@ -122,7 +103,7 @@ mod tests {
         for (i, t) in t.into_iter().enumerate() {
             let one = |x: &Tensor<4>| x.clone().narrow(0, i, 1);
             let alone = add_noise(one(&x_0), one(&eps), &Rates::at(&schedule, &[t]).unwrap()).unwrap();
-            assert_eq!(golden::values(one(&batch)), golden::values(alone), "sample {i}");
+            assert_eq!(values(one(&batch)), values(alone), "sample {i}");
         }
     }
 

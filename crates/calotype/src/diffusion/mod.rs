@@ -3,13 +3,17 @@
 //! Timesteps run from 0 (clean) to T−1 (noise). Coefficients are computed in `f64`; tensors keep
 //! their own dtype.
 
+pub mod edm;
+pub mod flow;
 pub mod forward_process;
-#[cfg(test)]
-pub(crate) mod golden;
 pub mod guidance;
+pub mod loss_weight;
 pub mod prediction;
 pub mod schedule;
 pub mod scheduler_config;
+pub mod sigma_grid;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use forward_process::Rates;
 pub use prediction::PredictionType;

@@ -75,7 +75,7 @@ pub struct SchedulerConfig {
     /// A table of β in place of the formula: refused unless absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trained_betas: Option<Vec<f64>>,
-    /// Rescaling to zero terminal SNR: refused unless false.
+    /// Rescaling to zero terminal SNR ([`NoiseSchedule::with_zero_terminal_snr`]).
     pub rescale_betas_zero_snr: bool,
     /// What the network predicts.
     pub prediction_type: PredictionType,
@@ -173,8 +173,9 @@ impl SchedulerConfig {
         if self.trained_betas.is_some() {
             return refuse("trained_betas", "null (a table of betas is not supported)", &"a table");
         }
-        if self.rescale_betas_zero_snr {
-            return refuse("rescale_betas_zero_snr", "false (true is not supported)", &true);
+        if self.rescale_betas_zero_snr && self.prediction_type == PredictionType::Epsilon {
+            let expected = "false for epsilon prediction, which says nothing where no signal is left";
+            return refuse("rescale_betas_zero_snr", expected, &true);
         }
         if self.thresholding {
             return refuse("thresholding", "false (true is not supported)", &true);
@@ -182,7 +183,12 @@ impl SchedulerConfig {
         if !(self.clip_sample_range > 0.0 && self.clip_sample_range.is_finite()) {
             return refuse("clip_sample_range", "a finite number above 0", &self.clip_sample_range);
         }
-        NoiseSchedule::new(self.beta_schedule, self.beta_start, self.beta_end, self.num_train_timesteps)
+        let schedule =
+            NoiseSchedule::new(self.beta_schedule, self.beta_start, self.beta_end, self.num_train_timesteps)?;
+        match self.rescale_betas_zero_snr {
+            true => schedule.with_zero_terminal_snr(),
+            false => Ok(schedule),
+        }
     }
 }
 
@@ -245,8 +251,8 @@ mod tests {
 
     #[test]
     fn refuses_what_is_not_supported() {
-        let error = parse(r#"{"beta_schedule": "sigmoid"}"#).unwrap_err();
-        assert!(error.contains("sigmoid") && error.contains("scaled_linear"), "{error}");
+        let error = parse(r#"{"beta_schedule": "laplace"}"#).unwrap_err();
+        assert!(error.contains("laplace") && error.contains("scaled_linear"), "{error}");
         for text in [
             r#"{"_class_name": "FlowMatchEulerDiscreteScheduler"}"#,
             r#"{"prediction_type": "flow"}"#,

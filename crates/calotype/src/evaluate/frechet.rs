@@ -5,6 +5,7 @@
 use faer::{Mat, Side};
 use serde::Serialize;
 
+use super::features::Features;
 use crate::error::{Error, Result};
 
 /// Number, mean and scatter of a stream of feature vectors, in f64.
@@ -276,19 +277,14 @@ pub fn frechet_distance(generated: &Gaussian, reference: &Gaussian) -> Result<Fr
 
 /// Mean `[d]` and centred rows `[n, d]` of `rows`, `[n, d]` row by row.
 pub(super) fn centre<T: Copy + Into<f64>>(rows: &[T], d: usize) -> Result<(Vec<f64>, Mat<f64>)> {
-    if d == 0 || !rows.len().is_multiple_of(d) {
-        let expected = format!("rows of {d} numbers, at least one each");
-        return Err(Error::shape("features", expected, format!("{} numbers", rows.len())));
-    }
-    let values: Vec<f64> = rows.iter().map(|&v| v.into()).collect();
-    require_finite(&values)?;
-    let n = values.len() / d;
+    let features = Features::new(rows, d)?;
+    let n = features.n();
     let mut mean = vec![0.0; d];
-    for row in values.chunks_exact(d) {
+    for row in features.values().chunks_exact(d) {
         mean.iter_mut().zip(row).for_each(|(sum, v)| *sum += v);
     }
     mean.iter_mut().for_each(|sum| *sum /= n.max(1) as f64);
-    let centred = Mat::from_fn(n, d, |i, j| values[i * d + j] - mean[j]);
+    let centred = Mat::from_fn(n, d, |i, j| features.row(i)[j] - mean[j]);
     Ok((mean, centred))
 }
 
@@ -313,91 +309,6 @@ fn require_finite<'a>(values: impl IntoIterator<Item = &'a f64>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evaluate::frechet_uncertainty as uncertainty;
-    use crate::evaluate::golden::{self, Inputs, json};
-
-    fn gaussian(inputs: &Inputs, mean: &str, covariance: &str) -> Result<Gaussian> {
-        Gaussian::from_moments(&inputs.array(mean)?.values, &inputs.array(covariance)?.values)
-    }
-
-    fn distance(found: FrechetDistance) -> serde_json::Value {
-        json([
-            ("frechet", vec![found.frechet]),
-            ("mean_term", vec![found.mean_term]),
-            ("trace_sum", vec![found.trace_sum]),
-            ("tr_sqrt", vec![found.tr_sqrt]),
-        ])
-    }
-
-    fn compute(kind: &str, inputs: &Inputs) -> Result<serde_json::Value> {
-        Ok(match kind {
-            "frechet_gaussian" => distance(frechet_distance(
-                &gaussian(inputs, "mu1", "sigma1")?,
-                &gaussian(inputs, "mu2", "sigma2")?,
-            )?),
-            "frechet_features" => {
-                let (x, y) = (inputs.array("x")?, inputs.array("y")?);
-                distance(frechet_distance(
-                    &Gaussian::from_rows(&x.values, x.columns())?,
-                    &Gaussian::from_rows(&y.values, y.columns())?,
-                )?)
-            }
-            "moments_merge" => {
-                let x = inputs.array("x")?;
-                let mut rest = x.values.as_slice();
-                let mut all = FeatureStatistics::new(x.columns());
-                for chunk in inputs.array("chunks")?.values {
-                    let (rows, after) = rest.split_at(chunk as usize * x.columns());
-                    rest = after;
-                    let mut part = FeatureStatistics::new(x.columns());
-                    rows.chunks(x.columns()).try_for_each(|row| part.push(row))?;
-                    all.merge(&part)?;
-                }
-                let sigma = all.covariance()?;
-                let sigma: Vec<_> = sigma.chunks(x.columns()).map(golden::numbers).collect();
-                serde_json::json!({ "mu": golden::numbers(all.mean()), "sigma": sigma })
-            }
-            "frechet_standard_error" => {
-                let (x, y) = (inputs.array("x")?, inputs.array("y")?);
-                let found = uncertainty::standard_error(&x.values, &y.values, x.columns())?;
-                json([
-                    ("frechet", vec![found.frechet]),
-                    ("se_from_x", vec![found.from_generated]),
-                    ("se_from_y", vec![found.from_reference]),
-                    ("first_order_bias_x", vec![found.first_order_bias_generated]),
-                ])
-            }
-            "frechet_null_bias" => {
-                let n = inputs.integer("n")?;
-                let bias = uncertainty::null_bias(&inputs.array("eigenvalues")?.values, n)?;
-                json([("bias_one_sided", vec![bias])])
-            }
-            "fid_infinity" => {
-                let n: Vec<usize> = inputs.array("n")?.values.iter().map(|&n| n as usize).collect();
-                let line = uncertainty::fid_infinity(&n, &inputs.array("fid")?.values)?;
-                json([
-                    ("intercept", vec![line.intercept]),
-                    ("slope", vec![line.slope]),
-                    ("residual_sum_sq", vec![line.residual_sum_sq]),
-                    ("intercept_stderr", vec![line.intercept_stderr]),
-                ])
-            }
-            other => panic!("unknown kind {other}"),
-        })
-    }
-
-    const CASES: &str = include_str!("../../tests/golden/public_frechet.json");
-
-    #[test]
-    fn golden_cases() {
-        golden::check(CASES, |id| !id.contains("_2048"), compute);
-    }
-
-    #[test]
-    #[ignore = "two decompositions of 2048 x 2048 matrices per case"]
-    fn golden_cases_of_inception_width() {
-        golden::check(CASES, |id| id.contains("_2048"), compute);
-    }
 
     #[test]
     fn commuting_covariances_have_a_closed_form() {

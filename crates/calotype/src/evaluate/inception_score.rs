@@ -154,55 +154,6 @@ fn chunk_score(p: &[f64], ln_p: &[f64], classes: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evaluate::golden::{self, Array, Inputs, json};
-
-    fn rows(inputs: &Inputs, key: &str) -> Result<Array> {
-        let Array { shape, values } = inputs.array(key)?;
-        let classes = shape.get(1).copied().unwrap_or(0);
-        let bias = inputs.array("bias").map(|bias| bias.values).unwrap_or(vec![0.0; classes]);
-        let order: Vec<usize> = match inputs.array("permutation") {
-            Ok(order) => order.values.iter().map(|&row| row as usize).collect(),
-            Err(_) => (0..shape[0]).collect(),
-        };
-        let row = |r: usize| values[r * classes..(r + 1) * classes].iter().zip(&bias).map(|(v, b)| v + b);
-        Ok(Array { values: order.iter().flat_map(|&r| row(r)).collect(), shape })
-    }
-
-    #[test]
-    fn golden_cases() {
-        let file = include_str!("../../tests/golden/public_inception_score.json");
-        golden::check(
-            file,
-            |_| true,
-            |kind, inputs| {
-                let rule = match inputs.text("rule")? {
-                    "balanced" => SplitRule::Balanced,
-                    "drop" => SplitRule::Drop,
-                    "ceil" => SplitRule::Ceil,
-                    "size" => SplitRule::Size,
-                    other => panic!("unknown rule {other}"),
-                };
-                let splits = inputs.integer("splits")?;
-                let found = match kind {
-                    "inception_score_probs" => {
-                        let p = rows(inputs, "probs")?;
-                        from_probabilities(&p.values, p.columns(), splits, rule)?
-                    }
-                    "inception_score_logits" => {
-                        let logits = rows(inputs, "logits")?;
-                        from_logits(&logits.values, logits.columns(), splits, rule)?
-                    }
-                    other => panic!("unknown kind {other}"),
-                };
-                Ok(json([
-                    ("mean", vec![found.mean]),
-                    ("std", vec![found.std]),
-                    ("std_ddof1", found.std_ddof1.into_iter().collect()),
-                    ("n_chunks", vec![found.n_chunks as f64]),
-                ]))
-            },
-        );
-    }
 
     #[test]
     fn no_opinion_scores_one_and_k_clear_classes_score_k() {

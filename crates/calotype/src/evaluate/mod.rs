@@ -1,12 +1,14 @@
 //! Is it any good?
 
 pub mod clip_features;
+pub mod clip_score;
+pub mod features;
 pub mod frechet;
 pub mod frechet_uncertainty;
-#[cfg(test)]
-mod golden;
 pub mod inception_score;
+pub mod kid;
 pub mod pixel;
+pub mod prdc;
 pub mod prompt_accuracy;
 pub mod report;
 pub mod retrieval;

@@ -13,6 +13,7 @@ pub mod norm;
 pub mod parameters;
 pub mod resample;
 pub mod resnet_block;
+pub mod softplus;
 pub mod timestep_embedding;
 pub mod transformer_2d;
 
@@ -22,3 +23,4 @@ pub use init::Init;
 pub use linear::Linear;
 pub use norm::{GroupNorm, LayerNorm};
 pub use resnet_block::ResnetBlock;
+pub use softplus::softplus;

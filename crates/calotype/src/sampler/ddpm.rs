@@ -44,41 +44,7 @@ pub fn step(
 }
 
 /// The weights of x₀ and x_t in the mean of q(x_s | x_t, x₀).
-fn posterior_mean_coefficients(transition: &Transition) -> (f64, f64) {
+pub fn posterior_mean_coefficients(transition: &Transition) -> (f64, f64) {
     let (a, p) = (transition.alpha_bar_t, transition.alpha_bar_s);
     (p.sqrt() * transition.beta() / (1.0 - a), (a / p).sqrt() * (1.0 - p) / (1.0 - a))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::diffusion::golden;
-
-    #[test]
-    fn golden_step_coefficients() {
-        let cases = golden::cases(golden::SCHEDULES, "step_coefficients");
-        assert_eq!(cases.len(), 4);
-        for case in cases {
-            let schedule = golden::schedule(&case).unwrap();
-            let t = case.number("t") as usize;
-            let s = Some(case.number("t_prev")).filter(|s| *s >= 0.0).map(|s| s as usize);
-            let alpha_bar_s = s.map_or(case.number("alpha_bar_end"), |s| schedule.alpha_bar(s).unwrap());
-            let transition = Transition::new(t, s, schedule.alpha_bar(t).unwrap(), alpha_bar_s).unwrap();
-            let (coef_x_0, coef_x_t) = posterior_mean_coefficients(&transition);
-            case.check("beta_eff", &[transition.beta()]);
-            case.check("posterior_variance", &[transition.posterior_variance()]);
-            case.check("coef_x0", &[coef_x_0]);
-            case.check("coef_xt", &[coef_x_t]);
-            let sigma = super::super::ddim::sigma(&transition, 1.0).unwrap();
-            case.check("ddim_sigma_eta1", &[sigma]);
-            let direction = super::super::ddim::step(
-                golden::tensor(&[0.0]),
-                golden::tensor(&[1.0]),
-                &transition,
-                0.0,
-                &mut |_: &Tensor<4>| panic!("eta 0 draws no noise"),
-            );
-            case.check("ddim_dir_eta0", &golden::values(direction.unwrap()));
-        }
-    }
 }

@@ -5,9 +5,20 @@
 
 pub mod ddim;
 pub mod ddpm;
+pub mod dpm2;
+pub mod dpmpp_2m;
+pub mod dpmpp_2s;
+pub mod dpmpp_3m;
+pub mod euler;
+pub mod euler_ancestral;
+pub mod flow;
+pub mod grid;
+pub mod heun;
 pub mod noise;
+pub mod solver;
 pub mod timesteps;
 pub mod transition;
+pub mod unipc;
 
 use std::fmt;
 use std::str::FromStr;

@@ -3,7 +3,7 @@
 use burn::tensor::Device;
 
 use super::*;
-use crate::diffusion::golden::{self, Case, tensor, values};
+use crate::diffusion::testing::{tensor, values};
 use crate::diffusion::{NoiseSchedule, TimestepSpacing};
 
 /// x₀ ~ N(m, s²), independent pixels.
@@ -21,11 +21,6 @@ impl Gaussian {
     }
 }
 
-fn gaussian(case: &Case) -> Gaussian {
-    let number = |key: &str| case.inputs["model"][key].as_f64().unwrap();
-    Gaussian { m: number("m"), s: number("s") }
-}
-
 /// The sampler's own steps for a Gaussian, with prescribed noise.
 fn run(sampler: &Sampler, model: Gaussian, start: Tensor<4>, noise: &mut dyn Noise) -> Result<Tensor<4>> {
     let alpha_bar = |t: usize| sampler.transitions.iter().find(|tr| tr.t == t).unwrap().alpha_bar_t;
@@ -35,53 +30,6 @@ fn run(sampler: &Sampler, model: Gaussian, start: Tensor<4>, noise: &mut dyn Noi
 
 fn config(spacing: TimestepSpacing) -> SchedulerConfig {
     SchedulerConfig { timestep_spacing: spacing, steps_offset: 0, ..SchedulerConfig::default() }
-}
-
-/// Mean and variance of the result, from one batch of probes: the start at its mean, the start one
-/// off, and unit noise in each single step.
-fn moments(case: &Case) -> Result<(f64, f64)> {
-    let schedule = golden::schedule(case)?;
-    let text = |key: &str| case.inputs[key].as_str().unwrap();
-    let timesteps = case.integers("timesteps");
-    let sampler = Sampler {
-        variance_type: case
-            .inputs
-            .get("variance")
-            .map_or(VarianceType::FixedSmall, |v| serde_json::from_value(v.clone()).unwrap()),
-        eta: case.inputs["eta"].as_f64().unwrap_or(0.0),
-        transitions: transition::over(&schedule, &timesteps, case.number("alpha_bar_end"))?,
-        ..Sampler::new(text("sampler").parse()?, &SchedulerConfig::default(), 1)?
-    };
-    let (mean, var) =
-        (case.inputs["start"]["mean"].as_f64().unwrap(), case.inputs["start"]["var"].as_f64().unwrap());
-    let mut start = vec![mean; timesteps.len() + 2];
-    start[1] += 1.0;
-    let mut draws = 0;
-    let mut unit_noise = |x: &Tensor<4>| {
-        draws += 1;
-        let mut z = vec![0.0; x.dims()[0]];
-        z[draws + 1] = 1.0;
-        Ok(tensor(&z))
-    };
-    let f = values(run(&sampler, gaussian(case), tensor(&start), &mut unit_noise)?);
-    let noise_var: f64 = f[2..].iter().map(|probe| (probe - f[0]).powi(2)).sum();
-    Ok((f[0], (f[1] - f[0]).powi(2) * var + noise_var))
-}
-
-#[test]
-fn golden_moments() {
-    let cases = golden::cases(golden::SAMPLERS, "moments_vp");
-    assert_eq!(cases.len(), 38);
-    for case in cases {
-        match moments(&case) {
-            Err(error) => assert!(case.expects_error(), "{}: {error}", case.id),
-            Ok((mean, var)) => {
-                assert!(!case.expects_error(), "{} must be refused", case.id);
-                case.check("mean", &[mean]);
-                case.check("var", &[var]);
-            }
-        }
-    }
 }
 
 /// DDIM over noise levels σ, in the coordinates of the schedule: ᾱ = 1/(1+σ²).
@@ -104,17 +52,6 @@ fn ddim_endpoint(model: Gaussian, sigmas: &[f64], start: &[f64]) -> Vec<f64> {
     let start = tensor(start) / stretch(sigmas[0]);
     let end = run(&ddim_over(sigmas), model, start, &mut no_noise).unwrap();
     values(end * stretch(sigmas[sigmas.len() - 1]))
-}
-
-#[test]
-fn golden_ddim_endpoint() {
-    let cases = golden::cases(golden::SAMPLERS, "ode_endpoint");
-    let cases: Vec<_> = cases.into_iter().filter(|case| case.inputs["sampler"] == "ddim").collect();
-    assert_eq!(cases.len(), 1);
-    for case in cases {
-        let end = ddim_endpoint(gaussian(&case), &case.numbers("sigmas"), &case.numbers("x_start"));
-        case.check("x_end", &end);
-    }
 }
 
 /// The same network, seed and timesteps: DDIM with η = 1 is DDPM, in `f32` and with real noise.

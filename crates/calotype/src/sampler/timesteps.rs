@@ -64,33 +64,6 @@ pub fn timesteps(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diffusion::golden::{self, Case};
-
-    fn grid(case: &Case) -> Result<Vec<usize>> {
-        let spacing = serde_json::from_value(case.inputs["spacing"].clone()).unwrap();
-        let rule = match case.inputs["rule"].as_str().unwrap() {
-            "ddim" => GridRule::Ddim,
-            "dpm" => GridRule::Dpm,
-            other => panic!("unknown rule {other}"),
-        };
-        let integer = |key| case.number(key) as usize;
-        timesteps(spacing, rule, integer("N"), integer("T"), integer("steps_offset"))
-    }
-
-    #[test]
-    fn golden_timesteps() {
-        let cases = golden::cases(golden::SCHEDULES, "timesteps");
-        assert_eq!(cases.len(), 32);
-        for case in cases {
-            if case.expects_error() {
-                assert!(grid(&case).is_err(), "{}", case.id);
-                continue;
-            }
-            let got = grid(&case).unwrap();
-            case.check("timesteps", &got.iter().map(|&t| t as f64).collect::<Vec<_>>());
-            case.check("length", &[got.len() as f64]);
-        }
-    }
 
     #[test]
     fn every_grid_falls_and_stays_in_range() {

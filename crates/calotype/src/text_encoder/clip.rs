@@ -76,7 +76,7 @@ impl Clip {
 }
 
 /// Rows divided by their Euclidean norm.
-fn normalise(x: Tensor<2>) -> Tensor<2> {
+pub fn normalise(x: Tensor<2>) -> Tensor<2> {
     let norm = x.clone().square().sum_dim(1).sqrt();
     x / norm
 }

@@ -1,20 +1,74 @@
-//! Symmetric contrastive cross-entropy.
+//! Contrastive losses of pairs of pictures and texts.
 
-use burn::tensor::{Tensor, activation::log_softmax};
+use burn::tensor::activation::log_softmax;
+use burn::tensor::{Bool, Tensor};
 
-/// InfoNCE over a batch of pairs: the mean of image-to-text and text-to-image cross-entropy, the
-/// pair on the diagonal being the right answer. Radford et al. 2021, figure 3; van den Oord et al.
-/// 2018, arXiv:1807.03748, Eq. 4. A model that knows nothing has a loss of ln B.
-///
-/// `logits`: `[B, B]`, row = image, column = text. Returns `[1]`.
-pub fn info_nce(logits: Tensor<2>) -> Tensor<1> {
-    let b = logits.dims()[0];
-    let image_to_text = diagonal_mean(log_softmax(logits.clone(), 1), b);
-    let text_to_image = diagonal_mean(log_softmax(logits, 0), b);
-    (image_to_text + text_to_image) * -0.5
+use crate::error::{Error, Result};
+use crate::nn::softplus;
+
+/// Cross-entropy in both directions, each `[1]`.
+#[derive(Debug, Clone)]
+pub struct InfoNce {
+    /// Which text belongs to the picture.
+    pub image_to_text: Tensor<1>,
+    /// Which picture belongs to the text.
+    pub text_to_image: Tensor<1>,
 }
 
-fn diagonal_mean(x: Tensor<2>, b: usize) -> Tensor<1> {
-    let identity = Tensor::eye(b, &x.device());
-    (x * identity).sum() / b as f64
+impl InfoNce {
+    /// The mean of both: CLIP's loss, `[1]`.
+    pub fn total(self) -> Tensor<1> {
+        (self.image_to_text + self.text_to_image) * 0.5
+    }
+}
+
+/// InfoNCE over a batch of pairs, the pair on the diagonal being the right answer. Radford et al. 2021,
+/// figure 3; van den Oord et al. 2018, arXiv:1807.03748, Eq. 4. A model that knows nothing has a loss of
+/// ln B.
+///
+/// `logits`: `[B, B]`, row = image, column = text.
+///
+/// # Errors
+/// `Error::Shape` unless `logits` is square.
+pub fn info_nce(logits: Tensor<2>) -> Result<InfoNce> {
+    let b = require_square(&logits)?;
+    // A product: burn's gradient of a quotient rounds 1/b to f32.
+    let cross_entropy = |dim: usize| diagonal_sum(log_softmax(logits.clone(), dim)) * (-1.0 / b as f64);
+    Ok(InfoNce { image_to_text: cross_entropy(1), text_to_image: cross_entropy(0) })
+}
+
+/// SigLIP's loss: every pair on its own is right or wrong. Σᵢⱼ ln(1 + e^(−zᵢⱼ ℓᵢⱼ))/B with z = 1 on the
+/// diagonal and −1 elsewhere: `[1]`. Zhai et al. 2023, arXiv:2303.15343, Eq. 1.
+///
+/// `logits`: `[B, B]`, scale · cosine + bias; row = image, column = text.
+///
+/// # Errors
+/// `Error::Shape` unless `logits` is square.
+pub fn siglip(logits: Tensor<2>) -> Result<Tensor<1>> {
+    let b = require_square(&logits)?;
+    let matching = diagonal(b, &logits);
+    let wrong = logits.clone().mask_where(matching, -logits); // −z·ℓ
+    Ok(softplus(wrong).sum() * (1.0 / b as f64))
+}
+
+fn diagonal_sum(x: Tensor<2>) -> Tensor<1> {
+    let off = diagonal(x.dims()[0], &x).bool_not();
+    x.mask_fill(off, 0.0).sum()
+}
+
+/// True where row = column.
+fn diagonal(b: usize, like: &Tensor<2>) -> Tensor<2, Bool> {
+    let places = Tensor::<1, burn::tensor::Int>::arange(0..b as i64, &like.device());
+    let rows = places.clone().reshape([b, 1]).expand([b, b]);
+    rows.equal(places.reshape([1, b]).expand([b, b]))
+}
+
+fn require_square(logits: &Tensor<2>) -> Result<usize> {
+    let [rows, columns] = logits.dims();
+    match rows == columns {
+        true => Ok(rows),
+        false => {
+            Err(Error::shape("contrastive logits", format!("{rows} x {rows}"), format!("{rows} x {columns}")))
+        }
+    }
 }

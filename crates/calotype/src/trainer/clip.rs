@@ -64,7 +64,7 @@ pub fn train(recipe: &Recipe, data: &dyn CaptionedPictures, device: &Device, ses
             batch_gradients(network, vec![(images, ids)], session.threads, step, |network, (images, ids)| {
                 let images = network.embed_images(to_tensor(&images, device)?.autodiff())?;
                 let logits = network.logits_per_image(images, network.embed_text(&ids)?);
-                let total = info_nce(logits.clone());
+                let total = info_nce(logits.clone())?.total();
                 let [image_to_text, text_to_image] = accuracy(&logits);
                 let temperature = scalar(&network.temperature_inverse());
                 let chance = (batch_size as f64).ln();

@@ -1,17 +1,19 @@
-//! Golden cases in unit tests: reads a case file, builds its arrays, compares what comes out.
+//! The array objects of golden cases: lists, and formulas that stand for large arrays.
 
 use std::f64::consts::TAU;
 
 use faer::{Mat, MatRef};
 use serde_json::Value;
 
+use super::case::{Found, Inputs, number};
 use crate::error::{Error, Result};
 
-/// A vector `[n]`, a matrix `[n, d]` or, for an empty list, `[0]`.
+/// Numbers of any shape; an empty list is `[0]`.
 #[derive(Debug, Clone)]
 pub struct Array {
+    /// Length of each axis.
     pub shape: Vec<usize>,
-    /// Row by row.
+    /// The last index runs fastest.
     pub values: Vec<f64>,
 }
 
@@ -26,87 +28,39 @@ impl Array {
         Self { shape: vec![rows, columns], values }
     }
 
+    /// Length of the first axis.
     pub fn rows(&self) -> usize {
         self.shape[0]
     }
 
-    /// Columns of a matrix; 0 for a vector.
+    /// Length of the second axis; 0 for a vector.
     pub fn columns(&self) -> usize {
         self.shape.get(1).copied().unwrap_or(0)
     }
-}
 
-/// The `inputs` of a case, or a nested object of it.
-pub struct Inputs<'a>(pub &'a Value);
-
-impl<'a> Inputs<'a> {
-    pub fn get(&self, key: &str) -> Result<&'a Value> {
-        self.0.get(key).ok_or_else(|| Error::argument(key, "a value", "nothing"))
+    /// The parts along the first axis.
+    pub fn parts(&self) -> Vec<Self> {
+        let shape = self.shape[1..].to_vec();
+        let n: usize = shape.iter().product();
+        (0..self.rows())
+            .map(|i| Self { shape: shape.clone(), values: self.values[i * n..][..n].to_vec() })
+            .collect()
     }
-
-    pub fn array(&self, key: &str) -> Result<Array> {
-        array(self.get(key)?)
-    }
-
-    pub fn number(&self, key: &str) -> Result<f64> {
-        number(self.get(key)?)
-    }
-
-    pub fn integer(&self, key: &str) -> Result<usize> {
-        let value = self.number(key)?;
-        if value < 0.0 || value.fract() != 0.0 {
-            return Err(Error::argument(key, "an integer of at least 0", value));
-        }
-        Ok(value as usize)
-    }
-
-    pub fn text(&self, key: &str) -> Result<&'a str> {
-        self.get(key)?.as_str().ok_or_else(|| Error::argument(key, "a string", "another value"))
-    }
-}
-
-fn number(value: &Value) -> Result<f64> {
-    match value {
-        Value::Number(n) => n.as_f64(),
-        Value::String(s) if s == "inf" => Some(f64::INFINITY),
-        Value::String(s) if s == "-inf" => Some(f64::NEG_INFINITY),
-        Value::String(s) if s == "nan" => Some(f64::NAN),
-        _ => None,
-    }
-    .ok_or_else(|| Error::argument("golden case", "a number", value))
-}
-
-/// Numbers as JSON, with `"inf"`, `"-inf"` and `"nan"` for what JSON cannot hold.
-pub fn numbers(values: &[f64]) -> Value {
-    let one = |v: &f64| match serde_json::Number::from_f64(*v) {
-        Some(n) => Value::Number(n),
-        None => Value::String(v.to_string().to_lowercase()),
-    };
-    Value::Array(values.iter().map(one).collect())
-}
-
-/// An object of single numbers (lists of one) and lists.
-pub fn json<const N: usize>(entries: [(&str, Vec<f64>); N]) -> Value {
-    let entry = |(key, values): (&str, Vec<f64>)| match (numbers(&values), values.len()) {
-        (Value::Array(list), 1) => (key.to_owned(), list[0].clone()),
-        (list, _) => (key.to_owned(), list),
-    };
-    Value::Object(entries.into_iter().map(entry).collect())
 }
 
 /// The array that a JSON list or a generator object stands for.
 pub fn array(value: &Value) -> Result<Array> {
     let Some(list) = value.as_array() else { return generate(&Inputs(value)) };
-    if !list.first().is_some_and(Value::is_array) {
+    if !list.first().is_some_and(|first| first.is_array() || first.is_object()) {
         return Ok(Array::vector(list.iter().map(number).collect::<Result<_>>()?));
     }
-    let rows: Vec<Array> = list.iter().map(array).collect::<Result<_>>()?;
-    let columns = rows[0].values.len();
-    if let Some(row) = rows.iter().find(|row| row.shape != [columns]) {
-        return Err(Error::shape("row of a matrix", columns, format!("{:?}", row.shape)));
+    let parts: Vec<Array> = list.iter().map(array).collect::<Result<_>>()?;
+    if let Some(part) = parts.iter().find(|part| part.shape != parts[0].shape) {
+        let expected = format!("parts of shape {:?}", parts[0].shape);
+        return Err(Error::shape("nested list", expected, format!("{:?}", part.shape)));
     }
-    let shape = vec![rows.len(), columns];
-    Ok(Array { shape, values: rows.into_iter().flat_map(|row| row.values).collect() })
+    let shape = [&[parts.len()], &parts[0].shape[..]].concat();
+    Ok(Array { shape, values: parts.into_iter().flat_map(|part| part.values).collect() })
 }
 
 fn generate(inputs: &Inputs) -> Result<Array> {
@@ -225,78 +179,13 @@ fn householder_covariance(eig: &[f64], reflections: &[Array]) -> Array {
     m
 }
 
-/// Runs the cases of a file whose id is `chosen` and panics with all that differ.
-///
-/// `compute` takes `(kind, inputs)` and returns an object with at least the expected keys.
-pub fn check(file: &str, chosen: impl Fn(&str) -> bool, compute: impl Fn(&str, &Inputs) -> Result<Value>) {
-    let file: Value = serde_json::from_str(file).expect("the case file is JSON");
-    let cases = file["cases"].as_array().expect("the case file has cases");
-    let mut failures = vec![];
-    let mut run = 0;
-    for case in cases {
-        let id = case["id"].as_str().expect("a case has an id");
-        if !chosen(id) {
-            continue;
-        }
-        run += 1;
-        let got = compute(case["kind"].as_str().expect("a case has a kind"), &Inputs(&case["inputs"]));
-        if let Err(reason) = compare(&got, &case["expected"], &case["tol"]) {
-            failures.push(format!("{id}: {reason}"));
-        }
-    }
-    assert!(run > 0, "no case was chosen");
-    assert!(failures.is_empty(), "{} of {run} cases failed\n{}", failures.len(), failures.join("\n"));
-}
-
-fn compare(got: &Result<Value>, expected: &Value, tol: &Value) -> std::result::Result<(), String> {
-    let refusal = expected.get("error").is_some();
-    match got {
-        Err(_) if refusal => Ok(()),
-        Err(error) => Err(error.to_string()),
-        Ok(value) if refusal => Err(format!("expected an error, got {value}")),
-        Ok(value) => {
-            let tolerance = |key: &str| tol[key].as_f64().expect("a tolerance is a number");
-            let tolerance = (tolerance("abs"), tolerance("rel"));
-            let expected = expected.as_object().expect("expected is an object");
-            expected.iter().try_for_each(|(key, want)| {
-                let got = value.get(key).ok_or_else(|| format!("`{key}` was not computed"))?;
-                same(got, want, tolerance).map_err(|reason| format!("{key}: {reason}"))
-            })
-        }
-    }
-}
-
-fn same(got: &Value, want: &Value, (abs, rel): (f64, f64)) -> std::result::Result<(), String> {
-    match (got, want) {
-        (Value::Array(got), Value::Array(want)) if got.len() == want.len() => {
-            got.iter().zip(want).try_for_each(|(got, want)| same(got, want, (abs, rel)))
-        }
-        (Value::Number(g), Value::Number(w)) => {
-            let (g, w) = (g.as_f64().unwrap_or(f64::NAN), w.as_f64().unwrap_or(f64::NAN));
-            let close = (g - w).abs() <= abs + rel * w.abs();
-            if close { Ok(()) } else { Err(format!("expected {w}, got {g}")) }
-        }
-        (Value::String(got), Value::String(want)) if got == want => Ok(()),
-        _ => Err(format!("expected {want}, got {got}")),
-    }
-}
-
-#[test]
-fn golden_array_objects() {
-    check(
-        include_str!("../../tests/golden/public_generators.json"),
-        |_| true,
-        |_, inputs| {
-            let Array { shape, values } = inputs.array("array")?;
-            let mut found = json([
-                ("shape", shape.iter().map(|&n| n as f64).collect()),
-                ("sum", vec![values.iter().sum()]),
-                ("sum_of_squares", vec![values.iter().map(|v| v * v).sum()]),
-                ("first", values[..4.min(values.len())].to_vec()),
-                ("last", values[values.len().saturating_sub(3)..].to_vec()),
-            ]);
-            found["shape"] = numbers(&shape.iter().map(|&n| n as f64).collect::<Vec<_>>());
-            Ok(found)
-        },
-    );
+/// The kind `array`: what identifies an array.
+pub fn summary(inputs: Inputs) -> Result<Found> {
+    let Array { shape, values } = inputs.array("array")?;
+    Ok(Found::new()
+        .counts("shape", &shape)
+        .number("sum", values.iter().sum())
+        .number("sum_of_squares", values.iter().map(|v| v * v).sum())
+        .list("first", &values[..4.min(values.len())])
+        .list("last", &values[values.len().saturating_sub(3)..]))
 }

@@ -1,0 +1,51 @@
+//! LPIPS: how different two pictures look to a network that has learned to see.
+//!
+//! Zhang et al. 2018, arXiv:1801.03924.
+
+use burn::tensor::{Tensor, TensorData};
+
+/// How the channels of a pixel are brought to unit length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnitLength {
+    /// f/(‖f‖ + ε), of the paper's code.
+    NormPlusEps,
+    /// f/√(‖f‖² + ε), of torchmetrics.
+    SqrtOfSumPlusEps,
+}
+
+impl UnitLength {
+    fn apply(self, features: Tensor<4>, eps: f64) -> Tensor<4> {
+        let squared = features.clone().square().sum_dim(1); // [B, 1, H, W]
+        features
+            / match self {
+                Self::NormPlusEps => squared.sqrt() + eps,
+                Self::SqrtOfSumPlusEps => (squared + eps).sqrt(),
+            }
+    }
+}
+
+/// The distance in one layer's features: mean over pixels of Σ_c w_c (f̂_c − ĝ_c)², `[B]`. Eq. 1.
+///
+/// - `f`, `g`: features of the two pictures, `[B, C, H, W]`; `weight`: learned, `[C]`.
+/// - `eps`: keeps black pixels finite; 1e−10 in the paper's code.
+pub fn layer_distance(
+    f: Tensor<4>,
+    g: Tensor<4>,
+    weight: Tensor<1>,
+    unit: UnitLength,
+    eps: f64,
+) -> Tensor<1> {
+    let [b, c, h, w] = f.dims();
+    let difference = (unit.apply(f, eps) - unit.apply(g, eps)).square() * weight.reshape([1, c, 1, 1]);
+    difference.sum_dim(1).reshape([b, h * w]).mean_dim(1).reshape([b])
+}
+
+/// Pictures `[B, 3, H, W]` in [−1, 1] as the network expects them: ImageNet's mean and spread, seen from
+/// that range.
+pub fn scale_input(x: Tensor<4>) -> Tensor<4> {
+    let channel = |values: [f64; 3]| {
+        Tensor::from_data(TensorData::new(values.to_vec(), [1, 3, 1, 1]), (&x.device(), x.dtype()))
+    };
+    let (shift, scale) = (channel([-0.030, -0.088, -0.188]), channel([0.458, 0.448, 0.450]));
+    (x - shift) / scale
+}

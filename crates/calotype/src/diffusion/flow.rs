@@ -1,0 +1,116 @@
+//! Flow matching: straight lines from data (t = 0) to noise (t = 1).
+//!
+//! Lipman et al. 2023, arXiv:2210.02747; Liu et al. 2023, arXiv:2209.03003; Esser et al. 2024,
+//! arXiv:2403.03206.
+
+use burn::tensor::Tensor;
+
+use super::schedule::linspace;
+use super::{forward_process, same_shape};
+use crate::{Error, Result};
+
+/// x_t = (1−t)·x₀ + t·ε. Esser et al. 2024, Eq. 13.
+///
+/// - `x_0`, `noise`: `[B, C, H, W]`; `t`: in [0, 1], one for the batch or one for each sample.
+///
+/// # Errors
+/// `Error::Shape` if the shapes or the count of t differ; `Error::Argument` for t outside [0, 1].
+pub fn add_noise(x_0: Tensor<4>, noise: Tensor<4>, t: &[f64]) -> Result<Tensor<4>> {
+    same_shape("flow", &x_0, &noise)?;
+    if t.len() != 1 && t.len() != x_0.dims()[0] {
+        return Err(Error::shape("flow", format!("1 or {} times", x_0.dims()[0]), t.len()));
+    }
+    if let Some(t) = t.iter().find(|t| !(0.0..=1.0).contains(*t)) {
+        return Err(Error::argument("t", "0 to 1", t));
+    }
+    let signal: Vec<f64> = t.iter().map(|t| 1.0 - t).collect();
+    Ok(forward_process::scale(x_0, &signal) + forward_process::scale(noise, t))
+}
+
+/// The training target v = dx_t/dt = ε − x₀, the same at every t.
+///
+/// # Errors
+/// `Error::Shape` if the shapes differ.
+pub fn velocity(x_0: Tensor<4>, noise: Tensor<4>) -> Result<Tensor<4>> {
+    same_shape("flow velocity", &x_0, &noise)?;
+    Ok(noise - x_0)
+}
+
+/// Where larger pictures put a noise level: shift·σ/(1 + (shift−1)·σ). Esser et al. 2024, Eq. 23.
+pub fn shift(sigma: f64, shift: f64) -> f64 {
+    shift * sigma / (1.0 + (shift - 1.0) * sigma)
+}
+
+/// The same with shift = e^μ, as Flux computes it from the size of the picture: e^μ/(e^μ + 1/σ − 1).
+pub fn shift_exponential(sigma: f64, mu: f64) -> f64 {
+    match sigma > 0.0 {
+        true => mu.exp() / (mu.exp() + 1.0 / sigma - 1.0),
+        false => 0.0,
+    }
+}
+
+/// A training time from a standard normal draw `z`: 1/(1 + e^−(mean + std·z)), most often in the middle.
+/// Esser et al. 2024, Eq. 19.
+pub fn logit_normal(z: f64, mean: f64, std: f64) -> f64 {
+    1.0 / (1.0 + (-(mean + std * z)).exp())
+}
+
+/// How a sampling run spaces its noise levels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FlowGridRule {
+    /// Evenly from 1 to 1/T, shifted, then 0.
+    ShiftOnce,
+    /// As diffusers with a static shift: its smallest level is shifted before the grid is made and then
+    /// again with it.
+    Diffusers,
+    /// Evenly from 1 to 0, shifted.
+    ToZero,
+}
+
+/// The `steps` + 1 noise levels of a sampling run, from 1 to 0.
+///
+/// # Errors
+/// `Error::Argument` unless `steps` ≥ 1, T = `num_timesteps` ≥ 1, and the shift is finite and above 0.
+pub fn grid(rule: FlowGridRule, steps: usize, num_timesteps: usize, by: f64) -> Result<Vec<f64>> {
+    if steps == 0 || num_timesteps == 0 {
+        return Err(Error::argument("steps", "at least 1, of at least 1 timestep", steps));
+    }
+    if !(by > 0.0 && by.is_finite()) {
+        return Err(Error::argument("shift", "a finite number above 0", by));
+    }
+    let smallest = 1.0 / num_timesteps as f64;
+    let mut levels = match rule {
+        FlowGridRule::ShiftOnce => linspace(1.0, smallest, steps),
+        FlowGridRule::Diffusers => linspace(1.0, shift(smallest, by), steps),
+        FlowGridRule::ToZero => linspace(1.0, 0.0, steps + 1),
+    };
+    levels.iter_mut().for_each(|level| *level = shift(*level, by));
+    if rule != FlowGridRule::ToZero {
+        levels.push(0.0);
+    }
+    Ok(levels)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diffusion::testing::{tensor, values};
+
+    #[test]
+    fn the_line_starts_at_the_data_and_ends_at_the_noise() {
+        let (x_0, noise) = (tensor(&[1.0, -2.0]), tensor(&[0.5, 3.0]));
+        let at = |t: &[f64]| values(add_noise(x_0.clone(), noise.clone(), t).unwrap());
+        assert_eq!(at(&[0.0]), [1.0, -2.0]);
+        assert_eq!(at(&[1.0]), [0.5, 3.0]);
+        assert_eq!(at(&[0.5, 1.0]), [0.75, 3.0]);
+        assert!(add_noise(x_0.clone(), noise.clone(), &[1.1]).is_err());
+        assert!(add_noise(x_0, noise, &[0.1; 3]).is_err());
+    }
+
+    #[test]
+    fn the_two_shifts_are_one() {
+        for sigma in [0.0, 0.1, 0.9, 1.0] {
+            assert!((shift(sigma, 1.15_f64.exp()) - shift_exponential(sigma, 1.15)).abs() < 1e-15);
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! DPM-Solver++(2S): second order from one step, two calls of the network.
+
+use burn::tensor::Tensor;
+
+use super::Noise;
+use super::solver::{PredictX0, Solver, exponential_step};
+use crate::Result;
+
+/// The whole step with D from its middle in ln σ. Lu et al. 2022, arXiv:2211.01095, Algorithm 1.
+#[derive(Debug, Default)]
+pub struct DpmPp2S;
+
+impl Solver for DpmPp2S {
+    fn step(
+        &mut self,
+        x: Tensor<4>,
+        i: usize,
+        sigmas: &[f64],
+        denoise: &mut dyn PredictX0,
+        _: &mut dyn Noise,
+    ) -> Result<Tensor<4>> {
+        let (a, b) = (sigmas[i], sigmas[i + 1]);
+        let x_0 = denoise.x_0(&x, a)?;
+        if b == 0.0 {
+            return Ok(x_0);
+        }
+        let middle = (a * b).sqrt();
+        let x_middle = exponential_step(&x, x_0, a, middle);
+        let x_0_in_the_middle = denoise.x_0(&x_middle, middle)?;
+        Ok(exponential_step(&x, x_0_in_the_middle, a, b))
+    }
+}

@@ -1,0 +1,74 @@
+//! What the samplers in σ share: x = x₀ + σ·ε, and the reverse process dx/dσ = (x − D(x; σ))/σ.
+//!
+//! Karras et al. 2022, arXiv:2206.00364, Eq. 1.
+
+use burn::tensor::Tensor;
+
+use super::Noise;
+use crate::Result;
+use crate::diffusion::sigma_grid::require_falling;
+
+/// What a solver asks of a network.
+pub trait PredictX0 {
+    /// D(x; σ) = E[x₀ | x], for `x` `[B, C, H, W]` at noise level σ > 0. An error ends the sampling.
+    fn x_0(&mut self, x: &Tensor<4>, sigma: f64) -> Result<Tensor<4>>;
+}
+
+impl<F: FnMut(&Tensor<4>, f64) -> Result<Tensor<4>>> PredictX0 for F {
+    fn x_0(&mut self, x: &Tensor<4>, sigma: f64) -> Result<Tensor<4>> {
+        self(x, sigma)
+    }
+}
+
+/// One way from a noise level to the next. A solver may remember earlier steps, so each run needs a
+/// fresh one.
+pub trait Solver {
+    /// From x at `sigmas[i]` to x at `sigmas[i + 1]`.
+    ///
+    /// # Errors
+    /// Those of `denoise` and `noise`.
+    fn step(
+        &mut self,
+        x: Tensor<4>,
+        i: usize,
+        sigmas: &[f64],
+        denoise: &mut dyn PredictX0,
+        noise: &mut dyn Noise,
+    ) -> Result<Tensor<4>>;
+}
+
+/// Runs the reverse process over all of `sigmas`.
+///
+/// - `x`: `[B, C, H, W]` at `sigmas[0]`.
+/// - `on_step`: called after every step with (steps done, steps in all).
+///
+/// # Errors
+/// `Error::Argument` unless the noise levels fall strictly; those of `denoise` and `noise`.
+pub fn solve(
+    solver: &mut dyn Solver,
+    mut x: Tensor<4>,
+    sigmas: &[f64],
+    denoise: &mut dyn PredictX0,
+    noise: &mut dyn Noise,
+    on_step: &mut dyn FnMut(usize, usize),
+) -> Result<Tensor<4>> {
+    require_falling(sigmas)?;
+    let steps = sigmas.len() - 1;
+    for i in 0..steps {
+        x = solver.step(x, i, sigmas, denoise, noise)?;
+        on_step(i + 1, steps);
+    }
+    Ok(x)
+}
+
+/// dx/dσ = (x − D)/σ, the direction of the probability-flow ODE.
+pub(super) fn slope(x: &Tensor<4>, x_0: Tensor<4>, sigma: f64) -> Tensor<4> {
+    (x.clone() - x_0) / sigma
+}
+
+/// The exact solution from σ = `from` to σ = `to` for a D that does not change on the way:
+/// (to/from)·x + (1 − to/from)·D. Lu et al. 2022, arXiv:2211.01095, Eq. 9, in σ.
+pub(super) fn exponential_step(x: &Tensor<4>, x_0: Tensor<4>, from: f64, to: f64) -> Tensor<4> {
+    let h = (from / to).ln();
+    x.clone() * (to / from) - x_0 * (-h).exp_m1()
+}

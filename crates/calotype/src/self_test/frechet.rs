@@ -1,0 +1,71 @@
+//! Fréchet distance, its error and its bias.
+
+use super::arrays::Array;
+use super::case::{Found, Inputs};
+use crate::error::Result;
+use crate::evaluate::frechet::{FeatureStatistics, FrechetDistance, Gaussian, frechet_distance};
+use crate::evaluate::frechet_uncertainty as uncertainty;
+
+fn distance(found: FrechetDistance) -> Found {
+    Found::new()
+        .number("frechet", found.frechet)
+        .number("mean_term", found.mean_term)
+        .number("trace_sum", found.trace_sum)
+        .number("tr_sqrt", found.tr_sqrt)
+}
+
+pub fn gaussian(inputs: Inputs) -> Result<Found> {
+    let side = |mean: &str, covariance: &str| -> Result<Gaussian> {
+        Gaussian::from_moments(&inputs.list(mean)?, &inputs.list(covariance)?)
+    };
+    Ok(distance(frechet_distance(&side("mu1", "sigma1")?, &side("mu2", "sigma2")?)?))
+}
+
+pub fn features(inputs: Inputs) -> Result<Found> {
+    let side = |key: &str| -> Result<Gaussian> {
+        let rows = inputs.array(key)?;
+        Gaussian::from_rows(&rows.values, rows.columns())
+    };
+    Ok(distance(frechet_distance(&side("x")?, &side("y")?)?))
+}
+
+pub fn moments_merge(inputs: Inputs) -> Result<Found> {
+    let x = inputs.array("x")?;
+    let d = x.columns();
+    let mut all = FeatureStatistics::new(d);
+    let mut first = 0;
+    for rows in inputs.integers("chunks")? {
+        let mut part = FeatureStatistics::new(d);
+        for row in x.values[first * d..(first + rows) * d].chunks(d) {
+            part.push(row)?;
+        }
+        all.merge(&part)?;
+        first += rows;
+    }
+    let sigma = Array { shape: vec![d, d], values: all.covariance()? };
+    Ok(Found::new().list("mu", all.mean()).array("sigma", &sigma))
+}
+
+pub fn standard_error(inputs: Inputs) -> Result<Found> {
+    let (x, y) = (inputs.array("x")?, inputs.array("y")?);
+    let found = uncertainty::standard_error(&x.values, &y.values, x.columns())?;
+    Ok(Found::new()
+        .number("frechet", found.frechet)
+        .number("se_from_x", found.from_generated)
+        .number("se_from_y", found.from_reference)
+        .number("first_order_bias_x", found.first_order_bias_generated))
+}
+
+pub fn null_bias(inputs: Inputs) -> Result<Found> {
+    let bias = uncertainty::null_bias(&inputs.list("eigenvalues")?, inputs.integer("n")?)?;
+    Ok(Found::new().number("bias_one_sided", bias))
+}
+
+pub fn fid_infinity(inputs: Inputs) -> Result<Found> {
+    let line = uncertainty::fid_infinity(&inputs.integers("n")?, &inputs.list("fid")?)?;
+    Ok(Found::new()
+        .number("intercept", line.intercept)
+        .number("slope", line.slope)
+        .number("residual_sum_sq", line.residual_sum_sq)
+        .number("intercept_stderr", line.intercept_stderr))
+}

@@ -1,0 +1,77 @@
+//! Pixel errors, SSIM, 8 bits.
+
+use super::arrays::{Array, array};
+use super::case::{Found, Inputs};
+use crate::error::{Error, Result};
+use crate::evaluate::pixel::{Plane, Quantisation, pixel_error, psnr_of_images};
+use crate::evaluate::ssim::{self as similarity, Border, Covariance, Options, Window};
+
+fn plane(image: Array) -> Result<Plane> {
+    Plane::new(image.rows(), image.columns(), image.values)
+}
+
+fn pair(inputs: Inputs) -> Result<(Plane, Plane)> {
+    Ok((plane(inputs.array("x")?)?, plane(inputs.array("y")?)?))
+}
+
+fn options(inputs: Inputs) -> Result<Options> {
+    let options = inputs.object("options")?;
+    let size = options.integer("size")?;
+    Ok(Options {
+        window: match options.choice("window", &[("gaussian", true), ("uniform", false)])? {
+            true => Window::Gaussian { size, sigma: options.number("sigma")? },
+            false => Window::Uniform { size },
+        },
+        border: options.choice("border", &[("valid", Border::Valid), ("reflect", Border::Reflect)])?,
+        covariance: options.choice(
+            "covariance",
+            &[("population", Covariance::Population), ("sample", Covariance::Sample)],
+        )?,
+        k1: options.number("k1")?,
+        k2: options.number("k2")?,
+    })
+}
+
+pub fn error(inputs: Inputs) -> Result<Found> {
+    let (x, y) = pair(inputs)?;
+    let found = pixel_error(&x, &y, inputs.number("data_range")?)?;
+    Ok(Found::new().number("mse", found.mse).number("mae", found.mae).number("psnr_db", found.psnr_db))
+}
+
+pub fn ssim(inputs: Inputs) -> Result<Found> {
+    let (x, y) = pair(inputs)?;
+    let map = similarity::ssim_map(&x, &y, inputs.number("data_range")?, &options(inputs)?)?;
+    Ok(Found::new().number("mean", similarity::mean(&map)).number("map_00", map.values()[0]))
+}
+
+pub fn ssim_channels(inputs: Inputs) -> Result<Found> {
+    let channels = |key: &str| -> Result<Vec<Plane>> {
+        let list =
+            inputs.get(key)?.as_array().ok_or_else(|| Error::argument(key, "a list", "another value"))?;
+        list.iter().map(|channel| plane(array(channel)?)).collect()
+    };
+    let (x, y, range) = (channels("x")?, channels("y")?, inputs.number("data_range")?);
+    let found = similarity::ssim_channels(&x, &y, range, &options(inputs)?)?;
+    Ok(Found::new().list("per_channel", &found.per_channel).number("mean", found.mean))
+}
+
+pub fn psnr_aggregate(inputs: Inputs) -> Result<Found> {
+    let found = psnr_of_images(&inputs.list("mse_per_image")?, inputs.number("data_range")?)?;
+    Ok(Found::new()
+        .number("mean_of_psnr", found.mean_of_psnr)
+        .number("psnr_of_mean_mse", found.psnr_of_mean_mse))
+}
+
+pub fn quantise(inputs: Inputs) -> Result<Found> {
+    let rule = inputs.choice(
+        "rule",
+        &[
+            ("truncate", Quantisation::Truncate),
+            ("scale_127_5_plus_128", Quantisation::Scale127_5Plus128),
+            ("half_up", Quantisation::HalfUp),
+            ("half_even", Quantisation::HalfEven),
+        ],
+    )?;
+    let levels: Vec<u8> = inputs.list("x")?.into_iter().map(|x| rule.level(x)).collect();
+    Ok(Found::new().list("u8", &levels))
+}

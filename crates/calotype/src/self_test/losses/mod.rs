@@ -1,0 +1,5 @@
+//! Losses and their weights.
+
+pub mod autoencoder;
+pub mod contrastive;
+pub mod diffusion;

@@ -23,8 +23,8 @@ pub struct SamplingArgs {
     /// Steps of the sampler
     #[arg(long, default_value_t = 30)]
     pub steps: usize,
-    /// ddpm or ddim [default: as the model's scheduler_config.json says]
-    #[arg(long, value_parser = sampler)]
+    /// One of the samplers below [default: as the model's scheduler_config.json says]
+    #[arg(long, value_parser = sampler, help = sampler_help())]
     pub sampler: Option<SamplerKind>,
     /// DDIM's eta: 0 is deterministic, 1 is DDPM
     #[arg(long, default_value_t = 0.0)]
@@ -44,6 +44,10 @@ pub struct SamplingArgs {
     /// Start from the tensor `latents` of a safetensors file (unit noise)
     #[arg(long, value_name = "FILE")]
     pub init_latents: Option<PathBuf>,
+}
+
+fn sampler_help() -> String {
+    format!("{} [default: as the model's scheduler_config.json says]", SamplerKind::names())
 }
 
 fn sampler(text: &str) -> std::result::Result<SamplerKind, String> {

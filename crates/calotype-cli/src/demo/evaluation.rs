@@ -17,7 +17,6 @@ use calotype::formats::diffusers_folder::load_clip;
 use calotype::parallel::in_parallel;
 use calotype::pipeline::TextToImage;
 use calotype::pipeline::text_to_image::{Request, Sampling};
-use calotype::sampler::SamplerKind;
 use calotype::trainer::{Progress, Recipe, RunFolder};
 use image::RgbImage;
 use rayon::prelude::*;
@@ -84,7 +83,7 @@ pub fn evaluate(
     let truth: Vec<RgbImage> = scenes.iter().map(|scene| scene.image.clone()).collect();
     let specs: Vec<SceneSpec> = scenes.iter().map(|scene| scene.spec.clone()).collect();
     let sampling = Sampling {
-        sampler: SamplerKind::Ddim,
+        sampler: recipe.evaluation.sampler,
         steps: recipe.evaluation.steps,
         eta: 0.0,
         seed: recipe.evaluation.seed,

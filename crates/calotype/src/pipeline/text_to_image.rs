@@ -170,8 +170,7 @@ impl TextToImage {
                 format!("{:?}", initial.dims()),
             ));
         }
-        let sampler =
-            Sampler::new(sampling.sampler, &self.scheduler, sampling.steps)?.with_eta(sampling.eta)?;
+        let sampler = Sampler::new(sampling.sampler, &self.scheduler, sampling.steps, sampling.eta)?;
         let indices: Vec<u64> = requests.iter().map(|request| request.image_index).collect();
         let prompts: Vec<&str> = requests.iter().map(|request| request.prompt.as_str()).collect();
         let negatives: Vec<&str> = requests.iter().map(|request| request.negative_prompt.as_str()).collect();
@@ -181,8 +180,8 @@ impl TextToImage {
         let guidance: Vec<f64> = requests.iter().map(|request| request.guidance).collect();
 
         let unet = &self.unet.network;
-        let mut denoise = |x_t: &Tensor<4>, t: usize| -> Result<Tensor<4>> {
-            let timesteps = vec![t as f64; requests.len()];
+        let mut denoise = |x_t: &Tensor<4>, t: f64| -> Result<Tensor<4>> {
+            let timesteps = vec![t; requests.len()];
             let cond = unet.forward(x_t.clone(), &timesteps, &context, hook)?;
             match &negative {
                 None => Ok(cond),

@@ -11,6 +11,7 @@ use crate::denoiser::UnetConfig;
 use crate::denoiser::config::PerLevel;
 use crate::diffusion::PredictionType;
 use crate::error::{Error, Result};
+use crate::sampler::SamplerKind;
 use crate::text_encoder::config::HiddenAct;
 use crate::text_encoder::{ClipConfig, ClipTextConfig, ClipVisionConfig};
 
@@ -64,6 +65,10 @@ pub struct TrainingRecipe {
     /// The optimiser.
     #[serde(default)]
     pub optimizer: AdamWConfig,
+}
+
+fn ddim() -> SamplerKind {
+    SamplerKind::Ddim
 }
 
 fn one() -> usize {
@@ -149,7 +154,10 @@ pub struct DiffusionRecipe {
 pub struct EvaluationRecipe {
     /// Held-out scenes: prompts, reconstructions.
     pub scenes: usize,
-    /// Steps of DDIM.
+    /// The sampler.
+    #[serde(default = "ddim")]
+    pub sampler: SamplerKind,
+    /// Steps of the sampler.
     pub steps: usize,
     /// Guidance scale; 1 is off.
     pub guidance: f64,

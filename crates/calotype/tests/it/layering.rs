@@ -44,6 +44,7 @@ const ALLOWED: [(&str, &[&str]); 15] = [
             "text_encoder",
             "denoiser",
             "diffusion",
+            "sampler", // the recipe names one
             "nn",
             "formats",
             "formats::diffusers_folder",

@@ -13,7 +13,7 @@ use crate::sampler::dpmpp_2m::DpmPp2M;
 use crate::sampler::euler_ancestral::EulerAncestral;
 use crate::sampler::heun::{Churn, Heun};
 use crate::sampler::solver::{Solver, solve};
-use crate::sampler::{Noise, Sampler, SamplerKind, transition};
+use crate::sampler::{Noise, VpMethod, VpSampler, transition};
 use crate::self_test::case::{Found, Inputs};
 use crate::self_test::schedules::schedule;
 use crate::self_test::tensors::{samples, values};
@@ -96,7 +96,7 @@ pub fn weak_convergence(inputs: Inputs) -> Result<Found> {
 pub fn vp_space(inputs: Inputs) -> Result<Found> {
     let (schedule, timesteps) = (schedule(inputs)?, inputs.integers("timesteps")?);
     let model = Model::gaussian(inputs)?;
-    let kind = inputs.choice("sampler", &[("ddim", SamplerKind::Ddim), ("ddpm", SamplerKind::Ddpm)])?;
+    let method = inputs.choice("sampler", &[("ddim", VpMethod::Ddim), ("ddpm", VpMethod::Ddpm)])?;
     let variance_type = match inputs.has("variance") {
         true => inputs.choice(
             "variance",
@@ -104,8 +104,8 @@ pub fn vp_space(inputs: Inputs) -> Result<Found> {
         )?,
         false => VarianceType::FixedSmall,
     };
-    let sampler = Sampler {
-        kind,
+    let sampler = VpSampler {
+        method,
         prediction_type: PredictionType::Epsilon,
         clip_range: None,
         variance_type,
@@ -117,8 +117,8 @@ pub fn vp_space(inputs: Inputs) -> Result<Found> {
         false => sampler,
     };
     // E[ε | x_t] = √(1−ᾱ)·(x_t − √ᾱ·m)/(ᾱ·s² + 1−ᾱ).
-    let mut denoise = |x: &Tensor<4>, t: usize| {
-        let a = schedule.alpha_bar(t)?;
+    let mut denoise = |x: &Tensor<4>, t: f64| {
+        let a = schedule.alpha_bar(t as usize)?;
         let variance = a * model.s * model.s + 1.0 - a;
         Ok((x.clone() - a.sqrt() * model.m) * ((1.0 - a).sqrt() / variance))
     };

@@ -15,7 +15,7 @@ use crate::sampler::euler::Euler;
 use crate::sampler::heun::Heun;
 use crate::sampler::solver::{Solver, solve};
 use crate::sampler::unipc::{BType, UniPc};
-use crate::sampler::{Sampler, SamplerKind, Transition};
+use crate::sampler::{Transition, VpMethod, VpSampler};
 use crate::self_test::case::{Found, Inputs};
 use crate::self_test::tensors::{samples, values};
 
@@ -63,16 +63,16 @@ fn ddim(model: &Model, sigmas: &[f64], start: &[f64]) -> Result<Vec<f64>> {
             Transition::new(last - i, Some(last - i - 1), alpha_bar(sigmas[i]), alpha_bar(sigmas[i + 1]))
         })
         .collect::<Result<Vec<_>>>()?;
-    let sampler = Sampler {
-        kind: SamplerKind::Ddim,
+    let sampler = VpSampler {
+        method: VpMethod::Ddim,
         prediction_type: PredictionType::Sample,
         clip_range: None,
         variance_type: VarianceType::FixedSmall,
         eta: 0.0,
         transitions,
     };
-    let mut denoise = |x: &Tensor<4>, t: usize| {
-        let sigma = sigmas[last - t];
+    let mut denoise = |x: &Tensor<4>, t: f64| {
+        let sigma = sigmas[last - t as usize];
         model.x_0(&(x.clone() * stretch(sigma)), sigma)
     };
     let start = samples(start) / stretch(sigmas[0]);

@@ -18,8 +18,9 @@ pub struct SamplingGrid {
 /// The grid of Euler's family: the timesteps of DDIM, but fractions stay under `linspace`, with σ
 /// interpolated between the integer timesteps.
 ///
-/// Unit noise is multiplied by the first σ; under `leading`, where the first σ is well below the
-/// noisiest, by √(σ² + 1), the standard deviation of data and noise together.
+/// As in diffusers, unit noise is multiplied by the first σ under `linspace` and `trailing`, and by
+/// √(σ² + 1), the standard deviation of data and noise together, under `leading`, where the first σ is
+/// well below the noisiest.
 ///
 /// # Errors
 /// As [`timesteps`]; `Error::Argument` for a timestep of T or more.
@@ -41,12 +42,15 @@ pub fn euler(
     let grid = with_sigmas(schedule, times)?;
     let first = grid.sigmas[0];
     Ok(match spacing {
-        TimestepSpacing::Leading => SamplingGrid { init_noise_sigma: (first * first + 1.0).sqrt(), ..grid },
-        _ => grid,
+        TimestepSpacing::Leading => grid,
+        TimestepSpacing::Linspace | TimestepSpacing::Trailing => {
+            SamplingGrid { init_noise_sigma: first, ..grid }
+        }
     })
 }
 
-/// The grid of the DPM-Solver family: whole timesteps, the clean end not among them.
+/// The grid of the DPM-Solver family: whole timesteps, the clean end not among them. Unit noise is the
+/// start in the schedule's coordinates, so it is multiplied by √(σ² + 1) here.
 ///
 /// # Errors
 /// As [`euler`].
@@ -62,7 +66,7 @@ pub fn dpm(
 
 fn with_sigmas(schedule: &NoiseSchedule, timesteps: Vec<f64>) -> Result<SamplingGrid> {
     let mut sigmas = timesteps.iter().map(|&t| sigma_at(schedule, t)).collect::<Result<Vec<f64>>>()?;
-    let init_noise_sigma = sigmas[0];
+    let init_noise_sigma = (sigmas[0] * sigmas[0] + 1.0).sqrt();
     sigmas.push(0.0);
     Ok(SamplingGrid { timesteps, sigmas, init_noise_sigma })
 }

@@ -1,6 +1,7 @@
 //! Integration tests, one module for each concern.
 #![recursion_limit = "256"]
 
+mod diffusers_schedulers;
 mod gradients;
 mod layering;
 mod pipeline;

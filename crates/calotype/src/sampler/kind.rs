@@ -80,11 +80,11 @@ impl SamplerKind {
         match config.class_name {
             SchedulerClass::Ddim => Ok(Self::Ddim),
             SchedulerClass::Ddpm => Ok(Self::Ddpm),
-            SchedulerClass::EulerDiscrete => Ok(Self::Euler),
-            SchedulerClass::DpmSolverMultistep => Ok(Self::DpmPp2M),
+            // The other classes have options of their own that change the result (Karras' levels, order,
+            // end), which the configuration does not keep: not to be guessed.
             other => Err(Error::argument(
                 "sampler",
-                format!("one of {} (the model's own scheduler has no counterpart)", Self::names()),
+                format!("one of {} by name (the model's own scheduler is not understood)", Self::names()),
                 format!("{other:?} from scheduler_config.json"),
             )),
         }

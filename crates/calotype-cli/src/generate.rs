@@ -23,7 +23,6 @@ pub struct SamplingArgs {
     /// Steps of the sampler
     #[arg(long, default_value_t = 30)]
     pub steps: usize,
-    /// One of the samplers below [default: as the model's scheduler_config.json says]
     #[arg(long, value_parser = sampler, help = sampler_help())]
     pub sampler: Option<SamplerKind>,
     /// DDIM's eta: 0 is deterministic, 1 is DDPM
@@ -47,7 +46,7 @@ pub struct SamplingArgs {
 }
 
 fn sampler_help() -> String {
-    format!("{} [default: as the model's scheduler_config.json says]", SamplerKind::names())
+    format!("Sampler: {} [default: as the model's scheduler_config.json says]", SamplerKind::names())
 }
 
 fn sampler(text: &str) -> std::result::Result<SamplerKind, String> {

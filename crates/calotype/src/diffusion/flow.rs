@@ -94,7 +94,7 @@ pub fn grid(rule: FlowGridRule, steps: usize, num_timesteps: usize, by: f64) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diffusion::testing::{tensor, values};
+    use crate::self_test::tensors::{samples as tensor, values};
 
     #[test]
     fn the_line_starts_at_the_data_and_ends_at_the_noise() {

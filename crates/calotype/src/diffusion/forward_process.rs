@@ -86,7 +86,7 @@ mod tests {
     use burn::tensor::{DType, Device};
 
     use super::*;
-    use crate::diffusion::testing::values;
+    use crate::self_test::tensors::values;
 
     #[test]
     fn every_sample_has_its_own_timestep() {

@@ -53,7 +53,7 @@ fn std(x: Tensor<4>) -> Tensor<4> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diffusion::testing::tensor;
+    use crate::self_test::tensors::samples as tensor;
 
     #[test]
     fn refuses_what_does_not_fit() {

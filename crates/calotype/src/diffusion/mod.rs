@@ -12,8 +12,6 @@ pub mod prediction;
 pub mod schedule;
 pub mod scheduler_config;
 pub mod sigma_grid;
-#[cfg(test)]
-pub(crate) mod testing;
 
 pub use forward_process::Rates;
 pub use prediction::PredictionType;

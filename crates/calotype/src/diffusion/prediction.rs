@@ -80,7 +80,7 @@ fn reciprocals(rates: &[f64], name: &str, expected: &str, got: &str) -> Result<V
 mod tests {
     use super::*;
     use crate::diffusion::forward_process::add_noise;
-    use crate::diffusion::testing::{tensor, values};
+    use crate::self_test::tensors::{samples as tensor, values};
 
     const ALL: [PredictionType; 3] =
         [PredictionType::Epsilon, PredictionType::VPrediction, PredictionType::Sample];

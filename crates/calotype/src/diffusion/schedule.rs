@@ -123,11 +123,6 @@ impl NoiseSchedule {
         Ok(Self { betas, alpha_bars })
     }
 
-    /// σ_t for every t, rising.
-    pub fn sigmas(&self) -> Vec<f64> {
-        self.alpha_bars.iter().map(|alpha_bar| ((1.0 - alpha_bar) / alpha_bar).sqrt()).collect()
-    }
-
     /// T, the number of timesteps.
     pub fn num_timesteps(&self) -> usize {
         self.betas.len()
@@ -156,6 +151,18 @@ impl NoiseSchedule {
     pub fn sigma(&self, t: usize) -> Result<f64> {
         let alpha_bar = self.alpha_bar(t)?;
         Ok(((1.0 - alpha_bar) / alpha_bar).sqrt())
+    }
+
+    /// The timestep of a noise level, which may lie between two: linear in ln σ, never outside 0 to T−1.
+    pub fn timestep_of(&self, sigma: f64) -> f64 {
+        let sigma_of = |alpha_bar: f64| ((1.0 - alpha_bar) / alpha_bar).sqrt();
+        let above = self.alpha_bars.partition_point(|&alpha_bar| sigma_of(alpha_bar) < sigma);
+        if above == 0 || above == self.num_timesteps() {
+            return above.min(self.num_timesteps() - 1) as f64;
+        }
+        let log_sigma = |t: usize| sigma_of(self.alpha_bars[t]).ln();
+        let (low, high) = (log_sigma(above - 1), log_sigma(above));
+        (above - 1) as f64 + (sigma.ln() - low) / (high - low)
     }
 
     /// SNR(t) = ᾱ_t/(1−ᾱ_t) (Kingma et al. 2021, arXiv:2107.00630, Eq. 2).
@@ -197,6 +204,17 @@ pub(crate) fn linspace(start: f64, end: f64, n: usize) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[test]
+    fn a_noise_level_has_its_timestep() {
+        let schedule = NoiseSchedule::scaled_linear(0.00085, 0.012, 1000).unwrap();
+        for t in [0, 1, 500, 999] {
+            assert!((schedule.timestep_of(schedule.sigma(t).unwrap()) - t as f64).abs() < 1e-9);
+        }
+        let middle = (schedule.sigma(7).unwrap() * schedule.sigma(8).unwrap()).sqrt();
+        assert!((schedule.timestep_of(middle) - 7.5).abs() < 1e-9);
+        assert_eq!((schedule.timestep_of(1e-6), schedule.timestep_of(1e6)), (0.0, 999.0));
+    }
+
     #[test]
     fn the_ends_of_a_schedule() {
         let one = NoiseSchedule::linear(0.1, 0.2, 1).unwrap();

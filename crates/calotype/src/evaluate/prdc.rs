@@ -68,9 +68,11 @@ pub fn prdc(generated: &Features, reference: &Features, k: usize, rule: BallRule
     });
     // For each reference point: whether it is inside a ball, and whether a point is inside its own.
     let reached = for_each(reference, |i, y| {
-        let mut from_balls = distances(generated, y).zip(&radii_generated);
-        let recalled = from_balls.any(|(distance, radius)| rule.inside(distance, *radius));
-        let covered = distances(generated, y).any(|distance| rule.inside(distance, radii_reference[i]));
+        let (mut recalled, mut covered) = (false, false);
+        for (distance, radius) in distances(generated, y).zip(&radii_generated) {
+            recalled |= rule.inside(distance, *radius);
+            covered |= rule.inside(distance, radii_reference[i]);
+        }
         (recalled, covered)
     });
     let share = |count: usize, of: usize| count as f64 / of as f64;

@@ -17,19 +17,15 @@ impl Solver for Dpm2 {
     fn step(
         &mut self,
         x: Tensor<4>,
-        i: usize,
-        sigmas: &[f64],
+        x_0: Tensor<4>,
+        from: f64,
+        to: f64,
         denoise: &mut dyn PredictX0,
         _: &mut dyn Noise,
     ) -> Result<Tensor<4>> {
-        let (a, b) = (sigmas[i], sigmas[i + 1]);
-        let x_0 = denoise.x_0(&x, a)?;
-        if b == 0.0 {
-            return Ok(x_0);
-        }
-        let middle = (a * b).sqrt();
-        let x_middle = x.clone() + slope(&x, x_0, a) * (middle - a);
+        let middle = (from * to).sqrt();
+        let x_middle = x.clone() + slope(&x, x_0, from) * (middle - from);
         let x_0_in_the_middle = denoise.x_0(&x_middle, middle)?;
-        Ok(x + slope(&x_middle, x_0_in_the_middle, middle) * (b - a))
+        Ok(x + slope(&x_middle, x_0_in_the_middle, middle) * (to - from))
     }
 }

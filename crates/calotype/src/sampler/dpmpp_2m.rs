@@ -29,20 +29,16 @@ impl Solver for DpmPp2M {
     fn step(
         &mut self,
         x: Tensor<4>,
-        i: usize,
-        sigmas: &[f64],
-        denoise: &mut dyn PredictX0,
+        x_0: Tensor<4>,
+        from: f64,
+        to: f64,
+        _: &mut dyn PredictX0,
         noise: &mut dyn Noise,
     ) -> Result<Tensor<4>> {
-        let (a, b) = (sigmas[i], sigmas[i + 1]);
-        let x_0 = denoise.x_0(&x, a)?;
-        if b == 0.0 {
-            return Ok(x_0);
-        }
-        let h = (a / b).ln();
+        let h = (from / to).ln();
         let g = self.eta * h;
         let q = -(-h - g).exp_m1();
-        let mut next = x * (b / a * (-g).exp()) + x_0.clone() * q;
+        let mut next = x * (to / from * (-g).exp()) + x_0.clone() * q;
         if let Some((h_last, x_0_last)) = self.last.replace((h, x_0.clone())) {
             next = next + (x_0 - x_0_last) * (q / 2.0 * h / h_last);
         }
@@ -50,6 +46,6 @@ impl Solver for DpmPp2M {
             return Ok(next);
         }
         let z = noise.draw(&next)?;
-        Ok(next + z * (b * (-(-2.0 * g).exp_m1()).sqrt()))
+        Ok(next + z * (to * (-(-2.0 * g).exp_m1()).sqrt()))
     }
 }

@@ -14,19 +14,15 @@ impl Solver for DpmPp2S {
     fn step(
         &mut self,
         x: Tensor<4>,
-        i: usize,
-        sigmas: &[f64],
+        x_0: Tensor<4>,
+        from: f64,
+        to: f64,
         denoise: &mut dyn PredictX0,
         _: &mut dyn Noise,
     ) -> Result<Tensor<4>> {
-        let (a, b) = (sigmas[i], sigmas[i + 1]);
-        let x_0 = denoise.x_0(&x, a)?;
-        if b == 0.0 {
-            return Ok(x_0);
-        }
-        let middle = (a * b).sqrt();
-        let x_middle = exponential_step(&x, x_0, a, middle);
+        let middle = (from * to).sqrt();
+        let x_middle = exponential_step(&x, x_0, from, middle);
         let x_0_in_the_middle = denoise.x_0(&x_middle, middle)?;
-        Ok(exponential_step(&x, x_0_in_the_middle, a, b))
+        Ok(exponential_step(&x, x_0_in_the_middle, from, to))
     }
 }

@@ -20,19 +20,15 @@ impl Solver for DpmPp3M {
     fn step(
         &mut self,
         x: Tensor<4>,
-        i: usize,
-        sigmas: &[f64],
-        denoise: &mut dyn PredictX0,
+        x_0: Tensor<4>,
+        from: f64,
+        to: f64,
+        _: &mut dyn PredictX0,
         _: &mut dyn Noise,
     ) -> Result<Tensor<4>> {
-        let (a, b) = (sigmas[i], sigmas[i + 1]);
-        let x_0 = denoise.x_0(&x, a)?;
-        if b == 0.0 {
-            return Ok(x_0);
-        }
-        let h = (a / b).ln();
+        let h = (from / to).ln();
         let e = (-h).exp_m1();
-        let first_order = x * (b / a) - x_0.clone() * e;
+        let first_order = x * (to / from) - x_0.clone() * e;
         let next = match &self.last[..] {
             [] => first_order,
             [(h_1, d_1)] => first_order - (x_0.clone() - d_1.clone()) * (e * h / (2.0 * h_1)),

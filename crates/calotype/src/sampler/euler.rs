@@ -16,17 +16,13 @@ impl Solver for Euler {
     fn step(
         &mut self,
         x: Tensor<4>,
-        i: usize,
-        sigmas: &[f64],
-        denoise: &mut dyn PredictX0,
+        x_0: Tensor<4>,
+        from: f64,
+        to: f64,
+        _: &mut dyn PredictX0,
         _: &mut dyn Noise,
     ) -> Result<Tensor<4>> {
-        let (a, b) = (sigmas[i], sigmas[i + 1]);
-        let x_0 = denoise.x_0(&x, a)?;
-        if b == 0.0 {
-            return Ok(x_0);
-        }
-        let d = slope(&x, x_0, a);
-        Ok(x + d * (b - a))
+        let d = slope(&x, x_0, from);
+        Ok(x + d * (to - from))
     }
 }

@@ -20,20 +20,16 @@ impl Solver for EulerAncestral {
     fn step(
         &mut self,
         x: Tensor<4>,
-        i: usize,
-        sigmas: &[f64],
-        denoise: &mut dyn PredictX0,
+        x_0: Tensor<4>,
+        from: f64,
+        to: f64,
+        _: &mut dyn PredictX0,
         noise: &mut dyn Noise,
     ) -> Result<Tensor<4>> {
-        let (a, b) = (sigmas[i], sigmas[i + 1]);
-        let x_0 = denoise.x_0(&x, a)?;
-        if b == 0.0 {
-            return Ok(x_0);
-        }
-        let up = (self.eta * (b * b * (a * a - b * b) / (a * a)).sqrt()).min(b);
-        let down = (b * b - up * up).sqrt();
-        let d = slope(&x, x_0, a);
-        let x = x + d * (down - a);
+        let up = (self.eta * (to * to * (from * from - to * to) / (from * from)).sqrt()).min(to);
+        let down = (to * to - up * up).sqrt();
+        let d = slope(&x, x_0, from);
+        let x = x + d * (down - from);
         if up == 0.0 {
             return Ok(x);
         }

@@ -26,41 +26,38 @@ pub struct Heun {
     pub churn: Option<Churn>,
 }
 
-impl Heun {
-    /// σ̂ after the churn at σ = `a`.
-    fn churned(&self, a: f64, steps: usize) -> f64 {
-        match self.churn {
-            Some(churn) if (churn.sigma_min..=churn.sigma_max).contains(&a) => {
-                a * (1.0 + (churn.amount / steps as f64).min(2.0_f64.sqrt() - 1.0))
-            }
-            _ => a,
-        }
-    }
-}
-
 impl Solver for Heun {
+    fn churn(
+        &self,
+        x: Tensor<4>,
+        sigma: f64,
+        steps: usize,
+        noise: &mut dyn Noise,
+    ) -> Result<(Tensor<4>, f64)> {
+        let wanted = |churn: &Churn| (churn.sigma_min..=churn.sigma_max).contains(&sigma);
+        let Some(churn) = self.churn.filter(wanted) else { return Ok((x, sigma)) };
+        let gamma = (churn.amount / steps as f64).min(2.0_f64.sqrt() - 1.0);
+        if gamma == 0.0 {
+            return Ok((x, sigma));
+        }
+        let raised = sigma * (1.0 + gamma);
+        let z = noise.draw(&x)?;
+        Ok((x + z * ((raised * raised - sigma * sigma).sqrt() * churn.noise), raised))
+    }
+
     fn step(
         &mut self,
-        mut x: Tensor<4>,
-        i: usize,
-        sigmas: &[f64],
+        x: Tensor<4>,
+        x_0: Tensor<4>,
+        from: f64,
+        to: f64,
         denoise: &mut dyn PredictX0,
-        noise: &mut dyn Noise,
+        _: &mut dyn Noise,
     ) -> Result<Tensor<4>> {
-        let (before, b) = (sigmas[i], sigmas[i + 1]);
-        let a = self.churned(before, sigmas.len() - 1);
-        if let Some(churn) = self.churn.filter(|_| a > before) {
-            let z = noise.draw(&x)?;
-            x = x + z * ((a * a - before * before).sqrt() * churn.noise);
-        }
-        let x_0 = denoise.x_0(&x, a)?;
-        if b == 0.0 {
-            return Ok(x_0);
-        }
-        let d = slope(&x, x_0, a);
-        let end = x.clone() + d.clone() * (b - a);
-        let x_0_at_end = denoise.x_0(&end, b)?;
-        let d_at_end = slope(&end, x_0_at_end, b);
-        Ok(x + (d + d_at_end) * ((b - a) / 2.0))
+        let d = slope(&x, x_0, from);
+        let end = x.clone() + d.clone() * (to - from);
+        let x_0_at_end = denoise.x_0(&end, to)?;
+        let d_at_end = slope(&end, x_0_at_end, to);
+        Ok(x + (d + d_at_end) * ((to - from) / 2.0))
     }
 }

@@ -12,7 +12,7 @@ use super::heun::Heun;
 use super::solver::{PredictX0, Solver, solve};
 use super::unipc::{BType, UniPc};
 use super::{Denoise, Noise, SamplerKind};
-use crate::diffusion::{PredictionType, Rates, SchedulerConfig, same_shape};
+use crate::diffusion::{NoiseSchedule, PredictionType, Rates, SchedulerConfig, same_shape};
 use crate::{Error, Result};
 
 /// A solver, its noise levels, and what the network's output means.
@@ -23,8 +23,7 @@ pub struct SigmaSampler {
     /// Clamp x̂₀ to ± this.
     clip_range: Option<f64>,
     grid: SamplingGrid,
-    /// ln σ_t of the schedule, rising.
-    log_sigmas: Vec<f64>,
+    schedule: NoiseSchedule,
 }
 
 impl SigmaSampler {
@@ -52,7 +51,7 @@ impl SigmaSampler {
             prediction_type: config.prediction_type,
             clip_range: config.clip_sample.then_some(config.clip_sample_range),
             grid,
-            log_sigmas: schedule.sigmas().into_iter().map(f64::ln).collect(),
+            schedule,
         })
     }
 
@@ -72,20 +71,11 @@ impl SigmaSampler {
         solve(&mut *solver(self.kind)?, x, &self.grid.sigmas, &mut network, noise, on_step)
     }
 
-    /// The timestep of a noise level: that of the grid, or between two of the schedule, linear in ln σ.
+    /// The timestep of a noise level: that of the grid, or what the schedule has for a level in between.
     fn timestep(&self, sigma: f64) -> f64 {
-        if let Some(i) = self.grid.timesteps.iter().zip(&self.grid.sigmas).position(|(_, s)| *s == sigma) {
-            return self.grid.timesteps[i];
-        }
-        let log = sigma.ln();
-        let last = self.log_sigmas.len() - 1;
-        let above = self.log_sigmas.partition_point(|l| *l <= log).clamp(1, last.max(1)).min(last);
-        let below = above.saturating_sub(1);
-        let span = self.log_sigmas[above] - self.log_sigmas[below];
-        if span == 0.0 {
-            return above as f64;
-        }
-        below as f64 + ((log - self.log_sigmas[below]) / span).clamp(0.0, 1.0)
+        let grid = self.grid.timesteps.iter().zip(&self.grid.sigmas);
+        let on_grid = grid.into_iter().find(|(_, level)| **level == sigma);
+        on_grid.map_or_else(|| self.schedule.timestep_of(sigma), |(t, _)| *t)
     }
 }
 

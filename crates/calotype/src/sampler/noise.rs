@@ -60,7 +60,7 @@ fn draw_each(streams: &mut [Philox], [channels, height, width]: [usize; 3]) -> T
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diffusion::testing::values;
+    use crate::self_test::tensors::values;
 
     #[test]
     fn a_picture_does_not_depend_on_its_batch() {

@@ -23,21 +23,40 @@ impl<F: FnMut(&Tensor<4>, f64) -> Result<Tensor<4>>> PredictX0 for F {
 /// One way from a noise level to the next. A solver may remember earlier steps, so each run needs a
 /// fresh one.
 pub trait Solver {
-    /// From x at `sigmas[i]` to x at `sigmas[i + 1]`.
+    /// What happens to x before the network is asked: x, and its noise level then. Nothing, for most.
+    ///
+    /// - `steps`: of the whole run.
+    ///
+    /// # Errors
+    /// Those of `noise`.
+    fn churn(
+        &self,
+        x: Tensor<4>,
+        sigma: f64,
+        _steps: usize,
+        _noise: &mut dyn Noise,
+    ) -> Result<(Tensor<4>, f64)> {
+        Ok((x, sigma))
+    }
+
+    /// From `x` at σ = `from` to x at σ = `to`, above 0.
+    ///
+    /// - `x_0`: D(x; `from`). `denoise` is for solvers that ask again on the way.
     ///
     /// # Errors
     /// Those of `denoise` and `noise`.
     fn step(
         &mut self,
         x: Tensor<4>,
-        i: usize,
-        sigmas: &[f64],
+        x_0: Tensor<4>,
+        from: f64,
+        to: f64,
         denoise: &mut dyn PredictX0,
         noise: &mut dyn Noise,
     ) -> Result<Tensor<4>>;
 }
 
-/// Runs the reverse process over all of `sigmas`.
+/// Runs the reverse process over all of `sigmas`. A step to σ = 0 ends at D, whatever the solver.
 ///
 /// - `x`: `[B, C, H, W]` at `sigmas[0]`.
 /// - `on_step`: called after every step with (steps done, steps in all).
@@ -54,8 +73,13 @@ pub fn solve(
 ) -> Result<Tensor<4>> {
     require_falling(sigmas)?;
     let steps = sigmas.len() - 1;
-    for i in 0..steps {
-        x = solver.step(x, i, sigmas, denoise, noise)?;
+    for (i, pair) in sigmas.windows(2).enumerate() {
+        let (churned, from) = solver.churn(x, pair[0], steps, noise)?;
+        let x_0 = denoise.x_0(&churned, from)?;
+        x = match pair[1] {
+            0.0 => x_0,
+            to => solver.step(churned, x_0, from, to, denoise, noise)?,
+        };
         on_step(i + 1, steps);
     }
     Ok(x)

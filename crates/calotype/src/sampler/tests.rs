@@ -3,8 +3,8 @@
 use burn::tensor::Device;
 
 use super::*;
-use crate::diffusion::testing::{tensor, values};
 use crate::diffusion::{NoiseSchedule, PredictionType, Rates, SchedulerClass, TimestepSpacing};
+use crate::self_test::tensors::{samples as tensor, values};
 
 /// x₀ ~ N(m, s²), independent pixels.
 #[derive(Clone, Copy)]

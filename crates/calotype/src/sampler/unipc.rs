@@ -37,9 +37,9 @@ impl UniPc {
         Self { order: order.clamp(1, 3), b_type, corrector, history: Vec::new(), last_x: None }
     }
 
-    /// x at σ = `to`, from `x` at the newest level of the history, by `p` values of D: those of the
-    /// history and, where given, D at `to` itself.
-    fn update(&self, x: &Tensor<4>, to: f64, p: usize, at_target: Option<&Tensor<4>>) -> Tensor<4> {
+    /// x at σ = `to`, from `x` at the newest level of the history, by all values of D in the history and,
+    /// where given, D at `to` itself.
+    fn update(&self, x: &Tensor<4>, to: f64, at_target: Option<&Tensor<4>>) -> Tensor<4> {
         let (from, x_0) = &self.history[0];
         let h = (from / to).ln();
         let phi = (-h).exp_m1();
@@ -48,9 +48,9 @@ impl UniPc {
             BType::Bh2 => phi,
         };
         // r_k: how far back D_k lies, in steps of h; the target itself lies at 1.
-        let mut r: Vec<f64> = self.history[1..p].iter().map(|(sigma, _)| (from / sigma).ln() / h).collect();
+        let mut r: Vec<f64> = self.history[1..].iter().map(|(sigma, _)| (from / sigma).ln() / h).collect();
         let mut differences: Vec<Tensor<4>> =
-            self.history[1..p].iter().zip(&r).map(|((_, d), r)| (d.clone() - x_0.clone()) / *r).collect();
+            self.history[1..].iter().zip(&r).map(|((_, d), r)| (d.clone() - x_0.clone()) / *r).collect();
         if let Some(d) = at_target {
             r.push(1.0);
             differences.push(d.clone() - x_0.clone());
@@ -65,23 +65,19 @@ impl Solver for UniPc {
     fn step(
         &mut self,
         mut x: Tensor<4>,
-        i: usize,
-        sigmas: &[f64],
-        denoise: &mut dyn PredictX0,
+        x_0: Tensor<4>,
+        from: f64,
+        to: f64,
+        _: &mut dyn PredictX0,
         _: &mut dyn Noise,
     ) -> Result<Tensor<4>> {
-        let (a, b) = (sigmas[i], sigmas[i + 1]);
-        // D is asked for at the predicted x, and kept when x is corrected with it.
-        let x_0 = denoise.x_0(&x, a)?;
+        // D was asked for at the predicted x, and is kept when x is corrected with it.
         if let Some(last_x) = self.last_x.take().filter(|_| self.corrector) {
-            x = self.update(&last_x, a, self.order.min(i), Some(&x_0));
+            x = self.update(&last_x, from, Some(&x_0));
         }
-        self.history.insert(0, (a, x_0));
+        self.history.insert(0, (from, x_0));
         self.history.truncate(self.order);
-        if b == 0.0 {
-            return Ok(self.history[0].1.clone());
-        }
-        let next = self.update(&x, b, self.order.min(i + 1), None);
+        let next = self.update(&x, to, None);
         self.last_x = Some(x);
         Ok(next)
     }

@@ -76,14 +76,14 @@ impl VpSampler {
     pub fn with_eta(self, eta: f64) -> Result<Self> {
         ddim::check_eta(eta)?;
         if self.method != VpMethod::Ddim && eta != 0.0 {
-            return Err(Error::argument("eta", "0: only ddim has an eta".to_owned(), eta));
+            return Err(Error::argument("eta", "0: only ddim has an eta", eta));
         }
         Ok(Self { eta, ..self })
     }
 
     /// Runs the reverse process from `initial` to x₀.
     ///
-    /// - `initial`: x_T, `[B, C, H, W]`, ~ N(0, I) ([`initial_latents`]).
+    /// - `initial`: x_T, `[B, C, H, W]`, ~ N(0, I) ([`super::initial_latents`]).
     /// - `on_step`: called after every step with (steps done, steps in all).
     ///
     /// # Errors

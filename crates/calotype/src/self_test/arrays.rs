@@ -5,7 +5,7 @@ use std::f64::consts::TAU;
 use faer::{Mat, MatRef};
 use serde_json::Value;
 
-use super::case::{Found, Inputs, number};
+use super::case::{Found, Inputs, number, unreadable};
 use crate::error::{Error, Result};
 
 /// Numbers of any shape; an empty list is `[0]`.
@@ -79,7 +79,7 @@ fn generate(inputs: &Inputs) -> Result<Array> {
         "splitmix_normal" => {
             let (n, d, shift) = (int("n")?, int("d")?, num("shift")?);
             let scale = inputs.array("col_scale")?.values;
-            let seed = inputs.get("seed")?.as_u64().ok_or_else(|| Error::argument("seed", "u64", "other"))?;
+            let seed = inputs.get("seed")?.as_u64().ok_or_else(|| unreadable("seed", "u64", "other"))?;
             let z = splitmix_normal(seed, n * d);
             Array::matrix(n, d, |i, j| z[i * d + j] * scale[j] + shift)
         }
@@ -135,7 +135,7 @@ fn generate(inputs: &Inputs) -> Result<Array> {
             let product = &t * s * &t;
             Array::matrix(product.nrows(), product.ncols(), |i, j| product[(i, j)])
         }
-        other => return Err(Error::argument("gen", "a known array object", other)),
+        other => return Err(unreadable("gen", "a known array object", other)),
     })
 }
 

@@ -36,6 +36,8 @@ impl Case {
     pub fn compare(&self, found: &Result<Found>) -> std::result::Result<(), String> {
         let refusal = self.expected.get("error") == Some(&Value::Bool(true));
         match found {
+            // A case that cannot be read has refused nothing.
+            Err(error @ Error::Format { .. }) => Err(error.to_string()),
             Err(_) if refusal => Ok(()),
             Err(error) => Err(error.to_string()),
             Ok(found) if refusal => Err(format!("expected an error, got {}", Value::Object(found.0.clone()))),
@@ -138,6 +140,16 @@ fn to_json(value: f64) -> Value {
         .map_or_else(|| Value::String(value.to_string().to_lowercase()), Value::Number)
 }
 
+/// The error of a case that asks for what does not exist, or lacks what its kind needs: it fails, even
+/// where an error is expected. No computation gives an `Error::Format`.
+pub fn unreadable(key: &str, expected: impl std::fmt::Display, got: impl std::fmt::Display) -> Error {
+    Error::format(
+        std::path::Path::new(key),
+        "input of a golden case",
+        format!("expected {expected}, got {got}"),
+    )
+}
+
 /// The `inputs` of a case, or an object inside.
 #[derive(Debug, Clone, Copy)]
 pub struct Inputs<'a>(pub &'a Value);
@@ -145,7 +157,7 @@ pub struct Inputs<'a>(pub &'a Value);
 impl<'a> Inputs<'a> {
     /// The value of a key that must be there.
     pub fn get(self, key: &str) -> Result<&'a Value> {
-        self.0.get(key).ok_or_else(|| Error::argument(key, "a value", "nothing"))
+        self.0.get(key).ok_or_else(|| unreadable(key, "a value", "nothing"))
     }
 
     /// Whether the key is there.
@@ -185,7 +197,7 @@ impl<'a> Inputs<'a> {
 
     /// A string.
     pub fn text(self, key: &str) -> Result<&'a str> {
-        self.get(key)?.as_str().ok_or_else(|| Error::argument(key, "a string", "another value"))
+        self.get(key)?.as_str().ok_or_else(|| unreadable(key, "a string", "another value"))
     }
 
     /// One of an enum, by its name in `choices`.
@@ -194,7 +206,7 @@ impl<'a> Inputs<'a> {
         let found = choices.iter().find(|(choice, _)| *choice == name);
         found.map(|(_, value)| *value).ok_or_else(|| {
             let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
-            Error::argument(key, format!("one of {}", names.join(", ")), format!("`{name}`"))
+            unreadable(key, format!("one of {}", names.join(", ")), format!("`{name}`"))
         })
     }
 }
@@ -215,5 +227,5 @@ pub fn number(value: &Value) -> Result<f64> {
         Value::String(s) if s == "nan" => Some(f64::NAN),
         _ => None,
     }
-    .ok_or_else(|| Error::argument("golden case", "a number", value))
+    .ok_or_else(|| unreadable("a number", "a number", value))
 }

@@ -1,8 +1,8 @@
 //! Pixel errors, SSIM, 8 bits.
 
 use super::arrays::{Array, array};
-use super::case::{Found, Inputs};
-use crate::error::{Error, Result};
+use super::case::{Found, Inputs, unreadable};
+use crate::error::Result;
 use crate::evaluate::pixel::{Plane, Quantisation, pixel_error, psnr_of_images};
 use crate::evaluate::ssim::{self as similarity, Border, Covariance, Options, Window};
 
@@ -46,8 +46,7 @@ pub fn ssim(inputs: Inputs) -> Result<Found> {
 
 pub fn ssim_channels(inputs: Inputs) -> Result<Found> {
     let channels = |key: &str| -> Result<Vec<Plane>> {
-        let list =
-            inputs.get(key)?.as_array().ok_or_else(|| Error::argument(key, "a list", "another value"))?;
+        let list = inputs.get(key)?.as_array().ok_or_else(|| unreadable(key, "a list", "another value"))?;
         list.iter().map(|channel| plane(array(channel)?)).collect()
     };
     let (x, y, range) = (channels("x")?, channels("y")?, inputs.number("data_range")?);

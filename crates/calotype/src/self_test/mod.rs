@@ -14,7 +14,7 @@ mod prdc;
 mod resize;
 mod samplers;
 mod schedules;
-mod tensors;
+pub(crate) mod tensors;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -22,6 +22,7 @@ use std::path::Path;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use case::unreadable;
 pub use case::{Case, Found, Inputs};
 
 use crate::error::{Error, Result};
@@ -199,7 +200,7 @@ fn compute(kind: &str, inputs: Inputs) -> Result<Found> {
         "flow_endpoint" => samplers::flow::endpoint(inputs),
         "flow_convergence" => samplers::flow::convergence(inputs),
         "guidance" => samplers::guidance(inputs),
-        other => Err(Error::argument("kind", "a known kind of golden case", format!("`{other}`"))),
+        other => Err(unreadable("kind", "a known kind", other)),
     }
 }
 
@@ -244,5 +245,26 @@ mod tests {
         assert!(fails(
             r#"{"id": "x", "kind": "?", "inputs": {}, "expected": {"a": 1}, "tol": {"abs": 0, "rel": 0}}"#
         ));
+        // What cannot be read is not a refusal.
+        for (kind, inputs) in [
+            ("?", "{}"),
+            ("clip_score", r#"{"cosines": [0.1], "rule": "?"}"#),
+            ("clip_score", r#"{"rule": "clamp_each"}"#),
+            ("kid", r#"{"x": {"gen": "?"}, "y": [[1], [2]]}"#),
+            (
+                "ode_endpoint",
+                r#"{"model": {"model": "?"}, "sampler": "euler", "sigmas": [1, 0], "x_start": [1]}"#,
+            ),
+            (
+                "ode_endpoint",
+                r#"{"model": {"model": "identity"}, "sampler": "?", "sigmas": [1, 0], "x_start": [1]}"#,
+            ),
+        ] {
+            let case = format!(
+                r#"{{"id": "x", "kind": "{kind}", "inputs": {inputs}, "expected": {{"error": true}},
+                    "tol": {{"abs": 0, "rel": 0}}}}"#
+            );
+            assert!(fails(&case), "{kind} {inputs}");
+        }
     }
 }

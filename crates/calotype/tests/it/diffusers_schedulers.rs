@@ -80,8 +80,7 @@ fn every_sampler_takes_the_steps_of_diffusers() {
         if far(&end, &case.end, 1e-5) {
             failures.push(format!("{}: {end:?}, diffusers {:?}", case.name(), case.end));
         }
-        // diffusers rounds the timesteps between two of the schedule in its own way.
-        if case.sampler != SamplerKind::Dpm2 && far(&asked, &case.timesteps, 1e-5) {
+        if far(&asked, &case.timesteps, 1e-5) {
             failures.push(format!("{}: asked at {asked:?}, diffusers {:?}", case.name(), case.timesteps));
         }
     }

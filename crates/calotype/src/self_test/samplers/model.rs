@@ -3,8 +3,8 @@
 use burn::tensor::Tensor;
 
 use crate::diffusion::guidance::classifier_free;
-use crate::error::{Error, Result};
-use crate::self_test::case::Inputs;
+use crate::error::Result;
+use crate::self_test::case::{Inputs, unreadable};
 use crate::self_test::tensors::{samples, values};
 
 /// The input `model`.
@@ -29,7 +29,7 @@ impl Component {
     fn read(inputs: Inputs) -> Result<Self> {
         match inputs.text("model")? {
             "gaussian" => Ok(Self { w: 1.0, m: inputs.number("m")?, s: inputs.number("s")? }),
-            other => Err(Error::argument("model", "gaussian", other)),
+            other => Err(unreadable("model", "gaussian", other)),
         }
     }
 
@@ -66,7 +66,7 @@ impl Model {
                 scale: model.number("scale")?,
             },
             other => {
-                return Err(Error::argument("model", "gaussian, mixture, identity or guided", other));
+                return Err(unreadable("model", "gaussian, mixture, identity or guided", other));
             }
         })
     }

@@ -14,7 +14,7 @@ use crate::sampler::euler_ancestral::EulerAncestral;
 use crate::sampler::heun::{Churn, Heun};
 use crate::sampler::solver::{Solver, solve};
 use crate::sampler::{Noise, VpMethod, VpSampler, transition};
-use crate::self_test::case::{Found, Inputs};
+use crate::self_test::case::{Found, Inputs, unreadable};
 use crate::self_test::schedules::schedule;
 use crate::self_test::tensors::{samples, values};
 
@@ -67,7 +67,7 @@ fn solver(inputs: Inputs) -> Result<Box<dyn Solver>> {
             };
             Box::new(Heun { churn: Some(churn) })
         }
-        other => return Err(Error::argument("sampler", "a stochastic sampler", other)),
+        other => return Err(unreadable("sampler", "a stochastic sampler", other)),
     })
 }
 

@@ -16,7 +16,7 @@ use crate::sampler::heun::Heun;
 use crate::sampler::solver::{Solver, solve};
 use crate::sampler::unipc::{BType, UniPc};
 use crate::sampler::{Transition, VpMethod, VpSampler};
-use crate::self_test::case::{Found, Inputs};
+use crate::self_test::case::{Found, Inputs, unreadable};
 use crate::self_test::tensors::{samples, values};
 
 /// A fresh solver of the input `sampler`.
@@ -32,7 +32,7 @@ fn solver(name: &str) -> Result<Box<dyn Solver>> {
         "unipc2" => Box::new(UniPc::new(2, BType::Bh2, true)),
         "unipc3" => Box::new(UniPc::new(3, BType::Bh2, true)),
         "unipc2_bh1" => Box::new(UniPc::new(2, BType::Bh1, true)),
-        other => return Err(Error::argument("sampler", "a deterministic sampler", other)),
+        other => return Err(unreadable("sampler", "a deterministic sampler", other)),
     })
 }
 

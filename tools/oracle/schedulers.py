@@ -1,8 +1,9 @@
-"""Whole runs of diffusers' schedulers on recorded model outputs: `diffusers_schedulers.json`.
+"""Whole runs of diffusers' schedulers: `diffusers_schedulers.json`.
 
-Each case has a unit-noise start, the outputs that a model would give one after the other, the noise that the
-scheduler draws, and the final sample. The outputs do not depend on the sample, so nothing but the scheduler's own
-arithmetic is compared.
+Each case has the scheduler's configuration as diffusers writes it, a unit-noise start, the outputs that a model would
+give one after the other, the noise that the scheduler draws, the timesteps, what the model is given at each, and the
+final sample. The outputs do not
+depend on the sample, so nothing but the scheduler's own arithmetic is compared.
 
     python tools/oracle/schedulers.py crates/calotype/tests/golden/diffusers_schedulers.json
 """
@@ -16,40 +17,88 @@ import numpy as np
 import torch
 
 SCHEDULE = dict(num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
-STEPS = 7
+STEPS = 10
 SIZE = 3
+PREDICTIONS = ("epsilon", "v_prediction", "sample")
+SPACINGS = ("linspace", "leading", "trailing")
 
-# name here: (class, arguments, model calls for n steps)
-SAMPLERS = {
-    "ddpm": ("DDPMScheduler", dict(clip_sample=False), lambda n: n),
-    "ddim": ("DDIMScheduler", dict(clip_sample=False, set_alpha_to_one=False), lambda n: n),
-    "euler": ("EulerDiscreteScheduler", {}, lambda n: n),
-    "euler-a": ("EulerAncestralDiscreteScheduler", {}, lambda n: n),
-    "heun": ("HeunDiscreteScheduler", {}, lambda n: 2 * n - 1),
-    "dpm2": ("KDPM2DiscreteScheduler", {}, lambda n: 2 * n - 1),
-    "dpm++2m": ("DPMSolverMultistepScheduler", {}, lambda n: n),
-    "dpm++2m-sde": ("DPMSolverMultistepScheduler", dict(algorithm_type="sde-dpmsolver++"), lambda n: n),
-    "unipc": ("UniPCMultistepScheduler", {}, lambda n: n),
-}
+# (class, arguments, whether its noise levels can be spaced freely)
+SAMPLERS = [
+    ("DDPMScheduler", dict(clip_sample=False), False),
+    ("DDIMScheduler", dict(clip_sample=False, set_alpha_to_one=False), False),
+    ("EulerDiscreteScheduler", {}, True),
+    ("EulerAncestralDiscreteScheduler", {}, False),
+    ("HeunDiscreteScheduler", {}, True),
+    ("KDPM2DiscreteScheduler", {}, True),
+    ("DPMSolverMultistepScheduler", {}, True),
+    ("DPMSolverMultistepScheduler", dict(algorithm_type="sde-dpmsolver++"), True),
+    ("DPMSolverMultistepScheduler", dict(algorithm_type="sde-dpmsolver++", solver_order=3, lower_order_final=False), False),
+    ("UniPCMultistepScheduler", {}, True),
+    ("LMSDiscreteScheduler", {}, True),
+    ("PNDMScheduler", dict(skip_prk_steps=True), False),
+    ("PNDMScheduler", dict(skip_prk_steps=False, set_alpha_to_one=True), False),
+    ("LCMScheduler", dict(original_inference_steps=50), False),
+]
 
 
-def run(name, prediction, spacing, rng):
-    class_name, arguments, calls = SAMPLERS[name]
-    offset = 1 if spacing == "leading" else 0
-    scheduler = getattr(diffusers, class_name)(
-        **SCHEDULE, **arguments, prediction_type=prediction, timestep_spacing=spacing, steps_offset=offset
-    )
-    # diffusers keeps its tables in f32, which is up to 3e-5 off; its arithmetic is what is compared here.
-    betas = torch.linspace(SCHEDULE["beta_start"] ** 0.5, SCHEDULE["beta_end"] ** 0.5, 1000, dtype=torch.float64) ** 2
-    scheduler.betas, scheduler.alphas = betas, 1 - betas
-    scheduler.alphas_cumprod = torch.cumprod(1 - betas, 0)
+def grid():
+    """(class, arguments) of every case."""
+    for name, arguments, free in SAMPLERS:
+        for prediction in PREDICTIONS:
+            for spacing in SPACINGS:
+                offset = 1 if spacing == "leading" else 0
+                common = dict(SCHEDULE, prediction_type=prediction, timestep_spacing=spacing, steps_offset=offset)
+                yield name, common | arguments
+        for levels in ("use_karras_sigmas", "use_exponential_sigmas") if free else ():
+            for spacing in SPACINGS:
+                offset = 1 if spacing == "leading" else 0
+                yield name, dict(SCHEDULE, timestep_spacing=spacing, steps_offset=offset, **{levels: True}) | arguments
+    for name in ("DDPMScheduler", "DDIMScheduler", "DPMSolverMultistepScheduler", "UniPCMultistepScheduler", "LCMScheduler"):
+        yield name, dict(SCHEDULE, thresholding=True, dynamic_thresholding_ratio=0.7, sample_max_value=1.5)
+    for name in ("DDPMScheduler", "DDIMScheduler", "HeunDiscreteScheduler", "LCMScheduler"):
+        yield name, dict(SCHEDULE, clip_sample=True, clip_sample_range=0.8)
+    yield "DDPMScheduler", dict(SCHEDULE, clip_sample=False, variance_type="fixed_large")
+    for schedule in ("linear", "squaredcos_cap_v2"):
+        yield "EulerDiscreteScheduler", dict(SCHEDULE, beta_schedule=schedule)
+    for name in ("DDIMScheduler", "EulerDiscreteScheduler", "DPMSolverMultistepScheduler"):
+        clip = dict(clip_sample=False) if name == "DDIMScheduler" else {}
+        zero = dict(rescale_betas_zero_snr=True, prediction_type="v_prediction", timestep_spacing="trailing")
+        yield name, SCHEDULE | zero | clip
+    for name in ("FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler"):
+        for shift in (1.0, 3.0):
+            yield name, dict(num_train_timesteps=1000, shift=shift)
+
+
+def double(scheduler):
+    """diffusers keeps its tables in f32, which is up to 3e-5 off; its arithmetic is what is compared here."""
+    config, n = scheduler.config, scheduler.config.num_train_timesteps
+    if config.beta_schedule == "linear":
+        betas = torch.linspace(config.beta_start, config.beta_end, n, dtype=torch.float64)
+    elif config.beta_schedule == "scaled_linear":
+        betas = torch.linspace(config.beta_start**0.5, config.beta_end**0.5, n, dtype=torch.float64) ** 2
+    else:
+        f = lambda u: np.cos((u + 0.008) / 1.008 * np.pi / 2) ** 2
+        betas = torch.tensor([min(1 - f((t + 1) / n) / f(t / n), 0.999) for t in range(n)], dtype=torch.float64)
+    cumulative = torch.cumprod(1 - betas, 0)
+    if config.get("rescale_betas_zero_snr"):
+        roots = cumulative.sqrt()
+        cumulative = ((roots - roots[-1]) * roots[0] / (roots[0] - roots[-1])) ** 2
+        if not isinstance(scheduler, diffusers.DDIMScheduler):
+            cumulative[-1] = 2**-24
+    scheduler.betas, scheduler.alphas, scheduler.alphas_cumprod = betas, 1 - betas, cumulative
     if hasattr(scheduler, "final_alpha_cumprod"):
-        scheduler.final_alpha_cumprod = scheduler.alphas_cumprod[0]
+        one = torch.tensor(1.0, dtype=torch.float64)
+        scheduler.final_alpha_cumprod = one if config.set_alpha_to_one else cumulative[0]
+
+
+def run(name, arguments, rng):
+    scheduler = getattr(diffusers, name)(**arguments)
+    if not name.startswith("Flow"):
+        double(scheduler)
     scheduler.set_timesteps(STEPS)
     start = rng.standard_normal(SIZE)
-    outputs = rng.standard_normal((calls(STEPS), SIZE))
+    outputs = rng.standard_normal((len(scheduler.timesteps), SIZE))
     noises = rng.standard_normal((STEPS, SIZE))
-
     drawn = []
 
     def recorded(shape, **_):
@@ -59,20 +108,20 @@ def run(name, prediction, spacing, rng):
     module = importlib.import_module(type(scheduler).__module__)
     if hasattr(module, "randn_tensor"):
         module.randn_tensor = recorded
-    sample = torch.tensor(start, dtype=torch.float64).reshape(1, 1, 1, SIZE) * float(scheduler.init_noise_sigma)
-    assert len(scheduler.timesteps) == len(outputs), (name, len(scheduler.timesteps), len(outputs))
+    init = float(getattr(scheduler, "init_noise_sigma", 1.0))
+    sample = torch.tensor(start, dtype=torch.float64).reshape(1, 1, 1, SIZE) * init
+    inputs = []
     for t, output in zip(scheduler.timesteps, outputs):
-        scheduler.scale_model_input(sample, t)
+        scaled = scheduler.scale_model_input(sample, t) if hasattr(scheduler, "scale_model_input") else sample
+        inputs.append(scaled.flatten().tolist())
         output = torch.tensor(output, dtype=torch.float64).reshape(sample.shape)
         sample = scheduler.step(output, t, sample).prev_sample
     return dict(
-        sampler=name,
-        prediction_type=prediction,
-        timestep_spacing=spacing,
-        steps_offset=offset,
+        config=scheduler.to_json_string(),
         steps=STEPS,
         timesteps=[float(t) for t in scheduler.timesteps],
         start=start.tolist(),
+        inputs=inputs,
         outputs=outputs.tolist(),
         noises=noises[: len(drawn)].tolist(),
         end=sample.flatten().tolist(),
@@ -82,17 +131,15 @@ def run(name, prediction, spacing, rng):
 def main():
     rng = np.random.default_rng(0)
     cases, refused = [], []
-    for name in SAMPLERS:
-        for prediction in ("epsilon", "v_prediction", "sample"):
-            for spacing in ("linspace", "leading", "trailing"):
-                try:
-                    cases.append(run(name, prediction, spacing, rng))
-                except (NotImplementedError, ValueError) as error:
-                    refused.append(f"{name} {prediction} {spacing}: {error}")
+    for name, arguments in grid():
+        try:
+            cases.append(run(name, arguments, rng))
+        except (NotImplementedError, ValueError, TypeError) as error:
+            refused.append(f"{name} {arguments}: {error}")
     versions = dict(diffusers=diffusers.__version__, torch=torch.__version__)
     with open(sys.argv[1], "w") as file:
-        json.dump(dict(versions=versions, schedule=SCHEDULE, cases=cases), file)
-    print(len(cases), "cases;", refused)
+        json.dump(dict(versions=versions, cases=cases), file)
+    print(len(cases), "cases;", *refused, sep="\n")
 
 
 main()

@@ -47,7 +47,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let request = Request {
         prompt: args.prompt.clone(),
         negative_prompt: String::new(),
-        guidance: args.sampling.guidance,
+        guidance: args.sampling.guidance()?,
         image_index: 0,
     };
     let requests = [request];

@@ -4,12 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burn::tensor::Tensor;
+use calotype::diffusion::SigmaSpacing;
+use calotype::diffusion::guidance::Guidance;
 use calotype::formats::{atomic, safetensors_io};
 use calotype::nn::parameters::NamedTensor;
 use calotype::parallel::in_parallel;
 use calotype::pipeline::TextToImage;
 use calotype::pipeline::text_to_image::{Request, Sampling};
-use calotype::sampler::SamplerKind;
+use calotype::sampler::{Compat, SamplerKind, SamplerSettings};
 use calotype::trainer::Progress;
 use calotype::{Error, Result};
 use image::RgbImage;
@@ -28,9 +30,20 @@ pub struct SamplingArgs {
     /// DDIM's eta: 0 is deterministic, 1 is DDPM
     #[arg(long, default_value_t = 0.0)]
     pub eta: f64,
+    #[arg(long, value_parser = schedule, help = schedule_help())]
+    pub schedule: Option<SigmaSpacing>,
+    /// Repeat the results of another library where ours differ on purpose: diffusers
+    #[arg(long, value_parser = compat, value_name = "LIBRARY")]
+    pub compat: Option<Compat>,
     /// Guidance scale; 1 is off
     #[arg(long, default_value_t = 3.0)]
     pub guidance: f64,
+    /// Keep the spread of the unguided prediction, against over-exposure: 0 (off) to 1
+    #[arg(long, default_value_t = 0.0, value_name = "PHI")]
+    pub guidance_rescale: f64,
+    /// Guide only between two noise levels sigma, for instance 0.3,5
+    #[arg(long, value_delimiter = ',', num_args = 1, value_name = "LOW,HIGH")]
+    pub guidance_interval: Vec<f64>,
     /// Seed of the noise: the same seed, the same picture
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
@@ -49,6 +62,18 @@ fn sampler_help() -> String {
     format!("Sampler: {} [default: as the model's scheduler_config.json says]", SamplerKind::names())
 }
 
+fn schedule_help() -> String {
+    format!("Noise levels, for samplers in sigma: {} [default: the model's]", SigmaSpacing::names())
+}
+
+fn schedule(text: &str) -> std::result::Result<SigmaSpacing, String> {
+    text.parse().map_err(|e: Error| e.to_string())
+}
+
+fn compat(text: &str) -> std::result::Result<Compat, String> {
+    text.parse().map_err(|e: Error| e.to_string())
+}
+
 fn sampler(text: &str) -> std::result::Result<SamplerKind, String> {
     text.parse().map_err(|e: Error| e.to_string())
 }
@@ -57,16 +82,36 @@ impl SamplingArgs {
     /// With the model's own values where an option was not given.
     pub fn sampling(&self, model: &TextToImage) -> Result<Sampling> {
         Ok(Sampling {
-            sampler: match self.sampler {
-                Some(sampler) => sampler,
-                None => SamplerKind::from_config(&model.scheduler)?,
+            sampler: SamplerSettings {
+                kind: match self.sampler {
+                    Some(sampler) => sampler,
+                    None => SamplerKind::from_config(&model.scheduler)?,
+                },
+                steps: self.steps,
+                eta: self.eta,
+                schedule: self.schedule,
+                compat: self.compat,
             },
-            steps: self.steps,
-            eta: self.eta,
             seed: self.seed,
             width: self.width.unwrap_or(model.default_size()),
             height: self.height.unwrap_or(model.default_size()),
         })
+    }
+
+    /// How closely to follow the prompt.
+    pub fn guidance(&self) -> Result<Guidance> {
+        if !(0.0..=1.0).contains(&self.guidance_rescale) {
+            return Err(Error::argument("--guidance-rescale", "0 to 1", self.guidance_rescale));
+        }
+        let interval = match self.guidance_interval[..] {
+            [] => None,
+            [lowest, highest] if 0.0 <= lowest && lowest < highest => Some((lowest, highest)),
+            _ => {
+                let got = format!("{:?}", self.guidance_interval);
+                return Err(Error::argument("--guidance-interval", "two noise levels, the lower first", got));
+            }
+        };
+        Ok(Guidance { scale: self.guidance, rescale: self.guidance_rescale, interval })
     }
 
     /// Unit noise from the file or from the seed.
@@ -133,17 +178,18 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             .say(&format!("warning: the model reads {longest} tokens; the end of the prompt is cut off"));
     }
     let sampling = args.sampling.sampling(&model)?;
+    let guidance = args.sampling.guidance()?;
     let requests: Vec<Request> = (0..args.n as u64)
         .map(|image_index| Request {
             prompt: args.prompt.clone(),
             negative_prompt: args.negative.clone(),
-            guidance: args.sampling.guidance,
+            guidance,
             image_index,
         })
         .collect();
     let initial = args.sampling.initial(&model, &requests, &sampling)?;
 
-    context.bars.begin("sampling", 0, requests.len() * sampling.steps);
+    context.bars.begin("sampling", 0, requests.len() * sampling.sampler.steps);
     let done = AtomicUsize::new(0);
     let batches: Vec<(usize, &[Request])> = requests.chunks(BATCH).enumerate().collect();
     let latents = in_parallel(batches, context.threads, |(batch, requests)| {
@@ -171,7 +217,8 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     }
     if context.json {
         message::json(&serde_json::json!({
-            "images": paths, "seed": sampling.seed, "steps": sampling.steps, "sampler": sampling.sampler.name(),
+            "images": paths, "seed": sampling.seed, "steps": sampling.sampler.steps,
+            "sampler": sampling.sampler.kind.name(),
             "guidance": args.sampling.guidance, "width": sampling.width, "height": sampling.height,
         }));
     }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use calotype::Result;
 use calotype::data::emoji_scenes::{EmojiScenes, Scene, SceneSpec, Split};
 use calotype::data::tensors::{to_images, to_tensor};
+use calotype::diffusion::guidance::Guidance;
 use calotype::evaluate::clip_features;
 use calotype::evaluate::pixel::{psnr_rgb, ssim_rgb};
 use calotype::evaluate::prompt_accuracy::{Proportion, sign_test};
@@ -17,6 +18,7 @@ use calotype::formats::diffusers_folder::load_clip;
 use calotype::parallel::in_parallel;
 use calotype::pipeline::TextToImage;
 use calotype::pipeline::text_to_image::{Request, Sampling};
+use calotype::sampler::SamplerSettings;
 use calotype::trainer::{Progress, Recipe, RunFolder};
 use image::RgbImage;
 use rayon::prelude::*;
@@ -83,9 +85,7 @@ pub fn evaluate(
     let truth: Vec<RgbImage> = scenes.iter().map(|scene| scene.image.clone()).collect();
     let specs: Vec<SceneSpec> = scenes.iter().map(|scene| scene.spec.clone()).collect();
     let sampling = Sampling {
-        sampler: recipe.evaluation.sampler,
-        steps: recipe.evaluation.steps,
-        eta: 0.0,
+        sampler: SamplerSettings::new(recipe.evaluation.sampler, recipe.evaluation.steps),
         seed: recipe.evaluation.seed,
         width: model.default_size(),
         height: model.default_size(),
@@ -198,7 +198,7 @@ fn sample(
         .map(|(i, prompt)| Request {
             prompt: (*prompt).to_owned(),
             negative_prompt: String::new(),
-            guidance,
+            guidance: Guidance::new(guidance),
             image_index: i as u64,
         })
         .collect();
@@ -326,8 +326,8 @@ impl Evaluation {
             "heat_map_pictures": self.localised_pictures,
             "heat_map_words": self.localisation.n,
             "protocol": {
-                "scenes": self.scenes.len(), "split": "held-out compositions", "sampler": self.sampling.sampler.name(),
-                "steps": self.sampling.steps, "guidance": self.guidance, "seed": self.sampling.seed,
+                "scenes": self.scenes.len(), "split": "held-out compositions", "sampler": self.sampling.sampler.kind.name(),
+                "steps": self.sampling.sampler.steps, "guidance": self.guidance, "seed": self.sampling.seed,
                 "commit": env!("CALOTYPE_COMMIT"),
             },
             "training_seconds": training_seconds,
@@ -341,7 +341,7 @@ impl Evaluation {
         let held_out = format!("{n} held-out scenes");
         let sampled = format!(
             "{n} held-out prompts, {} {} steps, guidance {}, seed {}",
-            self.sampling.sampler, self.sampling.steps, self.guidance, self.sampling.seed
+            self.sampling.sampler.kind, self.sampling.sampler.steps, self.guidance, self.sampling.seed
         );
         let clip = "our CLIP's features; not comparable with published FID or IS";
         let row = |name: &str, value: String, how: &str| [name.to_owned(), value, how.to_owned()];

@@ -1,40 +1,12 @@
-//! Flow matching: straight lines from data (t = 0) to noise (t = 1).
+//! Flow matching: straight lines from data (t = 0) to noise (t = 1), and how their times are spaced.
+//! The lines themselves are [`Rates::flow`](super::Rates::flow), the velocity
+//! [`PredictionType::Flow`](super::PredictionType::Flow).
 //!
 //! Lipman et al. 2023, arXiv:2210.02747; Liu et al. 2023, arXiv:2209.03003; Esser et al. 2024,
 //! arXiv:2403.03206.
 
-use burn::tensor::Tensor;
-
 use super::schedule::linspace;
-use super::{forward_process, same_shape};
 use crate::{Error, Result};
-
-/// x_t = (1−t)·x₀ + t·ε. Esser et al. 2024, Eq. 13.
-///
-/// - `x_0`, `noise`: `[B, C, H, W]`; `t`: in [0, 1], one for the batch or one for each sample.
-///
-/// # Errors
-/// `Error::Shape` if the shapes or the count of t differ; `Error::Argument` for t outside [0, 1].
-pub fn add_noise(x_0: Tensor<4>, noise: Tensor<4>, t: &[f64]) -> Result<Tensor<4>> {
-    same_shape("flow", &x_0, &noise)?;
-    if t.len() != 1 && t.len() != x_0.dims()[0] {
-        return Err(Error::shape("flow", format!("1 or {} times", x_0.dims()[0]), t.len()));
-    }
-    if let Some(t) = t.iter().find(|t| !(0.0..=1.0).contains(*t)) {
-        return Err(Error::argument("t", "0 to 1", t));
-    }
-    let signal: Vec<f64> = t.iter().map(|t| 1.0 - t).collect();
-    Ok(forward_process::scale(x_0, &signal) + forward_process::scale(noise, t))
-}
-
-/// The training target v = dx_t/dt = ε − x₀, the same at every t.
-///
-/// # Errors
-/// `Error::Shape` if the shapes differ.
-pub fn velocity(x_0: Tensor<4>, noise: Tensor<4>) -> Result<Tensor<4>> {
-    same_shape("flow velocity", &x_0, &noise)?;
-    Ok(noise - x_0)
-}
 
 /// Where larger pictures put a noise level: shift·σ/(1 + (shift−1)·σ). Esser et al. 2024, Eq. 23.
 pub fn shift(sigma: f64, shift: f64) -> f64 {
@@ -94,19 +66,6 @@ pub fn grid(rule: FlowGridRule, steps: usize, num_timesteps: usize, by: f64) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::self_test::tensors::{samples as tensor, values};
-
-    #[test]
-    fn the_line_starts_at_the_data_and_ends_at_the_noise() {
-        let (x_0, noise) = (tensor(&[1.0, -2.0]), tensor(&[0.5, 3.0]));
-        let at = |t: &[f64]| values(add_noise(x_0.clone(), noise.clone(), t).unwrap());
-        assert_eq!(at(&[0.0]), [1.0, -2.0]);
-        assert_eq!(at(&[1.0]), [0.5, 3.0]);
-        assert_eq!(at(&[0.5, 1.0]), [0.75, 3.0]);
-        assert!(add_noise(x_0.clone(), noise.clone(), &[1.1]).is_err());
-        assert!(add_noise(x_0, noise, &[0.1; 3]).is_err());
-    }
-
     #[test]
     fn the_two_shifts_are_one() {
         for sigma in [0.0, 0.1, 0.9, 1.0] {

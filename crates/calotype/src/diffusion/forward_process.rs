@@ -5,7 +5,7 @@ use burn::tensor::{Tensor, TensorData};
 use super::{NoiseSchedule, same_shape};
 use crate::{Error, Result};
 
-/// Signal rate √ᾱ and noise rate √(1−ᾱ): one pair for a whole batch, or one per sample.
+/// Signal rate √ᾱ and noise rate √(1−ᾱ), or those of a flow: one pair for a whole batch, or one per sample.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rates {
     signal: Vec<f64>,
@@ -25,6 +25,19 @@ impl Rates {
             signal: alpha_bar.iter().map(|a| a.sqrt()).collect(),
             noise: alpha_bar.iter().map(|a| (1.0 - a).sqrt()).collect(),
         })
+    }
+
+    /// Of a flow at times `t` in [0, 1]: signal 1−t, noise t. One for the whole batch or one per sample.
+    ///
+    /// Esser et al. 2024, arXiv:2403.03206, Eq. 13.
+    ///
+    /// # Errors
+    /// `Error::Argument` for t outside [0, 1].
+    pub fn flow(t: &[f64]) -> Result<Self> {
+        if let Some(bad) = t.iter().find(|t| !(0.0..=1.0).contains(*t)) {
+            return Err(Error::argument("t", "0 to 1", bad));
+        }
+        Ok(Self { signal: t.iter().map(|t| 1.0 - t).collect(), noise: t.to_vec() })
     }
 
     /// At timesteps `t` of a schedule, one for the whole batch or one per sample.
@@ -68,7 +81,7 @@ pub(super) fn scale(x: Tensor<4>, factors: &[f64]) -> Tensor<4> {
     x * column
 }
 
-/// x_t = √ᾱ_t·x₀ + √(1−ᾱ_t)·ε, a sample of q(x_t | x₀).
+/// x_t = √ᾱ_t·x₀ + √(1−ᾱ_t)·ε, a sample of q(x_t | x₀); or (1−t)·x₀ + t·ε with the rates of a flow.
 ///
 /// Ho et al. 2020, arXiv:2006.11239, Eq. 4.
 ///
@@ -79,6 +92,23 @@ pub(super) fn scale(x: Tensor<4>, factors: &[f64]) -> Tensor<4> {
 pub fn add_noise(x_0: Tensor<4>, eps: Tensor<4>, rates: &Rates) -> Result<Tensor<4>> {
     rates.check("forward process", &x_0, &eps)?;
     Ok(scale(x_0, &rates.signal) + scale(eps, &rates.noise))
+}
+
+/// Noise that also moves whole channels: ε + strength·z. Plain noise hardly changes the mean of a
+/// picture, so a model trained with it makes no very dark or very bright ones.
+///
+/// Guttenberg 2023, "Diffusion with Offset Noise", where the strength is 0.1.
+///
+/// - `eps`: `[B, C, H, W]`; `z`: `[B, C, 1, 1]`, ~ N(0, I).
+///
+/// # Errors
+/// `Error::Shape` unless `z` has one number for each channel of each sample.
+pub fn offset_noise(eps: Tensor<4>, z: Tensor<4>, strength: f64) -> Result<Tensor<4>> {
+    let [b, c, _, _] = eps.dims();
+    if z.dims() != [b, c, 1, 1] {
+        return Err(Error::shape("offset noise", format!("[{b}, {c}, 1, 1]"), format!("{:?}", z.dims())));
+    }
+    Ok(eps + z * strength)
 }
 
 #[cfg(test)]
@@ -105,6 +135,29 @@ mod tests {
             let alone = add_noise(one(&x_0), one(&eps), &Rates::at(&schedule, &[t]).unwrap()).unwrap();
             assert_eq!(values(one(&batch)), values(alone), "sample {i}");
         }
+    }
+
+    #[test]
+    fn offset_noise_moves_a_channel_as_one() {
+        let device = Device::flex();
+        let eps = Tensor::<4>::ones([1, 2, 2, 2], &device);
+        let z = Tensor::from_data(TensorData::new(vec![1.0f32, -2.0], [1, 2, 1, 1]), &device);
+        let got = values(offset_noise(eps.clone(), z.clone(), 0.5).unwrap());
+        assert_eq!(got, [1.5, 1.5, 1.5, 1.5, 0.0, 0.0, 0.0, 0.0]);
+        assert!(offset_noise(eps.clone(), eps, 0.5).is_err());
+    }
+
+    #[test]
+    fn a_flow_starts_at_the_data_and_ends_at_the_noise() {
+        let device = Device::flex();
+        let tensor =
+            |values: [f32; 2]| Tensor::from_data(TensorData::new(values.to_vec(), [2, 1, 1, 1]), &device);
+        let (x_0, eps) = (tensor([1.0, -2.0]), tensor([0.5, 3.0]));
+        let at = |t: &[f64]| values(add_noise(x_0.clone(), eps.clone(), &Rates::flow(t).unwrap()).unwrap());
+        assert_eq!(at(&[0.0]), [1.0, -2.0]);
+        assert_eq!(at(&[1.0]), [0.5, 3.0]);
+        assert_eq!(at(&[0.5, 1.0]), [0.75, 3.0]);
+        assert!(Rates::flow(&[1.1]).is_err());
     }
 
     #[test]

@@ -5,6 +5,47 @@ use burn::tensor::Tensor;
 use super::same_shape;
 use crate::{Error, Result};
 
+/// How a prompt steers a run.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Guidance {
+    /// s of [`classifier_free`]; 1 is off.
+    pub scale: f64,
+    /// φ of [`rescale`], in [0, 1]; 0 is off.
+    pub rescale: f64,
+    /// Noise levels σ, lowest and highest, between which the scale holds; it is 1 elsewhere.
+    ///
+    /// Kynkäänniemi et al. 2024, arXiv:2404.07724, Eq. 5: guidance does harm where σ is high and nothing
+    /// where it is low.
+    pub interval: Option<(f64, f64)>,
+}
+
+impl Guidance {
+    /// At all noise levels, not rescaled.
+    pub fn new(scale: f64) -> Self {
+        Self { scale, rescale: 0.0, interval: None }
+    }
+
+    /// Whether the unconditional prediction matters at noise level σ.
+    pub fn is_on(&self, sigma: f64) -> bool {
+        self.scale != 1.0 && self.interval.is_none_or(|(lowest, highest)| (lowest..=highest).contains(&sigma))
+    }
+
+    /// The guided prediction at noise level σ.
+    ///
+    /// # Errors
+    /// As [`classifier_free`] and [`rescale`].
+    pub fn apply(&self, cond: Tensor<4>, uncond: Tensor<4>, sigma: f64) -> Result<Tensor<4>> {
+        if !self.is_on(sigma) {
+            return Ok(cond);
+        }
+        let guided = classifier_free(cond.clone(), uncond, self.scale)?;
+        match self.rescale {
+            0.0 => Ok(guided),
+            phi => rescale(guided, cond, phi),
+        }
+    }
+}
+
 /// ε̃ = ε_uncond + s·(ε_cond − ε_uncond).
 ///
 /// Ho & Salimans 2022, arXiv:2207.12598, Eq. 6 (their guidance weight is w = s − 1). The formula
@@ -53,7 +94,17 @@ fn std(x: Tensor<4>) -> Tensor<4> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::self_test::tensors::samples as tensor;
+    use crate::self_test::tensors::{samples as tensor, values};
+
+    #[test]
+    fn guidance_holds_inside_its_interval() {
+        let (cond, uncond) = (tensor(&[1.0, 2.0]), tensor(&[0.0, 4.0]));
+        let guidance = Guidance { interval: Some((0.3, 5.0)), ..Guidance::new(3.0) };
+        let at = |sigma| values(guidance.apply(cond.clone(), uncond.clone(), sigma).unwrap());
+        assert_eq!(at(0.3), [3.0, -2.0]);
+        assert_eq!((at(0.29), at(5.1)), (vec![1.0, 2.0], vec![1.0, 2.0]));
+        assert!(!Guidance::new(1.0).is_on(1.0));
+    }
 
     #[test]
     fn refuses_what_does_not_fit() {

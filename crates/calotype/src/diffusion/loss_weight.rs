@@ -7,7 +7,7 @@ use crate::{Error, Result};
 ///
 /// The paper's weight min(SNR, γ) belongs to the error of x₀; an error of ε is 1/SNR and one of v
 /// 1/(SNR+1) of it, so the factor is min(SNR, γ)/SNR for ε, min(SNR, γ)/(SNR+1) for v and min(SNR, γ)
-/// for x₀. At SNR = 0 the limits are 1, 0 and 0.
+/// for x₀. The velocity of a flow counts min(SNR, γ)/(1 + √SNR)². At SNR = 0 the limits are 1, 0, 0 and 0.
 ///
 /// Hang et al. 2023, arXiv:2303.09556, Section 3.4; γ = 5 there.
 ///
@@ -24,6 +24,7 @@ pub fn min_snr(snr: f64, gamma: f64, prediction: PredictionType) -> Result<f64> 
         PredictionType::Epsilon => clipped / snr,
         PredictionType::VPrediction => clipped / (snr + 1.0),
         PredictionType::Sample => clipped,
+        PredictionType::Flow => clipped / (1.0 + snr.sqrt()).powi(2),
     })
 }
 

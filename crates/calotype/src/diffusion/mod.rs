@@ -10,13 +10,18 @@ pub mod guidance;
 pub mod loss_weight;
 pub mod prediction;
 pub mod schedule;
+pub mod scheduler_class;
 pub mod scheduler_config;
 pub mod sigma_grid;
+pub mod x_0_limit;
 
 pub use forward_process::Rates;
 pub use prediction::PredictionType;
 pub use schedule::{BetaSchedule, NoiseSchedule};
-pub use scheduler_config::{SchedulerClass, SchedulerConfig, TimestepSpacing, VarianceType};
+pub use scheduler_class::SchedulerClass;
+pub use scheduler_config::{SchedulerConfig, TimestepSpacing, VarianceType};
+pub use sigma_grid::SigmaSpacing;
+pub use x_0_limit::X0Limit;
 
 use burn::tensor::Tensor;
 

@@ -21,6 +21,10 @@ pub enum PredictionType {
     VPrediction,
     /// The clean sample x₀.
     Sample,
+    /// The velocity ε − x₀ of a flow (Lipman et al. 2023, arXiv:2210.02747); with x_t = a·x₀ + b·ε it
+    /// holds x₀ and ε for any a and b, and a + b = 1 for a flow ([`Rates::flow`]).
+    #[serde(rename = "flow_prediction")]
+    Flow,
 }
 
 impl PredictionType {
@@ -31,6 +35,7 @@ impl PredictionType {
             Self::Epsilon => eps,
             Self::VPrediction => scale(eps, rates.signal()) - scale(x_0, rates.noise()),
             Self::Sample => x_0,
+            Self::Flow => eps - x_0,
         })
     }
 
@@ -48,6 +53,7 @@ impl PredictionType {
             }
             Self::VPrediction => scale(x_t, rates.signal()) - scale(output, rates.noise()),
             Self::Sample => output,
+            Self::Flow => scale(x_t - scale(output, rates.noise()), &sums(rates)),
         })
     }
 
@@ -64,8 +70,14 @@ impl PredictionType {
                 let inverse = reciprocals(rates.noise(), "alpha_bar", "below 1 for sample prediction", "1")?;
                 scale(x_t - scale(output, rates.signal()), &inverse)
             }
+            Self::Flow => scale(x_t + scale(output, rates.signal()), &sums(rates)),
         })
     }
+}
+
+/// 1/(a + b) of every pair of rates; a + b is at least 1.
+fn sums(rates: &Rates) -> Vec<f64> {
+    rates.signal().iter().zip(rates.noise()).map(|(signal, noise)| 1.0 / (signal + noise)).collect()
 }
 
 /// 1/r of every rate, refusing a rate of 0.
@@ -82,15 +94,19 @@ mod tests {
     use crate::diffusion::forward_process::add_noise;
     use crate::self_test::tensors::{samples as tensor, values};
 
-    const ALL: [PredictionType; 3] =
-        [PredictionType::Epsilon, PredictionType::VPrediction, PredictionType::Sample];
+    const ALL: [PredictionType; 4] =
+        [PredictionType::Epsilon, PredictionType::VPrediction, PredictionType::Sample, PredictionType::Flow];
 
     #[test]
     fn a_perfect_output_recovers_x_0_and_eps() {
         let (x_0, eps) = (tensor(&[0.5, -2.0, 1.0]), tensor(&[1.5, 0.25, -1.0]));
-        let rates = Rates::new(&[0.3]).unwrap();
-        let x_t = add_noise(x_0.clone(), eps.clone(), &rates).unwrap();
-        for prediction in ALL {
+        let all = ALL.into_iter();
+        let with_rates = all
+            .flat_map(|kind| [Rates::new(&[0.3]), Rates::flow(&[0.3])].map(|rates| (kind, rates.unwrap())));
+        // v is defined where the squares of the rates sum to 1.
+        let v_of_a_flow = (PredictionType::VPrediction, Rates::flow(&[0.3]).unwrap());
+        for (prediction, rates) in with_rates.filter(|pair| *pair != v_of_a_flow) {
+            let x_t = add_noise(x_0.clone(), eps.clone(), &rates).unwrap();
             let output = prediction.target(x_0.clone(), eps.clone(), &rates).unwrap();
             let got_x_0 = prediction.x_0(output.clone(), x_t.clone(), &rates).unwrap();
             let got_eps = prediction.eps(output, x_t.clone(), &rates).unwrap();

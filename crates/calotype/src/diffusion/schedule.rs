@@ -123,6 +123,14 @@ impl NoiseSchedule {
         Ok(Self { betas, alpha_bars })
     }
 
+    /// The same with ᾱ_{T−1} = 2⁻²⁴ where it is 0, so that σ is finite: diffusers starts there too in σ.
+    pub fn with_finite_sigma(mut self) -> Self {
+        if let Some(last) = self.alpha_bars.last_mut().filter(|last| **last == 0.0) {
+            *last = 2.0_f64.powi(-24);
+        }
+        self
+    }
+
     /// T, the number of timesteps.
     pub fn num_timesteps(&self) -> usize {
         self.betas.len()
@@ -151,6 +159,15 @@ impl NoiseSchedule {
     pub fn sigma(&self, t: usize) -> Result<f64> {
         let alpha_bar = self.alpha_bar(t)?;
         Ok(((1.0 - alpha_bar) / alpha_bar).sqrt())
+    }
+
+    /// σ at a timestep with a fraction: linear between its neighbours.
+    pub fn sigma_at(&self, t: f64) -> Result<f64> {
+        let below = self.sigma(t.floor() as usize)?;
+        if t.fract() == 0.0 {
+            return Ok(below);
+        }
+        Ok(below + t.fract() * (self.sigma(t.floor() as usize + 1)? - below))
     }
 
     /// The timestep of a noise level, which may lie between two: linear in ln σ, never outside 0 to T−1.

@@ -4,30 +4,10 @@
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::{BetaSchedule, NoiseSchedule, PredictionType};
+use super::{BetaSchedule, NoiseSchedule, PredictionType, SchedulerClass};
 use crate::{Error, Result};
-
-/// The schedulers of diffusers whose noise schedule is described by this file. All of them share
-/// one forward process; which reverse process runs is the sampler's business.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum SchedulerClass {
-    /// Denoising diffusion implicit models.
-    #[serde(rename = "DDIMScheduler")]
-    Ddim,
-    /// Denoising diffusion probabilistic models.
-    #[serde(rename = "DDPMScheduler")]
-    Ddpm,
-    /// Pseudo numerical methods; Stable Diffusion 1's folder.
-    #[serde(rename = "PNDMScheduler")]
-    Pndm,
-    /// Euler's method; Stable Diffusion XL's folder.
-    #[serde(rename = "EulerDiscreteScheduler")]
-    EulerDiscrete,
-    /// DPM-Solver, multistep.
-    #[serde(rename = "DPMSolverMultistepScheduler")]
-    DpmSolverMultistep,
-}
 
 /// Which of the T training timesteps a shorter sampling run visits (Lin et al. 2023,
 /// arXiv:2305.08891, Table 2). Serde names are those of diffusers.
@@ -55,11 +35,9 @@ pub enum VarianceType {
 
 /// The content of `scheduler_config.json`, keys as diffusers has them.
 ///
-/// [`Default`] is Stable Diffusion's. A key that a *file* lacks takes the default of diffusers'
-/// constructors instead, which differ (`linear` β, `clip_sample` on); keys that no field stands
-/// for are ignored.
+/// [`Default`] is Stable Diffusion's. A key that a *file* lacks takes the default of its class
+/// instead ([`SchedulerClass::constructor_defaults`]).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default = "SchedulerConfig::constructor_defaults")]
 pub struct SchedulerConfig {
     /// diffusers' class.
     #[serde(rename = "_class_name")]
@@ -72,7 +50,7 @@ pub struct SchedulerConfig {
     pub beta_end: f64,
     /// How β gets from one to the other.
     pub beta_schedule: BetaSchedule,
-    /// A table of β in place of the formula: refused unless absent.
+    /// A table of β in place of the formula.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trained_betas: Option<Vec<f64>>,
     /// Rescaling to zero terminal SNR ([`NoiseSchedule::with_zero_terminal_snr`]).
@@ -89,11 +67,18 @@ pub struct SchedulerConfig {
     pub clip_sample: bool,
     /// The clamp is to ± this; above 0.
     pub clip_sample_range: f64,
-    /// Imagen's dynamic thresholding of x₀: refused unless false.
+    /// Imagen's dynamic thresholding of x₀ ([`super::x_0_limit::X0Limit::Dynamic`]).
     pub thresholding: bool,
+    /// Its quantile, in [0, 1].
+    pub dynamic_thresholding_ratio: f64,
+    /// Its largest threshold, at least 1.
+    pub sample_max_value: f64,
     /// DDPM's variance; absent means [`VarianceType::FixedSmall`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub variance_type: Option<VarianceType>,
+    /// Keys that only some classes have; a sampler that cannot honour one refuses it by name.
+    #[serde(flatten)]
+    pub options: serde_json::Map<String, Value>,
 }
 
 impl Default for SchedulerConfig {
@@ -105,33 +90,12 @@ impl Default for SchedulerConfig {
             steps_offset: 1,
             set_alpha_to_one: false,
             clip_sample: false,
-            ..Self::constructor_defaults()
+            ..SchedulerClass::Ddim.constructor_defaults()
         }
     }
 }
 
 impl SchedulerConfig {
-    /// What `DDIMScheduler()` and `DDPMScheduler()` of diffusers assume for a missing key.
-    fn constructor_defaults() -> Self {
-        Self {
-            class_name: SchedulerClass::Ddim,
-            num_train_timesteps: 1000,
-            beta_start: 0.0001,
-            beta_end: 0.02,
-            beta_schedule: BetaSchedule::Linear,
-            trained_betas: None,
-            rescale_betas_zero_snr: false,
-            prediction_type: PredictionType::Epsilon,
-            timestep_spacing: TimestepSpacing::Leading,
-            steps_offset: 0,
-            set_alpha_to_one: true,
-            clip_sample: true,
-            clip_sample_range: 1.0,
-            thresholding: false,
-            variance_type: None,
-        }
-    }
-
     /// Reads and checks a `scheduler_config.json`.
     ///
     /// # Errors
@@ -139,10 +103,42 @@ impl SchedulerConfig {
     /// text lists those that are); otherwise as [`SchedulerConfig::noise_schedule`].
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-        let config: Self =
-            serde_json::from_str(&text).map_err(|e| Error::format(path, "scheduler configuration", e))?;
+        let config = Self::parse(&text).map_err(|e| Error::format(path, "scheduler configuration", e))?;
         config.check(path)?;
         Ok(config)
+    }
+
+    /// From the text of a `scheduler_config.json`, with the defaults of its class.
+    ///
+    /// # Errors
+    /// JSON's, and values that no field can hold.
+    pub fn parse(text: &str) -> serde_json::Result<Self> {
+        // Python writes an infinite float in a way that JSON does not have.
+        let text = text.replace(": -Infinity", ": null").replace(": Infinity", ": null");
+        let file: serde_json::Map<String, Value> = serde_json::from_str(&text)?;
+        let class = file.get("_class_name").cloned();
+        let class: SchedulerClass = class.map_or(Ok(SchedulerClass::default()), serde_json::from_value)?;
+        let mut merged = serde_json::to_value(class.constructor_defaults())?;
+        if let Value::Object(keys) = &mut merged {
+            keys.extend(file);
+        }
+        serde_json::from_value(merged)
+    }
+
+    /// A key that only some classes have, if the file has it and it is not null.
+    ///
+    /// # Errors
+    /// `Error::Config` for a value of another type.
+    pub fn option<T: serde::de::DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
+        match self.options.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => serde_json::from_value(value.clone()).map(Some).map_err(|e| Error::Config {
+                path: PathBuf::from("scheduler_config.json"),
+                key: key.into(),
+                expected: e.to_string(),
+                got: value.to_string(),
+            }),
+        }
     }
 
     /// The file's text, ending in a newline. `DDIMScheduler.from_pretrained` reads it.
@@ -170,21 +166,40 @@ impl SchedulerConfig {
                 got: got.to_string(),
             })
         };
-        if self.trained_betas.is_some() {
-            return refuse("trained_betas", "null (a table of betas is not supported)", &"a table");
+        let flow = self.prediction_type == PredictionType::Flow;
+        if flow != self.class_name.is_flow() {
+            let expected = match flow {
+                true => "another prediction for this class: flow_prediction is that of the FlowMatch classes",
+                false => "flow_prediction (or no such key) for a FlowMatch class",
+            };
+            return refuse("prediction_type", expected, &format!("{:?}", self.prediction_type));
         }
         if self.rescale_betas_zero_snr && self.prediction_type == PredictionType::Epsilon {
             let expected = "false for epsilon prediction, which says nothing where no signal is left";
             return refuse("rescale_betas_zero_snr", expected, &true);
         }
-        if self.thresholding {
-            return refuse("thresholding", "false (true is not supported)", &true);
+        if !(0.0..=1.0).contains(&self.dynamic_thresholding_ratio) {
+            return refuse("dynamic_thresholding_ratio", "0 to 1", &self.dynamic_thresholding_ratio);
+        }
+        if self.sample_max_value.is_nan() || self.sample_max_value < 1.0 {
+            return refuse("sample_max_value", "at least 1", &self.sample_max_value);
         }
         if !(self.clip_sample_range > 0.0 && self.clip_sample_range.is_finite()) {
             return refuse("clip_sample_range", "a finite number above 0", &self.clip_sample_range);
         }
-        let schedule =
-            NoiseSchedule::new(self.beta_schedule, self.beta_start, self.beta_end, self.num_train_timesteps)?;
+        let schedule = match &self.trained_betas {
+            Some(table) if table.len() != self.num_train_timesteps => {
+                let expected = format!("num_train_timesteps, {} values", self.num_train_timesteps);
+                return refuse("trained_betas", &expected, &format!("{} values", table.len()));
+            }
+            Some(table) => NoiseSchedule::from_betas(table.clone())?,
+            None => NoiseSchedule::new(
+                self.beta_schedule,
+                self.beta_start,
+                self.beta_end,
+                self.num_train_timesteps,
+            )?,
+        };
         match self.rescale_betas_zero_snr {
             true => schedule.with_zero_terminal_snr(),
             false => Ok(schedule),
@@ -197,7 +212,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> std::result::Result<SchedulerConfig, String> {
-        serde_json::from_str(text).map_err(|e| e.to_string())
+        SchedulerConfig::parse(text).map_err(|e| e.to_string())
     }
 
     #[test]
@@ -239,8 +254,10 @@ mod tests {
                 "trained_betas": null, "clip_sample": false}"#,
         )
         .unwrap();
+        assert_eq!(config.option::<bool>("skip_prk_steps").unwrap(), Some(true));
+        let plain = SchedulerConfig { options: Default::default(), ..config };
         assert_eq!(
-            config,
+            plain,
             SchedulerConfig { class_name: SchedulerClass::Pndm, ..SchedulerConfig::default() },
             "what the file leaves out is epsilon, leading"
         );
@@ -249,12 +266,25 @@ mod tests {
         assert_eq!(bare.beta_schedule, BetaSchedule::Linear);
     }
 
+    /// Each class of diffusers has its own; and Python writes infinity as no JSON.
+    #[test]
+    fn defaults_are_those_of_the_class() {
+        let of = |class: &str| parse(&format!(r#"{{"_class_name": "{class}"}}"#)).unwrap();
+        assert_eq!(of("EulerDiscreteScheduler").timestep_spacing, TimestepSpacing::Linspace);
+        assert_eq!(of("PNDMScheduler").timestep_spacing, TimestepSpacing::Leading);
+        assert_eq!(of("HeunDiscreteScheduler").beta_start, 0.00085);
+        assert!(of("DDPMScheduler").clip_sample && !of("LCMScheduler").clip_sample);
+        let text = r#"{"_class_name": "DPMSolverMultistepScheduler", "lambda_min_clipped": -Infinity}"#;
+        assert!(parse(text).is_ok());
+        assert!(of("FlowMatchEulerDiscreteScheduler").noise_schedule().is_ok());
+    }
+
     #[test]
     fn refuses_what_is_not_supported() {
         let error = parse(r#"{"beta_schedule": "laplace"}"#).unwrap_err();
         assert!(error.contains("laplace") && error.contains("scaled_linear"), "{error}");
         for text in [
-            r#"{"_class_name": "FlowMatchEulerDiscreteScheduler"}"#,
+            r#"{"_class_name": "VQDiffusionScheduler"}"#,
             r#"{"prediction_type": "flow"}"#,
             r#"{"variance_type": "learned_range"}"#,
             r#"{"num_train_timesteps": -1}"#,
@@ -263,8 +293,10 @@ mod tests {
         }
         for text in [
             r#"{"rescale_betas_zero_snr": true}"#,
-            r#"{"thresholding": true}"#,
+            r#"{"sample_max_value": 0.5}"#,
+            r#"{"dynamic_thresholding_ratio": 1.5}"#,
             r#"{"trained_betas": [0.1, 0.2]}"#,
+            r#"{"prediction_type": "flow_prediction"}"#,
             r#"{"clip_sample_range": 0}"#,
             r#"{"beta_end": 1.5}"#,
             r#"{"num_train_timesteps": 9000000000000}"#,

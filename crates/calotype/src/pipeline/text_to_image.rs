@@ -9,11 +9,11 @@ use crate::autoencoder::{AutoencoderConfig, AutoencoderKl};
 use crate::data::tensors::to_images;
 use crate::denoiser::{Unet, UnetConfig};
 use crate::diffusion::SchedulerConfig;
-use crate::diffusion::guidance::classifier_free;
+use crate::diffusion::guidance::Guidance;
 use crate::error::{Error, Result};
 use crate::formats::diffusers_folder::{self, Component};
 use crate::nn::AttentionHook;
-use crate::sampler::{NoiseSource, Sampler, SamplerKind, initial_latents};
+use crate::sampler::{NoiseSource, Sampler, SamplerSettings, initial_latents};
 use crate::text_encoder::tokenizer::ClipTokenizer;
 use crate::text_encoder::{ClipText, ClipTextConfig};
 
@@ -42,8 +42,8 @@ pub struct Request {
     pub prompt: String,
     /// What guidance points away from; empty for nothing in particular.
     pub negative_prompt: String,
-    /// Guidance scale; 1 is off, larger follows the prompt more closely.
-    pub guidance: f64,
+    /// How closely to follow the prompt.
+    pub guidance: Guidance,
     /// Number of the picture under the seed: it decides the noise.
     pub image_index: u64,
 }
@@ -51,12 +51,8 @@ pub struct Request {
 /// How to sample.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sampling {
-    /// Formula of the steps.
-    pub sampler: SamplerKind,
-    /// Number of steps.
-    pub steps: usize,
-    /// DDIM's η.
-    pub eta: f64,
+    /// The steps.
+    pub sampler: SamplerSettings,
     /// Seed of the noise.
     pub seed: u64,
     /// Width in pixels.
@@ -170,26 +166,30 @@ impl TextToImage {
                 format!("{:?}", initial.dims()),
             ));
         }
-        let sampler = Sampler::new(sampling.sampler, &self.scheduler, sampling.steps, sampling.eta)?;
+        let sampler = Sampler::new(&self.scheduler, &sampling.sampler)?;
         let indices: Vec<u64> = requests.iter().map(|request| request.image_index).collect();
         let prompts: Vec<&str> = requests.iter().map(|request| request.prompt.as_str()).collect();
         let negatives: Vec<&str> = requests.iter().map(|request| request.negative_prompt.as_str()).collect();
         let context = self.encode_text(&prompts)?;
-        let unguided = requests.iter().all(|request| request.guidance == 1.0);
+        let unguided = requests.iter().all(|request| request.guidance.scale == 1.0);
         let negative = if unguided { None } else { Some(self.encode_text(&negatives)?) };
-        let guidance: Vec<f64> = requests.iter().map(|request| request.guidance).collect();
+        let guidance: Vec<Guidance> = requests.iter().map(|request| request.guidance).collect();
+        let schedule = self.scheduler.noise_schedule()?;
 
         let unet = &self.unet.network;
         let mut denoise = |x_t: &Tensor<4>, t: f64| -> Result<Tensor<4>> {
             let timesteps = vec![t; requests.len()];
             let cond = unet.forward(x_t.clone(), &timesteps, &context, hook)?;
-            match &negative {
-                None => Ok(cond),
-                Some(negative) => {
-                    let uncond = unet.forward(x_t.clone(), &timesteps, negative, None)?;
-                    guide(cond, uncond, &guidance)
-                }
+            let Some(negative) = &negative else { return Ok(cond) };
+            let sigma = match self.scheduler.class_name.is_flow() {
+                true => t / (self.scheduler.num_train_timesteps as f64 - t),
+                false => schedule.sigma_at(t)?,
+            };
+            if !guidance.iter().any(|guidance| guidance.is_on(sigma)) {
+                return Ok(cond);
             }
+            let uncond = unet.forward(x_t.clone(), &timesteps, negative, None)?;
+            guide(cond, uncond, &guidance, sigma)
         };
         let mut noise = NoiseSource::new(sampling.seed, &indices);
         sampler.sample(initial, &mut noise, &mut denoise, on_step)
@@ -220,15 +220,15 @@ impl TextToImage {
     }
 }
 
-/// [`classifier_free`] with a scale for each picture of the batch.
-fn guide(cond: Tensor<4>, uncond: Tensor<4>, scales: &[f64]) -> Result<Tensor<4>> {
-    let first = scales[0];
-    if scales.iter().all(|&scale| scale == first) {
-        return classifier_free(cond, uncond, first);
+/// The guided predictions of a batch, each picture with its own guidance.
+fn guide(cond: Tensor<4>, uncond: Tensor<4>, guidance: &[Guidance], sigma: f64) -> Result<Tensor<4>> {
+    let first = guidance[0];
+    if guidance.iter().all(|guidance| *guidance == first) {
+        return first.apply(cond, uncond, sigma);
     }
-    let each = (scales.iter().enumerate())
-        .map(|(i, &scale)| {
-            classifier_free(cond.clone().narrow(0, i, 1), uncond.clone().narrow(0, i, 1), scale)
+    let each = (guidance.iter().enumerate())
+        .map(|(i, guidance)| {
+            guidance.apply(cond.clone().narrow(0, i, 1), uncond.clone().narrow(0, i, 1), sigma)
         })
         .collect::<Result<Vec<_>>>()?;
     Ok(Tensor::cat(each, 0))

@@ -1,4 +1,4 @@
-//! DPM-Solver++(3M): third order from three steps.
+//! DPM-Solver++(3M): third order from three steps; and its stochastic form.
 
 use burn::tensor::Tensor;
 
@@ -9,11 +9,24 @@ use crate::Result;
 /// The first step is of first order, the second is [`DpmPp2M`](super::dpmpp_2m::DpmPp2M)'s; then D is
 /// extrapolated by a parabola through three values.
 ///
-/// Lu et al. 2022, arXiv:2211.01095, appendix B.5, as diffusers has it.
+/// Lu et al. 2022, arXiv:2211.01095, appendix B.5, in H = (1 + η)·ln(σ/σ_next); for η = 1 their
+/// SDE-DPM-Solver++ in the same way.
 #[derive(Debug, Default)]
 pub struct DpmPp3M {
+    /// η, at least 0; 0 is deterministic.
+    eta: f64,
+    /// Add the curvature with the sign that diffusers gives it in the stochastic form.
+    wrong_curvature: bool,
     /// (h, D) of the last steps, newest last, at most two.
     last: Vec<(f64, Tensor<4>)>,
+}
+
+impl DpmPp3M {
+    /// With noise of strength η; `as_diffusers` repeats its slip in the stochastic form, where φ₃ has +½ for
+    /// −½ and does not vanish with the step.
+    pub fn new(eta: f64, as_diffusers: bool) -> Self {
+        Self { eta, wrong_curvature: as_diffusers && eta > 0.0, last: Vec::new() }
+    }
 }
 
 impl Solver for DpmPp3M {
@@ -24,11 +37,13 @@ impl Solver for DpmPp3M {
         from: f64,
         to: f64,
         _: &mut dyn PredictX0,
-        _: &mut dyn Noise,
+        noise: &mut dyn Noise,
     ) -> Result<Tensor<4>> {
         let h = (from / to).ln();
-        let e = (-h).exp_m1();
-        let first_order = x * (to / from) - x_0.clone() * e;
+        let g = self.eta * h;
+        let total = h + g; // H
+        let e = (-total).exp_m1();
+        let first_order = x * (to / from * (-g).exp()) - x_0.clone() * e;
         let next = match &self.last[..] {
             [] => first_order,
             [(h_1, d_1)] => first_order - (x_0.clone() - d_1.clone()) * (e * h / (2.0 * h_1)),
@@ -39,13 +54,19 @@ impl Solver for DpmPp3M {
                 let bend = recent.clone() - older;
                 let slope = recent + bend.clone() * (r_0 / (r_0 + r_1));
                 let curvature = bend / (r_0 + r_1);
-                first_order + slope * (e / h + 1.0) - curvature * ((e + h) / (h * h) - 0.5)
+                let half = if self.wrong_curvature { -0.5 } else { 0.5 };
+                let phi_3 = (e + total) / (total * total) - half;
+                first_order + slope * (e / total + 1.0) - curvature * phi_3
             }
         };
         self.last.push((h, x_0));
         if self.last.len() > 2 {
             self.last.remove(0);
         }
-        Ok(next)
+        if self.eta == 0.0 {
+            return Ok(next);
+        }
+        let z = noise.draw(&next)?;
+        Ok(next + z * (to * (-(-2.0 * g).exp_m1()).sqrt()))
     }
 }

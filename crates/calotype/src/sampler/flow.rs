@@ -2,8 +2,11 @@
 
 use burn::tensor::Tensor;
 
-use crate::Result;
+use super::{Denoise, SamplerKind, SamplerSettings};
+use crate::diffusion::SchedulerConfig;
+use crate::diffusion::flow::{FlowGridRule, grid};
 use crate::diffusion::sigma_grid::require_falling;
+use crate::{Error, Result};
 
 /// What a flow sampler asks of a network: v(x, t), `[B, C, H, W]` as x, t in [0, 1].
 pub trait Velocity {
@@ -68,4 +71,51 @@ pub fn solve(
         on_step(i + 1, steps);
     }
     Ok(x)
+}
+
+/// A flow model's run: its method, its times, and where they lie among the network's timesteps.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FlowSampler {
+    method: FlowMethod,
+    /// Falling from 1 to 0.
+    times: Vec<f64>,
+    num_timesteps: f64,
+}
+
+impl FlowSampler {
+    /// Over the times of a model, shifted as its `shift` says.
+    ///
+    /// # Errors
+    /// `Error::Argument` for samplers that are not for flows; as [`grid`].
+    pub fn new(config: &SchedulerConfig, settings: &SamplerSettings) -> Result<Self> {
+        let method = match settings.kind {
+            SamplerKind::FlowEuler => FlowMethod::Euler,
+            SamplerKind::FlowHeun => FlowMethod::Heun,
+            other => return Err(Error::argument("sampler", "flow-euler or flow-heun", other)),
+        };
+        let (num_timesteps, shift) = (config.num_train_timesteps, config.option("shift")?.unwrap_or(1.0));
+        let times = grid(FlowGridRule::Diffusers, settings.steps, num_timesteps, shift)?;
+        Ok(Self { method, times, num_timesteps: num_timesteps as f64 })
+    }
+
+    /// As [`super::Sampler::sample`]. The last step is Euler's for both methods: the network was not trained
+    /// at t = 0.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn sample(
+        &self,
+        mut x: Tensor<4>,
+        denoise: &mut dyn Denoise,
+        on_step: &mut dyn FnMut(usize, usize),
+    ) -> Result<Tensor<4>> {
+        let mut velocity = |x: &Tensor<4>, t: f64| denoise.denoise(x, t * self.num_timesteps);
+        let steps = self.times.len() - 1;
+        for (i, pair) in self.times.windows(2).enumerate() {
+            let method = if pair[1] == 0.0 { FlowMethod::Euler } else { self.method };
+            x = method.step(x, pair[0], pair[1], &mut velocity)?;
+            on_step(i + 1, steps);
+        }
+        Ok(x)
+    }
 }

@@ -1,8 +1,12 @@
 //! The noise levels of a sampling run in σ, as diffusers' families of samplers take them from a schedule.
 
-use super::timesteps::{GridRule, timesteps};
+use super::timesteps::{GridRule, require_below, timesteps};
 use crate::Result;
-use crate::diffusion::{NoiseSchedule, TimestepSpacing};
+use crate::diffusion::sigma_grid::{exponential, karras};
+use crate::diffusion::{NoiseSchedule, SigmaSpacing, TimestepSpacing};
+
+/// ρ of Karras et al. 2022, arXiv:2206.00364, Table 1.
+const RHO: f64 = 7.0;
 
 /// Where a run asks the network, and at which noise levels.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +26,8 @@ pub struct SamplingGrid {
 /// √(σ² + 1), the standard deviation of data and noise together, under `leading`, where the first σ is
 /// well below the noisiest.
 ///
+/// Karras' and exponential levels lie between the ends of this grid.
+///
 /// # Errors
 /// As [`timesteps`]; `Error::Argument` for a timestep of T or more.
 pub fn euler(
@@ -29,18 +35,24 @@ pub fn euler(
     spacing: TimestepSpacing,
     steps: usize,
     steps_offset: usize,
+    levels: SigmaSpacing,
 ) -> Result<SamplingGrid> {
     let num_timesteps = schedule.num_timesteps();
     let rounded = timesteps(spacing, GridRule::Ddim, steps, num_timesteps, steps_offset)?;
-    let times = match spacing {
+    require_below(&rounded, spacing, num_timesteps, steps_offset)?;
+    let times: Vec<f64> = match spacing {
         TimestepSpacing::Linspace => {
             let grid = crate::diffusion::schedule::linspace(0.0, num_timesteps as f64 - 1.0, steps);
             grid.into_iter().rev().collect()
         }
         _ => rounded.into_iter().map(|t| t as f64).collect(),
     };
-    let grid = with_sigmas(schedule, times)?;
-    let first = grid.sigmas[0];
+    let sigmas = times.iter().map(|&t| schedule.sigma_at(t)).collect::<Result<Vec<f64>>>()?;
+    let (first, last) = (sigmas[0], sigmas[steps - 1]);
+    let grid = match respaced(levels, steps, last, first)? {
+        None => with_end(times, sigmas),
+        Some(sigmas) => with_end(sigmas.iter().map(|&sigma| schedule.timestep_of(sigma)).collect(), sigmas),
+    };
     Ok(match spacing {
         TimestepSpacing::Leading => grid,
         TimestepSpacing::Linspace | TimestepSpacing::Trailing => {
@@ -52,6 +64,9 @@ pub fn euler(
 /// The grid of the DPM-Solver family: whole timesteps, the clean end not among them. Unit noise is the
 /// start in the schedule's coordinates, so it is multiplied by √(σ² + 1) here.
 ///
+/// Karras' and exponential levels lie between the ends of the whole schedule, and the network is asked at
+/// the nearest timestep.
+///
 /// # Errors
 /// As [`euler`].
 pub fn dpm(
@@ -59,23 +74,32 @@ pub fn dpm(
     spacing: TimestepSpacing,
     steps: usize,
     steps_offset: usize,
+    levels: SigmaSpacing,
 ) -> Result<SamplingGrid> {
-    let times = timesteps(spacing, GridRule::Dpm, steps, schedule.num_timesteps(), steps_offset)?;
-    with_sigmas(schedule, times.into_iter().map(|t| t as f64).collect())
+    let num_timesteps = schedule.num_timesteps();
+    let times = timesteps(spacing, GridRule::Dpm, steps, num_timesteps, steps_offset)?;
+    let ends = (schedule.sigma(0)?, schedule.sigma(num_timesteps - 1)?);
+    if let Some(sigmas) = respaced(levels, steps, ends.0, ends.1)? {
+        let nearest = |&sigma: &f64| schedule.timestep_of(sigma).round_ties_even();
+        return Ok(with_end(sigmas.iter().map(nearest).collect(), sigmas));
+    }
+    require_below(&times, spacing, num_timesteps, steps_offset)?;
+    let sigmas = times.iter().map(|&t| schedule.sigma(t)).collect::<Result<Vec<f64>>>()?;
+    Ok(with_end(times.into_iter().map(|t| t as f64).collect(), sigmas))
 }
 
-fn with_sigmas(schedule: &NoiseSchedule, timesteps: Vec<f64>) -> Result<SamplingGrid> {
-    let mut sigmas = timesteps.iter().map(|&t| sigma_at(schedule, t)).collect::<Result<Vec<f64>>>()?;
+/// `steps` levels between two ends, unless they are those of the timesteps or there is only one.
+fn respaced(levels: SigmaSpacing, steps: usize, min: f64, max: f64) -> Result<Option<Vec<f64>>> {
+    match levels {
+        _ if steps == 1 => Ok(None),
+        SigmaSpacing::Timesteps => Ok(None),
+        SigmaSpacing::Karras => karras(steps, min, max, RHO).map(Some),
+        SigmaSpacing::Exponential => exponential(steps, min, max).map(Some),
+    }
+}
+
+fn with_end(timesteps: Vec<f64>, mut sigmas: Vec<f64>) -> SamplingGrid {
     let init_noise_sigma = (sigmas[0] * sigmas[0] + 1.0).sqrt();
     sigmas.push(0.0);
-    Ok(SamplingGrid { timesteps, sigmas, init_noise_sigma })
-}
-
-/// σ at a timestep with a fraction: linear between its neighbours.
-fn sigma_at(schedule: &NoiseSchedule, t: f64) -> Result<f64> {
-    let below = schedule.sigma(t.floor() as usize)?;
-    if t.fract() == 0.0 {
-        return Ok(below);
-    }
-    Ok(below + t.fract() * (schedule.sigma(t.floor() as usize + 1)? - below))
+    SamplingGrid { timesteps, sigmas, init_noise_sigma }
 }

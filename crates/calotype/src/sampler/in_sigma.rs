@@ -5,52 +5,55 @@ use burn::tensor::Tensor;
 use super::dpm2::Dpm2;
 use super::dpmpp_2m::DpmPp2M;
 use super::dpmpp_2s::DpmPp2S;
+use super::dpmpp_3m::DpmPp3M;
 use super::euler::Euler;
 use super::euler_ancestral::EulerAncestral;
+use super::from_config::sigma_spacing;
 use super::grid::{self, SamplingGrid};
 use super::heun::Heun;
+use super::lms::Lms;
 use super::solver::{PredictX0, Solver, solve};
 use super::unipc::{BType, UniPc};
-use super::{Denoise, Noise, SamplerKind};
-use crate::diffusion::{NoiseSchedule, PredictionType, Rates, SchedulerConfig, same_shape};
+use super::{Compat, Denoise, Noise, SamplerKind, SamplerSettings};
+use crate::diffusion::{NoiseSchedule, PredictionType, Rates, SchedulerConfig, X0Limit, same_shape};
 use crate::{Error, Result};
 
 /// A solver, its noise levels, and what the network's output means.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SigmaSampler {
     kind: SamplerKind,
+    compat: Option<Compat>,
     prediction_type: PredictionType,
-    /// Clamp x̂₀ to ± this.
-    clip_range: Option<f64>,
+    /// What x̂₀ may be.
+    limit: X0Limit,
     grid: SamplingGrid,
     schedule: NoiseSchedule,
 }
 
 impl SigmaSampler {
-    /// `steps` steps of `kind` over the schedule and spacing of a model.
+    /// Over the schedule, spacing and noise levels of a model.
     ///
     /// # Errors
-    /// As [`SchedulerConfig::noise_schedule`] and [`grid::euler`]; `Error::Argument` for a schedule whose
-    /// last σ is infinite, and for DDPM and DDIM, which do not work in σ.
-    pub fn new(kind: SamplerKind, config: &SchedulerConfig, steps: usize) -> Result<Self> {
-        let schedule = config.noise_schedule()?;
-        let of_family = match kind {
-            SamplerKind::DpmPp2S | SamplerKind::DpmPp2M | SamplerKind::DpmPp2MSde | SamplerKind::UniPc => {
-                grid::dpm
-            }
+    /// As [`SchedulerConfig::noise_schedule`], [`sigma_spacing`] and [`grid::euler`]; `Error::Argument` for
+    /// samplers that do not work in σ.
+    pub fn new(config: &SchedulerConfig, settings: &SamplerSettings) -> Result<Self> {
+        let schedule = config.noise_schedule()?.with_finite_sigma();
+        let levels = settings.schedule.map_or_else(|| sigma_spacing(config), Ok)?;
+        let of_family = match settings.kind {
+            SamplerKind::DpmPp2S
+            | SamplerKind::DpmPp2M
+            | SamplerKind::DpmPp2MSde
+            | SamplerKind::DpmPp3MSde
+            | SamplerKind::UniPc => grid::dpm,
             _ => grid::euler,
         };
-        solver(kind)?;
-        let grid = of_family(&schedule, config.timestep_spacing, steps, config.steps_offset)?;
-        if !grid.init_noise_sigma.is_finite() {
-            let expected = "ddim or ddpm for a schedule without any signal at its end";
-            return Err(Error::argument("sampler", expected, kind));
-        }
+        solver(settings.kind, settings.compat)?;
         Ok(Self {
-            kind,
+            kind: settings.kind,
+            compat: settings.compat,
             prediction_type: config.prediction_type,
-            clip_range: config.clip_sample.then_some(config.clip_sample_range),
-            grid,
+            limit: X0Limit::of(config),
+            grid: of_family(&schedule, config.timestep_spacing, settings.steps, config.steps_offset, levels)?,
             schedule,
         })
     }
@@ -68,7 +71,7 @@ impl SigmaSampler {
     ) -> Result<Tensor<4>> {
         let x = initial * self.grid.init_noise_sigma;
         let mut network = InSigma { sampler: self, network: denoise };
-        solve(&mut *solver(self.kind)?, x, &self.grid.sigmas, &mut network, noise, on_step)
+        solve(&mut *solver(self.kind, self.compat)?, x, &self.grid.sigmas, &mut network, noise, on_step)
     }
 
     /// The timestep of a noise level: that of the grid, or what the schedule has for a level in between.
@@ -79,7 +82,7 @@ impl SigmaSampler {
     }
 }
 
-fn solver(kind: SamplerKind) -> Result<Box<dyn Solver>> {
+fn solver(kind: SamplerKind, compat: Option<Compat>) -> Result<Box<dyn Solver>> {
     Ok(match kind {
         SamplerKind::Euler => Box::new(Euler),
         SamplerKind::EulerAncestral => Box::new(EulerAncestral { eta: 1.0 }),
@@ -88,8 +91,15 @@ fn solver(kind: SamplerKind) -> Result<Box<dyn Solver>> {
         SamplerKind::DpmPp2S => Box::new(DpmPp2S),
         SamplerKind::DpmPp2M => Box::new(DpmPp2M::default()),
         SamplerKind::DpmPp2MSde => Box::new(DpmPp2M::new(1.0)),
+        SamplerKind::DpmPp3MSde => Box::new(DpmPp3M::new(1.0, compat == Some(Compat::Diffusers))),
         SamplerKind::UniPc => Box::new(UniPc::new(2, BType::Bh2, true)),
-        SamplerKind::Ddpm | SamplerKind::Ddim => {
+        SamplerKind::Lms => Box::new(Lms::default()),
+        SamplerKind::Ddpm
+        | SamplerKind::Ddim
+        | SamplerKind::Pndm
+        | SamplerKind::Lcm
+        | SamplerKind::FlowEuler
+        | SamplerKind::FlowHeun => {
             return Err(Error::argument("sampler", "one that works in sigma", kind));
         }
     })
@@ -108,9 +118,6 @@ impl PredictX0 for InSigma<'_> {
         let output = self.network.denoise(&x_t, self.sampler.timestep(sigma))?;
         same_shape("network output", &x_t, &output)?;
         let x_0 = self.sampler.prediction_type.x_0(output, x_t, &Rates::new(&[alpha_bar])?)?;
-        Ok(match self.sampler.clip_range {
-            Some(range) => x_0.clamp(-range, range),
-            None => x_0,
-        })
+        Ok(self.sampler.limit.apply(x_0))
     }
 }

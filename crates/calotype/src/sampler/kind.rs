@@ -5,8 +5,6 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::vp::VpMethod;
-use crate::diffusion::{SchedulerClass, SchedulerConfig};
 use crate::{Error, Result};
 
 /// The samplers. [`SamplerKind::ALL`] is the one list that help and errors are made from.
@@ -31,13 +29,25 @@ pub enum SamplerKind {
     DpmPp2M,
     /// [`super::dpmpp_2m`] with η = 1.
     DpmPp2MSde,
+    /// [`super::dpmpp_3m`] with η = 1.
+    DpmPp3MSde,
     /// [`super::unipc`] of order 2.
     UniPc,
+    /// [`super::lms`].
+    Lms,
+    /// [`super::pndm`].
+    Pndm,
+    /// [`super::lcm`].
+    Lcm,
+    /// [`super::flow`] by Euler's method.
+    FlowEuler,
+    /// [`super::flow`] by Heun's method.
+    FlowHeun,
 }
 
 impl SamplerKind {
     /// Every sampler.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 16] = [
         Self::Ddpm,
         Self::Ddim,
         Self::Euler,
@@ -47,7 +57,13 @@ impl SamplerKind {
         Self::DpmPp2S,
         Self::DpmPp2M,
         Self::DpmPp2MSde,
+        Self::DpmPp3MSde,
         Self::UniPc,
+        Self::Lms,
+        Self::Pndm,
+        Self::Lcm,
+        Self::FlowEuler,
+        Self::FlowHeun,
     ];
 
     /// The name on the command line.
@@ -62,7 +78,13 @@ impl SamplerKind {
             Self::DpmPp2S => "dpm++2s",
             Self::DpmPp2M => "dpm++2m",
             Self::DpmPp2MSde => "dpm++2m-sde",
+            Self::DpmPp3MSde => "dpm++3m-sde",
             Self::UniPc => "unipc",
+            Self::Lms => "lms",
+            Self::Pndm => "pndm",
+            Self::Lcm => "lcm",
+            Self::FlowEuler => "flow-euler",
+            Self::FlowHeun => "flow-heun",
         }
     }
 
@@ -71,32 +93,14 @@ impl SamplerKind {
         Self::ALL.map(Self::name).join(", ")
     }
 
-    /// The sampler that a model's folder asks for.
-    ///
-    /// # Errors
-    /// `Error::Argument` for a class of diffusers without a counterpart here; naming a sampler
-    /// gets around it.
-    pub fn from_config(config: &SchedulerConfig) -> Result<Self> {
-        match config.class_name {
-            SchedulerClass::Ddim => Ok(Self::Ddim),
-            SchedulerClass::Ddpm => Ok(Self::Ddpm),
-            // The other classes have options of their own that change the result (Karras' levels, order,
-            // end), which the configuration does not keep: not to be guessed.
-            other => Err(Error::argument(
-                "sampler",
-                format!("one of {} by name (the model's own scheduler is not understood)", Self::names()),
-                format!("{other:?} from scheduler_config.json"),
-            )),
-        }
+    /// Whether it is for models of flows, whose network predicts a velocity, and for no others.
+    pub fn is_flow(self) -> bool {
+        matches!(self, Self::FlowEuler | Self::FlowHeun)
     }
 
-    /// The formula, for the samplers that work in the coordinates of the schedule.
-    pub(super) fn vp(self) -> Option<VpMethod> {
-        match self {
-            Self::Ddpm => Some(VpMethod::Ddpm),
-            Self::Ddim => Some(VpMethod::Ddim),
-            _ => None,
-        }
+    /// Whether it works in σ, so that its noise levels can be spaced freely.
+    pub fn works_in_sigma(self) -> bool {
+        !self.is_flow() && !matches!(self, Self::Ddpm | Self::Ddim | Self::Pndm | Self::Lcm)
     }
 }
 

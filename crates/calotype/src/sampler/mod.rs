@@ -12,11 +12,16 @@ pub mod dpmpp_3m;
 pub mod euler;
 pub mod euler_ancestral;
 pub mod flow;
+pub mod from_config;
 pub mod grid;
 pub mod heun;
 pub mod in_sigma;
 pub mod kind;
+pub mod lcm;
+pub mod lms;
 pub mod noise;
+pub mod pndm;
+pub mod settings;
 pub mod solver;
 pub mod timesteps;
 pub mod transition;
@@ -25,13 +30,16 @@ pub mod vp;
 
 use burn::tensor::Tensor;
 
+pub use flow::FlowSampler;
 pub use in_sigma::SigmaSampler;
 pub use kind::SamplerKind;
 pub use noise::{Noise, NoiseSource, initial_latents};
+pub use pndm::PndmSampler;
+pub use settings::{Compat, SamplerSettings};
 pub use transition::Transition;
 pub use vp::{VpMethod, VpSampler};
 
-use crate::diffusion::SchedulerConfig;
+use crate::diffusion::{SchedulerConfig, SigmaSpacing};
 use crate::{Error, Result};
 
 /// What a sampler asks of a network.
@@ -55,21 +63,50 @@ pub enum Sampler {
     Vp(VpSampler),
     /// In σ.
     Sigma(SigmaSampler),
+    /// In the coordinates of the schedule, over several predictions.
+    Pndm(PndmSampler),
+    /// Along the velocity of a flow.
+    Flow(FlowSampler),
 }
 
 impl Sampler {
-    /// `steps` steps of `kind` over the schedule, spacing and prediction type of a model.
-    ///
-    /// - `eta`: DDIM's η, in [0, 1]; 0 for the others.
+    /// Over the schedule, spacing and prediction type of a model.
     ///
     /// # Errors
-    /// As [`SchedulerConfig::noise_schedule`]; `Error::Argument` unless 1 ≤ `steps` ≤ T and every
-    /// timestep, `steps_offset` included, stays below T; and for an η that the sampler does not have.
-    pub fn new(kind: SamplerKind, config: &SchedulerConfig, steps: usize, eta: f64) -> Result<Self> {
-        match kind.vp() {
-            Some(method) => Ok(Self::Vp(VpSampler::new(method, config, steps)?.with_eta(eta)?)),
-            None if eta != 0.0 => Err(Error::argument("eta", format!("0: {kind} has no eta"), eta)),
-            None => Ok(Self::Sigma(SigmaSampler::new(kind, config, steps)?)),
+    /// As [`SchedulerConfig::noise_schedule`]; `Error::Argument` unless 1 ≤ steps ≤ T and every timestep,
+    /// `steps_offset` included, stays below T; for an η or noise levels that the sampler does not have; and
+    /// for a flow's sampler on another model, or the reverse.
+    pub fn new(config: &SchedulerConfig, settings: &SamplerSettings) -> Result<Self> {
+        let kind = settings.kind;
+        if settings.eta != 0.0 && kind != SamplerKind::Ddim {
+            return Err(Error::argument("eta", format!("0: {kind} has no eta"), settings.eta));
+        }
+        if let Some(schedule) = settings.schedule.filter(|s| *s != SigmaSpacing::Timesteps)
+            && !kind.works_in_sigma()
+        {
+            let expected = format!("timesteps: {kind} does not work in sigma");
+            return Err(Error::argument("schedule", expected, schedule));
+        }
+        match (kind.is_flow(), config.class_name.is_flow()) {
+            (true, false) => {
+                let expected = "another than those of flows: the model does not predict a velocity";
+                return Err(Error::argument("sampler", expected, kind));
+            }
+            (false, true) => {
+                let expected = "flow-euler or flow-heun: the model predicts the velocity of a flow";
+                return Err(Error::argument("sampler", expected, kind));
+            }
+            _ => (),
+        }
+        match kind {
+            SamplerKind::FlowEuler | SamplerKind::FlowHeun => {
+                FlowSampler::new(config, settings).map(Self::Flow)
+            }
+            SamplerKind::Pndm => PndmSampler::new(config, settings).map(Self::Pndm),
+            SamplerKind::Ddpm | SamplerKind::Ddim | SamplerKind::Lcm => {
+                VpSampler::new(config, settings).map(Self::Vp)
+            }
+            _ => SigmaSampler::new(config, settings).map(Self::Sigma),
         }
     }
 
@@ -91,6 +128,8 @@ impl Sampler {
         match self {
             Self::Vp(sampler) => sampler.sample(initial, noise, denoise, on_step),
             Self::Sigma(sampler) => sampler.sample(initial, noise, denoise, on_step),
+            Self::Pndm(sampler) => sampler.sample(initial, denoise, on_step),
+            Self::Flow(sampler) => sampler.sample(initial, denoise, on_step),
         }
     }
 }

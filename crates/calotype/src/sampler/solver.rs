@@ -54,9 +54,14 @@ pub trait Solver {
         denoise: &mut dyn PredictX0,
         noise: &mut dyn Noise,
     ) -> Result<Tensor<4>>;
+
+    /// From `x` at σ = `from` to σ = 0, where the noise is gone: at D, for most.
+    fn last(&mut self, _x: Tensor<4>, x_0: Tensor<4>, _from: f64) -> Tensor<4> {
+        x_0
+    }
 }
 
-/// Runs the reverse process over all of `sigmas`. A step to σ = 0 ends at D, whatever the solver.
+/// Runs the reverse process over all of `sigmas`.
 ///
 /// - `x`: `[B, C, H, W]` at `sigmas[0]`.
 /// - `on_step`: called after every step with (steps done, steps in all).
@@ -77,7 +82,7 @@ pub fn solve(
         let (churned, from) = solver.churn(x, pair[0], steps, noise)?;
         let x_0 = denoise.x_0(&churned, from)?;
         x = match pair[1] {
-            0.0 => x_0,
+            0.0 => solver.last(churned, x_0, from),
             to => solver.step(churned, x_0, from, to, denoise, noise)?,
         };
         on_step(i + 1, steps);

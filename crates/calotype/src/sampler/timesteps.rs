@@ -61,6 +61,27 @@ pub fn timesteps(
     })
 }
 
+/// Refuses a grid that starts at T or beyond, where no schedule has a noise level.
+///
+/// # Errors
+/// `Error::Argument`.
+pub fn require_below(
+    grid: &[usize],
+    spacing: TimestepSpacing,
+    num_timesteps: usize,
+    steps_offset: usize,
+) -> Result<()> {
+    match grid.iter().all(|&t| t < num_timesteps) {
+        true => Ok(()),
+        false => {
+            let expected = format!(
+                "fewer: {spacing:?} spacing with steps_offset {steps_offset} starts beyond T = {num_timesteps}"
+            );
+            Err(Error::argument("steps", expected, grid.len()))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

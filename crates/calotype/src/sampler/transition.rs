@@ -1,6 +1,8 @@
 //! One move of the reverse process, as the schedule sees it.
 
-use crate::diffusion::NoiseSchedule;
+use super::timesteps::{GridRule, require_below, timesteps};
+use super::{Compat, SamplerKind, SamplerSettings};
+use crate::diffusion::{NoiseSchedule, SchedulerConfig, TimestepSpacing};
 use crate::{Error, Result};
 
 /// From timestep t to the next one visited, s < t, or past the end to the clean side.
@@ -63,6 +65,54 @@ pub fn over(schedule: &NoiseSchedule, timesteps: &[usize], alpha_bar_end: f64) -
         Transition::new(t, s, schedule.alpha_bar(t)?, alpha_bar_s)
     };
     timesteps.iter().enumerate().map(step).collect()
+}
+
+/// The transitions of a run over the schedule and spacing of a model.
+///
+/// # Errors
+/// As [`timesteps`] and [`over`]; `Error::Argument` if the spacing starts at T or beyond.
+pub fn of_run(
+    schedule: &NoiseSchedule,
+    config: &SchedulerConfig,
+    settings: &SamplerSettings,
+    alpha_bar_end: f64,
+) -> Result<Vec<Transition>> {
+    let (spacing, offset, steps) = (config.timestep_spacing, config.steps_offset, settings.steps);
+    let num_timesteps = schedule.num_timesteps();
+    let grid = timesteps(spacing, GridRule::Ddim, steps, num_timesteps, offset)?;
+    require_below(&grid, spacing, num_timesteps, offset)?;
+    match (settings.compat, settings.kind) {
+        (Some(Compat::Diffusers), SamplerKind::Ddim) => by_stride(schedule, &grid, spacing, alpha_bar_end),
+        _ => over(schedule, &grid, alpha_bar_end),
+    }
+}
+
+/// The transitions of diffusers' DDIM, which all lead ⌊T/N⌋ timesteps down: to the next timestep of the
+/// grid under `leading`, elsewhere otherwise.
+///
+/// # Errors
+/// As [`over`]; `Error::Argument` for a number of steps with which diffusers would also visit t = −1.
+fn by_stride(
+    schedule: &NoiseSchedule,
+    timesteps: &[usize],
+    spacing: TimestepSpacing,
+    alpha_bar_end: f64,
+) -> Result<Vec<Transition>> {
+    let num_timesteps = schedule.num_timesteps() as f64;
+    let steps = timesteps.len();
+    // A running float range from T down to 0 by T/N has an entry too many where the quotient rounds down.
+    let entries = (num_timesteps / (num_timesteps / steps as f64)).ceil();
+    if spacing == TimestepSpacing::Trailing && entries > steps as f64 {
+        let expected = "another number: with this one diffusers visits t = -1, which is no noise level";
+        return Err(Error::argument("steps", expected, steps));
+    }
+    let stride = schedule.num_timesteps() / steps;
+    let step = |&t: &usize| {
+        let s = t.checked_sub(stride);
+        let alpha_bar_s = s.map_or(Ok(alpha_bar_end), |s| schedule.alpha_bar(s))?;
+        Transition::new(t, s, schedule.alpha_bar(t)?, alpha_bar_s)
+    };
+    timesteps.iter().map(step).collect()
 }
 
 #[cfg(test)]

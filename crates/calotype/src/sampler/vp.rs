@@ -2,19 +2,26 @@
 
 use burn::tensor::Tensor;
 
-use super::timesteps::{GridRule, timesteps};
 use super::transition::{self, Transition};
-use super::{Denoise, Noise, ddim, ddpm};
-use crate::diffusion::{PredictionType, Rates, SchedulerConfig, VarianceType};
+use super::{Denoise, Noise, SamplerKind, SamplerSettings, ddim, ddpm, lcm};
+use crate::diffusion::{PredictionType, Rates, SchedulerConfig, VarianceType, X0Limit};
 use crate::{Error, Result};
 
 /// Which formula a step uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum VpMethod {
     /// [`ddpm::step`].
-    Ddpm,
+    Ddpm(VarianceType),
     /// [`ddim::step`].
-    Ddim,
+    Ddim {
+        /// η, in [0, 1].
+        eta: f64,
+    },
+    /// [`lcm::step`].
+    Lcm {
+        /// What timesteps are multiplied by in its boundary condition.
+        timestep_scaling: f64,
+    },
 }
 
 /// A sampler with everything decided but the pictures: the steps it takes and how.
@@ -24,61 +31,41 @@ pub struct VpSampler {
     pub method: VpMethod,
     /// What the network's output means.
     pub prediction_type: PredictionType,
-    /// Clamp x̂₀ to ± this.
-    pub clip_range: Option<f64>,
-    /// DDPM's variance.
-    pub variance_type: VarianceType,
-    /// DDIM's η, in [0, 1].
-    pub eta: f64,
+    /// What x̂₀ may be.
+    pub limit: X0Limit,
     /// The steps, from noise to clean.
     pub transitions: Vec<Transition>,
 }
 
 impl VpSampler {
-    /// `steps` steps of `method` over the schedule, spacing and prediction type of a model; η = 0.
+    /// Over the schedule, spacing and prediction type of a model.
     ///
     /// # Errors
-    /// As [`SchedulerConfig::noise_schedule`]; `Error::Argument` unless 1 ≤ `steps` ≤ T and every
-    /// timestep, `steps_offset` included, stays below T.
-    pub fn new(method: VpMethod, config: &SchedulerConfig, steps: usize) -> Result<Self> {
+    /// As [`SchedulerConfig::noise_schedule`], [`transition::of_run`] and [`lcm::timesteps`];
+    /// `Error::Argument` for an η outside [0, 1], and for samplers of other coordinates.
+    pub fn new(config: &SchedulerConfig, settings: &SamplerSettings) -> Result<Self> {
         let schedule = config.noise_schedule()?;
-        let (spacing, offset) = (config.timestep_spacing, config.steps_offset);
-        let num_timesteps = schedule.num_timesteps();
-        let timesteps = timesteps(spacing, GridRule::Ddim, steps, num_timesteps, offset)?;
-        if timesteps[0] >= num_timesteps {
-            return Err(Error::argument(
-                "steps",
-                format!(
-                    "fewer: {spacing:?} spacing with steps_offset {offset} starts beyond T = {num_timesteps}"
-                ),
-                steps,
-            ));
-        }
-        // diffusers' DDPM has no `set_alpha_to_one`: its last step always ends at the clean sample.
-        let alpha_bar_end = match method {
-            VpMethod::Ddim if !config.set_alpha_to_one => schedule.alpha_bar(0)?,
-            VpMethod::Ddim | VpMethod::Ddpm => 1.0,
+        let over = |alpha_bar_end| transition::of_run(&schedule, config, settings, alpha_bar_end);
+        let (method, transitions) = match settings.kind {
+            // diffusers' DDPM has no `set_alpha_to_one`: its last step always ends at the clean sample.
+            SamplerKind::Ddpm => (VpMethod::Ddpm(config.variance_type.unwrap_or_default()), over(1.0)?),
+            SamplerKind::Ddim => {
+                ddim::check_eta(settings.eta)?;
+                let end = if config.set_alpha_to_one { 1.0 } else { schedule.alpha_bar(0)? };
+                (VpMethod::Ddim { eta: settings.eta }, over(end)?)
+            }
+            SamplerKind::Lcm => {
+                let original = config.option("original_inference_steps")?.unwrap_or(50);
+                let timestep_scaling = config.option("timestep_scaling")?.unwrap_or(10.0);
+                let grid = lcm::timesteps(settings.steps, original, schedule.num_timesteps())?;
+                (VpMethod::Lcm { timestep_scaling }, transition::over(&schedule, &grid, 1.0)?)
+            }
+            other => {
+                let expected = "one that works in the coordinates of the schedule";
+                return Err(Error::argument("sampler", expected, other));
+            }
         };
-        Ok(Self {
-            method,
-            prediction_type: config.prediction_type,
-            clip_range: config.clip_sample.then_some(config.clip_sample_range),
-            variance_type: config.variance_type.unwrap_or_default(),
-            eta: 0.0,
-            transitions: transition::over(&schedule, &timesteps, alpha_bar_end)?,
-        })
-    }
-
-    /// The same with DDIM's η.
-    ///
-    /// # Errors
-    /// `Error::Argument` if η is outside [0, 1], or not 0 for another sampler than DDIM.
-    pub fn with_eta(self, eta: f64) -> Result<Self> {
-        ddim::check_eta(eta)?;
-        if self.method != VpMethod::Ddim && eta != 0.0 {
-            return Err(Error::argument("eta", "0: only ddim has an eta", eta));
-        }
-        Ok(Self { eta, ..self })
+        Ok(Self { method, prediction_type: config.prediction_type, limit: X0Limit::of(config), transitions })
     }
 
     /// Runs the reverse process from `initial` to x₀.
@@ -114,17 +101,15 @@ impl VpSampler {
         noise: &mut dyn Noise,
     ) -> Result<Tensor<4>> {
         let rates = Rates::new(&[transition.alpha_bar_t])?;
-        let mut x_0 = self.prediction_type.x_0(output.clone(), x_t.clone(), &rates)?;
-        if let Some(range) = self.clip_range {
-            x_0 = x_0.clamp(-range, range);
-        }
+        let x_0 = self.limit.apply(self.prediction_type.x_0(output.clone(), x_t.clone(), &rates)?);
         match self.method {
-            VpMethod::Ddpm => ddpm::step(x_t, x_0, transition, self.variance_type, noise),
-            VpMethod::Ddim => {
-                // As in diffusers, ε̂ stays what the network said even where x̂₀ was clamped.
+            VpMethod::Ddpm(variance_type) => ddpm::step(x_t, x_0, transition, variance_type, noise),
+            VpMethod::Ddim { eta } => {
+                // As in diffusers, ε̂ stays what the network said even where x̂₀ was limited.
                 let eps = self.prediction_type.eps(output, x_t, &rates)?;
-                ddim::step(x_0, eps, transition, self.eta, noise)
+                ddim::step(x_0, eps, transition, eta, noise)
             }
+            VpMethod::Lcm { timestep_scaling } => lcm::step(x_t, x_0, transition, timestep_scaling, noise),
         }
     }
 }

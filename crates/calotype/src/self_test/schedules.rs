@@ -3,7 +3,7 @@
 use super::case::{Found, Inputs};
 use super::tensors::{samples, values};
 use crate::diffusion::flow::{self, FlowGridRule};
-use crate::diffusion::{BetaSchedule, NoiseSchedule, TimestepSpacing, sigma_grid as sigma};
+use crate::diffusion::{BetaSchedule, NoiseSchedule, SigmaSpacing, TimestepSpacing, sigma_grid as sigma};
 use crate::error::{Error, Result};
 use crate::sampler::grid::{SamplingGrid, dpm, euler};
 use crate::sampler::timesteps::{GridRule, timesteps as spaced};
@@ -60,10 +60,10 @@ pub fn timesteps(inputs: Inputs) -> Result<Found> {
 
 fn grid(
     inputs: Inputs,
-    of: fn(&NoiseSchedule, TimestepSpacing, usize, usize) -> Result<SamplingGrid>,
+    of: fn(&NoiseSchedule, TimestepSpacing, usize, usize, SigmaSpacing) -> Result<SamplingGrid>,
 ) -> Result<Found> {
     let (n, offset) = (inputs.integer("N")?, inputs.integer("steps_offset")?);
-    let grid = of(&schedule(inputs)?, spacing(inputs)?, n, offset)?;
+    let grid = of(&schedule(inputs)?, spacing(inputs)?, n, offset, SigmaSpacing::Timesteps)?;
     Ok(Found::new()
         .list("timesteps", &grid.timesteps)
         .list("sigmas", &grid.sigmas)

@@ -221,6 +221,12 @@ impl Recipe {
         )?;
         let dropout = self.diffusion.caption_dropout;
         check("diffusion.caption_dropout", (0.0..=1.0).contains(&dropout), "0 to 1", dropout.to_string())?;
+        check(
+            "diffusion.prediction",
+            self.diffusion.prediction != PredictionType::Flow,
+            "epsilon, v_prediction or sample: flows cannot be trained yet",
+            "flow_prediction".into(),
+        )?;
         check("vae.beta", self.vae.beta >= 0.0, "at least 0", self.vae.beta.to_string())?;
         let levels = self.diffusion.block_out_channels.len();
         let got = format!("{:?}", self.diffusion.attention);

@@ -2,12 +2,13 @@
 
 use burn::tensor::Device;
 use calotype::Error;
+use calotype::diffusion::guidance::Guidance;
 use calotype::explain::explain;
 use calotype::explain::heat_map::Baseline;
 use calotype::formats::diffusers_folder as folder;
 use calotype::pipeline::TextToImage;
 use calotype::pipeline::text_to_image::{Request, Sampling};
-use calotype::sampler::SamplerKind;
+use calotype::sampler::{SamplerKind, SamplerSettings};
 use image::RgbImage;
 
 use crate::support::{TempDir, assert_holds, files, write_model};
@@ -21,12 +22,17 @@ fn model() -> TextToImage {
 }
 
 fn request(image_index: u64) -> Request {
-    Request { prompt: PROMPT.into(), negative_prompt: String::new(), guidance: 2.0, image_index }
+    Request {
+        prompt: PROMPT.into(),
+        negative_prompt: String::new(),
+        guidance: Guidance::new(2.0),
+        image_index,
+    }
 }
 
 /// With noise in every step, so that its streams are tested too.
 fn sampling() -> Sampling {
-    Sampling { sampler: SamplerKind::Ddpm, steps: 4, eta: 0.0, seed: 5, width: 32, height: 32 }
+    Sampling { sampler: SamplerSettings::new(SamplerKind::Ddpm, 4), seed: 5, width: 32, height: 32 }
 }
 
 fn one(model: &TextToImage, request: Request) -> RgbImage {
@@ -63,23 +69,26 @@ fn seed_prompt_guidance_and_negative_prompt_each_matter() {
     let other_seed = Sampling { seed: 6, ..sampling() };
     assert_ne!(base, model.generate(&[request(0)], &other_seed).unwrap()[0]);
     assert_ne!(base, one(&model, Request { prompt: "a dog".into(), ..request(0) }));
-    assert_ne!(base, one(&model, Request { guidance: 40.0, ..request(0) }));
+    assert_ne!(base, one(&model, Request { guidance: Guidance::new(40.0), ..request(0) }));
     assert_ne!(
         base,
-        one(&model, Request { negative_prompt: "a green cat".into(), guidance: 40.0, ..request(0) })
+        one(
+            &model,
+            Request { negative_prompt: "a green cat".into(), guidance: Guidance::new(40.0), ..request(0) }
+        )
     );
 }
 
 #[test]
 fn guidance_of_one_is_no_guidance() {
     let model = model();
-    let off = Request { guidance: 1.0, ..request(0) };
+    let off = Request { guidance: Guidance::new(1.0), ..request(0) };
     let image = one(&model, off.clone());
     // Without guidance, what it would point away from does not matter.
     assert_eq!(image, one(&model, Request { negative_prompt: "a green cat".into(), ..off.clone() }));
     // A batch in which another picture has guidance takes both passes: ε_u + 1·(ε_c − ε_u) is ε_c but
     // for rounding.
-    let pair = [off, Request { guidance: 40.0, ..request(0) }];
+    let pair = [off, Request { guidance: Guidance::new(40.0), ..request(0) }];
     let batch = model.generate(&pair, &sampling()).unwrap();
     let largest = image.iter().zip(batch[0].iter()).map(|(a, b)| a.abs_diff(*b)).max();
     assert!(largest <= Some(1), "{largest:?} levels of 255");

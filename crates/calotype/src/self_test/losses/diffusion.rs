@@ -73,8 +73,10 @@ pub fn flow_matching_target(inputs: Inputs) -> Result<Found> {
     let t = inputs.list("t")?;
     let same = |key: &str| -> Result<Tensor<4>> { Ok(samples(&vec![inputs.number(key)?; t.len()])) };
     let (x_0, noise) = (same("x0")?, same("noise")?);
-    let x_t = flow::add_noise(x_0.clone(), noise.clone(), &t)?;
-    Ok(Found::new().list("x_t", &values(x_t)).list("velocity", &values(flow::velocity(x_0, noise)?)))
+    let rates = Rates::flow(&t)?;
+    let x_t = add_noise(x_0.clone(), noise.clone(), &rates)?;
+    let velocity = PredictionType::Flow.target(x_0, noise, &rates)?;
+    Ok(Found::new().list("x_t", &values(x_t)).list("velocity", &values(velocity)))
 }
 
 pub fn flow_shift(inputs: Inputs) -> Result<Found> {

@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 
 use super::model::Model;
 use super::{exponential_grid, least_order};
-use crate::diffusion::{PredictionType, VarianceType};
+use crate::diffusion::{PredictionType, VarianceType, X0Limit};
 use crate::error::{Error, Result};
 use crate::sampler::dpmpp_2m::DpmPp2M;
 use crate::sampler::euler_ancestral::EulerAncestral;
@@ -96,25 +96,21 @@ pub fn weak_convergence(inputs: Inputs) -> Result<Found> {
 pub fn vp_space(inputs: Inputs) -> Result<Found> {
     let (schedule, timesteps) = (schedule(inputs)?, inputs.integers("timesteps")?);
     let model = Model::gaussian(inputs)?;
-    let method = inputs.choice("sampler", &[("ddim", VpMethod::Ddim), ("ddpm", VpMethod::Ddpm)])?;
-    let variance_type = match inputs.has("variance") {
-        true => inputs.choice(
+    let method = match inputs.text("sampler")? {
+        "ddim" if inputs.has("eta") => VpMethod::Ddim { eta: inputs.number("eta")? },
+        "ddim" => VpMethod::Ddim { eta: 0.0 },
+        "ddpm" if inputs.has("variance") => VpMethod::Ddpm(inputs.choice(
             "variance",
             &[("fixed_small", VarianceType::FixedSmall), ("fixed_large", VarianceType::FixedLarge)],
-        )?,
-        false => VarianceType::FixedSmall,
+        )?),
+        "ddpm" => VpMethod::Ddpm(VarianceType::FixedSmall),
+        other => return Err(unreadable("sampler", "ddim or ddpm", other)),
     };
     let sampler = VpSampler {
         method,
         prediction_type: PredictionType::Epsilon,
-        clip_range: None,
-        variance_type,
-        eta: 0.0,
+        limit: X0Limit::Unlimited,
         transitions: transition::over(&schedule, &timesteps, inputs.number("alpha_bar_end")?)?,
-    };
-    let sampler = match inputs.has("eta") {
-        true => sampler.with_eta(inputs.number("eta")?)?,
-        false => sampler,
     };
     // E[ε | x_t] = √(1−ᾱ)·(x_t − √ᾱ·m)/(ᾱ·s² + 1−ᾱ).
     let mut denoise = |x: &Tensor<4>, t: f64| {

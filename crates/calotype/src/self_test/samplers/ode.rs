@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 use super::model::{Component, Model};
 use super::{exponential_grid, least_order};
 use crate::diffusion::sigma_grid::require_falling;
-use crate::diffusion::{PredictionType, VarianceType};
+use crate::diffusion::{PredictionType, X0Limit};
 use crate::error::{Error, Result};
 use crate::sampler::dpm2::Dpm2;
 use crate::sampler::dpmpp_2m::DpmPp2M;
@@ -64,11 +64,9 @@ fn ddim(model: &Model, sigmas: &[f64], start: &[f64]) -> Result<Vec<f64>> {
         })
         .collect::<Result<Vec<_>>>()?;
     let sampler = VpSampler {
-        method: VpMethod::Ddim,
+        method: VpMethod::Ddim { eta: 0.0 },
         prediction_type: PredictionType::Sample,
-        clip_range: None,
-        variance_type: VarianceType::FixedSmall,
-        eta: 0.0,
+        limit: X0Limit::Unlimited,
         transitions,
     };
     let mut denoise = |x: &Tensor<4>, t: f64| {

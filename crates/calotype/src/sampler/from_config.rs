@@ -1,0 +1,151 @@
+//! Which sampler a model's `scheduler_config.json` asks for.
+
+use serde_json::{Value, json};
+
+use super::SamplerKind;
+use crate::diffusion::{SchedulerClass, SchedulerConfig, SigmaSpacing};
+use crate::{Error, Result};
+
+/// Keys that change a result, with the one value that the samplers here stand for.
+fn only_value() -> [(&'static str, Value); 14] {
+    [
+        ("use_beta_sigmas", json!(false)),
+        ("use_lu_lambdas", json!(false)),
+        ("use_flow_sigmas", json!(false)),
+        ("final_sigmas_type", json!("zero")),
+        ("interpolation_type", json!("linear")),
+        ("timestep_type", json!("discrete")),
+        ("sigma_min", Value::Null),
+        ("sigma_max", Value::Null),
+        ("predict_x0", json!(true)),
+        ("disable_corrector", json!([])),
+        ("use_dynamic_shifting", json!(false)),
+        ("shift_terminal", Value::Null),
+        ("invert_sigmas", json!(false)),
+        ("stochastic_sampling", json!(false)),
+    ]
+}
+
+impl SamplerKind {
+    /// The sampler that a model's folder asks for.
+    ///
+    /// # Errors
+    /// `Error::Config` for an option of the class that has no counterpart here; naming a sampler gets
+    /// around it.
+    pub fn from_config(config: &SchedulerConfig) -> Result<Self> {
+        for (key, only) in only_value() {
+            match config.options.get(key) {
+                Some(value) if !value.is_null() && *value != only => {
+                    return Err(not_here(key, &only.to_string(), value));
+                }
+                _ => (),
+            }
+        }
+        Ok(match config.class_name {
+            SchedulerClass::Ddim => Self::Ddim,
+            SchedulerClass::Ddpm => Self::Ddpm,
+            SchedulerClass::Pndm => Self::Pndm,
+            SchedulerClass::LmsDiscrete => Self::Lms,
+            SchedulerClass::EulerDiscrete => Self::Euler,
+            SchedulerClass::EulerAncestralDiscrete => Self::EulerAncestral,
+            SchedulerClass::HeunDiscrete => Self::Heun,
+            SchedulerClass::KDpm2Discrete => Self::Dpm2,
+            SchedulerClass::DpmSolverMultistep => dpm_solver(config)?,
+            SchedulerClass::UniPcMultistep => {
+                let order = config.option::<usize>("solver_order")?.unwrap_or(2);
+                let form = config.option::<String>("solver_type")?.unwrap_or("bh2".into());
+                if (order, form.as_str()) != (2, "bh2") {
+                    return Err(not_here("solver_order, solver_type", "2, bh2", &format!("{order}, {form}")));
+                }
+                Self::UniPc
+            }
+            SchedulerClass::Lcm => Self::Lcm,
+            SchedulerClass::FlowMatchEulerDiscrete => Self::FlowEuler,
+            SchedulerClass::FlowMatchHeunDiscrete => Self::FlowHeun,
+        })
+    }
+}
+
+fn dpm_solver(config: &SchedulerConfig) -> Result<SamplerKind> {
+    let algorithm = config.option::<String>("algorithm_type")?.unwrap_or("dpmsolver++".into());
+    let order = config.option::<usize>("solver_order")?.unwrap_or(2);
+    let form = config.option::<String>("solver_type")?.unwrap_or("midpoint".into());
+    match (algorithm.as_str(), order, form.as_str()) {
+        ("dpmsolver++", 2, "midpoint") => Ok(SamplerKind::DpmPp2M),
+        ("sde-dpmsolver++", 2, "midpoint") => Ok(SamplerKind::DpmPp2MSde),
+        ("sde-dpmsolver++", 3, "midpoint") => Ok(SamplerKind::DpmPp3MSde),
+        _ => Err(not_here(
+            "algorithm_type, solver_order, solver_type",
+            "dpmsolver++ or sde-dpmsolver++, 2 (or 3 for the latter), midpoint",
+            &format!("{algorithm}, {order}, {form}"),
+        )),
+    }
+}
+
+/// The noise levels that a model's folder asks for.
+///
+/// # Errors
+/// `Error::Config` for both or for a value that is no truth value.
+pub fn sigma_spacing(config: &SchedulerConfig) -> Result<SigmaSpacing> {
+    let on = |key: &str| Ok::<_, Error>(config.option::<bool>(key)?.unwrap_or(false));
+    match (on("use_karras_sigmas")?, on("use_exponential_sigmas")?) {
+        (false, false) => Ok(SigmaSpacing::Timesteps),
+        (true, false) => Ok(SigmaSpacing::Karras),
+        (false, true) => Ok(SigmaSpacing::Exponential),
+        (true, true) => Err(not_here("use_exponential_sigmas", "false with use_karras_sigmas", &true)),
+    }
+}
+
+fn not_here(key: &str, expected: &str, got: &dyn std::fmt::Display) -> Error {
+    Error::Config {
+        path: "scheduler_config.json".into(),
+        key: key.into(),
+        expected: format!("{expected} (or name a sampler: {})", SamplerKind::names()),
+        got: got.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(text: &str) -> Result<SamplerKind> {
+        SamplerKind::from_config(&SchedulerConfig::parse(text).unwrap())
+    }
+
+    #[test]
+    fn the_file_decides() {
+        let dpm = |more: &str| kind(&format!(r#"{{"_class_name": "DPMSolverMultistepScheduler"{more}}}"#));
+        assert_eq!(dpm("").unwrap(), SamplerKind::DpmPp2M);
+        assert_eq!(dpm(r#", "algorithm_type": "sde-dpmsolver++""#).unwrap(), SamplerKind::DpmPp2MSde);
+        let third = r#", "algorithm_type": "sde-dpmsolver++", "solver_order": 3"#;
+        assert_eq!(dpm(third).unwrap(), SamplerKind::DpmPp3MSde);
+        for (more, name) in [
+            (r#", "algorithm_type": "dpmsolver""#, "algorithm_type"),
+            (r#", "solver_order": 1"#, "solver_order"),
+            (r#", "solver_type": "heun""#, "heun"),
+            (r#", "use_lu_lambdas": true"#, "use_lu_lambdas"),
+            (r#", "final_sigmas_type": "sigma_min""#, "final_sigmas_type"),
+            (r#", "solver_order": "two""#, "solver_order"),
+        ] {
+            let error = dpm(more).unwrap_err().to_string();
+            assert!(error.contains(name), "{more}: {error}");
+        }
+        assert_eq!(kind(r#"{"_class_name": "PNDMScheduler"}"#).unwrap(), SamplerKind::Pndm);
+        assert!(kind(r#"{"_class_name": "UniPCMultistepScheduler", "solver_order": 3}"#).is_err());
+        assert_eq!(
+            kind(r#"{"_class_name": "FlowMatchEulerDiscreteScheduler"}"#).unwrap(),
+            SamplerKind::FlowEuler
+        );
+    }
+
+    #[test]
+    fn noise_levels_of_the_file() {
+        let spacing = |text: &str| sigma_spacing(&SchedulerConfig::parse(text).unwrap());
+        assert_eq!(spacing("{}").unwrap(), SigmaSpacing::Timesteps);
+        assert_eq!(spacing(r#"{"use_karras_sigmas": true}"#).unwrap(), SigmaSpacing::Karras);
+        assert_eq!(spacing(r#"{"use_exponential_sigmas": true}"#).unwrap(), SigmaSpacing::Exponential);
+        assert!(spacing(r#"{"use_karras_sigmas": 1}"#).is_err());
+        assert!(spacing(r#"{"use_karras_sigmas": true, "use_exponential_sigmas": true}"#).is_err());
+    }
+}

@@ -2,15 +2,23 @@
 
 use std::path::{Path, PathBuf};
 
-use calotype::data::image_folder::load_picture;
-use calotype::evaluate::clip_features::{self, Features};
+use calotype::evaluate::extractor::{ClipExtractor, Extractor, InceptionExtractor};
 use calotype::evaluate::frechet::{Gaussian, frechet_distance};
-use calotype::evaluate::inception_score::{SplitRule, from_probabilities};
+use calotype::evaluate::inception_score::{SplitRule, from_logits};
+use calotype::evaluate::inception_v3::{Tap, weights};
+use calotype::evaluate::paired::{PairedMetric, measure_pairs};
+use calotype::evaluate::picture_set::{PictureSet, warnings};
+use calotype::evaluate::protocol::Protocol;
+use calotype::evaluate::set_metrics::{SetMetric, Settings, measure};
+use calotype::evaluate::side::Side;
+use calotype::formats::atomic;
 use calotype::formats::diffusers_folder::load_clip;
 use calotype::text_encoder::tokenizer::ClipTokenizer;
+use calotype::trainer::Progress;
 use calotype::{Error, Result};
 use clap::ValueEnum;
 use image::RgbImage;
+use serde_json::{Map, Value};
 
 use crate::message;
 use crate::options::Context;
@@ -18,39 +26,115 @@ use crate::options::Context;
 /// What is measured.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Metric {
+    /// Fréchet distance, with standard error and bias; `fid` with Inception's features
+    Fid,
+    /// The same for infinitely many pictures, extrapolated
+    FidInfinity,
+    /// Inception Score; no reference needed
+    Is,
+    /// Kernel distance over random subsets
+    Kid,
+    /// Kernel distance with a Gaussian kernel, for CLIP's features
+    Cmmd,
+    /// Precision, recall, density and coverage
+    Prdc,
     /// Fréchet distance of CLIP features
     FdClip,
-    /// Inception Score of CLIP's zero-shot class probabilities
+    /// Inception Score of CLIP's zero-shot classes
     IsClip,
+    /// Peak signal-to-noise ratio of pictures of the same name, in dB
+    Psnr,
+    /// Structural similarity of pictures of the same name
+    Ssim,
 }
 
 /// What turns a picture into features.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Extractor {
-    /// The CLIP model in --weights
+pub enum ExtractorName {
+    /// The network of FID, with the user's weight file
+    Inception,
+    /// The CLIP model in the folder --weights
     Clip,
+}
+
+/// What a metric needs.
+enum Kind {
+    Set(SetMetric),
+    Paired(PairedMetric),
+}
+
+impl Metric {
+    fn kind(self) -> Kind {
+        match self {
+            Self::Fid | Self::FdClip => Kind::Set(SetMetric::Frechet),
+            Self::FidInfinity => Kind::Set(SetMetric::FrechetInfinity),
+            Self::Is | Self::IsClip => Kind::Set(SetMetric::InceptionScore),
+            Self::Kid => Kind::Set(SetMetric::Kid),
+            Self::Cmmd => Kind::Set(SetMetric::Cmmd),
+            Self::Prdc => Kind::Set(SetMetric::Prdc),
+            Self::Psnr => Kind::Paired(PairedMetric::Psnr),
+            Self::Ssim => Kind::Paired(PairedMetric::Ssim),
+        }
+    }
 }
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Folder of generated pictures
-    #[arg(long, value_name = "DIR")]
-    generated: PathBuf,
-    /// Folder of reference pictures
-    #[arg(long, value_name = "DIR")]
-    reference: PathBuf,
-    /// What turns a picture into features
-    #[arg(long, value_enum, default_value_t = Extractor::Clip)]
-    extractor: Extractor,
-    /// Model folder with clip/ and tokenizer/
-    #[arg(long, value_name = "DIR")]
-    weights: PathBuf,
-    /// Metrics, separated by commas
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Metric::FdClip, Metric::IsClip])]
+    /// Generated pictures: a folder, or an .npz of features or statistics
+    #[arg(long, value_name = "DIR|NPZ", required_unless_present = "merge")]
+    generated: Option<PathBuf>,
+    /// Reference pictures, likewise
+    #[arg(long, value_name = "DIR|NPZ")]
+    reference: Option<PathBuf>,
+    /// What turns a picture into features [default: clip if --weights is a folder, inception otherwise]
+    #[arg(long, value_enum)]
+    extractor: Option<ExtractorName>,
+    /// Inception's weights (.pth or .safetensors), or a model folder with clip/ and tokenizer/
+    #[arg(long, value_name = "FILE|DIR")]
+    weights: Option<PathBuf>,
+    /// How pictures become Inception's input: tf-fid (torch-fidelity), pytorch-fid or clean
+    #[arg(long, default_value_t = Protocol::TfFid, value_parser = protocol)]
+    protocol: Protocol,
+    /// Which of Inception's features: 64, 192, 768 or 2048 numbers
+    #[arg(long, default_value_t = 2048, value_name = "N")]
+    features: usize,
+    /// Metrics, separated by commas [default: fid,is,kid,prdc; with clip fd-clip,is-clip]
+    #[arg(long, value_enum, value_delimiter = ',')]
     metrics: Vec<Metric>,
-    /// Classes of the score, separated by commas [default: the 40 nouns of emoji-scenes]
+    /// Classes of CLIP's score, separated by commas [default: the 40 nouns of emoji-scenes]
     #[arg(long, value_delimiter = ',', value_name = "TEXTS")]
     classes: Vec<String>,
+    /// Splits of the Inception Score [default: 10; with clip 1]
+    #[arg(long, value_name = "N")]
+    splits: Option<usize>,
+    /// Subsets of KID
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    kid_subsets: usize,
+    /// Pictures in a subset of KID, at most those of the smaller side
+    #[arg(long, default_value_t = 1000, value_name = "N")]
+    kid_subset_size: usize,
+    /// Neighbours of precision, recall, density and coverage
+    #[arg(long, default_value_t = 3)]
+    k: usize,
+    /// Seed of shuffles and subsets
+    #[arg(long, default_value_t = 2020)]
+    seed: u32,
+    /// Pictures in memory at a time; changes no number
+    #[arg(long, default_value_t = 16, value_name = "N")]
+    batch: usize,
+    /// Leave out pictures that cannot be read, and count them
+    #[arg(long)]
+    skip_broken: bool,
+    /// Write the statistics of the generated side as .npz
+    #[arg(long, value_name = "FILE")]
+    stats_out: Option<PathBuf>,
+    /// Merge statistics of parts of a set into --stats-out, and measure nothing
+    #[arg(long, value_name = "NPZ", num_args = 2.., requires = "stats_out", conflicts_with = "generated")]
+    merge: Vec<PathBuf>,
+}
+
+fn protocol(text: &str) -> std::result::Result<Protocol, String> {
+    text.parse().map_err(|e: Error| e.to_string())
 }
 
 /// Distances between a set of pictures and a reference, on CLIP's features.
@@ -69,17 +153,25 @@ pub fn clip_metrics(
     classes: &[String],
     context: &Context,
 ) -> Result<ClipMetrics> {
-    let clip = load_clip(&weights.join("clip"), &context.device)?.network;
-    let tokenizer = ClipTokenizer::load(&weights.join("tokenizer"))?;
-    let gaussian = |images: &[RgbImage]| {
-        let Features { rows, dimension } = clip_features::of_images(&clip, images, &context.device)?;
-        Gaussian::from_rows(&rows, dimension)
-    };
-    let fd_clip = frechet_distance(&gaussian(generated)?, &gaussian(reference)?)?.frechet;
-    let probabilities =
-        clip_features::class_probabilities(&clip, &tokenizer, generated, classes, &context.device)?;
-    let is_clip = from_probabilities(&probabilities, classes.len(), 1, SplitRule::Balanced)?.mean;
+    let extractor = clip_extractor(weights, classes, context)?;
+    let (generated, reference) = (extractor.extract(generated)?, extractor.extract(reference)?);
+    let gaussian = |rows: &[f32]| Gaussian::from_rows(rows, extractor.dimension());
+    let fd_clip = frechet_distance(&gaussian(&generated.features)?, &gaussian(&reference.features)?)?.frechet;
+    let logits = generated.logits.unwrap_or_default();
+    let is_clip = from_logits(&logits, classes.len(), 1, SplitRule::Balanced)?.mean;
     Ok(ClipMetrics { fd_clip, is_clip })
+}
+
+fn clip_extractor(folder: &Path, classes: &[String], context: &Context) -> Result<ClipExtractor> {
+    let clip = load_clip(&folder.join("clip"), &context.device)?;
+    Ok(ClipExtractor {
+        dimension: clip.config.projection_dim,
+        clip: clip.network,
+        tokenizer: ClipTokenizer::load(&folder.join("tokenizer"))?,
+        sha256: atomic::sha256(&folder.join("clip/model.safetensors"))?,
+        classes: classes.to_vec(),
+        device: context.device.clone(),
+    })
 }
 
 /// "a cat", "an egg": the classes of the score on the embedded data.
@@ -95,50 +187,179 @@ pub fn noun_classes() -> Vec<String> {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
-    let Extractor::Clip = args.extractor;
-    let generated = pictures("--generated", &args.generated)?;
-    let reference = pictures("--reference", &args.reference)?;
-    let classes = if args.classes.is_empty() { noun_classes() } else { args.classes.clone() };
-    let metrics = clip_metrics(&args.weights, &generated, &reference, &classes, context)?;
-    let mut report = serde_json::Map::new();
-    for metric in &args.metrics {
-        let (name, value) = match metric {
-            Metric::FdClip => ("fd-clip", metrics.fd_clip),
-            Metric::IsClip => ("is-clip", metrics.is_clip),
-        };
-        if !context.json {
-            println!("{name}  {value:.4}  (generated {}, reference {})", generated.len(), reference.len());
+    if !args.merge.is_empty() {
+        return merge(args, context).map_err(Error::of_data);
+    }
+    let with_clip = match args.extractor {
+        Some(name) => name == ExtractorName::Clip,
+        None => args.weights.as_ref().is_some_and(|weights| weights.is_dir()),
+    };
+    let metrics = match (args.metrics.is_empty(), with_clip) {
+        (false, _) => args.metrics.clone(),
+        (true, true) => vec![Metric::FdClip, Metric::IsClip],
+        (true, false) if args.reference.is_none() => vec![Metric::Is],
+        (true, false) => vec![Metric::Fid, Metric::Is, Metric::Kid, Metric::Prdc],
+    };
+    if metrics.iter().any(|m| matches!(m, Metric::FdClip | Metric::IsClip)) && !with_clip {
+        return Err(Error::argument("--extractor", "clip, for fd-clip and is-clip", "another"));
+    }
+    let settings = Settings {
+        splits: args.splits.unwrap_or(if with_clip { 1 } else { 10 }),
+        kid_subsets: args.kid_subsets,
+        kid_subset_size: args.kid_subset_size,
+        k: args.k,
+        seed: args.seed,
+    };
+    let mut report = Map::new();
+    let sets: Vec<SetMetric> = metrics
+        .iter()
+        .filter_map(|metric| if let Kind::Set(metric) = metric.kind() { Some(metric) } else { None })
+        .collect();
+    let mut warned = Vec::new();
+    if !sets.is_empty() || args.stats_out.is_some() {
+        let extractor = Extractors::new(args, with_clip, context)?;
+        let (generated, reference) = sides(args, &extractor, context).map_err(Error::of_data)?;
+        warned = warnings(
+            generated.facts.as_ref(),
+            reference.as_ref().and_then(|reference| reference.facts.as_ref()),
+        );
+        for metric in sets {
+            let found = measure(metric, &generated, reference.as_ref(), &settings, extractor.suffix());
+            report.extend(found.map_err(Error::of_data)?);
         }
-        let protocol = serde_json::json!({
-            "extractor": "clip", "weights": args.weights, "n_generated": generated.len(),
-            "n_reference": reference.len(), "splits": 1, "note": "not comparable with published FID or IS",
-        });
-        report.insert(name.into(), serde_json::json!({ "value": value, "protocol": protocol }));
+        for (side, facts) in [("generated", Some(&generated)), ("reference", reference.as_ref())] {
+            if let Some(facts) = facts.and_then(|side| side.facts.as_ref()) {
+                report.insert(format!("{side}_set"), serde_json::json!(facts));
+            }
+        }
+        if let Some(path) = &args.stats_out {
+            generated.write_statistics(path).map_err(Error::of_data)?;
+        }
+    }
+    for metric in metrics {
+        if let Kind::Paired(metric) = metric.kind() {
+            let (name, value) = paired(args, metric).map_err(Error::of_data)?;
+            report.insert(name, value);
+        }
+    }
+    if !args.skip_broken {
+        warned.retain(|warning| !warning.contains("cannot be read"));
+    }
+    print(report, &warned, context);
+    Ok(())
+}
+
+/// The extractor that the options name, made only where a side has pictures.
+struct Extractors {
+    with_clip: bool,
+    made: Option<Box<dyn Extractor>>,
+}
+
+impl Extractors {
+    fn new(args: &Args, with_clip: bool, context: &Context) -> Result<Self> {
+        let pictures = [&args.generated, &args.reference].into_iter().flatten().any(|path| !is_npz(path));
+        let made = if pictures { Some(extractor(args, with_clip, context)?) } else { None };
+        Ok(Self { with_clip, made })
+    }
+
+    /// What names of metrics end in.
+    fn suffix(&self) -> &'static str {
+        if self.with_clip { "-clip" } else { "" }
+    }
+}
+
+fn extractor(args: &Args, with_clip: bool, context: &Context) -> Result<Box<dyn Extractor>> {
+    let weights = || {
+        args.weights.as_deref().ok_or_else(|| {
+            let expected = "Inception's weights, pt_inception-2015-12-05-6726825d.pth of pytorch-fid or \
+                            weights-inception-2015-12-05-6726825d.pth of torch-fidelity";
+            Error::argument("--weights", expected, "none")
+        })
+    };
+    match with_clip {
+        true => {
+            let classes = if args.classes.is_empty() { noun_classes() } else { args.classes.clone() };
+            Ok(Box::new(clip_extractor(weights()?, &classes, context)?))
+        }
+        false => {
+            let tap = [Tap::Pool1, Tap::Pool2, Tap::Mixed6e, Tap::Pool3]
+                .into_iter()
+                .find(|tap| tap.dimension() == args.features)
+                .ok_or_else(|| Error::argument("--features", "64, 192, 768 or 2048", args.features))?;
+            let (network, sha256) = weights::load(weights()?, &context.device)?;
+            let (protocol, device) = (args.protocol, context.device.clone());
+            Ok(Box::new(InceptionExtractor { network, sha256, protocol, tap, device }))
+        }
+    }
+}
+
+fn is_npz(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "npz")
+}
+
+fn sides(args: &Args, extractor: &Extractors, context: &Context) -> Result<(Side, Option<Side>)> {
+    let side = |name: &str, path: &PathBuf| -> Result<Side> {
+        let Some(extractor) = extractor.made.as_deref().filter(|_| !is_npz(path)) else {
+            return Side::read(path);
+        };
+        let set = PictureSet::open(path)?;
+        context.bars.begin(name, 0, set.files());
+        let mut done = 0;
+        let side = Side::of_pictures(&set, extractor, args.batch, args.skip_broken, &mut |more| {
+            done += more;
+            context.bars.step(done, "");
+        })?;
+        context.bars.end(name);
+        Ok(side)
+    };
+    let generated =
+        args.generated.as_ref().ok_or_else(|| Error::argument("--generated", "a side", "none"))?;
+    let generated = side("generated", generated)?;
+    let reference = args.reference.as_ref().map(|path| side("reference", path)).transpose()?;
+    Ok((generated, reference))
+}
+
+fn paired(args: &Args, metric: PairedMetric) -> Result<(String, Value)> {
+    match (&args.generated, &args.reference) {
+        (Some(generated), Some(reference)) if !is_npz(generated) && !is_npz(reference) => {
+            measure_pairs(metric, &PictureSet::open(generated)?, &PictureSet::open(reference)?)
+        }
+        _ => Err(Error::argument("--generated and --reference", "two folders of pictures", "other")),
+    }
+}
+
+fn merge(args: &Args, context: &Context) -> Result<()> {
+    let mut parts = args.merge.iter();
+    let first = parts.next().ok_or_else(|| Error::argument("--merge", "two files", "none"))?;
+    let mut merged = Side::read(first)?;
+    for part in parts {
+        merged = merged.merge(&Side::read(part)?)?;
+    }
+    if let Some(path) = &args.stats_out {
+        merged.write_statistics(path)?;
     }
     if context.json {
-        message::json(&report);
+        message::json(&serde_json::json!({ "n": merged.n(), "merged": args.merge.len() }));
+    } else {
+        println!("merged {} files of {} pictures", args.merge.len(), merged.n().unwrap_or(0));
     }
     Ok(())
 }
 
-/// All pictures of a folder, by name.
-fn pictures(option: &str, folder: &Path) -> Result<Vec<RgbImage>> {
-    let entries = std::fs::read_dir(folder).map_err(Error::io("read", folder))?;
-    let mut paths = entries
-        .map(|entry| Ok(entry.map_err(Error::io("read", folder))?.path()))
-        .collect::<Result<Vec<PathBuf>>>()?;
-    let known = ["png", "jpg", "jpeg", "webp"];
-    paths.retain(|path| {
-        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("").to_lowercase();
-        known.contains(&extension.as_str())
-    });
-    paths.sort();
-    if paths.len() < 2 {
-        return Err(Error::argument(
-            option,
-            "a folder with at least 2 pictures",
-            format!("{} in it", paths.len()),
-        ));
+fn print(mut report: Map<String, Value>, warnings: &[String], context: &Context) {
+    for warning in warnings {
+        eprintln!("warning: {warning}");
     }
-    paths.iter().map(|path| load_picture(path)).collect()
+    if context.json {
+        report.insert("warnings".into(), serde_json::json!(warnings));
+        return message::json(&report);
+    }
+    for (name, report) in report {
+        let Some(value) = report["value"].as_f64() else { continue };
+        let error = report["standard_error"].as_f64().map_or(String::new(), |error| format!(" ± {error:.4}"));
+        let sides = [("generated", &report["n_generated"]), ("reference", &report["n_reference"])];
+        let sides: Vec<String> =
+            (sides.iter().filter(|(_, n)| !n.is_null())).map(|(side, n)| format!("{side} {n}")).collect();
+        println!("{name}  {value:.4}{error}  ({})", sides.join(", "));
+    }
 }

@@ -53,9 +53,9 @@ fn main() {
             width: size,
             input,
             output,
-            kernel: 3,
+            kernel: [3, 3],
             stride,
-            pad_begin: 1,
+            pad_begin: [1, 1],
             out_height: size / stride,
             out_width: size / stride,
         };

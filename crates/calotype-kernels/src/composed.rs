@@ -1,6 +1,7 @@
 //! The same functions from burn's own operations: what other backends run, and what the kernels are
 //! tested against.
 
+use crate::Padding;
 use burn::tensor::activation::{gelu, silu, softmax};
 use burn::tensor::ops::{ConvOptions, InterpolateMode, InterpolateOptions, PadMode};
 use burn::tensor::{Tensor, TensorData, module};
@@ -11,13 +12,14 @@ pub fn conv2d(
     weight: Tensor<4>,
     bias: Tensor<1>,
     stride: usize,
-    padding: [usize; 2],
+    padding: Padding,
 ) -> Tensor<4> {
     let x = x.permute([0, 3, 1, 2]);
-    let [begin, end] = padding;
-    let x = if begin == end { x } else { x.pad((begin, end, begin, end), PadMode::Constant(0.0)) };
-    let padding = if begin == end { begin } else { 0 };
-    let options = ConvOptions::new([stride; 2], [padding; 2], [1, 1], 1);
+    let [[top, bottom], [left, right]] = padding;
+    let even = top == bottom && left == right;
+    let x = if even { x } else { x.pad((left, right, top, bottom), PadMode::Constant(0.0)) };
+    let padding = if even { [top, left] } else { [0, 0] };
+    let options = ConvOptions::new([stride; 2], padding, [1, 1], 1);
     module::conv2d(x, weight, Some(bias), options).permute([0, 2, 3, 1])
 }
 

@@ -11,7 +11,7 @@ use crate::winograd::{self, WinogradShape};
 /// level cache is left for the weights.
 const SCRATCH: usize = 32 * 1024;
 
-/// Sizes of a convolution: `[B, H, W, in]` to `[B, H', W', out]`, weights `[out, in, k, k]`.
+/// Sizes of a convolution: `[B, H, W, in]` to `[B, H', W', out]`, weights `[out, in, k_h, k_w]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Conv2dShape {
     /// B.
@@ -24,13 +24,13 @@ pub struct Conv2dShape {
     pub input: usize,
     /// Channels of the output.
     pub output: usize,
-    /// k.
-    pub kernel: usize,
+    /// k_h, k_w.
+    pub kernel: [usize; 2],
     /// Step of the window.
     pub stride: usize,
     /// Zeros before the first row and column. What the last window lacks after the last row is zero,
     /// too.
-    pub pad_begin: usize,
+    pub pad_begin: [usize; 2],
     /// H'.
     pub out_height: usize,
     /// W'.
@@ -48,9 +48,9 @@ impl Conv2dShape {
 
     /// A 1×1 convolution is a linear map of every pixel.
     fn is_linear(&self) -> bool {
-        self.kernel == 1
+        self.kernel == [1, 1]
             && self.stride == 1
-            && self.pad_begin == 0
+            && self.pad_begin == [0, 0]
             && self.out_picture() / self.output == self.picture() / self.input
     }
 
@@ -58,9 +58,9 @@ impl Conv2dShape {
     /// transforms are cheap beside the products.
     fn winograd(&self) -> Option<WinogradShape> {
         let same = self.out_height == self.height && self.out_width == self.width;
-        let fits = self.kernel == 3
+        let fits = self.kernel == [3, 3]
             && self.stride == 1
-            && self.pad_begin == 1
+            && self.pad_begin == [1, 1]
             && same
             && self.height.is_multiple_of(2)
             && self.width.is_multiple_of(2)
@@ -79,7 +79,7 @@ impl Conv2dShape {
 /// Where each row (or column) of the padded input comes from.
 type Sources = Vec<Option<usize>>;
 
-/// y = W ⋆ x + b. `weight` is `[out, in, k, k]`, `bias` `[out]`.
+/// y = W ⋆ x + b. `weight` is `[out, in, k_h, k_w]`, `bias` `[out]`.
 pub fn forward(isa: Isa, s: &Conv2dShape, x: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f32> {
     if s.is_linear() {
         return linear::forward(isa, x, weight, bias, s.input);
@@ -88,8 +88,8 @@ pub fn forward(isa: Isa, s: &Conv2dShape, x: &[f32], weight: &[f32], bias: &[f32
         let tap = |o: usize, i: usize| std::array::from_fn(|t| weight[(o * s.input + i) * 9 + t]);
         return winograd::forward(isa, &w, x, tap, bias);
     }
-    let (input, k) = (s.input, s.kernel);
-    let places = k * k;
+    let (input, [k_h, k_w]) = (s.input, s.kernel);
+    let places = k_h * k_w;
     // B row (place of the window, i) holds the weights of every output channel.
     let packed = pack_panels(isa, places * input, s.output, |panel, width, outputs| {
         for i in 0..input {
@@ -100,11 +100,12 @@ pub fn forward(isa: Isa, s: &Conv2dShape, x: &[f32], weight: &[f32], bias: &[f32
             }
         }
     });
-    let source = |n: usize, length: usize| -> Sources {
-        (0..length).map(|i| i.checked_sub(s.pad_begin).filter(|&i| i < n)).collect()
+    let source = |n: usize, length: usize, pad: usize| -> Sources {
+        (0..length).map(|i| i.checked_sub(pad).filter(|&i| i < n)).collect()
     };
-    let rows = source(s.height, (s.out_height - 1) * s.stride + k);
-    let columns = source(s.width, (s.out_width - 1) * s.stride + k);
+    let [pad_rows, pad_columns] = s.pad_begin;
+    let rows = source(s.height, (s.out_height - 1) * s.stride + k_h, pad_rows);
+    let columns = source(s.width, (s.out_width - 1) * s.stride + k_w, pad_columns);
     windows(isa, s, x, &packed, &product::padded_bias(isa, bias), &rows, &columns)
 }
 
@@ -118,8 +119,8 @@ pub fn backward_input(isa: Isa, s: &Conv2dShape, dy: &[f32], weight: &[f32]) -> 
         let tap = |i: usize, o: usize| std::array::from_fn(|t| weight[(o * s.input + i) * 9 + 8 - t]);
         return winograd::forward(isa, &w, dy, tap, &vec![0.0; s.input]);
     }
-    let k = s.kernel;
-    let places = k * k;
+    let [k_h, k_w] = s.kernel;
+    let places = k_h * k_w;
     let packed = pack_panels(isa, places * s.output, s.input, |panel, width, inputs| {
         for o in 0..s.output {
             for (j, i) in inputs.clone().enumerate() {
@@ -135,22 +136,22 @@ pub fn backward_input(isa: Isa, s: &Conv2dShape, dy: &[f32], weight: &[f32]) -> 
         input: s.output,
         output: s.input,
         stride: 1,
-        pad_begin: 0,
+        pad_begin: [0, 0],
         out_height: s.height,
         out_width: s.width,
         ..*s
     };
     // Place i of the padded, spread gradient is dy[(i + pad_begin − (k − 1)) / stride].
-    let source = |n: usize, length: usize| -> Sources {
+    let source = |n: usize, length: usize, k: usize, pad: usize| -> Sources {
         (0..length)
             .map(|i| {
-                let at = (i + s.pad_begin).checked_sub(k - 1)?;
+                let at = (i + pad).checked_sub(k - 1)?;
                 (at % s.stride == 0 && at / s.stride < n).then_some(at / s.stride)
             })
             .collect()
     };
-    let rows = source(s.out_height, s.height - 1 + k);
-    let columns = source(s.out_width, s.width - 1 + k);
+    let rows = source(s.out_height, s.height - 1 + k_h, k_h, s.pad_begin[0]);
+    let columns = source(s.out_width, s.width - 1 + k_w, k_w, s.pad_begin[1]);
     let no_bias = vec![0.0; isa.round_up(s.input)];
     windows(isa, &adjoint, dy, &packed, &no_bias, &rows, &columns)
 }
@@ -174,7 +175,7 @@ fn pieces(s: &Conv2dShape, padded_rows: usize, padded_columns: usize) -> Vec<Pie
             .map(|n| Piece { pictures: (n, (n + at_once).min(s.batch)), rows: (0, s.out_height) })
             .collect();
     }
-    let band = ((SCRATCH / row).saturating_sub(s.kernel) / s.stride).clamp(1, s.out_height);
+    let band = ((SCRATCH / row).saturating_sub(s.kernel[0]) / s.stride).clamp(1, s.out_height);
     (0..s.batch)
         .flat_map(|n| {
             (0..s.out_height)
@@ -205,9 +206,9 @@ fn windows(
         left = others;
     }
     let row = columns.len() * s.input;
-    let terms: Vec<Term> = (0..s.kernel)
-        .map(|kh| Term { a: kh * row, b: kh * s.kernel * s.input, length: s.kernel * s.input })
-        .collect();
+    let [k_h, k_w] = s.kernel;
+    let terms: Vec<Term> =
+        (0..k_h).map(|y| Term { a: y * row, b: y * k_w * s.input, length: k_w * s.input }).collect();
     let product = Product {
         a_row: s.stride * s.input,
         a_step: 1,
@@ -221,7 +222,7 @@ fn windows(
     work.into_par_iter().for_each(|(piece, y)| {
         let (first, end) = piece.rows;
         let pictures = piece.pictures.1 - piece.pictures.0;
-        let band = &rows[first * s.stride..(end - 1) * s.stride + s.kernel];
+        let band = &rows[first * s.stride..(end - 1) * s.stride + k_h];
         let mut padded = vec![0.0; pictures * band.len() * row];
         for n in 0..pictures {
             let picture = &x[(piece.pictures.0 + n) * s.picture()..][..s.picture()];
@@ -272,14 +273,14 @@ fn pad(
     }
 }
 
-/// ∂L/∂W `[out, in, k, k]`: for each place of the window, Σ over pixels of xᵀ dy.
+/// ∂L/∂W `[out, in, k_h, k_w]`: for each place of the window, Σ over pixels of xᵀ dy.
 ///
 /// Threads share the places and input channels, never the sum: the result does not depend on them.
 pub fn backward_weight(isa: Isa, s: &Conv2dShape, x: &[f32], dy: &[f32]) -> Vec<f32> {
     if s.is_linear() {
         return linear::backward_weight(isa, x, dy, s.input, s.output);
     }
-    let (input, output, k) = (s.input, s.output, s.kernel);
+    let (input, output, places) = (s.input, s.output, s.kernel[0] * s.kernel[1]);
     let width = isa.round_up(output);
     // Fewer channels do not pay for the transforms, more fall out of the caches.
     if let Some(w) = s.winograd()
@@ -295,15 +296,15 @@ pub fn backward_weight(isa: Isa, s: &Conv2dShape, x: &[f32], dy: &[f32]) -> Vec<
         widened = widen(dy, output, width);
         &widened
     };
-    let terms: Vec<Vec<Term>> = (0..k * k).map(|place| pixel_rows(s, place)).collect();
+    let terms: Vec<Vec<Term>> = (0..places).map(|place| pixel_rows(s, place)).collect();
     let in_block = input.div_ceil(input.div_ceil(32));
     // Rows of pixels that stay in the first level cache while all tiles of a place pass over them.
     let rows = (linear::CACHED / ((in_block + width) * s.out_width)).max(1);
     let blocks_of_input = input.div_ceil(in_block);
-    let mut by_place = vec![0.0; k * k * input * output];
+    let mut by_place = vec![0.0; places * input * output];
     let mut left = by_place.as_mut_slice();
     let mut work = Vec::new();
-    for place in 0..k * k {
+    for place in 0..places {
         for i in 0..blocks_of_input {
             let channels = in_block.min(input - i * in_block);
             let (mine, others) = left.split_at_mut(channels * output);
@@ -330,7 +331,7 @@ pub fn backward_weight(isa: Isa, s: &Conv2dShape, x: &[f32], dy: &[f32]) -> Vec<
     for (place, from) in by_place.chunks_exact(input * output).enumerate() {
         for (i, row) in from.chunks_exact(output).enumerate() {
             for (o, &value) in row.iter().enumerate() {
-                dw[(o * input + i) * k * k + place] = value;
+                dw[(o * input + i) * places + place] = value;
             }
         }
     }
@@ -340,14 +341,16 @@ pub fn backward_weight(isa: Isa, s: &Conv2dShape, x: &[f32], dy: &[f32]) -> Vec<
 /// The pixels that a place of the window meets: for each row of output its part that lies inside the
 /// picture.
 fn pixel_rows(s: &Conv2dShape, place: usize) -> Vec<Term> {
-    let (kh, kw) = (place / s.kernel, place % s.kernel);
-    // Output coordinates whose input coordinate o·stride + offset − pad_begin lies in 0..n.
-    let inside = |offset: usize, n: usize, out: usize| {
-        let begin = s.pad_begin.saturating_sub(offset).div_ceil(s.stride).min(out);
-        let end = if n + s.pad_begin > offset { (n + s.pad_begin - offset).div_ceil(s.stride) } else { 0 };
+    let (kh, kw) = (place / s.kernel[1], place % s.kernel[1]);
+    let [pad_rows, pad_columns] = s.pad_begin;
+    // Output coordinates whose input coordinate o·stride + offset − pad lies in 0..n.
+    let inside = |offset: usize, pad: usize, n: usize, out: usize| {
+        let begin = pad.saturating_sub(offset).div_ceil(s.stride).min(out);
+        let end = if n + pad > offset { (n + pad - offset).div_ceil(s.stride) } else { 0 };
         begin..end.clamp(begin, out)
     };
-    let (ys, xs) = (inside(kh, s.height, s.out_height), inside(kw, s.width, s.out_width));
+    let ys = inside(kh, pad_rows, s.height, s.out_height);
+    let xs = inside(kw, pad_columns, s.width, s.out_width);
     if xs.is_empty() {
         return vec![];
     }
@@ -355,8 +358,7 @@ fn pixel_rows(s: &Conv2dShape, place: usize) -> Vec<Term> {
         .flat_map(|n| {
             let xs = xs.clone();
             ys.clone().map(move |y| {
-                let (from_y, from_x) =
-                    (y * s.stride + kh - s.pad_begin, xs.start * s.stride + kw - s.pad_begin);
+                let (from_y, from_x) = (y * s.stride + kh - pad_rows, xs.start * s.stride + kw - pad_columns);
                 Term {
                     a: ((n * s.height + from_y) * s.width + from_x) * s.input,
                     b: (n * s.out_height + y) * s.out_width + xs.start,

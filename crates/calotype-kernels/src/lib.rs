@@ -36,4 +36,4 @@ pub mod upsample;
 pub mod winograd;
 
 pub use isa::Isa;
-pub use ops::{attention, conv2d, geglu, group_norm, layer_norm, linear, upsample_nearest};
+pub use ops::{Padding, attention, conv2d, geglu, group_norm, layer_norm, linear, upsample_nearest};

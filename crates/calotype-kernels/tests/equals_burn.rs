@@ -94,6 +94,24 @@ fn convolution() {
         compare(
             &format!("conv2d {b}×{h}×{w}, {input} → {output}, kernel {k}, stride {stride}, {padding:?}"),
             (leaf([b, h, w, input], 1), leaf([output, input, k, k], 2), leaf([output], 3)),
+            |x, weight, bias| kernels::conv2d(x, weight, bias, stride, [padding; 2]),
+            |x, weight, bias| composed::conv2d(x, weight, bias, stride, [padding; 2]),
+        );
+    }
+}
+
+#[test]
+fn convolution_with_an_oblong_kernel() {
+    for (k, padding, stride) in [
+        ([1, 7], [[0, 0], [3, 3]], 1),
+        ([7, 1], [[3, 3], [0, 0]], 1),
+        ([3, 1], [[1, 1], [0, 0]], 2),
+        ([2, 5], [[0, 1], [4, 0]], 1),
+        ([3, 3], [[1, 1], [0, 0]], 1),
+    ] {
+        compare(
+            &format!("conv2d with kernel {k:?}, stride {stride}, {padding:?}"),
+            (leaf([2, 9, 10, 6], 1), leaf([11, 6, k[0], k[1]], 2), leaf([11], 3)),
             |x, weight, bias| kernels::conv2d(x, weight, bias, stride, padding),
             |x, weight, bias| composed::conv2d(x, weight, bias, stride, padding),
         );
@@ -204,7 +222,7 @@ fn threads_change_nothing() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
             let (x, weight, bias) = (leaf([5, 12, 12, 20], 1), leaf([24, 20, 3, 3], 2), leaf([24], 3));
-            let h = kernels::conv2d(x.clone(), weight.clone(), bias, 1, [1, 1]);
+            let h = kernels::conv2d(x.clone(), weight.clone(), bias, 1, [[1, 1]; 2]);
             let h = kernels::group_norm(h, leaf([24], 4), leaf([24], 5), 4, 1e-5, true).reshape([5, 144, 24]);
             let y = kernels::attention(h.clone(), h.clone(), h, 3, false);
             let gradients = y.clone().square().sum().backward();

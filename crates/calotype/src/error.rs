@@ -76,6 +76,16 @@ pub enum Error {
         /// The value.
         got: String,
     },
+    /// The user's files hold what cannot be used.
+    #[error("{what}: expected {expected}, got {got}")]
+    Data {
+        /// What was being read or computed.
+        what: String,
+        /// What can be used.
+        expected: String,
+        /// What is there.
+        got: String,
+    },
     /// A loss or gradient became NaN or infinite; nothing was saved after `step`.
     #[error("{what} is not finite at step {step}: got {got}")]
     NonFinite {
@@ -95,6 +105,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// The same, if it is about a value that came from files and not from the command line.
+    pub fn of_data(self) -> Self {
+        match self {
+            Error::Argument { name, expected, got } => Error::Data { what: name, expected, got },
+            other => other,
+        }
+    }
+
     /// Wraps a system error; for `map_err(Error::io("read", path))`.
     pub fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.as_ref().to_owned();

@@ -13,6 +13,7 @@ use support::{
     CLIP, DIFFUSION, TINY, TempDir, VAE, assert_holds, components, files, write_files, write_model,
 };
 
+mod evaluation;
 mod faults;
 #[path = "../../../calotype/tests/it/support.rs"]
 mod support;
@@ -329,7 +330,7 @@ fn json_is_one_object_and_nothing_else() {
     let evaluated = json(&succeeds(&dir, &evaluate));
     assert!(evaluated["fd-clip"]["value"].as_f64().unwrap() >= 0.0);
     assert!(evaluated["is-clip"]["value"].as_f64().unwrap() >= 1.0);
-    assert_eq!(evaluated["fd-clip"]["protocol"]["n_generated"], 3);
+    assert_eq!(evaluated["fd-clip"]["n_generated"], 3);
 
     let explain = ["explain", "a cat", "--model", "model", "--steps", "2", "--out", "maps", "--json"];
     let explained = json(&succeeds(&dir, &explain));

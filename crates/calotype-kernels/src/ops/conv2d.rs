@@ -10,31 +10,26 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn_flex::FlexTensor;
 
-use super::{contiguous, tensor, values};
+use super::{Padding, contiguous, tensor, values};
 use crate::Isa;
 use crate::conv2d::{self, Conv2dShape};
 use crate::linear::column_sums;
 
-pub fn shape(
-    x: &FlexTensor,
-    weight: &FlexTensor,
-    stride: usize,
-    pad_begin: usize,
-    pad_end: usize,
-) -> Conv2dShape {
+pub fn shape(x: &FlexTensor, weight: &FlexTensor, stride: usize, padding: Padding) -> Conv2dShape {
     let (x, weight) = (x.layout().shape(), weight.layout().shape());
-    let out = |n: usize| (n + pad_begin + pad_end - weight[2]) / stride + 1;
+    let out =
+        |axis: usize| (x[1 + axis] + padding[axis][0] + padding[axis][1] - weight[2 + axis]) / stride + 1;
     Conv2dShape {
         batch: x[0],
         height: x[1],
         width: x[2],
         input: x[3],
         output: weight[0],
-        kernel: weight[2],
+        kernel: [weight[2], weight[3]],
         stride,
-        pad_begin,
-        out_height: out(x[1]),
-        out_width: out(x[2]),
+        pad_begin: [padding[0][0], padding[1][0]],
+        out_height: out(0),
+        out_width: out(1),
     }
 }
 
@@ -63,7 +58,7 @@ impl Backward<Flex, 3> for Conv2d {
         }
         if let Some(node) = for_weight {
             let dw = conv2d::backward_weight(isa, &s, values(&x), values(&dy));
-            gradients.register::<Flex>(node.id, tensor(dw, [s.output, s.input, s.kernel, s.kernel]));
+            gradients.register::<Flex>(node.id, tensor(dw, [s.output, s.input, s.kernel[0], s.kernel[1]]));
         }
         if let Some(node) = for_bias {
             gradients.register::<Flex>(node.id, tensor(column_sums(values(&dy), s.output), [s.output]));
@@ -76,21 +71,20 @@ pub fn differentiable<C: CheckpointStrategy>(
     weight: FloatTensor<Autodiff<Flex, C>>,
     bias: FloatTensor<Autodiff<Flex, C>>,
     stride: usize,
-    pad_begin: usize,
-    pad_end: usize,
+    padding: Padding,
 ) -> FloatTensor<Autodiff<Flex, C>> {
     let nodes = [x.node(), weight.node(), bias.node()];
     match Conv2d.prepare::<C>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(mut prepared) => {
             let kept = (prepared.checkpoint(&x), prepared.checkpoint(&weight));
             let (x, weight) = (x.into_primitive(), weight.into_primitive());
-            let s = shape(&x, &weight, stride, pad_begin, pad_end);
+            let s = shape(&x, &weight, stride, padding);
             let y = forward(&x, &weight, &bias.into_primitive(), s);
             prepared.finish((kept.0, kept.1, s), y)
         }
         OpsKind::UnTracked(prepared) => {
             let (x, weight) = (x.into_primitive(), weight.into_primitive());
-            let s = shape(&x, &weight, stride, pad_begin, pad_end);
+            let s = shape(&x, &weight, stride, padding);
             prepared.finish(forward(&x, &weight, &bias.into_primitive(), s))
         }
     }

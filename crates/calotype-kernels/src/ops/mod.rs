@@ -16,6 +16,9 @@ use burn_flex::FlexTensor;
 
 use crate::composed;
 
+/// Zeros before and after the rows, and before and after the columns.
+pub type Padding = [[usize; 2]; 2];
+
 /// What a backend with kernels of its own has. Shapes as in the functions of the same names.
 #[backend_extension(Flex, Autodiff)]
 pub trait Kernels: Backend {
@@ -24,8 +27,7 @@ pub trait Kernels: Backend {
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         stride: usize,
-        pad_begin: usize,
-        pad_end: usize,
+        padding: Padding,
     ) -> FloatTensor<Self>;
     fn kernel_linear(
         x: FloatTensor<Self>,
@@ -62,22 +64,22 @@ fn has_kernels<const D: usize>(x: &Tensor<D>) -> bool {
     x.dtype() == DType::F32 && x.device() == Device::flex()
 }
 
-/// W ⋆ x + b with a square kernel and equal stride on both axes.
+/// W ⋆ x + b with equal stride on both axes.
 ///
-/// `x`: `[B, H, W, in]`, `weight`: `[out, in, k, k]`, `bias`: `[out]`, `padding`: zeros before and after
-/// each axis. Returns `[B, H', W', out]` with H' = (H + before + after − k)/stride + 1.
+/// `x`: `[B, H, W, in]`, `weight`: `[out, in, k_h, k_w]`, `bias`: `[out]`. Returns `[B, H', W', out]` with
+/// H' = (H + before + after − k_h)/stride + 1.
 pub fn conv2d(
     x: Tensor<4>,
     weight: Tensor<4>,
     bias: Tensor<1>,
     stride: usize,
-    padding: [usize; 2],
+    padding: Padding,
 ) -> Tensor<4> {
     if !has_kernels(&x) {
         return composed::conv2d(x, weight, bias, stride, padding);
     }
     let (x, weight, bias) = (x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch());
-    Tensor::from_dispatch(Dispatch::kernel_conv2d(x, weight, bias, stride, padding[0], padding[1]))
+    Tensor::from_dispatch(Dispatch::kernel_conv2d(x, weight, bias, stride, padding))
 }
 
 /// x Wᵀ + b over the last dimension. `weight`: `[out, in]`, `bias`: `[out]`.
@@ -151,10 +153,9 @@ impl Kernels for Flex {
         weight: FlexTensor,
         bias: FlexTensor,
         stride: usize,
-        pad_begin: usize,
-        pad_end: usize,
+        padding: Padding,
     ) -> FlexTensor {
-        conv2d::forward(&x, &weight, &bias, conv2d::shape(&x, &weight, stride, pad_begin, pad_end))
+        conv2d::forward(&x, &weight, &bias, conv2d::shape(&x, &weight, stride, padding))
     }
 
     fn kernel_linear(x: FlexTensor, weight: FlexTensor, bias: FlexTensor) -> FlexTensor {
@@ -201,10 +202,9 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         stride: usize,
-        pad_begin: usize,
-        pad_end: usize,
+        padding: Padding,
     ) -> FloatTensor<Self> {
-        conv2d::differentiable::<C>(x, weight, bias, stride, pad_begin, pad_end)
+        conv2d::differentiable::<C>(x, weight, bias, stride, padding)
     }
 
     fn kernel_linear(

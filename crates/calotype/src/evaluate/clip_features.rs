@@ -1,9 +1,8 @@
-//! Features and class probabilities from a CLIP model.
+//! Features and class logits from a CLIP model.
 //!
 //! Distances on these features are `fd-clip` and `is-clip`: they depend on the CLIP model that made
 //! them and cannot be compared with published FID or Inception Scores.
 
-use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Tensor};
 use image::RgbImage;
 
@@ -56,12 +55,12 @@ fn collect(batches: impl Iterator<Item = Result<Tensor<2>>>) -> Result<Features>
     Ok(features)
 }
 
-/// p(class | picture) by zero-shot classification: the softmax, at the learned temperature, over the
-/// texts that name the classes. Radford et al. 2021, section 3.1.2. Rows of `texts.len()` numbers.
+/// Logits of p(class | picture) by zero-shot classification, at the learned temperature, over the texts that
+/// name the classes. Radford et al. 2021, section 3.1.2. Rows of `texts.len()` numbers.
 ///
 /// # Errors
 /// As [`of_images`] and [`of_texts`].
-pub fn class_probabilities(
+pub fn class_logits(
     clip: &Clip,
     tokenizer: &ClipTokenizer,
     images: &[RgbImage],
@@ -73,7 +72,7 @@ pub fn class_probabilities(
     let mut rows = Vec::with_capacity(images.len() * texts.len());
     for batch in images.chunks(BATCH) {
         let logits = clip.logits_per_image(clip.embed_images(to_tensor(batch, device)?)?, classes.clone());
-        rows.extend(softmax(logits, 1).into_data().iter::<f32>());
+        rows.extend(logits.into_data().iter::<f32>());
     }
     Ok(rows)
 }

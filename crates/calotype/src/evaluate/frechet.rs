@@ -27,6 +27,19 @@ impl FeatureStatistics {
         Self { n: 0, mean: vec![0.0; dimension], scatter: Mat::zeros(dimension, dimension) }
     }
 
+    /// Statistics that another program or run has made of `n` vectors: their mean `[d]` and covariance
+    /// `[d, d]` with divisor n − 1.
+    ///
+    /// # Errors
+    /// As [`Gaussian::from_moments`]; `Error::Argument` for fewer than 2 vectors.
+    pub fn from_moments(n: usize, mean: &[f64], covariance: &[f64]) -> Result<Self> {
+        require_two(n)?;
+        require_covariance(mean, covariance)?;
+        let d = mean.len();
+        let scatter = Mat::from_fn(d, d, |i, j| covariance[i * d + j] * (n - 1) as f64);
+        Ok(Self { n, mean: mean.to_vec(), scatter })
+    }
+
     /// Vectors seen so far.
     pub fn n(&self) -> usize {
         self.n
@@ -149,18 +162,9 @@ impl Gaussian {
     /// `Error::Shape` unless the covariance is d × d; `Error::Argument` if a value is not finite, the
     /// covariance is not symmetric, or its smallest eigenvalue is below −10⁻⁶ times its largest.
     pub fn from_moments(mean: &[f64], covariance: &[f64]) -> Result<Self> {
+        require_covariance(mean, covariance)?;
         let d = mean.len();
-        if d == 0 || covariance.len() != d * d {
-            let expected = format!("{d} x {d} numbers, at least one");
-            return Err(Error::shape("covariance of features", expected, covariance.len()));
-        }
-        require_finite(mean.iter().chain(covariance))?;
-        let largest = covariance.iter().fold(0.0_f64, |most, v| most.max(v.abs()));
         let at = |i: usize, j: usize| covariance[i * d + j];
-        let asymmetric = (0..d).any(|i| (0..i).any(|j| (at(i, j) - at(j, i)).abs() > 1e-6 * largest));
-        if asymmetric {
-            return Err(Error::argument("covariance of features", "a symmetric matrix", "an asymmetric one"));
-        }
         let symmetric = Mat::from_fn(d, d, |i, j| 0.5 * at(i, j) + 0.5 * at(j, i));
         let eigen = symmetric.self_adjoint_eigen(Side::Lower).map_err(|_| not_converged())?;
         let eigenvalues: Vec<f64> = eigen.S().column_vector().iter().copied().collect(); // rising
@@ -212,6 +216,11 @@ impl Gaussian {
     /// tr Σ.
     pub fn trace(&self) -> f64 {
         self.trace
+    }
+
+    /// Columns of the factor: the rank of Σ, or a bound of it where n ≤ d.
+    pub fn rank(&self) -> usize {
+        self.factor.ncols()
     }
 
     /// F with Σ = F Fᵀ, `[d, rank]`.
@@ -290,6 +299,22 @@ pub(super) fn centre<T: Copy + Into<f64>>(rows: &[T], d: usize) -> Result<(Vec<f
 
 pub(super) fn not_converged() -> Error {
     Error::argument("covariance of features", "a decomposition that converges", "one that does not")
+}
+
+/// Refuses what is no covariance of vectors as long as `mean`; negative eigenvalues are seen later.
+fn require_covariance(mean: &[f64], covariance: &[f64]) -> Result<()> {
+    let d = mean.len();
+    if d == 0 || covariance.len() != d * d {
+        let expected = format!("{d} x {d} numbers, at least one");
+        return Err(Error::shape("covariance of features", expected, covariance.len()));
+    }
+    require_finite(mean.iter().chain(covariance))?;
+    let largest = covariance.iter().fold(0.0_f64, |most, v| most.max(v.abs()));
+    let at = |i: usize, j: usize| covariance[i * d + j];
+    match (0..d).any(|i| (0..i).any(|j| (at(i, j) - at(j, i)).abs() > 1e-6 * largest)) {
+        true => Err(Error::argument("covariance of features", "a symmetric matrix", "an asymmetric one")),
+        false => Ok(()),
+    }
 }
 
 fn require_two(n: usize) -> Result<()> {

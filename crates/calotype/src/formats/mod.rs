@@ -3,6 +3,8 @@
 pub mod atomic;
 pub mod config_json;
 pub mod diffusers_folder;
+pub mod npz;
+pub mod pytorch_pickle;
 pub mod safetensors_io;
 
 /// The version of diffusers whose folder layout we write.

@@ -48,6 +48,6 @@ impl Conv2d {
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let weight = self.weight.val();
         let bias = bias_or_zeros(self.bias.as_ref(), weight.dims()[0], &x.device());
-        calotype_kernels::conv2d(x, weight, bias, self.stride, self.padding)
+        calotype_kernels::conv2d(x, weight, bias, self.stride, [self.padding; 2])
     }
 }

@@ -3,6 +3,7 @@
 
 mod diffusers_schedulers;
 mod gradients;
+mod inception;
 mod layering;
 mod pipeline;
 mod support;

@@ -1,0 +1,204 @@
+//! A folder of pictures as a side of a comparison: what is in it, read as the reference programs read it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+
+/// Endings of the files that are taken for pictures.
+const PICTURES: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
+
+/// What a report says about a side.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct SetFacts {
+    /// Pictures read.
+    pub n: usize,
+    /// Pictures of each file format.
+    pub formats: BTreeMap<String, usize>,
+    /// Pictures of each size, `WIDTHxHEIGHT`.
+    pub sizes: BTreeMap<String, usize>,
+    /// Pictures without colour channels.
+    pub grey: usize,
+    /// Pictures with transparency, which is dropped.
+    pub alpha: usize,
+    /// Pictures of more than 8 bits, which are rounded to 8.
+    pub deep: usize,
+    /// Files and folders that are no pictures.
+    pub leftovers: usize,
+    /// Pictures that could not be read, by name.
+    pub broken: Vec<String>,
+}
+
+/// The pictures of a folder, in the order of their names.
+#[derive(Debug, Clone)]
+pub struct PictureSet {
+    paths: Vec<PathBuf>,
+    leftovers: usize,
+}
+
+/// One decoded picture and how its file was.
+struct Decoded {
+    picture: RgbImage,
+    format: String,
+    color: ColorType,
+}
+
+impl PictureSet {
+    /// Lists a folder; folders in it are not entered.
+    ///
+    /// # Errors
+    /// `Error::Io`; `Error::Format` for fewer than 2 pictures.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let entries = std::fs::read_dir(folder).map_err(Error::io("read", folder))?;
+        let (mut paths, mut leftovers) = (Vec::new(), 0);
+        for entry in entries {
+            let path = entry.map_err(Error::io("read", folder))?.path();
+            let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("").to_lowercase();
+            match PICTURES.contains(&extension.as_str()) && path.is_file() {
+                true => paths.push(path),
+                false => leftovers += 1,
+            }
+        }
+        paths.sort();
+        match paths.len() {
+            0 | 1 => {
+                let reason = format!("{} PNG, JPEG or WebP files in it, at least 2 needed", paths.len());
+                Err(Error::format(folder, "folder of pictures", reason))
+            }
+            _ => Ok(Self { paths, leftovers }),
+        }
+    }
+
+    /// Number of files.
+    pub fn files(&self) -> usize {
+        self.paths.len()
+    }
+
+    /// The files.
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.paths
+    }
+
+    /// Decodes all pictures, `batch` at a time, and gives each batch to `each` in order.
+    ///
+    /// As Pillow's `convert("RGB")` in the reference programs: transparency is dropped, not blended, and no
+    /// EXIF rotation is applied.
+    ///
+    /// # Errors
+    /// `Error::Io` or `Error::Format` naming a picture that cannot be read, unless `skip_broken`;
+    /// `Error::Argument` if fewer than 2 are left; those of `each`.
+    pub fn for_each_batch(
+        &self,
+        batch: usize,
+        skip_broken: bool,
+        mut each: impl FnMut(Vec<RgbImage>) -> Result<()>,
+    ) -> Result<SetFacts> {
+        let mut facts = SetFacts { leftovers: self.leftovers, ..SetFacts::default() };
+        for paths in self.paths.chunks(batch.max(1)) {
+            let decoded: Vec<Result<Decoded>> = paths.par_iter().map(|path| decode(path)).collect();
+            let mut pictures = Vec::with_capacity(paths.len());
+            for (path, decoded) in paths.iter().zip(decoded) {
+                match decoded {
+                    Ok(decoded) => pictures.push(facts.count(decoded)),
+                    Err(_) if skip_broken => facts.broken.push(path.display().to_string()),
+                    Err(error) => return Err(error),
+                }
+            }
+            if !pictures.is_empty() {
+                each(pictures)?;
+            }
+        }
+        match facts.n {
+            0 | 1 => Err(Error::argument("pictures", "at least 2 that can be read", facts.n)),
+            _ => Ok(facts),
+        }
+    }
+}
+
+impl SetFacts {
+    fn count(&mut self, Decoded { picture, format, color }: Decoded) -> RgbImage {
+        self.n += 1;
+        *self.formats.entry(format).or_default() += 1;
+        *self.sizes.entry(format!("{}x{}", picture.width(), picture.height())).or_default() += 1;
+        self.grey += usize::from(!color.has_color());
+        self.alpha += usize::from(color.has_alpha());
+        self.deep += usize::from(color.bits_per_pixel() > 8 * u16::from(color.channel_count()));
+        picture
+    }
+}
+
+fn decode(path: &Path) -> Result<Decoded> {
+    let reader = ImageReader::open(path).map_err(Error::io("read", path))?;
+    let decode = || -> std::result::Result<_, image::ImageError> {
+        let reader = reader.with_guessed_format()?;
+        let format = reader.format().map_or("unknown", name).to_owned();
+        let decoder = reader.into_decoder()?;
+        let color = decoder.color_type();
+        Ok((DynamicImage::from_decoder(decoder)?, format, color))
+    };
+    let (picture, format, color) = decode().map_err(|e| Error::format(path, "PNG, JPEG or WebP", e))?;
+    Ok(Decoded { picture: picture.into_rgb8(), format, color })
+}
+
+fn name(format: ImageFormat) -> &'static str {
+    match format {
+        ImageFormat::Png => "PNG",
+        ImageFormat::Jpeg => "JPEG",
+        ImageFormat::WebP => "WebP",
+        _ => "other",
+    }
+}
+
+/// What makes numbers of these sides hard to compare with others.
+pub fn warnings(generated: Option<&SetFacts>, reference: Option<&SetFacts>) -> Vec<String> {
+    /// Below this, FID depends more on n than on the model.
+    const ENOUGH: usize = 10_000;
+    let mut found = Vec::new();
+    for (side, facts) in [("generated", generated), ("reference", reference)] {
+        let Some(facts) = facts else { continue };
+        let mut say = |text: String| found.push(format!("{side}: {text}"));
+        if facts.n < ENOUGH {
+            say(format!("{} pictures, below {ENOUGH}: not comparable with published FID", facts.n));
+        }
+        if facts.formats.len() > 1 {
+            say(format!("several file formats: {}", list(&facts.formats)));
+        }
+        if facts.sizes.len() > 1 {
+            say(format!("{} different sizes", facts.sizes.len()));
+        }
+        for (count, what) in [
+            (facts.grey, "without colour"),
+            (facts.alpha, "with transparency, which is dropped"),
+            (facts.deep, "of more than 8 bits, which are rounded"),
+        ] {
+            if count > 0 {
+                say(format!("{count} pictures {what}"));
+            }
+        }
+        if facts.leftovers > 0 {
+            say(format!("{} other files or folders, which are left out", facts.leftovers));
+        }
+        if !facts.broken.is_empty() {
+            say(format!("{} pictures that cannot be read, which are left out", facts.broken.len()));
+        }
+    }
+    if let (Some(generated), Some(reference)) = (generated, reference) {
+        let kinds = |facts: &SetFacts| facts.formats.keys().cloned().collect::<Vec<_>>();
+        if kinds(generated) != kinds(reference) {
+            let text = format!("{} against {}", list(&generated.formats), list(&reference.formats));
+            found.push(format!("file formats differ: {text}; compression alone moves FID"));
+        }
+        if generated.sizes.keys().ne(reference.sizes.keys()) {
+            found.push("the sides have pictures of different sizes".into());
+        }
+    }
+    found
+}
+
+fn list(formats: &BTreeMap<String, usize>) -> String {
+    formats.iter().map(|(format, n)| format!("{n} {format}")).collect::<Vec<_>>().join(", ")
+}

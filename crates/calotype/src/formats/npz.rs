@@ -1,0 +1,192 @@
+//! NumPy's `.npz`: a zip of arrays, how other tools store feature statistics.
+
+use std::collections::BTreeMap;
+use std::io::{Cursor, Read, Write};
+use std::path::Path;
+
+use zip::write::SimpleFileOptions;
+use zip::{ZipArchive, ZipWriter};
+
+use super::atomic;
+use crate::error::{Error, Result};
+
+const FORMAT: &str = "NumPy archive (.npz)";
+
+/// An array of numbers, row by row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Array {
+    /// Sizes; empty for a single number.
+    pub shape: Vec<usize>,
+    /// Values, converted from whatever type the file has.
+    pub values: Vec<f64>,
+}
+
+impl Array {
+    /// An array of this shape.
+    pub fn new(shape: &[usize], values: Vec<f64>) -> Self {
+        Self { shape: shape.to_vec(), values }
+    }
+}
+
+/// What an archive holds.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Npz {
+    /// The arrays by name.
+    pub arrays: BTreeMap<String, Array>,
+    /// Other entries that are text, by file name.
+    pub texts: BTreeMap<String, String>,
+}
+
+/// Reads every array and text of an archive.
+///
+/// # Errors
+/// `Error::Io`; `Error::Format` for a file that is not such an archive, is truncated, or has an array of
+/// something else than numbers (pickled objects are not opened).
+pub fn read(path: &Path) -> Result<Npz> {
+    let bytes = atomic::read(path)?;
+    let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|e| Error::format(path, FORMAT, e))?;
+    let mut npz = Npz::default();
+    for i in 0..archive.len() {
+        let mut entry = archive.by_index(i).map_err(|e| Error::format(path, FORMAT, e))?;
+        let name = entry.name().map_err(|e| Error::format(path, FORMAT, e))?.into_owned();
+        match name.strip_suffix(".npy") {
+            Some(key) => {
+                let array = read_npy(&mut entry)
+                    .map_err(|reason| Error::format(path, FORMAT, format!("array `{key}`: {reason}")))?;
+                npz.arrays.insert(key.to_owned(), array);
+            }
+            None => {
+                let mut text = String::new();
+                if entry.read_to_string(&mut text).is_ok() {
+                    npz.texts.insert(name, text);
+                }
+            }
+        }
+    }
+    Ok(npz)
+}
+
+/// Writes arrays in f64 and texts, whole or not at all.
+///
+/// # Errors
+/// `Error::Io`; `Error::Format` if the archive grows beyond what zip can hold.
+pub fn write(path: &Path, npz: &Npz) -> Result<()> {
+    let failed = |e: &dyn std::fmt::Display| Error::format(path, FORMAT, e);
+    let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
+    // The same bytes whenever they are written.
+    let options = SimpleFileOptions::default()
+        .compression_method(zip::CompressionMethod::Stored)
+        .last_modified_time(zip::DateTime::default())
+        .large_file(true);
+    for (name, array) in &npz.arrays {
+        archive.start_file(format!("{name}.npy"), options).map_err(|e| failed(&e))?;
+        archive.write_all(&npy(array)).map_err(|e| failed(&e))?;
+    }
+    for (name, text) in &npz.texts {
+        archive.start_file(name.as_str(), options).map_err(|e| failed(&e))?;
+        archive.write_all(text.as_bytes()).map_err(|e| failed(&e))?;
+    }
+    let bytes = archive.finish().map_err(|e| failed(&e))?.into_inner();
+    atomic::write(path, &bytes)
+}
+
+/// Format 1.0: magic, version, length of the header, a Python dict, padded to 64 bytes.
+fn npy(array: &Array) -> Vec<u8> {
+    let sizes: Vec<String> = array.shape.iter().map(|n| format!("{n},")).collect();
+    let dict = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({}), }}", sizes.join(" "));
+    let length = (10 + dict.len() + 1).next_multiple_of(64) - 10;
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((length as u16).to_le_bytes());
+    bytes.extend(format!("{dict:<width$}\n", width = length - 1).bytes());
+    bytes.extend(array.values.iter().flat_map(|v| v.to_le_bytes()));
+    bytes
+}
+
+fn read_npy(entry: &mut impl Read) -> std::result::Result<Array, String> {
+    let mut start = [0; 8];
+    entry.read_exact(&mut start).map_err(|e| e.to_string())?;
+    if &start[..6] != b"\x93NUMPY" {
+        return Err("it does not begin as an array does".into());
+    }
+    let mut length = [0; 4];
+    let length_bytes = if start[6] == 1 { 2 } else { 4 };
+    entry.read_exact(&mut length[..length_bytes]).map_err(|e| e.to_string())?;
+    let length = u32::from_le_bytes(length) as usize;
+    if length > 1 << 16 {
+        return Err(format!("a header of {length} bytes"));
+    }
+    let mut header = vec![0; length];
+    entry.read_exact(&mut header).map_err(|e| e.to_string())?;
+    let header = String::from_utf8_lossy(&header).into_owned();
+    let after = |key: &str| header.split_once(key).map(|(_, rest)| rest.trim_start()).ok_or("a bad header");
+    let descr = after("'descr':")?.split('\'').nth(1).ok_or("a structured type")?.to_owned();
+    if after("'fortran_order':")?.starts_with("True") {
+        return Err("columns first (fortran_order) is not supported: save numpy.ascontiguousarray".into());
+    }
+    let sizes = after("'shape':")?.trim_start_matches('(').split(')').next().unwrap_or("");
+    let shape = (sizes.split(',').map(str::trim).filter(|size| !size.is_empty()))
+        .map(|size| size.parse::<usize>().map_err(|e| e.to_string()))
+        .collect::<std::result::Result<Vec<_>, _>>()?;
+    let count = shape.iter().try_fold(1_usize, |n, size| n.checked_mul(*size)).ok_or("an absurd shape")?;
+    let mut data = Vec::new();
+    entry.read_to_end(&mut data).map_err(|e| e.to_string())?;
+    let values = numbers(&descr, &data).ok_or_else(|| format!("type `{descr}` is not a number"))?;
+    match values.len() == count {
+        true => Ok(Array { shape, values }),
+        false => Err(format!("{count} numbers promised, {} there", values.len())),
+    }
+}
+
+fn numbers(descr: &str, data: &[u8]) -> Option<Vec<f64>> {
+    fn each<const N: usize>(data: &[u8], f: impl Fn([u8; N]) -> f64) -> Vec<f64> {
+        // chunks_exact gives slices of exactly N bytes.
+        data.chunks_exact(N).map(|c| f(c.try_into().expect("N bytes"))).collect()
+    }
+    Some(match descr {
+        "<f8" => each(data, f64::from_le_bytes),
+        "<f4" => each(data, |b| f64::from(f32::from_le_bytes(b))),
+        "<f2" => each(data, |b| f64::from(half::f16::from_le_bytes(b).to_f32())),
+        "<i8" => each(data, |b| i64::from_le_bytes(b) as f64),
+        "<i4" => each(data, |b| f64::from(i32::from_le_bytes(b))),
+        "|u1" => each(data, |[b]| f64::from(b)),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arrays_and_texts_come_back() {
+        let folder = std::env::temp_dir().join(format!("calotype-npz-{}", std::process::id()));
+        let path = folder.join("a.npz");
+        let mut npz = Npz::default();
+        npz.arrays.insert("mu".into(), Array::new(&[3], vec![1.0, -2.5, 1e-300]));
+        npz.arrays.insert("n".into(), Array::new(&[], vec![7.0]));
+        npz.arrays.insert("sigma".into(), Array::new(&[2, 2], vec![1.0, 2.0, 3.0, 4.0]));
+        npz.texts.insert("protocol.json".into(), "{}".into());
+        write(&path, &npz).unwrap();
+        assert_eq!(read(&path).unwrap(), npz);
+        let whole = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+        assert!(read(&path).unwrap_err().to_string().contains("NumPy"));
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn refuses_arrays_that_lie() {
+        let array = npy(&Array::new(&[2], vec![1.0, 2.0]));
+        assert!(read_npy(&mut &array[..]).is_ok());
+        assert!(read_npy(&mut &array[..array.len() - 8]).unwrap_err().contains("promised"));
+        let text = String::from_utf8_lossy(&array).into_owned();
+        for (from, to) in [("'<f8'", "'|O8'"), ("False", "True "), ("(2,)", "(9,)")] {
+            let changed: Vec<u8> = array
+                .windows(from.len())
+                .position(|w| w == from.as_bytes())
+                .map(|at| [&array[..at], to.as_bytes(), &array[at + from.len()..]].concat())
+                .unwrap_or_else(|| panic!("{text}"));
+            assert!(read_npy(&mut &changed[..]).is_err(), "{to}");
+        }
+    }
+}

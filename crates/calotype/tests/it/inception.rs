@@ -1,0 +1,148 @@
+//! FID's Inception against torch-fidelity's, with weights and pictures that both make by one formula
+//! (`tools/oracle/inception.py`).
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use burn::tensor::{Device, Tensor};
+use calotype::evaluate::inception_v3::{InceptionV3, Tap, one, weights};
+use calotype::evaluate::protocol::Protocol;
+use calotype::nn::parameters::NamedTensor;
+use image::RgbImage;
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct File {
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    height: u32,
+    width: u32,
+    tf_fid: HashMap<String, Numbers>,
+    pytorch_fid: Numbers,
+    clean: Numbers,
+}
+
+#[derive(Deserialize)]
+struct Numbers {
+    first: Vec<f64>,
+    sum: f64,
+    sum_of_squares: f64,
+}
+
+impl Numbers {
+    /// Within 10⁻⁴ of the size of the numbers.
+    fn assert_close(&self, got: &Tensor<2>, name: &str) {
+        let got: Vec<f64> = got.to_data().iter::<f64>().collect();
+        let norm = self.sum_of_squares.sqrt();
+        let scale = norm / (got.len() as f64).sqrt();
+        for (got, expected) in got.iter().zip(&self.first) {
+            assert!(
+                (got - expected).abs() < 1e-4 * scale.max(expected.abs()),
+                "{name}: {got}, expected {expected}"
+            );
+        }
+        let sum: f64 = got.iter().sum();
+        let squares: f64 = got.iter().map(|v| v * v).sum();
+        assert!((sum - self.sum).abs() < 1e-4 * norm, "{name}: sum {sum}, expected {}", self.sum);
+        assert!((squares.sqrt() - norm).abs() < 1e-4 * norm, "{name}: {squares} {}", self.sum_of_squares);
+    }
+}
+
+/// SplitMix64, seeded with the FNV-1a hash of a name, in [0, 1).
+fn uniform(name: &str, n: usize) -> impl Iterator<Item = f64> {
+    let hash = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3);
+    let mut state = name.bytes().fold(0xCBF2_9CE4_8422_2325, hash);
+    (0..n).map(move |_| {
+        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let z = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((z ^ (z >> 31)) >> 11) as f64 * 2.0_f64.powi(-53)
+    })
+}
+
+fn tensor(name: &str, shape: &[usize]) -> NamedTensor {
+    let count: usize = shape.iter().product();
+    let fan_in = shape[1..].iter().product::<usize>() as f64;
+    let value = |u: f64| match name {
+        _ if name.ends_with("conv.weight") => (2.0 * u - 1.0) * (6.0 / fan_in).sqrt(),
+        "fc.weight" => (2.0 * u - 1.0) * 2.0 * (3.0_f64 / 2048.0).sqrt(),
+        _ if name.ends_with("bn.weight") || name.ends_with("running_var") => 0.8 + 0.4 * u,
+        _ => 0.2 * (2.0 * u - 1.0),
+    };
+    let values = uniform(name, count).map(|u| value(u) as f32).collect();
+    NamedTensor { name: name.to_owned(), shape: shape.to_vec(), values }
+}
+
+fn tensors() -> HashMap<String, NamedTensor> {
+    let shapes = weights::shapes();
+    shapes.into_iter().map(|(name, shape)| (name.clone(), tensor(&name, &shape))).collect()
+}
+
+fn network(tensors: HashMap<String, NamedTensor>) -> calotype::Result<InceptionV3> {
+    weights::from_tensors(Path::new("inception.pth"), tensors, &Device::flex())
+}
+
+fn picture(p: usize, width: u32, height: u32) -> RgbImage {
+    RgbImage::from_fn(width, height, |x, y| {
+        let level = |c: f64| {
+            let phase = (0.05 + 0.01 * p as f64) * f64::from(x) * (c + 1.0) + 0.07 * f64::from(y) + p as f64;
+            (127.5 + 127.0 * phase.sin()).floor() as u8
+        };
+        image::Rgb([level(0.0), level(1.0), level(2.0)])
+    })
+}
+
+#[test]
+fn features_equal_torch_fidelitys() {
+    let file: File = serde_json::from_str(include_str!("../golden/inception.json")).unwrap();
+    let network = network(tensors()).unwrap();
+    let taps = [
+        ("64", Tap::Pool1),
+        ("192", Tap::Pool2),
+        ("768", Tap::Mixed6e),
+        ("2048", Tap::Pool3),
+        ("logits_unbiased", Tap::LogitsUnbiased),
+        ("logits", Tap::Logits),
+    ];
+    for (p, case) in file.cases.iter().enumerate() {
+        let picture = picture(p, case.width, case.height);
+        let run = |protocol: Protocol| {
+            let x = one(protocol.prepare(&picture).unwrap(), &Device::flex());
+            network.forward(x, &taps.map(|(_, tap)| tap)).unwrap()
+        };
+        for ((name, tap), got) in taps.iter().zip(run(Protocol::TfFid)) {
+            assert_eq!(got.dims(), [1, tap.dimension()]);
+            case.tf_fid[*name].assert_close(&got, &format!("picture {p}, {name}"));
+        }
+        case.pytorch_fid.assert_close(&run(Protocol::PytorchFid)[3], &format!("picture {p}, pytorch-fid"));
+        case.clean.assert_close(&run(Protocol::Clean)[3], &format!("picture {p}, clean"));
+    }
+}
+
+#[test]
+fn weights_that_are_not_fids_are_refused() {
+    let without = |missing: &str| {
+        let mut tensors = tensors();
+        tensors.remove(missing);
+        tensors
+    };
+    let error = network(without("Mixed_6b.branch7x7_2.conv.weight")).unwrap_err().to_string();
+    assert!(error.contains("Mixed_6b.branch7x7_2.conv.weight") && error.contains("missing"), "{error}");
+
+    let mut torchvision = tensors();
+    torchvision.insert("fc.weight".into(), tensor("fc.weight", &[1000, 2048]));
+    let error = network(torchvision).unwrap_err().to_string();
+    assert!(error.contains("torchvision") && error.contains("2015-12-05"), "{error}");
+
+    let mut broken = tensors();
+    broken.get_mut("Conv2d_1a_3x3.bn.bias").unwrap().values[3] = f32::NAN;
+    assert!(network(broken).unwrap_err().to_string().contains("finite"));
+
+    // pytorch-fid's wrapped network has no classifier.
+    let network = network(without("fc.weight")).unwrap();
+    let x = one(vec![0.0; 299 * 299 * 3], &Device::flex());
+    assert!(!network.has_classifier() && network.forward(x, &[Tap::Logits]).is_err());
+}

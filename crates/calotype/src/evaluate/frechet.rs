@@ -2,7 +2,8 @@
 //!
 //! Heusel et al. 2017, arXiv:1706.08500, Eq. 6; the distance itself is Dowson and Landau 1982.
 
-use faer::{Mat, Side};
+use faer::linalg::triangular_solve::solve_lower_triangular_in_place;
+use faer::{Mat, Par, Side};
 use serde::Serialize;
 
 use super::features::Features;
@@ -153,19 +154,32 @@ pub struct Gaussian {
 }
 
 impl Gaussian {
-    /// From a mean `[d]` and a covariance `[d, d]`, by the eigendecomposition Σ = U Λ Uᵀ, F = U √Λ.
-    ///
-    /// Eigenvalues below d·ε·λ_max (ε of f64) are rounding noise of zero and are dropped: their square
-    /// roots, near 10⁻⁸, would add up in the distance of singular covariances.
+    /// From a mean `[d]` and a covariance `[d, d]`: the Cholesky factor where the covariance is far from
+    /// singular, [`from_eigen`](Self::from_eigen) otherwise.
     ///
     /// # Errors
     /// `Error::Shape` unless the covariance is d × d; `Error::Argument` if a value is not finite, the
     /// covariance is not symmetric, or its smallest eigenvalue is below −10⁻⁶ times its largest.
     pub fn from_moments(mean: &[f64], covariance: &[f64]) -> Result<Self> {
         require_covariance(mean, covariance)?;
+        let symmetric = symmetric(covariance, mean.len());
+        match cholesky_factor(&symmetric) {
+            Some(factor) => Ok(Self { n: None, mean: mean.to_vec(), factor, trace: trace(&symmetric) }),
+            None => Self::from_eigen(mean, covariance),
+        }
+    }
+
+    /// The same by the eigendecomposition Σ = U Λ Uᵀ, F = U √Λ, whose columns are orthogonal.
+    ///
+    /// Eigenvalues below d·ε·λ_max (ε of f64) are rounding noise of zero and are dropped: their square
+    /// roots, near 10⁻⁸, would add up in the distance of singular covariances.
+    ///
+    /// # Errors
+    /// As [`from_moments`](Self::from_moments).
+    pub fn from_eigen(mean: &[f64], covariance: &[f64]) -> Result<Self> {
+        require_covariance(mean, covariance)?;
         let d = mean.len();
-        let at = |i: usize, j: usize| covariance[i * d + j];
-        let symmetric = Mat::from_fn(d, d, |i, j| 0.5 * at(i, j) + 0.5 * at(j, i));
+        let symmetric = symmetric(covariance, d);
         let eigen = symmetric.self_adjoint_eigen(Side::Lower).map_err(|_| not_converged())?;
         let eigenvalues: Vec<f64> = eigen.S().column_vector().iter().copied().collect(); // rising
         let (smallest, largest) = (eigenvalues[0], eigenvalues[d - 1]);
@@ -177,8 +191,7 @@ impl Gaussian {
         let first = eigenvalues.partition_point(|&l| l <= noise);
         let factor =
             Mat::from_fn(d, d - first, |i, k| eigen.U()[(i, first + k)] * eigenvalues[first + k].sqrt());
-        let trace = (0..d).map(|i| at(i, i)).sum();
-        Ok(Self { n: None, mean: mean.to_vec(), factor, trace })
+        Ok(Self { n: None, mean: mean.to_vec(), factor, trace: trace(&symmetric) })
     }
 
     /// From feature vectors `[n, d]`, row by row, with covariance divisor n − 1.
@@ -266,13 +279,13 @@ pub fn frechet_distance(generated: &Gaussian, reference: &Gaussian) -> Result<Fr
             mean_1.len(),
         ));
     }
-    let mean_term: f64 = mean_1.iter().zip(mean_2).map(|(a, b)| (a - b).powi(2)).sum();
-    let trace_sum = generated.trace + reference.trace;
     let product = generated.factor.transpose() * &reference.factor; // [rank₁, rank₂]
     let tr_sqrt = match product.nrows().min(product.ncols()) {
         0 => 0.0,
         _ => product.singular_values().map_err(|_| not_converged())?.iter().sum(),
     };
+    let mean_term: f64 = mean_1.iter().zip(mean_2).map(|(a, b)| (a - b).powi(2)).sum();
+    let trace_sum = generated.trace + reference.trace;
     let frechet = mean_term + trace_sum - 2.0 * tr_sqrt;
     Ok(FrechetDistance {
         frechet,
@@ -282,6 +295,28 @@ pub fn frechet_distance(generated: &Gaussian, reference: &Gaussian) -> Result<Fr
         n_generated: generated.n,
         n_reference: reference.n,
     })
+}
+
+/// L of Σ = L Lᵀ, unless Σ may be singular within rounding.
+///
+/// 1/‖L⁻¹‖²_F = 1/tr Σ⁻¹ is a lower bound of the smallest eigenvalue, and tr Σ an upper one of the
+/// largest: beyond d·ε between them, rounding noise cannot pass for a direction of the covariance.
+fn cholesky_factor(symmetric: &Mat<f64>) -> Option<Mat<f64>> {
+    let d = symmetric.nrows();
+    let factor = symmetric.llt(Side::Lower).ok()?.L().to_owned();
+    let mut inverse = Mat::identity(d, d);
+    solve_lower_triangular_in_place(factor.as_ref(), inverse.as_mut(), Par::Seq);
+    let smallest = 1.0 / inverse.squared_norm_l2();
+    (smallest > d as f64 * f64::EPSILON * trace(symmetric)).then_some(factor)
+}
+
+/// `[d, d]` row by row as a matrix, equal to its transpose.
+fn symmetric(covariance: &[f64], d: usize) -> Mat<f64> {
+    Mat::from_fn(d, d, |i, j| 0.5 * covariance[i * d + j] + 0.5 * covariance[j * d + i])
+}
+
+fn trace(matrix: &Mat<f64>) -> f64 {
+    (0..matrix.nrows()).map(|i| matrix[(i, i)]).sum()
 }
 
 /// Mean `[d]` and centred rows `[n, d]` of `rows`, `[n, d]` row by row.
@@ -361,6 +396,26 @@ mod tests {
         let found = frechet_distance(&streamed, &direct).unwrap();
         assert!(found.frechet.abs() < 1e-12, "{found:?}");
         assert_eq!((found.n_generated, found.n_reference), (Some(5), Some(5)));
+    }
+
+    #[test]
+    fn cholesky_and_eigen_factors_give_one_distance() {
+        let d = 40;
+        let covariance = |phase: f64, floor: f64| -> Vec<f64> {
+            let wave = |i: usize, k: usize| ((i as f64 + phase) * (k as f64 + 1.0)).sin();
+            let at = |i: usize, j: usize| (0..5).map(|k| wave(i, k) * wave(j, k)).sum::<f64>();
+            (0..d * d).map(|c| at(c / d, c % d) + if c / d == c % d { floor } else { 0.0 }).collect()
+        };
+        let mean = vec![0.0; d];
+        let (x, y) = (covariance(0.0, 1e-6), covariance(0.4, 1e-3));
+        let cholesky = [&x, &y].map(|c| Gaussian::from_moments(&mean, c).unwrap());
+        let eigen = [&x, &y].map(|c| Gaussian::from_eigen(&mean, c).unwrap());
+        assert_eq!(cholesky[0].factor[(0, d - 1)], 0.0, "a triangle");
+        let [found, expected] = [cholesky, eigen].map(|[x, y]| frechet_distance(&x, &y).unwrap().frechet);
+        assert!((found / expected - 1.0).abs() < 1e-10, "{found} {expected}");
+        // Of rank 5: a Cholesky factor would be noise.
+        assert_eq!(Gaussian::from_moments(&mean, &covariance(0.0, 0.0)).unwrap().rank(), 5);
+        assert_eq!(Gaussian::from_moments(&mean, &covariance(0.0, 1e-15)).unwrap().rank(), 5);
     }
 
     #[test]

@@ -67,7 +67,8 @@ pub fn standard_error<T: Copy + Into<f64>>(
 fn side<T: Copy + Into<f64>>(rows: &[T], dimension: usize) -> Result<(Gaussian, Mat<f64>)> {
     let mut statistics = FeatureStatistics::new(dimension);
     statistics.push_rows(rows)?;
-    Ok((statistics.gaussian()?, centre(rows, dimension)?.1))
+    let gaussian = Gaussian::from_eigen(statistics.mean(), &statistics.covariance()?)?;
+    Ok((gaussian, centre(rows, dimension)?.1))
 }
 
 /// Standard error from one side: F = U √Λ its factor, F₁ᵀF₂ = P S Qᵀ, `basis` P (side 1) or Q (side 2).

@@ -93,7 +93,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE|DIR")]
     weights: Option<PathBuf>,
     /// How pictures become Inception's input: tf-fid (torch-fidelity), pytorch-fid or clean
-    #[arg(long, default_value_t = Protocol::TfFid, value_parser = protocol)]
+    #[arg(long, default_value_t = Protocol::TfFid)]
     protocol: Protocol,
     /// Which of Inception's features: 64, 192, 768 or 2048 numbers
     #[arg(long, default_value_t = 2048, value_name = "N")]
@@ -131,10 +131,6 @@ pub struct Args {
     /// Merge statistics of parts of a set into --stats-out, and measure nothing
     #[arg(long, value_name = "NPZ", num_args = 2.., requires = "stats_out", conflicts_with = "generated")]
     merge: Vec<PathBuf>,
-}
-
-fn protocol(text: &str) -> std::result::Result<Protocol, String> {
-    text.parse().map_err(|e: Error| e.to_string())
 }
 
 /// Distances between a set of pictures and a reference, on CLIP's features.
@@ -241,9 +237,6 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             let (name, value) = paired(args, metric).map_err(Error::of_data)?;
             report.insert(name, value);
         }
-    }
-    if !args.skip_broken {
-        warned.retain(|warning| !warning.contains("cannot be read"));
     }
     print(report, &warned, context);
     Ok(())

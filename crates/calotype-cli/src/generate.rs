@@ -25,20 +25,20 @@ pub struct SamplingArgs {
     /// Steps of the sampler
     #[arg(long, default_value_t = 30)]
     pub steps: usize,
-    #[arg(long, value_parser = sampler, help = sampler_help())]
+    #[arg(long, help = sampler_help())]
     pub sampler: Option<SamplerKind>,
     /// DDIM's eta: 0 is deterministic, 1 is DDPM
     #[arg(long, default_value_t = 0.0)]
     pub eta: f64,
-    #[arg(long, value_parser = schedule, help = schedule_help())]
+    #[arg(long, help = schedule_help())]
     pub schedule: Option<SigmaSpacing>,
     /// Repeat the results of another library where ours differ on purpose: diffusers
-    #[arg(long, value_parser = compat, value_name = "LIBRARY")]
+    #[arg(long, value_name = "LIBRARY")]
     pub compat: Option<Compat>,
     /// Guidance scale; 1 is off
     #[arg(long, default_value_t = 3.0)]
     pub guidance: f64,
-    /// Keep the spread of the unguided prediction, against over-exposure: 0 (off) to 1
+    /// Keep the spread of the prediction for the prompt, against over-exposure: 0 (off) to 1
     #[arg(long, default_value_t = 0.0, value_name = "PHI")]
     pub guidance_rescale: f64,
     /// Guide only between two noise levels sigma, for instance 0.3,5
@@ -64,18 +64,6 @@ fn sampler_help() -> String {
 
 fn schedule_help() -> String {
     format!("Noise levels, for samplers in sigma: {} [default: the model's]", SigmaSpacing::names())
-}
-
-fn schedule(text: &str) -> std::result::Result<SigmaSpacing, String> {
-    text.parse().map_err(|e: Error| e.to_string())
-}
-
-fn compat(text: &str) -> std::result::Result<Compat, String> {
-    text.parse().map_err(|e: Error| e.to_string())
-}
-
-fn sampler(text: &str) -> std::result::Result<SamplerKind, String> {
-    text.parse().map_err(|e: Error| e.to_string())
 }
 
 impl SamplingArgs {

@@ -3,6 +3,7 @@
 use burn::tensor::{Tensor, TensorData};
 
 use super::SchedulerConfig;
+use crate::{Error, Result};
 
 /// What is done to x̂₀ before a sampler uses it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -32,6 +33,20 @@ impl X0Limit {
             }
             (false, true) => Self::Clip(config.clip_sample_range),
             (false, false) => Self::Unlimited,
+        }
+    }
+
+    /// Refuses a model that limits x̂₀, for samplers that combine outputs of the network and have no x̂₀.
+    ///
+    /// # Errors
+    /// `Error::Argument`.
+    pub fn require_none(config: &SchedulerConfig, sampler: impl std::fmt::Display) -> Result<()> {
+        match Self::of(config) {
+            Self::Unlimited => Ok(()),
+            _ => {
+                let expected = "one that can limit x_0: the model has clip_sample or thresholding";
+                Err(Error::argument("sampler", expected, sampler))
+            }
         }
     }
 

@@ -2,7 +2,6 @@
 
 use serde_json::{Map, Value, json};
 
-use super::features::Features;
 use super::frechet::{Gaussian, frechet_distance};
 use super::frechet_uncertainty::{fid_infinity, standard_error};
 use super::inception_score::{SplitRule, from_logits};
@@ -65,8 +64,7 @@ pub fn measure(
     suffix: &str,
 ) -> Result<Vec<(String, Value)>> {
     if metric == SetMetric::InceptionScore {
-        let name = if suffix.is_empty() { "is".into() } else { format!("is{suffix}") };
-        return Ok(vec![(name, inception_score(generated, settings)?)]);
+        return Ok(vec![(format!("is{suffix}"), inception_score(generated, settings)?)]);
     }
     let reference =
         reference.ok_or_else(|| Error::argument("--reference", "the other side of a distance", "none"))?;
@@ -191,7 +189,7 @@ fn cmmd(generated: &Side, reference: &Side) -> Result<Value> {
 }
 
 fn neighbours(generated: &Side, reference: &Side, settings: &Settings) -> Result<Vec<(String, Value)>> {
-    let (x, y): (&Features, &Features) = (generated.rows("prdc")?, reference.rows("prdc")?);
+    let (x, y) = (generated.rows("prdc")?, reference.rows("prdc")?);
     let at_most = prdc(x, y, settings.k, BallRule::Le)?;
     let below = prdc(x, y, settings.k, BallRule::Lt)?;
     let report = |value: f64, below: f64| {

@@ -143,8 +143,7 @@ impl TextToImage {
 
     /// Scaled latents of a batch of requests: `[B, C, h, w]`.
     ///
-    /// All requests of a batch have guidance on or off together: with guidance 1 the second forward
-    /// pass is saved. `hook` sees the cross-attention of the *conditional* pass only.
+    /// The second forward pass is saved where every request's guidance is off. `hook` sees the cross-attention of the *conditional* pass only.
     ///
     /// # Errors
     /// `Error::Shape` if `initial` does not fit; `Error::Argument` for steps or size out of range;

@@ -2,10 +2,11 @@
 
 use burn::tensor::Tensor;
 
+use super::from_config::sigma_spacing;
 use super::{Denoise, SamplerKind, SamplerSettings};
-use crate::diffusion::SchedulerConfig;
 use crate::diffusion::flow::{FlowGridRule, grid};
 use crate::diffusion::sigma_grid::require_falling;
+use crate::diffusion::{SchedulerConfig, SigmaSpacing, X0Limit};
 use crate::{Error, Result};
 
 /// What a flow sampler asks of a network: v(x, t), `[B, C, H, W]` as x, t in [0, 1].
@@ -25,8 +26,7 @@ impl<F: FnMut(&Tensor<4>, f64) -> Result<Tensor<4>>> Velocity for F {
 pub enum FlowMethod {
     /// By the velocity at its start; first order.
     Euler,
-    /// By the mean of the velocities at both ends; second order. Also in the last step: the velocity at
-    /// t = 0 is finite.
+    /// By the mean of the velocities at both ends; second order.
     Heun,
     /// By the velocity in its middle; second order.
     Midpoint,
@@ -86,7 +86,8 @@ impl FlowSampler {
     /// Over the times of a model, shifted as its `shift` says.
     ///
     /// # Errors
-    /// `Error::Argument` for samplers that are not for flows; as [`grid`].
+    /// `Error::Argument` for samplers that are not for flows, for a limit on x̂₀ or noise levels that they do
+    /// not have, and for more steps than timesteps; as [`grid`].
     pub fn new(config: &SchedulerConfig, settings: &SamplerSettings) -> Result<Self> {
         let method = match settings.kind {
             SamplerKind::FlowEuler => FlowMethod::Euler,
@@ -94,6 +95,15 @@ impl FlowSampler {
             other => return Err(Error::argument("sampler", "flow-euler or flow-heun", other)),
         };
         let (num_timesteps, shift) = (config.num_train_timesteps, config.option("shift")?.unwrap_or(1.0));
+        X0Limit::require_none(config, settings.kind)?;
+        let levels = sigma_spacing(config)?;
+        if levels != SigmaSpacing::Timesteps {
+            return Err(Error::argument("noise levels of the model", "timesteps, for a flow", levels));
+        }
+        if settings.steps > num_timesteps {
+            let expected = format!("at most num_train_timesteps, {num_timesteps}");
+            return Err(Error::argument("steps", expected, settings.steps));
+        }
         let times = grid(FlowGridRule::Diffusers, settings.steps, num_timesteps, shift)?;
         Ok(Self { method, times, num_timesteps: num_timesteps as f64 })
     }

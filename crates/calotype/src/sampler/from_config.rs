@@ -7,7 +7,7 @@ use crate::diffusion::{SchedulerClass, SchedulerConfig, SigmaSpacing};
 use crate::{Error, Result};
 
 /// Keys that change a result, with the one value that the samplers here stand for.
-fn only_value() -> [(&'static str, Value); 14] {
+fn only_value() -> [(&'static str, Value); 15] {
     [
         ("use_beta_sigmas", json!(false)),
         ("use_lu_lambdas", json!(false)),
@@ -23,6 +23,7 @@ fn only_value() -> [(&'static str, Value); 14] {
         ("shift_terminal", Value::Null),
         ("invert_sigmas", json!(false)),
         ("stochastic_sampling", json!(false)),
+        ("lambda_min_clipped", Value::Null),
     ]
 }
 
@@ -125,6 +126,7 @@ mod tests {
             (r#", "solver_order": 1"#, "solver_order"),
             (r#", "solver_type": "heun""#, "heun"),
             (r#", "use_lu_lambdas": true"#, "use_lu_lambdas"),
+            (r#", "lambda_min_clipped": -5.1"#, "lambda_min_clipped"),
             (r#", "final_sigmas_type": "sigma_min""#, "final_sigmas_type"),
             (r#", "solver_order": "two""#, "solver_order"),
         ] {

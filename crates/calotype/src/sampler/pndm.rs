@@ -3,8 +3,8 @@
 use burn::tensor::Tensor;
 
 use super::transition::{self, Transition};
-use super::{Denoise, Noise, SamplerSettings, ddim};
-use crate::diffusion::{PredictionType, Rates, SchedulerClass, SchedulerConfig};
+use super::{Compat, Denoise, Noise, SamplerSettings, ddim};
+use crate::diffusion::{PredictionType, Rates, SchedulerClass, SchedulerConfig, X0Limit};
 use crate::{Error, Result};
 
 /// A run of linear multistep steps (PLMS) of up to four noise predictions, with a start of its own.
@@ -28,8 +28,13 @@ impl PndmSampler {
     /// not to, or its class is another than PNDM.
     ///
     /// # Errors
-    /// As [`super::VpSampler::new`]; `Error::Argument` for fewer than 4 steps with a Runge-Kutta start.
+    /// As [`super::VpSampler::new`]; `Error::Argument` for fewer than 4 steps with a Runge-Kutta start, and
+    /// for a model that limits x̂₀.
     pub fn new(config: &SchedulerConfig, settings: &SamplerSettings) -> Result<Self> {
+        // diffusers' class has no such keys and ignores them.
+        if config.class_name != SchedulerClass::Pndm {
+            X0Limit::require_none(config, settings.kind)?;
+        }
         let schedule = config.noise_schedule()?;
         let is_pndm = config.class_name == SchedulerClass::Pndm;
         let runge_kutta = is_pndm && !config.option::<bool>("skip_prk_steps")?.unwrap_or(false);
@@ -41,7 +46,7 @@ impl PndmSampler {
         Ok(Self {
             prediction_type: config.prediction_type,
             runge_kutta,
-            raw_outputs: settings.compat.is_some(),
+            raw_outputs: settings.compat == Some(Compat::Diffusers),
             transitions,
             alpha_bars: schedule.alpha_bars().to_vec(),
         })

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use calotype::autoencoder::lpips;
 use calotype::evaluate::extractor::{ClipExtractor, Extractor, InceptionExtractor};
 use calotype::evaluate::frechet::{Gaussian, frechet_distance};
 use calotype::evaluate::inception_score::{SplitRule, from_logits};
@@ -46,6 +47,10 @@ pub enum Metric {
     Psnr,
     /// Structural similarity of pictures of the same name
     Ssim,
+    /// Structural similarity at five scales
+    MsSsim,
+    /// Perceptual distance of pictures of the same name, with --lpips-weights
+    Lpips,
 }
 
 /// What turns a picture into features.
@@ -57,24 +62,38 @@ pub enum ExtractorName {
     Clip,
 }
 
-/// What a metric needs.
-enum Kind {
-    Set(SetMetric),
-    Paired(PairedMetric),
-}
-
 impl Metric {
-    fn kind(self) -> Kind {
-        match self {
-            Self::Fid | Self::FdClip => Kind::Set(SetMetric::Frechet),
-            Self::FidInfinity => Kind::Set(SetMetric::FrechetInfinity),
-            Self::Is | Self::IsClip => Kind::Set(SetMetric::InceptionScore),
-            Self::Kid => Kind::Set(SetMetric::Kid),
-            Self::Cmmd => Kind::Set(SetMetric::Cmmd),
-            Self::Prdc => Kind::Set(SetMetric::Prdc),
-            Self::Psnr => Kind::Paired(PairedMetric::Psnr),
-            Self::Ssim => Kind::Paired(PairedMetric::Ssim),
-        }
+    /// What it measures on the features of sets; `None` for one of pairs of pictures.
+    fn of_sets(self) -> Option<SetMetric> {
+        Some(match self {
+            Self::Fid | Self::FdClip => SetMetric::Frechet,
+            Self::FidInfinity => SetMetric::FrechetInfinity,
+            Self::Is | Self::IsClip => SetMetric::InceptionScore,
+            Self::Kid => SetMetric::Kid,
+            Self::Cmmd => SetMetric::Cmmd,
+            Self::Prdc => SetMetric::Prdc,
+            Self::Psnr | Self::Ssim | Self::MsSsim | Self::Lpips => return None,
+        })
+    }
+
+    /// What it measures on pairs of pictures; `None` for one of sets.
+    fn of_pairs(self, args: &Args, context: &Context) -> Result<Option<PairedMetric>> {
+        Ok(Some(match self {
+            Self::Psnr => PairedMetric::Psnr,
+            Self::Ssim => PairedMetric::Ssim,
+            Self::MsSsim => PairedMetric::MsSsim,
+            Self::Lpips if args.lpips_weights.is_empty() => {
+                let expected = "torchvision's alexnet-owt-7be5be79.pth or vgg16-397923af.pth, and the linear \
+                                layers alex.pth or vgg.pth of lpips";
+                return Err(Error::argument("--lpips-weights", expected, "none"));
+            }
+            Self::Lpips => PairedMetric::Lpips {
+                network: Box::new(lpips::weights::load(&args.lpips_weights, &context.device)?),
+                sha256: args.lpips_weights.iter().map(|file| atomic::sha256(file)).collect::<Result<_>>()?,
+                device: context.device.clone(),
+            },
+            _ => return Ok(None),
+        }))
     }
 }
 
@@ -92,6 +111,9 @@ pub struct Args {
     /// Inception's weights (.pth or .safetensors), or a model folder with clip/ and tokenizer/
     #[arg(long, value_name = "FILE|DIR")]
     weights: Option<PathBuf>,
+    /// Weights of LPIPS: AlexNet's or VGG-16's of torchvision, and its linear layers, separated by a comma
+    #[arg(long, value_delimiter = ',', value_name = "FILES")]
+    lpips_weights: Vec<PathBuf>,
     /// How pictures become Inception's input: tf-fid (torch-fidelity), pytorch-fid or clean
     #[arg(long, default_value_t = Protocol::TfFid)]
     protocol: Protocol,
@@ -207,10 +229,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         seed: args.seed,
     };
     let mut report = Map::new();
-    let sets: Vec<SetMetric> = metrics
-        .iter()
-        .filter_map(|metric| if let Kind::Set(metric) = metric.kind() { Some(metric) } else { None })
-        .collect();
+    let sets: Vec<SetMetric> = metrics.iter().filter_map(|metric| metric.of_sets()).collect();
     let mut warned = Vec::new();
     if !sets.is_empty() || args.stats_out.is_some() {
         let extractor = Extractors::new(args, with_clip, context)?;
@@ -233,8 +252,8 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         }
     }
     for metric in metrics {
-        if let Kind::Paired(metric) = metric.kind() {
-            let (name, value) = paired(args, metric).map_err(Error::of_data)?;
+        if let Some(metric) = metric.of_pairs(args, context)? {
+            let (name, value) = paired(args, &metric).map_err(Error::of_data)?;
             report.insert(name, value);
         }
     }
@@ -312,7 +331,7 @@ fn sides(args: &Args, extractor: &Extractors, context: &Context) -> Result<(Side
     Ok((generated, reference))
 }
 
-fn paired(args: &Args, metric: PairedMetric) -> Result<(String, Value)> {
+fn paired(args: &Args, metric: &PairedMetric) -> Result<(String, Value)> {
     match (&args.generated, &args.reference) {
         (Some(generated), Some(reference)) if !is_npz(generated) && !is_npz(reference) => {
             measure_pairs(metric, &PictureSet::open(generated)?, &PictureSet::open(reference)?)

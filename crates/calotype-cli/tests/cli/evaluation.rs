@@ -127,6 +127,10 @@ fn pairs_are_matched_by_name() {
     succeeds(&dir, &["data", "render", "--out", "data", "-n", "3", "--size", "32"]);
     let found = json(&succeeds(&dir, &evaluate("data", "data", &["--metrics", "ssim"])));
     assert_eq!(found["ssim"]["value"], 1.0);
+    // What a paired metric lacks: weights, and pictures that five scales fit into.
+    let message = fails(&dir, 2, &evaluate("data", "data", &["--metrics", "lpips"]));
+    assert_says(&message, &["--lpips-weights", "alexnet"]);
+    assert_says(&fails(&dir, 1, &evaluate("data", "data", &["--metrics", "ms-ssim"])), &["161"]);
     succeeds(&dir, &["data", "render", "--out", "more", "-n", "4", "--size", "32"]);
     assert_says(&fails(&dir, 1, &evaluate("more", "data", &["--metrics", "psnr"])), &["same file names"]);
 }

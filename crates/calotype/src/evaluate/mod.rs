@@ -9,6 +9,7 @@ pub mod frechet_uncertainty;
 pub mod inception_score;
 pub mod inception_v3;
 pub mod kid;
+pub mod ms_ssim;
 pub mod numpy_random;
 pub mod paired;
 pub mod picture_set;

@@ -108,6 +108,28 @@ pub fn ssim_map(
     data_range: f64,
     options: &Options,
 ) -> Result<Plane> {
+    Ok(similarity_maps(reference, reconstruction, data_range, options)?.ssim)
+}
+
+/// What SSIM is made of, at every window.
+pub struct SimilarityMaps {
+    /// Eq. 13.
+    pub ssim: Plane,
+    /// Its second factor, (2 v_xy + C₂)/(v_x + v_y + C₂): how alike contrast and structure are, whatever the
+    /// brightness. Wang et al. 2003, "Multi-scale structural similarity", Eq. 2 and 3 with C₃ = C₂/2.
+    pub contrast_structure: Plane,
+}
+
+/// SSIM and its second factor at every window; as [`ssim_map`].
+///
+/// # Errors
+/// As [`ssim_map`].
+pub fn similarity_maps(
+    reference: &Plane,
+    reconstruction: &Plane,
+    data_range: f64,
+    options: &Options,
+) -> Result<SimilarityMaps> {
     require_comparable(reference, reconstruction, data_range)?;
     require_options(reference, options)?;
     let weights = options.window.weights();
@@ -135,10 +157,15 @@ pub fn ssim_map(
         let (ux, uy) = (ux[i], uy[i]);
         let (vx, vy) = (divisor * (xx[i] - ux * ux), divisor * (yy[i] - uy * uy));
         let vxy = divisor * (xy[i] - ux * uy);
-        (2.0 * ux * uy + c1) * (2.0 * vxy + c2) / ((ux * ux + uy * uy + c1) * (vx + vy + c2))
+        let ssim = (2.0 * ux * uy + c1) * (2.0 * vxy + c2) / ((ux * ux + uy * uy + c1) * (vx + vy + c2));
+        (ssim, (2.0 * vxy + c2) / (vx + vy + c2))
     };
     let (height, width) = (x.height() + 1 - weights.len(), x.width() + 1 - weights.len());
-    Plane::new(height, width, (0..height * width).map(similarity).collect())
+    let (ssim, contrast_structure) = (0..height * width).map(similarity).unzip();
+    Ok(SimilarityMaps {
+        ssim: Plane::new(height, width, ssim)?,
+        contrast_structure: Plane::new(height, width, contrast_structure)?,
+    })
 }
 
 /// Mean of a map: the SSIM of an image channel, 1 for equal ones.

@@ -8,6 +8,7 @@ use zip::write::SimpleFileOptions;
 use zip::{ZipArchive, ZipWriter};
 
 use super::atomic;
+use super::weights::numbers;
 use crate::error::{Error, Result};
 
 const FORMAT: &str = "NumPy archive (.npz)";
@@ -130,25 +131,21 @@ fn read_npy(entry: &mut impl Read) -> std::result::Result<Array, String> {
     let count = shape.iter().try_fold(1_usize, |n, size| n.checked_mul(*size)).ok_or("an absurd shape")?;
     let mut data = Vec::new();
     entry.read_to_end(&mut data).map_err(|e| e.to_string())?;
-    let values = numbers(&descr, &data).ok_or_else(|| format!("type `{descr}` is not a number"))?;
+    let values = to_f64(&descr, &data).ok_or_else(|| format!("type `{descr}` is not a number"))?;
     match values.len() == count {
         true => Ok(Array { shape, values }),
         false => Err(format!("{count} numbers promised, {} there", values.len())),
     }
 }
 
-fn numbers(descr: &str, data: &[u8]) -> Option<Vec<f64>> {
-    fn each<const N: usize>(data: &[u8], f: impl Fn([u8; N]) -> f64) -> Vec<f64> {
-        // chunks_exact gives slices of exactly N bytes.
-        data.chunks_exact(N).map(|c| f(c.try_into().expect("N bytes"))).collect()
-    }
+fn to_f64(descr: &str, data: &[u8]) -> Option<Vec<f64>> {
     Some(match descr {
-        "<f8" => each(data, f64::from_le_bytes),
-        "<f4" => each(data, |b| f64::from(f32::from_le_bytes(b))),
-        "<f2" => each(data, |b| f64::from(half::f16::from_le_bytes(b).to_f32())),
-        "<i8" => each(data, |b| i64::from_le_bytes(b) as f64),
-        "<i4" => each(data, |b| f64::from(i32::from_le_bytes(b))),
-        "|u1" => each(data, |[b]| f64::from(b)),
+        "<f8" => numbers(data, f64::from_le_bytes),
+        "<f4" => numbers(data, |b| f64::from(f32::from_le_bytes(b))),
+        "<f2" => numbers(data, |b| f64::from(half::f16::from_le_bytes(b).to_f32())),
+        "<i8" => numbers(data, |b| i64::from_le_bytes(b) as f64),
+        "<i4" => numbers(data, |b| f64::from(i32::from_le_bytes(b))),
+        "|u1" => numbers(data, |[b]| f64::from(b)),
         _ => return None,
     })
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use pytorch_reader::{DType, PytorchReader};
 
+use super::weights::numbers;
 use crate::error::{Error, Result};
 use crate::nn::parameters::NamedTensor;
 
@@ -32,18 +33,14 @@ pub fn read(path: &Path) -> Result<HashMap<String, NamedTensor>> {
 }
 
 fn to_f32(dtype: DType, bytes: &[u8]) -> Option<Vec<f32>> {
-    fn each<const N: usize>(bytes: &[u8], f: impl Fn([u8; N]) -> f32) -> Vec<f32> {
-        // chunks_exact gives slices of exactly N bytes.
-        bytes.chunks_exact(N).map(|c| f(c.try_into().expect("N bytes"))).collect()
-    }
     Some(match dtype {
-        DType::F32 => each(bytes, f32::from_le_bytes),
-        DType::F64 => each(bytes, |b| f64::from_le_bytes(b) as f32),
-        DType::F16 => each(bytes, |b| half::f16::from_le_bytes(b).to_f32()),
-        DType::BF16 => each(bytes, |b| half::bf16::from_le_bytes(b).to_f32()),
-        DType::I64 => each(bytes, |b| i64::from_le_bytes(b) as f32),
-        DType::I32 => each(bytes, |b| i32::from_le_bytes(b) as f32),
-        DType::U8 => each(bytes, |[b]| f32::from(b)),
+        DType::F32 => numbers(bytes, f32::from_le_bytes),
+        DType::F64 => numbers(bytes, |b| f64::from_le_bytes(b) as f32),
+        DType::F16 => numbers(bytes, |b| half::f16::from_le_bytes(b).to_f32()),
+        DType::BF16 => numbers(bytes, |b| half::bf16::from_le_bytes(b).to_f32()),
+        DType::I64 => numbers(bytes, |b| i64::from_le_bytes(b) as f32),
+        DType::I32 => numbers(bytes, |b| i32::from_le_bytes(b) as f32),
+        DType::U8 => numbers(bytes, |[b]| f32::from(b)),
         _ => return None,
     })
 }

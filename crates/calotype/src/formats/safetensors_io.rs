@@ -6,6 +6,7 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::atomic;
+use super::weights::numbers;
 use crate::error::{Error, Result};
 use crate::nn::parameters::NamedTensor;
 
@@ -42,18 +43,14 @@ pub fn read_metadata(path: &Path) -> Result<HashMap<String, String>> {
 }
 
 fn to_f32(dtype: Dtype, data: &[u8]) -> Option<Vec<f32>> {
-    fn each<const N: usize>(data: &[u8], f: impl Fn([u8; N]) -> f32) -> Vec<f32> {
-        // chunks_exact gives slices of exactly N bytes.
-        data.chunks_exact(N).map(|c| f(c.try_into().expect("N bytes"))).collect()
-    }
     Some(match dtype {
-        Dtype::F32 => each(data, f32::from_le_bytes),
-        Dtype::F64 => each(data, |b| f64::from_le_bytes(b) as f32),
-        Dtype::F16 => each(data, |b| half::f16::from_le_bytes(b).to_f32()),
-        Dtype::BF16 => each(data, |b| half::bf16::from_le_bytes(b).to_f32()),
-        Dtype::I64 => each(data, |b| i64::from_le_bytes(b) as f32),
-        Dtype::I32 => each(data, |b| i32::from_le_bytes(b) as f32),
-        Dtype::U8 => each(data, |[b]| f32::from(b)),
+        Dtype::F32 => numbers(data, f32::from_le_bytes),
+        Dtype::F64 => numbers(data, |b| f64::from_le_bytes(b) as f32),
+        Dtype::F16 => numbers(data, |b| half::f16::from_le_bytes(b).to_f32()),
+        Dtype::BF16 => numbers(data, |b| half::bf16::from_le_bytes(b).to_f32()),
+        Dtype::I64 => numbers(data, |b| i64::from_le_bytes(b) as f32),
+        Dtype::I32 => numbers(data, |b| i32::from_le_bytes(b) as f32),
+        Dtype::U8 => numbers(data, |[b]| f32::from(b)),
         _ => return None,
     })
 }

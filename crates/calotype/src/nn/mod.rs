@@ -11,6 +11,7 @@ pub mod layout;
 pub mod linear;
 pub mod norm;
 pub mod parameters;
+pub mod pooling;
 pub mod resample;
 pub mod resnet_block;
 pub mod softplus;

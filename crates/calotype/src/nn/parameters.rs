@@ -1,6 +1,7 @@
 //! Parameters by name: the bridge between a network and a weight file.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Gradients, Tensor, TensorData};
@@ -133,6 +134,32 @@ pub fn replace<M: Module>(module: M, value: impl FnMut(String, Vec<usize>) -> Op
     module.map(&mut Replace { path: FieldPath::default(), value })
 }
 
+/// Takes one tensor out of those of a weight file; `model` and `path` are for messages.
+///
+/// # Errors
+/// `Error::Weights` for a tensor that is missing, has another shape, or a number that is not finite.
+pub fn take(
+    model: &'static str,
+    path: &Path,
+    tensors: &mut HashMap<String, NamedTensor>,
+    name: &str,
+    shape: &[usize],
+) -> Result<Vec<f32>> {
+    let wrong = |got: String| Error::Weights {
+        model,
+        path: path.to_owned(),
+        tensor: name.to_owned(),
+        expected: format!("{shape:?}"),
+        got,
+    };
+    let tensor = tensors.remove(name).ok_or_else(|| wrong("missing".into()))?;
+    match tensor.shape == shape {
+        true if tensor.values.iter().all(|v| v.is_finite()) => Ok(tensor.values),
+        true => Err(wrong("numbers that are not finite".into())),
+        false => Err(wrong(format!("{:?}", tensor.shape))),
+    }
+}
+
 /// Puts the tensors of a weight file into a network.
 ///
 /// # Errors
@@ -141,8 +168,8 @@ pub fn replace<M: Module>(module: M, value: impl FnMut(String, Vec<usize>) -> Op
 pub fn load<M: Module>(
     module: M,
     model: &'static str,
-    path: &std::path::Path,
-    mut tensors: std::collections::HashMap<String, NamedTensor>,
+    path: &Path,
+    mut tensors: HashMap<String, NamedTensor>,
 ) -> Result<M> {
     let wrong = |tensor: &str, expected: String, got: String| Error::Weights {
         model,

@@ -8,8 +8,9 @@ use burn::tensor::{Device, Tensor};
 use calotype::evaluate::inception_v3::{InceptionV3, Tap, one, weights};
 use calotype::evaluate::protocol::Protocol;
 use calotype::nn::parameters::NamedTensor;
-use image::RgbImage;
 use serde::Deserialize;
+
+use crate::formula::{picture, uniform};
 
 #[derive(Deserialize)]
 struct File {
@@ -51,18 +52,6 @@ impl Numbers {
     }
 }
 
-/// SplitMix64, seeded with the FNV-1a hash of a name, in [0, 1).
-fn uniform(name: &str, n: usize) -> impl Iterator<Item = f64> {
-    let hash = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3);
-    let mut state = name.bytes().fold(0xCBF2_9CE4_8422_2325, hash);
-    (0..n).map(move |_| {
-        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let z = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((z ^ (z >> 31)) >> 11) as f64 * 2.0_f64.powi(-53)
-    })
-}
-
 fn tensor(name: &str, shape: &[usize]) -> NamedTensor {
     let count: usize = shape.iter().product();
     let fan_in = shape[1..].iter().product::<usize>() as f64;
@@ -85,16 +74,6 @@ fn network(tensors: HashMap<String, NamedTensor>) -> calotype::Result<InceptionV
     weights::from_tensors(Path::new("inception.pth"), tensors, &Device::flex())
 }
 
-fn picture(p: usize, width: u32, height: u32) -> RgbImage {
-    RgbImage::from_fn(width, height, |x, y| {
-        let level = |c: f64| {
-            let phase = (0.05 + 0.01 * p as f64) * f64::from(x) * (c + 1.0) + 0.07 * f64::from(y) + p as f64;
-            (127.5 + 127.0 * phase.sin()).floor() as u8
-        };
-        image::Rgb([level(0.0), level(1.0), level(2.0)])
-    })
-}
-
 #[test]
 fn features_equal_torch_fidelitys() {
     let file: File = serde_json::from_str(include_str!("../golden/inception.json")).unwrap();
@@ -108,7 +87,7 @@ fn features_equal_torch_fidelitys() {
         ("logits", Tap::Logits),
     ];
     for (p, case) in file.cases.iter().enumerate() {
-        let picture = picture(p, case.width, case.height);
+        let picture = picture(p as f64, case.width, case.height);
         let run = |protocol: Protocol| {
             let x = one(protocol.prepare(&picture).unwrap(), &Device::flex());
             network.forward(x, &taps.map(|(_, tap)| tap)).unwrap()

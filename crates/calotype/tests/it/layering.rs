@@ -35,7 +35,7 @@ const ALLOWED: [(&str, &[&str]); 15] = [
         ],
     ),
     ("explain", &["pipeline", "nn"]),
-    ("evaluate", &["data", "nn", "text_encoder", "formats"]),
+    ("evaluate", &["data", "nn", "autoencoder", "text_encoder", "formats"]),
     (
         "trainer",
         &[

@@ -2,9 +2,11 @@
 #![recursion_limit = "256"]
 
 mod diffusers_schedulers;
+mod formula;
 mod gradients;
 mod inception;
 mod layering;
+mod perceptual;
 mod pipeline;
 mod support;
 mod training;

@@ -4,7 +4,6 @@
 //! average pools do not count padding, the pool of Mixed_7c is a maximum, and its classifier has 1008
 //! outputs. torchvision's network is another one.
 
-pub mod pooling;
 pub mod weights;
 
 use std::collections::HashMap;
@@ -13,7 +12,7 @@ use burn::tensor::activation::relu;
 use burn::tensor::{Tensor, TensorData};
 
 use crate::error::{Error, Result};
-use pooling::{average_3x3, max_3x3, mean_of_picture};
+use crate::nn::pooling::{self, average_3x3, mean_of_picture};
 
 /// Side of the pictures that the network takes.
 pub const SIDE: usize = 299;
@@ -93,9 +92,9 @@ impl InceptionV3 {
             return Err(Error::shape("pictures for Inception", expected, format!("{:?}", x.dims())));
         }
         let x = self.chain(x, ["Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3"]);
-        let pool_1 = max_3x3(x, 2, 0);
+        let pool_1 = pooling::max(x, 3, 2, 0);
         let x = self.chain(pool_1.clone(), ["Conv2d_3b_1x1", "Conv2d_4a_3x3"]);
-        let pool_2 = max_3x3(x, 2, 0);
+        let pool_2 = pooling::max(x, 3, 2, 0);
         let mut x = pool_2.clone();
         for block in ["Mixed_5b", "Mixed_5c", "Mixed_5d"] {
             x = self.figure_5(block, x);
@@ -107,7 +106,7 @@ impl InceptionV3 {
         let mixed_6e = x.clone();
         x = self.reduction_b(x);
         x = self.figure_7("Mixed_7b", x, average_3x3);
-        x = self.figure_7("Mixed_7c", x, |x| max_3x3(x, 1, 1));
+        x = self.figure_7("Mixed_7c", x, |x| pooling::max(x, 3, 1, 1));
         let pool_3 = mean_of_picture(x); // [B, 2048]
         let logits = || match &self.classifier {
             Some((weight, bias)) => Ok((pool_3.clone().matmul(weight.clone().transpose()), bias.clone())),
@@ -158,7 +157,7 @@ impl InceptionV3 {
         concatenated([
             self.branch(block, &x, ["branch3x3"]),
             self.branch(block, &x, ["branch3x3dbl_1", "branch3x3dbl_2", "branch3x3dbl_3"]),
-            max_3x3(x, 2, 0),
+            pooling::max(x, 3, 2, 0),
         ])
     }
 
@@ -180,7 +179,7 @@ impl InceptionV3 {
         concatenated([
             self.branch(block, &x, ["branch3x3_1", "branch3x3_2"]),
             self.branch(block, &x, ["branch7x7x3_1", "branch7x7x3_2", "branch7x7x3_3", "branch7x7x3_4"]),
-            max_3x3(x, 2, 0),
+            pooling::max(x, 3, 2, 0),
         ])
     }
 

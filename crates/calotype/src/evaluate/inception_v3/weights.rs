@@ -7,8 +7,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use super::{BasicConv, CLASSES, InceptionV3};
 use crate::error::{Error, Result};
-use crate::formats::{atomic, pytorch_pickle, safetensors_io};
-use crate::nn::parameters::NamedTensor;
+use crate::formats::{atomic, weights};
+use crate::nn::parameters::{self, NamedTensor};
 
 /// ε of the batch norms.
 const EPSILON: f32 = 1e-3;
@@ -131,9 +131,7 @@ const PYTORCH_FID: [(&str, &str); 16] = [
 /// `Error::Format` for torchvision's weights, which are those of another network.
 pub fn load(path: &Path, device: &Device) -> Result<(InceptionV3, String)> {
     let sha256 = atomic::sha256(path)?;
-    let pickled = path.extension().is_some_and(|e| e == "pth" || e == "pt" || e == "bin");
-    let tensors = if pickled { pytorch_pickle::read(path)? } else { safetensors_io::read(path)? };
-    Ok((from_tensors(path, tensors, device)?, sha256))
+    Ok((from_tensors(path, weights::read(path)?, device)?, sha256))
 }
 
 /// The network from tensors under either naming; `path` is for messages.
@@ -159,7 +157,9 @@ pub fn from_tensors(
     let mut convolutions = HashMap::new();
     for (name, (_, input, output, kernel, stride, padding)) in table() {
         let [k_h, k_w] = kernel;
-        let mut take = |key: &str, shape: &[usize]| take(path, &mut tensors, &format!("{name}.{key}"), shape);
+        let mut take = |key: &str, shape: &[usize]| {
+            parameters::take("Inception", path, &mut tensors, &format!("{name}.{key}"), shape)
+        };
         let mut weight = take("conv.weight", &[output, input, k_h, k_w])?;
         let (gamma, mut beta) = (take("bn.weight", &[output])?, take("bn.bias", &[output])?);
         let (mean, variance) = (take("bn.running_mean", &[output])?, take("bn.running_var", &[output])?);
@@ -176,8 +176,8 @@ pub fn from_tensors(
     let classifier = match classes {
         None => None,
         Some(_) => {
-            let weight = take(path, &mut tensors, "fc.weight", &[CLASSES, 2048])?;
-            let bias = take(path, &mut tensors, "fc.bias", &[CLASSES])?;
+            let weight = parameters::take("Inception", path, &mut tensors, "fc.weight", &[CLASSES, 2048])?;
+            let bias = parameters::take("Inception", path, &mut tensors, "fc.bias", &[CLASSES])?;
             Some((
                 Tensor::from_data(TensorData::new(weight, [CLASSES, 2048]), device),
                 Tensor::from_data(TensorData::new(bias, [CLASSES]), device),
@@ -196,25 +196,4 @@ fn graph_name(name: &str) -> String {
         }
     }
     name.to_owned()
-}
-
-fn take(
-    path: &Path,
-    tensors: &mut HashMap<String, NamedTensor>,
-    name: &str,
-    shape: &[usize],
-) -> Result<Vec<f32>> {
-    let wrong = |got: String| Error::Weights {
-        model: "Inception",
-        path: path.to_owned(),
-        tensor: name.to_owned(),
-        expected: format!("{shape:?}"),
-        got,
-    };
-    let tensor = tensors.remove(name).ok_or_else(|| wrong("missing".into()))?;
-    match tensor.shape == shape {
-        true if tensor.values.iter().all(|v| v.is_finite()) => Ok(tensor.values),
-        true => Err(wrong("numbers that are not finite".into())),
-        false => Err(wrong(format!("{:?}", tensor.shape))),
-    }
 }

@@ -2,7 +2,50 @@
 //!
 //! Zhang et al. 2018, arXiv:1801.03924.
 
+pub mod backbone;
+pub mod weights;
+
 use burn::tensor::{Tensor, TensorData};
+
+pub use backbone::{Backbone, Features};
+
+use crate::error::{Error, Result};
+
+/// The distance that published numbers are made with: version 0.1 of the paper's code.
+#[derive(Debug)]
+pub struct Lpips {
+    features: Features,
+    /// How much each channel of each layer counts, `[C]`.
+    linear: Vec<Tensor<1>>,
+}
+
+impl Lpips {
+    /// Which network looks.
+    pub fn backbone(&self) -> Backbone {
+        self.features.backbone()
+    }
+
+    /// Sum over five layers of [`layer_distance`], `[B]`; 0 for equal pictures.
+    ///
+    /// - `x`, `y`: `[B, 3, H, W]` in [−1, 1].
+    ///
+    /// # Errors
+    /// `Error::Shape` for pictures of different shapes, or smaller than [`Backbone::smallest_side`].
+    pub fn distance(&self, x: Tensor<4>, y: Tensor<4>) -> Result<Tensor<1>> {
+        let [b, c, h, w] = x.dims();
+        let least = self.backbone().smallest_side();
+        if c != 3 || h < least || w < least || y.dims() != x.dims() {
+            let expected = format!("two batches [{b}, 3, H, W] of equal size, at least {least} x {least}");
+            return Err(Error::shape("LPIPS", expected, format!("{:?} and {:?}", x.dims(), y.dims())));
+        }
+        let of = |picture| self.features.forward(scale_input(picture));
+        let mut distance = Tensor::zeros([b], (&x.device(), x.dtype()));
+        for ((f, g), weight) in of(x).into_iter().zip(of(y)).zip(&self.linear) {
+            distance = distance + layer_distance(f, g, weight.clone(), UnitLength::NormPlusEps, 1e-10);
+        }
+        Ok(distance)
+    }
+}
 
 /// How the channels of a pixel are brought to unit length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -53,12 +53,13 @@ impl FlowMethod {
     }
 }
 
-/// Runs the flow over falling times `t`, from 1 to 0 for whole pictures.
+/// Runs the flow over falling times `t`, from 1 to 0 for whole pictures; the last step by a method of its own.
 ///
 /// # Errors
 /// `Error::Argument` unless the times fall strictly; those of `network`.
 pub fn solve(
     method: FlowMethod,
+    last: FlowMethod,
     mut x: Tensor<4>,
     t: &[f64],
     network: &mut dyn Velocity,
@@ -67,6 +68,7 @@ pub fn solve(
     require_falling(t)?;
     let steps = t.len() - 1;
     for (i, pair) in t.windows(2).enumerate() {
+        let method = if i + 1 == steps { last } else { method };
         x = method.step(x, pair[0], pair[1], network)?;
         on_step(i + 1, steps);
     }
@@ -115,17 +117,11 @@ impl FlowSampler {
     /// As there.
     pub fn sample(
         &self,
-        mut x: Tensor<4>,
+        x: Tensor<4>,
         denoise: &mut dyn Denoise,
         on_step: &mut dyn FnMut(usize, usize),
     ) -> Result<Tensor<4>> {
         let mut velocity = |x: &Tensor<4>, t: f64| denoise.denoise(x, t * self.num_timesteps);
-        let steps = self.times.len() - 1;
-        for (i, pair) in self.times.windows(2).enumerate() {
-            let method = if pair[1] == 0.0 { FlowMethod::Euler } else { self.method };
-            x = method.step(x, pair[0], pair[1], &mut velocity)?;
-            on_step(i + 1, steps);
-        }
-        Ok(x)
+        solve(self.method, FlowMethod::Euler, x, &self.times, &mut velocity, on_step)
     }
 }

@@ -6,25 +6,59 @@ use super::SamplerKind;
 use crate::diffusion::{SchedulerClass, SchedulerConfig, SigmaSpacing};
 use crate::{Error, Result};
 
-/// Keys that change a result, with the one value that the samplers here stand for.
-fn only_value() -> [(&'static str, Value); 15] {
+/// Keys of the sampler that change a result, with the one value that the samplers here stand for.
+fn of_sampler() -> [(&'static str, Value); 11] {
     [
         ("use_beta_sigmas", json!(false)),
         ("use_lu_lambdas", json!(false)),
         ("use_flow_sigmas", json!(false)),
         ("final_sigmas_type", json!("zero")),
         ("interpolation_type", json!("linear")),
-        ("timestep_type", json!("discrete")),
         ("sigma_min", Value::Null),
         ("sigma_max", Value::Null),
         ("predict_x0", json!(true)),
         ("disable_corrector", json!([])),
-        ("use_dynamic_shifting", json!(false)),
-        ("shift_terminal", Value::Null),
-        ("invert_sigmas", json!(false)),
         ("stochastic_sampling", json!(false)),
         ("lambda_min_clipped", Value::Null),
     ]
+}
+
+/// Keys of the model, which hold whatever sampler is named: what its network is told about the noise, and
+/// the times that it was trained at.
+fn of_model() -> [(&'static str, Value); 4] {
+    [
+        ("timestep_type", json!("discrete")),
+        ("use_dynamic_shifting", json!(false)),
+        ("shift_terminal", Value::Null),
+        ("invert_sigmas", json!(false)),
+    ]
+}
+
+/// The first of `keys` to which the file gives another value than the only one.
+fn other_value(
+    config: &SchedulerConfig,
+    keys: &[(&'static str, Value)],
+) -> Option<(&'static str, Value, Value)> {
+    keys.iter().find_map(|(key, only)| {
+        let value = config.options.get(*key).filter(|value| !value.is_null() && *value != only)?;
+        Some((*key, only.clone(), value.clone()))
+    })
+}
+
+/// Refuses a model that no sampler here is right for.
+///
+/// # Errors
+/// `Error::Config` naming the key.
+pub fn require_known_model(config: &SchedulerConfig) -> Result<()> {
+    match other_value(config, &of_model()) {
+        None => Ok(()),
+        Some((key, only, got)) => Err(Error::Config {
+            path: "scheduler_config.json".into(),
+            key: key.into(),
+            expected: format!("{only}: no sampler here is right for another model"),
+            got: got.to_string(),
+        }),
+    }
 }
 
 impl SamplerKind {
@@ -32,15 +66,11 @@ impl SamplerKind {
     ///
     /// # Errors
     /// `Error::Config` for an option of the class that has no counterpart here; naming a sampler gets
-    /// around it.
+    /// around it, but not around those of [`require_known_model`].
     pub fn from_config(config: &SchedulerConfig) -> Result<Self> {
-        for (key, only) in only_value() {
-            match config.options.get(key) {
-                Some(value) if !value.is_null() && *value != only => {
-                    return Err(not_here(key, &only.to_string(), value));
-                }
-                _ => (),
-            }
+        require_known_model(config)?;
+        if let Some((key, only, got)) = other_value(config, &of_sampler()) {
+            return Err(not_here(key, &only.to_string(), &got));
         }
         Ok(match config.class_name {
             SchedulerClass::Ddim => Self::Ddim,
@@ -109,6 +139,7 @@ fn not_here(key: &str, expected: &str, got: &dyn std::fmt::Display) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sampler::{Sampler, SamplerSettings};
 
     fn kind(text: &str) -> Result<SamplerKind> {
         SamplerKind::from_config(&SchedulerConfig::parse(text).unwrap())
@@ -139,6 +170,20 @@ mod tests {
             kind(r#"{"_class_name": "FlowMatchEulerDiscreteScheduler"}"#).unwrap(),
             SamplerKind::FlowEuler
         );
+    }
+
+    #[test]
+    fn a_named_sampler_does_not_get_around_the_model() {
+        for (class, kind, key) in [
+            ("EulerDiscreteScheduler", SamplerKind::Heun, r#""timestep_type": "continuous""#),
+            ("FlowMatchEulerDiscreteScheduler", SamplerKind::FlowHeun, r#""use_dynamic_shifting": true"#),
+            ("FlowMatchEulerDiscreteScheduler", SamplerKind::FlowEuler, r#""shift_terminal": 0.1"#),
+            ("FlowMatchEulerDiscreteScheduler", SamplerKind::FlowEuler, r#""invert_sigmas": true"#),
+        ] {
+            let config = SchedulerConfig::parse(&format!(r#"{{"_class_name": "{class}", {key}}}"#)).unwrap();
+            let error = Sampler::new(&config, &SamplerSettings::new(kind, 10)).unwrap_err().to_string();
+            assert!(error.contains(key.split('"').nth(1).unwrap()), "{error}");
+        }
     }
 
     #[test]

@@ -88,11 +88,11 @@ pub fn dpm(
     Ok(with_end(times.into_iter().map(|t| t as f64).collect(), sigmas))
 }
 
-/// `steps` levels between two ends, unless they are those of the timesteps or there is only one.
+/// `steps` levels between two ends, unless they are those of the timesteps or the ends are one.
 fn respaced(levels: SigmaSpacing, steps: usize, min: f64, max: f64) -> Result<Option<Vec<f64>>> {
     match levels {
-        _ if steps == 1 => Ok(None),
         SigmaSpacing::Timesteps => Ok(None),
+        _ if min == max => Ok(None),
         SigmaSpacing::Karras => karras(steps, min, max, RHO).map(Some),
         SigmaSpacing::Exponential => exponential(steps, min, max).map(Some),
     }
@@ -102,4 +102,24 @@ fn with_end(timesteps: Vec<f64>, mut sigmas: Vec<f64>) -> SamplingGrid {
     let init_noise_sigma = (sigmas[0] * sigmas[0] + 1.0).sqrt();
     sigmas.push(0.0);
     SamplingGrid { timesteps, sigmas, init_noise_sigma }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diffusion::SchedulerConfig;
+
+    /// One step of Karras' or exponential levels starts at the noisiest of the family's range.
+    #[test]
+    fn a_single_step_starts_at_the_top() {
+        let schedule = SchedulerConfig::default().noise_schedule().unwrap();
+        for levels in [SigmaSpacing::Karras, SigmaSpacing::Exponential] {
+            let grid = dpm(&schedule, TimestepSpacing::Leading, 1, 1, levels).unwrap();
+            let top = schedule.sigma(999).unwrap();
+            assert!((grid.sigmas[0] / top - 1.0).abs() < 1e-12 && grid.sigmas[1] == 0.0, "{grid:?}");
+            assert_eq!(grid.timesteps, [999.0]);
+            let euler = |levels| euler(&schedule, TimestepSpacing::Leading, 1, 1, levels).unwrap();
+            assert_eq!(euler(levels), euler(SigmaSpacing::Timesteps));
+        }
+    }
 }

@@ -75,8 +75,10 @@ impl Sampler {
     /// # Errors
     /// As [`SchedulerConfig::noise_schedule`]; `Error::Argument` unless 1 ≤ steps ≤ T and every timestep,
     /// `steps_offset` included, stays below T; for an η or noise levels that the sampler does not have; and
-    /// for a flow's sampler on another model, or the reverse.
+    /// for a flow's sampler on another model, or the reverse. `Error::Config` for a model that no sampler
+    /// here is right for.
     pub fn new(config: &SchedulerConfig, settings: &SamplerSettings) -> Result<Self> {
+        from_config::require_known_model(config)?;
         let kind = settings.kind;
         if settings.eta != 0.0 && kind != SamplerKind::Ddim {
             return Err(Error::argument("eta", format!("0: {kind} has no eta"), settings.eta));

@@ -29,7 +29,7 @@ impl PndmSampler {
     ///
     /// # Errors
     /// As [`super::VpSampler::new`]; `Error::Argument` for fewer than 4 steps with a Runge-Kutta start, and
-    /// for a model that limits x̂₀.
+    /// for a model that limits x̂₀, or starts at zero signal.
     pub fn new(config: &SchedulerConfig, settings: &SamplerSettings) -> Result<Self> {
         // diffusers' class has no such keys and ignores them.
         if config.class_name != SchedulerClass::Pndm {
@@ -43,6 +43,11 @@ impl PndmSampler {
         }
         let alpha_bar_end = if config.set_alpha_to_one { 1.0 } else { schedule.alpha_bar(0)? };
         let transitions = transition::of_run(&schedule, config, settings, alpha_bar_end)?;
+        if let Some(pure_noise) = transitions.iter().find(|transition| transition.alpha_bar_t == 0.0) {
+            let expected =
+                "another for this model: pndm follows the noise, which at zero SNR says nothing of x_0";
+            return Err(Error::argument("sampler", expected, format!("pndm, at timestep {}", pure_noise.t)));
+        }
         Ok(Self {
             prediction_type: config.prediction_type,
             runge_kutta,

@@ -26,7 +26,7 @@ pub enum GridRule {
 /// Rounding is half to even. Lin et al. 2023, arXiv:2305.08891, Table 2.
 ///
 /// # Errors
-/// `Error::Argument` unless 1 ≤ `steps` ≤ T.
+/// `Error::Argument` unless 1 ≤ `steps` ≤ T, or < T where N+1 points lie within T timesteps.
 pub fn timesteps(
     spacing: TimestepSpacing,
     rule: GridRule,
@@ -34,8 +34,13 @@ pub fn timesteps(
     num_timesteps: usize,
     steps_offset: usize,
 ) -> Result<Vec<usize>> {
-    if !(1..=num_timesteps).contains(&steps) {
-        return Err(Error::argument("steps", format!("1 to {num_timesteps}"), steps));
+    let most = match (rule, spacing) {
+        (GridRule::Ddim, _) | (_, TimestepSpacing::Trailing) => num_timesteps,
+        // With T steps two of the T + 1 points would be one timestep.
+        (GridRule::Dpm, _) => num_timesteps.saturating_sub(1).max(1),
+    };
+    if !(1..=most).contains(&steps) {
+        return Err(Error::argument("steps", format!("1 to {most} with {spacing:?} spacing"), steps));
     }
     // `unvisited` points at the clean end belong to the grid but not to the run.
     let unvisited = match rule {
@@ -88,19 +93,29 @@ mod tests {
 
     #[test]
     fn every_grid_falls_and_stays_in_range() {
-        for num_timesteps in [1, 7, 100, 1000] {
-            for steps in 1..=num_timesteps {
-                for spacing in
-                    [TimestepSpacing::Linspace, TimestepSpacing::Leading, TimestepSpacing::Trailing]
-                {
-                    let grid = timesteps(spacing, GridRule::Ddim, steps, num_timesteps, 0).unwrap();
-                    assert_eq!(grid.len(), steps);
-                    assert!(grid.is_sorted_by(|a, b| a > b), "{spacing:?} {steps} of {num_timesteps}");
-                    assert!(grid[0] < num_timesteps);
-                    let starts_at_noise = spacing == TimestepSpacing::Trailing
-                        || (spacing == TimestepSpacing::Linspace && steps > 1);
-                    assert!(!starts_at_noise || grid[0] == num_timesteps - 1);
-                }
+        let spacings = [TimestepSpacing::Linspace, TimestepSpacing::Leading, TimestepSpacing::Trailing];
+        for (num_timesteps, spacing) in [1, 7, 100, 1000].into_iter().flat_map(|t| spacings.map(|s| (t, s))) {
+            for (rule, steps) in (1..=num_timesteps).flat_map(|n| [(GridRule::Ddim, n), (GridRule::Dpm, n)]) {
+                let name = format!("{rule:?} {spacing:?} {steps} of {num_timesteps}");
+                let crowded = rule == GridRule::Dpm
+                    && spacing != TimestepSpacing::Trailing
+                    && steps == num_timesteps
+                    && steps > 1;
+                let grid = match timesteps(spacing, rule, steps, num_timesteps, 0) {
+                    Ok(grid) => grid,
+                    Err(error) => {
+                        assert!(crowded && error.to_string().contains("steps"), "{name}: {error}");
+                        continue;
+                    }
+                };
+                assert!(!crowded && grid.len() == steps, "{name}");
+                assert!(grid.is_sorted_by(|a, b| a > b) && grid[0] < num_timesteps, "{name}");
+                let starts_at_noise = match spacing {
+                    TimestepSpacing::Trailing => true,
+                    TimestepSpacing::Linspace => steps > 1 || rule == GridRule::Dpm,
+                    TimestepSpacing::Leading => false,
+                };
+                assert!(!starts_at_noise || grid[0] == num_timesteps - 1, "{name}");
             }
         }
     }

@@ -213,7 +213,7 @@ impl<'a> Inputs<'a> {
 
 fn integer(value: f64) -> Result<usize> {
     if value < 0.0 || value.fract() != 0.0 {
-        return Err(Error::argument("integer", "an integer of at least 0", value));
+        return Err(unreadable("integer", "an integer of at least 0", value));
     }
     Ok(value as usize)
 }

@@ -23,7 +23,7 @@ fn run(inputs: Inputs, t: &[f64]) -> Result<f64> {
         Ok(r * ((t - (1.0 - t) * s * s) / variance) - m)
     };
     let start = samples(&[inputs.number("x_start")?]);
-    Ok(values(solve(method, start, t, &mut velocity, &mut |_, _| ())?)[0])
+    Ok(values(solve(method, method, start, t, &mut velocity, &mut |_, _| ())?)[0])
 }
 
 pub fn endpoint(inputs: Inputs) -> Result<Found> {

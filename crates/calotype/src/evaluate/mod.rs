@@ -11,10 +11,14 @@ pub mod inception_v3;
 pub mod kid;
 pub mod ms_ssim;
 pub mod numpy_random;
+#[cfg(feature = "onnx")]
+pub mod onnx_extractor;
 pub mod paired;
 pub mod picture_set;
 pub mod pixel;
 pub mod prdc;
+#[cfg(feature = "onnx")]
+pub mod preprocessing;
 pub mod prompt_accuracy;
 pub mod protocol;
 pub mod report;

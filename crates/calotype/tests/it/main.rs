@@ -6,6 +6,8 @@ mod formula;
 mod gradients;
 mod inception;
 mod layering;
+#[cfg(feature = "onnx")]
+mod onnx;
 mod perceptual;
 mod pipeline;
 mod support;

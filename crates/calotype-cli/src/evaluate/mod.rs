@@ -3,26 +3,26 @@
 use std::path::{Path, PathBuf};
 
 use calotype::autoencoder::lpips;
-use calotype::evaluate::extractor::{ClipExtractor, Extractor, InceptionExtractor};
+use calotype::evaluate::extractor::Extractor;
 use calotype::evaluate::frechet::{Gaussian, frechet_distance};
 use calotype::evaluate::inception_score::{SplitRule, from_logits};
-use calotype::evaluate::inception_v3::{Tap, weights};
 use calotype::evaluate::paired::{PairedMetric, measure_pairs};
 use calotype::evaluate::picture_set::{PictureSet, warnings};
 use calotype::evaluate::protocol::Protocol;
 use calotype::evaluate::set_metrics::{SetMetric, Settings, measure};
 use calotype::evaluate::side::Side;
 use calotype::formats::atomic;
-use calotype::formats::diffusers_folder::load_clip;
-use calotype::text_encoder::tokenizer::ClipTokenizer;
 use calotype::trainer::Progress;
 use calotype::{Error, Result};
 use clap::ValueEnum;
 use image::RgbImage;
 use serde_json::{Map, Value};
 
+use self::extractors::{ExtractorName, clip_extractor};
 use crate::message;
 use crate::options::Context;
+
+mod extractors;
 
 /// What is measured.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -51,15 +51,6 @@ pub enum Metric {
     MsSsim,
     /// Perceptual distance of pictures of the same name, with --lpips-weights
     Lpips,
-}
-
-/// What turns a picture into features.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ExtractorName {
-    /// The network of FID, with the user's weight file
-    Inception,
-    /// The CLIP model in the folder --weights
-    Clip,
 }
 
 impl Metric {
@@ -105,8 +96,9 @@ pub struct Args {
     /// Reference pictures, likewise
     #[arg(long, value_name = "DIR|NPZ")]
     reference: Option<PathBuf>,
-    /// What turns a picture into features [default: clip if --weights is a folder, inception otherwise]
-    #[arg(long, value_enum)]
+    /// What turns a picture into features: inception, clip, or FILE.onnx with its preprocessing in FILE.toml
+    /// [default: clip if --weights is a folder, inception otherwise]
+    #[arg(long, value_name = "NAME|ONNX")]
     extractor: Option<ExtractorName>,
     /// Inception's weights (.pth or .safetensors), or a model folder with clip/ and tokenizer/
     #[arg(long, value_name = "FILE|DIR")]
@@ -120,7 +112,7 @@ pub struct Args {
     /// Which of Inception's features: 64, 192, 768 or 2048 numbers
     #[arg(long, default_value_t = 2048, value_name = "N")]
     features: usize,
-    /// Metrics, separated by commas [default: fid,is,kid,prdc; with clip fd-clip,is-clip]
+    /// Metrics, separated by commas [default: fid,is,kid,prdc; with clip fd-clip,is-clip; with an ONNX file fid,kid,prdc]
     #[arg(long, value_enum, value_delimiter = ',')]
     metrics: Vec<Metric>,
     /// Classes of CLIP's score, separated by commas [default: the 40 nouns of emoji-scenes]
@@ -180,18 +172,6 @@ pub fn clip_metrics(
     Ok(ClipMetrics { fd_clip, is_clip })
 }
 
-fn clip_extractor(folder: &Path, classes: &[String], context: &Context) -> Result<ClipExtractor> {
-    let clip = load_clip(&folder.join("clip"), &context.device)?;
-    Ok(ClipExtractor {
-        dimension: clip.config.projection_dim,
-        clip: clip.network,
-        tokenizer: ClipTokenizer::load(&folder.join("tokenizer"))?,
-        sha256: atomic::sha256(&folder.join("clip/model.safetensors"))?,
-        classes: classes.to_vec(),
-        device: context.device.clone(),
-    })
-}
-
 /// "a cat", "an egg": the classes of the score on the embedded data.
 pub fn noun_classes() -> Vec<String> {
     calotype::data::emoji_scenes::Noun::ALL
@@ -208,21 +188,15 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     if !args.merge.is_empty() {
         return merge(args, context).map_err(Error::of_data);
     }
-    let with_clip = match args.extractor {
-        Some(name) => name == ExtractorName::Clip,
-        None => args.weights.as_ref().is_some_and(|weights| weights.is_dir()),
-    };
-    let metrics = match (args.metrics.is_empty(), with_clip) {
-        (false, _) => args.metrics.clone(),
-        (true, true) => vec![Metric::FdClip, Metric::IsClip],
-        (true, false) if args.reference.is_none() => vec![Metric::Is],
-        (true, false) => vec![Metric::Fid, Metric::Is, Metric::Kid, Metric::Prdc],
-    };
-    if metrics.iter().any(|m| matches!(m, Metric::FdClip | Metric::IsClip)) && !with_clip {
+    let extractor = ExtractorName::of(args);
+    let metrics =
+        if args.metrics.is_empty() { default_metrics(args, &extractor) } else { args.metrics.clone() };
+    let clip_only = metrics.iter().any(|metric| matches!(metric, Metric::FdClip | Metric::IsClip));
+    if clip_only && extractor != ExtractorName::Clip {
         return Err(Error::argument("--extractor", "clip, for fd-clip and is-clip", "another"));
     }
     let settings = Settings {
-        splits: args.splits.unwrap_or(if with_clip { 1 } else { 10 }),
+        splits: args.splits.unwrap_or(if extractor == ExtractorName::Clip { 1 } else { 10 }),
         kid_subsets: args.kid_subsets,
         kid_subset_size: args.kid_subset_size,
         k: args.k,
@@ -232,8 +206,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let sets: Vec<SetMetric> = metrics.iter().filter_map(|metric| metric.of_sets()).collect();
     let mut warned = Vec::new();
     if !sets.is_empty() || args.stats_out.is_some() {
-        let extractor = Extractors::new(args, with_clip, context)?;
-        let (generated, reference) = sides(args, &extractor, context).map_err(Error::of_data)?;
+        let (generated, reference) = sides(args, &extractor, context)?;
         warned = warnings(
             generated.facts.as_ref(),
             reference.as_ref().and_then(|reference| reference.facts.as_ref()),
@@ -261,47 +234,13 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     Ok(())
 }
 
-/// The extractor that the options name, made only where a side has pictures.
-struct Extractors {
-    with_clip: bool,
-    made: Option<Box<dyn Extractor>>,
-}
-
-impl Extractors {
-    fn new(args: &Args, with_clip: bool, context: &Context) -> Result<Self> {
-        let pictures = [&args.generated, &args.reference].into_iter().flatten().any(|path| !is_npz(path));
-        let made = if pictures { Some(extractor(args, with_clip, context)?) } else { None };
-        Ok(Self { with_clip, made })
-    }
-
-    /// What names of metrics end in.
-    fn suffix(&self) -> &'static str {
-        if self.with_clip { "-clip" } else { "" }
-    }
-}
-
-fn extractor(args: &Args, with_clip: bool, context: &Context) -> Result<Box<dyn Extractor>> {
-    let weights = || {
-        args.weights.as_deref().ok_or_else(|| {
-            let expected = "Inception's weights, pt_inception-2015-12-05-6726825d.pth of pytorch-fid or \
-                            weights-inception-2015-12-05-6726825d.pth of torch-fidelity";
-            Error::argument("--weights", expected, "none")
-        })
-    };
-    match with_clip {
-        true => {
-            let classes = if args.classes.is_empty() { noun_classes() } else { args.classes.clone() };
-            Ok(Box::new(clip_extractor(weights()?, &classes, context)?))
-        }
-        false => {
-            let tap = [Tap::Pool1, Tap::Pool2, Tap::Mixed6e, Tap::Pool3]
-                .into_iter()
-                .find(|tap| tap.dimension() == args.features)
-                .ok_or_else(|| Error::argument("--features", "64, 192, 768 or 2048", args.features))?;
-            let (network, sha256) = weights::load(weights()?, &context.device)?;
-            let (protocol, device) = (args.protocol, context.device.clone());
-            Ok(Box::new(InceptionExtractor { network, sha256, protocol, tap, device }))
-        }
+/// Those that the sides and the extractor allow.
+fn default_metrics(args: &Args, extractor: &ExtractorName) -> Vec<Metric> {
+    match extractor {
+        ExtractorName::Clip => vec![Metric::FdClip, Metric::IsClip],
+        ExtractorName::Onnx(_) => vec![Metric::Fid, Metric::Kid, Metric::Prdc],
+        ExtractorName::Inception if args.reference.is_none() => vec![Metric::Is],
+        ExtractorName::Inception => vec![Metric::Fid, Metric::Is, Metric::Kid, Metric::Prdc],
     }
 }
 
@@ -309,9 +248,12 @@ fn is_npz(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "npz")
 }
 
-fn sides(args: &Args, extractor: &Extractors, context: &Context) -> Result<(Side, Option<Side>)> {
+/// Both sides. The extractor is made only where a side has pictures.
+fn sides(args: &Args, extractor: &ExtractorName, context: &Context) -> Result<(Side, Option<Side>)> {
+    let pictures = [&args.generated, &args.reference].into_iter().flatten().any(|path| !is_npz(path));
+    let extractor = if pictures { Some(extractor.make(args, context)?) } else { None };
     let side = |name: &str, path: &PathBuf| -> Result<Side> {
-        let Some(extractor) = extractor.made.as_deref().filter(|_| !is_npz(path)) else {
+        let Some(extractor) = extractor.as_deref().filter(|_| !is_npz(path)) else {
             return Side::read(path);
         };
         let set = PictureSet::open(path)?;
@@ -326,9 +268,9 @@ fn sides(args: &Args, extractor: &Extractors, context: &Context) -> Result<(Side
     };
     let generated =
         args.generated.as_ref().ok_or_else(|| Error::argument("--generated", "a side", "none"))?;
-    let generated = side("generated", generated)?;
-    let reference = args.reference.as_ref().map(|path| side("reference", path)).transpose()?;
-    Ok((generated, reference))
+    let generated = side("generated", generated).map_err(Error::of_data)?;
+    let reference = args.reference.as_ref().map(|path| side("reference", path)).transpose();
+    Ok((generated, reference.map_err(Error::of_data)?))
 }
 
 fn paired(args: &Args, metric: &PairedMetric) -> Result<(String, Value)> {

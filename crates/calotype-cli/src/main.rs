@@ -1,5 +1,6 @@
 //! The `calotype` command.
 
+mod bench;
 mod data;
 mod demo;
 mod evaluate;
@@ -51,6 +52,8 @@ enum Verb {
     Data(data::Args),
     /// Run one network on tensors from a file
     Probe(probe::Args),
+    /// Time a network, given its config.json
+    Bench(bench::Args),
     /// Compute golden cases and compare them with what must come out
     SelfTest(self_test::Args),
 }
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Verb::Reconstruct(args) => reconstruct::run(&args, &context).map(done),
         Verb::Data(args) => data::run(&args, &context).map(done),
         Verb::Probe(args) => probe::run(&args, &context).map(done),
+        Verb::Bench(args) => bench::run(&args, &context).map(done),
         Verb::SelfTest(args) => self_test::run(&args, &context),
     });
     match result {

@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use crate::isa::{Isa, by_isa};
 use crate::math::exp;
+use crate::memory::Buffer;
 use crate::product::{self, Columns, Product, Start, Term, pack};
 
 /// Queries whose probabilities are in memory at a time.
@@ -35,9 +36,9 @@ impl AttentionShape {
 }
 
 /// softmax(Q Kᵀ/√d) V for each head: `[B, N, heads·d]`.
-pub fn forward(isa: Isa, s: &AttentionShape, q: &[f32], k: &[f32], v: &[f32]) -> Vec<f32> {
+pub fn forward(isa: Isa, s: &AttentionShape, q: &[f32], k: &[f32], v: &[f32]) -> Buffer {
     let (query_rows, key_rows) = (s.queries * s.width(), s.keys * s.width());
-    let mut y = vec![0.0; q.len()];
+    let mut y = Buffer::any(q.len());
     y.par_chunks_mut(query_rows).zip(q.par_chunks(query_rows)).enumerate().for_each(|(b, (y, q))| {
         let (k, v) = (&k[b * key_rows..][..key_rows], &v[b * key_rows..][..key_rows]);
         for head in 0..s.heads {
@@ -74,9 +75,9 @@ pub fn backward(
     k: &[f32],
     v: &[f32],
     dy: &[f32],
-) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+) -> (Buffer, Buffer, Buffer) {
     let (query_rows, key_rows) = (s.queries * s.width(), s.keys * s.width());
-    let (mut dq, mut dk, mut dv) = (vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; v.len()]);
+    let (mut dq, mut dk, mut dv) = (Buffer::any(q.len()), Buffer::zeros(k.len()), Buffer::zeros(v.len()));
     dq.par_chunks_mut(query_rows)
         .zip(dk.par_chunks_mut(key_rows).zip(dv.par_chunks_mut(key_rows)))
         .enumerate()
@@ -103,7 +104,7 @@ fn backward_head(
     let keys = Head { rows: k, shape: s, head };
     let (keys_t, keys) = (keys.packed_transpose(isa), keys.packed(isa));
     let values_t = Head { rows: v, shape: s, head }.packed_transpose(isa);
-    let mut dp = vec![0.0; QUERIES * s.keys];
+    let mut dp = Buffer::any(QUERIES * s.keys);
     for first in (0..s.queries).step_by(QUERIES) {
         let count = QUERIES.min(s.queries - first);
         let at = first * s.width() + column;
@@ -167,12 +168,12 @@ impl Head<'_> {
     }
 
     /// B[key, j].
-    fn packed(&self, isa: Isa) -> Vec<f32> {
+    fn packed(&self, isa: Isa) -> Buffer {
         pack(isa, self.shape.keys, self.shape.head_width, |key, j| self.at(key, j))
     }
 
     /// B[j, key].
-    fn packed_transpose(&self, isa: Isa) -> Vec<f32> {
+    fn packed_transpose(&self, isa: Isa) -> Buffer {
         pack(isa, self.shape.head_width, self.shape.keys, |j, key| self.at(key, j))
     }
 }
@@ -185,8 +186,8 @@ fn probabilities(
     keys_t: &[f32],
     first: usize,
     count: usize,
-) -> Vec<f32> {
-    let mut p = vec![0.0; count * s.keys];
+) -> Buffer {
+    let mut p = Buffer::any(count * s.keys);
     let product = Product {
         a_row: s.width(),
         a_step: 1,

@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use crate::isa::Isa;
 use crate::linear::{self, widen};
+use crate::memory::Buffer;
 use crate::product::{self, Columns, Product, Start, Term, pack_panels};
 use crate::winograd::{self, WinogradShape};
 
@@ -80,7 +81,7 @@ impl Conv2dShape {
 type Sources = Vec<Option<usize>>;
 
 /// y = W ⋆ x + b. `weight` is `[out, in, k_h, k_w]`, `bias` `[out]`.
-pub fn forward(isa: Isa, s: &Conv2dShape, x: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f32> {
+pub fn forward(isa: Isa, s: &Conv2dShape, x: &[f32], weight: &[f32], bias: &[f32]) -> Buffer {
     if s.is_linear() {
         return linear::forward(isa, x, weight, bias, s.input);
     }
@@ -110,7 +111,7 @@ pub fn forward(isa: Isa, s: &Conv2dShape, x: &[f32], weight: &[f32], bias: &[f32
 }
 
 /// ∂L/∂x from ∂L/∂y: a convolution of ∂L/∂y, spread out by the stride, with the flipped weights.
-pub fn backward_input(isa: Isa, s: &Conv2dShape, dy: &[f32], weight: &[f32]) -> Vec<f32> {
+pub fn backward_input(isa: Isa, s: &Conv2dShape, dy: &[f32], weight: &[f32]) -> Buffer {
     if s.is_linear() {
         return linear::backward_input(isa, dy, weight, s.input);
     }
@@ -194,9 +195,9 @@ fn windows(
     bias: &[f32],
     rows: &Sources,
     columns: &Sources,
-) -> Vec<f32> {
-    let mut y = vec![0.0; s.output_len()];
-    let mut left = y.as_mut_slice();
+) -> Buffer {
+    let mut y = Buffer::any(s.output_len());
+    let mut left = &mut y[..];
     let mut work = Vec::new();
     for piece in pieces(s, rows.len(), columns.len()) {
         let pictures = piece.pictures.1 - piece.pictures.0;
@@ -223,7 +224,7 @@ fn windows(
         let (first, end) = piece.rows;
         let pictures = piece.pictures.1 - piece.pictures.0;
         let band = &rows[first * s.stride..(end - 1) * s.stride + k_h];
-        let mut padded = vec![0.0; pictures * band.len() * row];
+        let mut padded = Buffer::zeros(pictures * band.len() * row);
         for n in 0..pictures {
             let picture = &x[(piece.pictures.0 + n) * s.picture()..][..s.picture()];
             pad(picture, s.width, s.input, band, columns, &mut padded[n * band.len() * row..]);
@@ -276,7 +277,7 @@ fn pad(
 /// ∂L/∂W `[out, in, k_h, k_w]`: for each place of the window, Σ over pixels of xᵀ dy.
 ///
 /// Threads share the places and input channels, never the sum: the result does not depend on them.
-pub fn backward_weight(isa: Isa, s: &Conv2dShape, x: &[f32], dy: &[f32]) -> Vec<f32> {
+pub fn backward_weight(isa: Isa, s: &Conv2dShape, x: &[f32], dy: &[f32]) -> Buffer {
     if s.is_linear() {
         return linear::backward_weight(isa, x, dy, s.input, s.output);
     }
@@ -301,8 +302,8 @@ pub fn backward_weight(isa: Isa, s: &Conv2dShape, x: &[f32], dy: &[f32]) -> Vec<
     // Rows of pixels that stay in the first level cache while all tiles of a place pass over them.
     let rows = (linear::CACHED / ((in_block + width) * s.out_width)).max(1);
     let blocks_of_input = input.div_ceil(in_block);
-    let mut by_place = vec![0.0; places * input * output];
-    let mut left = by_place.as_mut_slice();
+    let mut by_place = Buffer::zeros(places * input * output);
+    let mut left = &mut by_place[..];
     let mut work = Vec::new();
     for place in 0..places {
         for i in 0..blocks_of_input {
@@ -327,7 +328,7 @@ pub fn backward_weight(isa: Isa, s: &Conv2dShape, x: &[f32], dy: &[f32]) -> Vec<
             product::run(isa, &product, &x[i..], dw, &[(0, 0)]);
         }
     });
-    let mut dw = vec![0.0; by_place.len()];
+    let mut dw = Buffer::any(by_place.len());
     for (place, from) in by_place.chunks_exact(input * output).enumerate() {
         for (i, row) in from.chunks_exact(output).enumerate() {
             for (o, &value) in row.iter().enumerate() {

@@ -4,21 +4,22 @@ use rayon::prelude::*;
 
 use crate::isa::{Isa, by_isa};
 use crate::math::{erf, exp};
+use crate::memory::Buffer;
 
 /// Rows in one piece of work.
 const ROWS: usize = 64;
 
 /// a ⊙ GELU(b) for each row `[a, b]` of `[rows, 2·D]`, GELU(b) = b·Φ(b). Shazeer 2020,
 /// arXiv:2002.05202; Hendrycks & Gimpel 2016, arXiv:1606.08415.
-pub fn forward(isa: Isa, x: &[f32], d: usize) -> Vec<f32> {
-    let mut y = vec![0.0; x.len() / 2];
+pub fn forward(isa: Isa, x: &[f32], d: usize) -> Buffer {
+    let mut y = Buffer::any(x.len() / 2);
     y.par_chunks_mut(ROWS * d).zip(x.par_chunks(ROWS * 2 * d)).for_each(|(y, x)| forward_rows(isa, x, d, y));
     y
 }
 
 /// ∂L/∂x.
-pub fn backward(isa: Isa, x: &[f32], dy: &[f32], d: usize) -> Vec<f32> {
-    let mut dx = vec![0.0; x.len()];
+pub fn backward(isa: Isa, x: &[f32], dy: &[f32], d: usize) -> Buffer {
+    let mut dx = Buffer::any(x.len());
     dx.par_chunks_mut(ROWS * 2 * d)
         .zip(x.par_chunks(ROWS * 2 * d).zip(dy.par_chunks(ROWS * d)))
         .for_each(|(dx, (x, dy))| backward_rows(isa, x, dy, d, dx));

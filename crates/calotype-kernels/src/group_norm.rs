@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use crate::isa::{Isa, by_isa};
 use crate::math::logistic;
+use crate::memory::Buffer;
 
 /// Sizes of a group normalisation of `[B, pixels, C]`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -21,8 +22,8 @@ pub struct GroupNormShape {
 }
 
 /// SiLU(x̂·γ + β) or x̂·γ + β, where x̂ = (x − μ)/√(σ² + ε) for each group of each picture.
-pub fn forward(isa: Isa, s: &GroupNormShape, x: &[f32], gamma: &[f32], beta: &[f32]) -> Vec<f32> {
-    let mut y = vec![0.0; x.len()];
+pub fn forward(isa: Isa, s: &GroupNormShape, x: &[f32], gamma: &[f32], beta: &[f32]) -> Buffer {
+    let mut y = Buffer::any(x.len());
     let picture = s.pixels * s.channels;
     y.par_chunks_mut(picture).zip(x.par_chunks(picture)).for_each(|(y, x)| {
         let moments = Moments::of(isa, s, x);
@@ -39,11 +40,11 @@ pub fn backward(
     gamma: &[f32],
     beta: &[f32],
     dy: &[f32],
-) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+) -> (Buffer, Vec<f32>, Vec<f32>) {
     let c = s.channels;
     let picture = s.pixels * c;
     let pictures = x.len() / picture;
-    let mut dx = vec![0.0; x.len()];
+    let mut dx = Buffer::any(x.len());
     // For each picture Σ dz and Σ dz·x̂ over its pixels.
     let mut sums = vec![0.0; pictures * 2 * c];
     dx.par_chunks_mut(picture)

@@ -3,14 +3,15 @@
 use rayon::prelude::*;
 
 use crate::isa::{Isa, by_isa};
+use crate::memory::Buffer;
 
 /// Rows in one piece of work.
 const ROWS: usize = 64;
 
 /// x̂·γ + β for each row of `[rows, D]`, with x̂ = (x − μ)/√(σ² + ε).
-pub fn forward(isa: Isa, x: &[f32], gamma: &[f32], beta: &[f32], epsilon: f32) -> Vec<f32> {
+pub fn forward(isa: Isa, x: &[f32], gamma: &[f32], beta: &[f32], epsilon: f32) -> Buffer {
     let d = gamma.len();
-    let mut y = vec![0.0; x.len()];
+    let mut y = Buffer::any(x.len());
     y.par_chunks_mut(ROWS * d).zip(x.par_chunks(ROWS * d)).for_each(|(y, x)| {
         forward_rows(isa, x, gamma, beta, epsilon, y);
     });
@@ -24,10 +25,10 @@ pub fn backward(
     gamma: &[f32],
     dy: &[f32],
     epsilon: f32,
-) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+) -> (Buffer, Vec<f32>, Vec<f32>) {
     let d = gamma.len();
     let pieces = x.len().div_ceil(ROWS * d);
-    let mut dx = vec![0.0; x.len()];
+    let mut dx = Buffer::any(x.len());
     let mut sums = vec![0.0; pieces * 2 * d];
     dx.par_chunks_mut(ROWS * d)
         .zip(x.par_chunks(ROWS * d).zip(dy.par_chunks(ROWS * d)))

@@ -29,11 +29,14 @@ mod isa;
 pub mod layer_norm;
 pub mod linear;
 mod math;
+pub mod memory;
 mod ops;
+pub mod peak;
 pub mod product;
 mod simd;
 pub mod upsample;
 pub mod winograd;
+pub mod work;
 
 pub use isa::Isa;
 pub use ops::{Padding, attention, conv2d, geglu, group_norm, layer_norm, linear, upsample_nearest};

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use crate::isa::Isa;
+use crate::memory::Buffer;
 use crate::product::{self, Columns, Product, Start, Term, pack};
 
 /// Numbers of input in one piece of work.
@@ -11,23 +12,23 @@ const PIECE: usize = 32 * 1024;
 pub(crate) const CACHED: usize = 6 * 1024;
 
 /// y = x Wᵀ + b. `x`: `[rows, input]`, `weight`: `[output, input]`, `bias`: `[output]`.
-pub fn forward(isa: Isa, x: &[f32], weight: &[f32], bias: &[f32], input: usize) -> Vec<f32> {
+pub fn forward(isa: Isa, x: &[f32], weight: &[f32], bias: &[f32], input: usize) -> Buffer {
     let output = bias.len();
     let packed = pack(isa, input, output, |k, o| weight[o * input + k]);
     rows(isa, x, &packed, &product::padded_bias(isa, bias), input, output)
 }
 
 /// ∂L/∂x = ∂L/∂y W. `dy`: `[rows, output]`, `weight`: `[output, input]`.
-pub fn backward_input(isa: Isa, dy: &[f32], weight: &[f32], input: usize) -> Vec<f32> {
+pub fn backward_input(isa: Isa, dy: &[f32], weight: &[f32], input: usize) -> Buffer {
     let output = weight.len() / input;
     let packed = pack(isa, output, input, |o, k| weight[o * input + k]);
     rows(isa, dy, &packed, &vec![0.0; isa.round_up(input)], output, input)
 }
 
 /// Blocks of rows side by side.
-fn rows(isa: Isa, x: &[f32], packed: &[f32], bias: &[f32], input: usize, output: usize) -> Vec<f32> {
+fn rows(isa: Isa, x: &[f32], packed: &[f32], bias: &[f32], input: usize, output: usize) -> Buffer {
     let count = x.len() / input;
-    let mut y = vec![0.0; count * output];
+    let mut y = Buffer::any(count * output);
     // At least eight blocks where there are rows enough, so that threads share them evenly.
     let block = (PIECE / input).min(count.div_ceil(8)).max(1);
     y.par_chunks_mut(block * output).zip(x.par_chunks(block * input)).for_each(|(y, x)| {
@@ -48,7 +49,7 @@ fn rows(isa: Isa, x: &[f32], packed: &[f32], bias: &[f32], input: usize, output:
 
 /// ∂L/∂W `[output, input]` = ∂L/∂yᵀ x. Threads share the weights, never the sum over rows: the result
 /// does not depend on them.
-pub fn backward_weight(isa: Isa, x: &[f32], dy: &[f32], input: usize, output: usize) -> Vec<f32> {
+pub fn backward_weight(isa: Isa, x: &[f32], dy: &[f32], input: usize, output: usize) -> Buffer {
     // A is the side that need not be a whole number of vectors.
     let width = isa.round_up(input);
     let widened;
@@ -61,7 +62,7 @@ pub fn backward_weight(isa: Isa, x: &[f32], dy: &[f32], input: usize, output: us
     let count = dy.len() / output;
     let share = output.div_ceil(output.div_ceil(48));
     let block = (CACHED / (width + share)).clamp(1, count.max(1));
-    let mut dw = vec![0.0; output * input];
+    let mut dw = Buffer::zeros(output * input);
     dw.par_chunks_mut(share * input).enumerate().for_each(|(i, dw)| {
         for first in (0..count).step_by(block) {
             let product = Product {
@@ -81,8 +82,8 @@ pub fn backward_weight(isa: Isa, x: &[f32], dy: &[f32], input: usize, output: us
 }
 
 /// Rows of `from` numbers as rows of `to` numbers, filled up with zeros.
-pub(crate) fn widen(x: &[f32], from: usize, to: usize) -> Vec<f32> {
-    let mut wide = vec![0.0; x.len() / from * to];
+pub(crate) fn widen(x: &[f32], from: usize, to: usize) -> Buffer {
+    let mut wide = Buffer::zeros(x.len() / from * to);
     for (to, from) in wide.chunks_exact_mut(to).zip(x.chunks_exact(from)) {
         to[..from.len()].copy_from_slice(from);
     }

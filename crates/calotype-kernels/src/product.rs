@@ -8,6 +8,7 @@
 use std::ops::Range;
 
 use crate::isa::Isa;
+use crate::memory::Buffer;
 use crate::simd::{Portable, Simd};
 
 /// One stretch of the inner dimension.
@@ -82,7 +83,7 @@ impl Isa {
 
 /// B in panels of two vectors' width (the last may have one), each panel row after row, filled up with
 /// zeros: what a tile reads in order. `value(k, j)` is B[k, j].
-pub fn pack(isa: Isa, depth: usize, columns: usize, value: impl Fn(usize, usize) -> f32) -> Vec<f32> {
+pub fn pack(isa: Isa, depth: usize, columns: usize, value: impl Fn(usize, usize) -> f32) -> Buffer {
     pack_panels(isa, depth, columns, |panel, width, columns| {
         for (k, row) in panel.chunks_exact_mut(width).enumerate() {
             for (x, j) in row.iter_mut().zip(columns.clone()) {
@@ -99,9 +100,9 @@ pub(crate) fn pack_panels(
     depth: usize,
     columns: usize,
     fill: impl Fn(&mut [f32], usize, Range<usize>),
-) -> Vec<f32> {
+) -> Buffer {
     let total = isa.round_up(columns);
-    let mut packed = vec![0.0; depth * total];
+    let mut packed = if total == columns { Buffer::any(depth * total) } else { Buffer::zeros(depth * total) };
     let mut first = 0;
     while first < total {
         let width = (2 * isa.lanes()).min(total - first);

@@ -2,6 +2,8 @@
 
 use rayon::prelude::*;
 
+use crate::memory::Buffer;
+
 /// From `[B, from, C]` to `[B, to, C]`; sizes are height and width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UpsampleShape {
@@ -21,10 +23,10 @@ impl UpsampleShape {
 }
 
 /// Pixel (y, x) of the output is pixel (⌊y·h/H⌋, ⌊x·w/W⌋) of the input.
-pub fn forward(s: &UpsampleShape, x: &[f32]) -> Vec<f32> {
+pub fn forward(s: &UpsampleShape, x: &[f32]) -> Buffer {
     let c = s.channels;
     let (small, large) = (s.from[0] * s.from[1] * c, s.to[0] * s.to[1] * c);
-    let mut y = vec![0.0; x.len() / small * large];
+    let mut y = Buffer::any(x.len() / small * large);
     y.par_chunks_mut(large).zip(x.par_chunks(small)).for_each(|(y, x)| {
         for (i, pixel) in y.chunks_exact_mut(c).enumerate() {
             pixel.copy_from_slice(&x[s.pixel(i / s.to[1], i % s.to[1])..][..c]);
@@ -34,10 +36,10 @@ pub fn forward(s: &UpsampleShape, x: &[f32]) -> Vec<f32> {
 }
 
 /// ∂L/∂x: the sum over the copies of each pixel.
-pub fn backward(s: &UpsampleShape, dy: &[f32]) -> Vec<f32> {
+pub fn backward(s: &UpsampleShape, dy: &[f32]) -> Buffer {
     let c = s.channels;
     let (small, large) = (s.from[0] * s.from[1] * c, s.to[0] * s.to[1] * c);
-    let mut dx = vec![0.0; dy.len() / large * small];
+    let mut dx = Buffer::zeros(dy.len() / large * small);
     dx.par_chunks_mut(small).zip(dy.par_chunks(large)).for_each(|(dx, dy)| {
         for (i, pixel) in dy.chunks_exact(c).enumerate() {
             let sum = &mut dx[s.pixel(i / s.to[1], i % s.to[1])..][..c];

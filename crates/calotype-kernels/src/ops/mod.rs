@@ -11,10 +11,11 @@ mod upsample;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
-use burn::tensor::{DType, Device, Shape, Tensor, TensorData};
-use burn_flex::FlexTensor;
+use burn::tensor::{DType, Device, Shape, Tensor};
+use burn_flex::{FlexTensor, Layout};
 
-use crate::composed;
+use crate::memory::Buffer;
+use crate::{composed, work};
 
 /// Zeros before and after the rows, and before and after the columns.
 pub type Padding = [[usize; 2]; 2];
@@ -75,6 +76,11 @@ pub fn conv2d(
     stride: usize,
     padding: Padding,
 ) -> Tensor<4> {
+    let outputs = |axis: usize| {
+        let [before, after] = padding[axis];
+        (x.dims()[1 + axis] + before + after - weight.dims()[2 + axis]) / stride + 1
+    };
+    work::add(&[&[x.dims()[0], outputs(0), outputs(1)][..], &weight.dims()].concat());
     if !has_kernels(&x) {
         return composed::conv2d(x, weight, bias, stride, padding);
     }
@@ -84,6 +90,7 @@ pub fn conv2d(
 
 /// x Wᵀ + b over the last dimension. `weight`: `[out, in]`, `bias`: `[out]`.
 pub fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<D> {
+    work::add(&[x.shape().num_elements(), weight.dims()[0]]);
     if !has_kernels(&x) {
         return composed::linear(x, weight, bias);
     }
@@ -140,6 +147,8 @@ pub fn upsample_nearest(x: Tensor<4>, size: [usize; 2]) -> Tensor<4> {
 /// softmax(Q Kᵀ/√d) V for each head. `q`: `[B, N, heads·d]`, `k`, `v`: `[B, L, heads·d]`; `causal`: query
 /// i sees keys 0 to i. Returns `[B, N, heads·d]`.
 pub fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, heads: usize, causal: bool) -> Tensor<3> {
+    // Q Kᵀ and P V.
+    work::add(&[2, q.shape().num_elements(), k.dims()[1]]);
     if !has_kernels(&q) {
         return composed::attention(q, k, v, heads, causal);
     }
@@ -264,8 +273,9 @@ fn values(x: &FlexTensor) -> &[f32] {
     x.as_slice::<f32>().expect("contiguous f32, see `has_kernels`")
 }
 
-fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
-    FlexTensor::from_data(TensorData::new(values, shape.into()))
+fn tensor(values: impl Into<Buffer>, shape: impl Into<Shape>) -> FlexTensor {
+    let values: Buffer = values.into();
+    FlexTensor::new(values.into_bytes(), Layout::contiguous(shape.into()), DType::F32)
 }
 
 fn last(x: &FlexTensor) -> usize {

@@ -11,6 +11,7 @@ use rayon::prelude::*;
 
 use crate::isa::Isa;
 use crate::linear::CACHED;
+use crate::memory::Buffer;
 use crate::product::{self, Columns, Product, Start, Term, pack_panels};
 use transforms::{
     LANES, Lanes, blocks, gradient_tiles, input_tiles, output_tiles, transformed_kernels, transposed_kernels,
@@ -49,7 +50,7 @@ pub fn forward(
     x: &[f32],
     tap: impl Fn(usize, usize) -> [f32; 9],
     bias: &[f32],
-) -> Vec<f32> {
+) -> Buffer {
     let weights = transformed_weights(isa, s, tap);
     let [rows, columns] = s.tiles();
     // Rows of tiles: all pictures are one long picture of `batch · rows` of them.
@@ -57,43 +58,41 @@ pub fn forward(
     let total = batch * rows;
     let at_once = (PIECE / (PLACES * columns * s.input.max(s.output))).clamp(1, total.div_ceil(8));
     let row = 2 * s.width * s.output;
-    let mut y = vec![0.0; total * row];
-    y.par_chunks_mut(at_once * row).enumerate().for_each_init(
-        || (Vec::new(), Vec::new(), Vec::new()),
-        |(padded, v, m), (piece, y)| {
-            let first = piece * at_once;
-            let tile_rows = first..first + y.len() / row;
-            let tiles = tile_rows.len() * columns;
-            v.resize(PLACES * tiles * s.input, 0.0f32);
-            m.resize(PLACES * tiles * s.output, 0.0f32);
-            for (i, tile_row) in tile_rows.enumerate() {
-                let picture = &x[tile_row / rows * s.height * s.width * s.input..];
-                pad_rows(s, &picture[..s.height * s.width * s.input], 2 * (tile_row % rows), padded);
-                input_tiles(isa, padded, s.input, columns, tiles, i * columns, v);
-            }
-            for place in 0..PLACES {
-                let product = Product {
-                    a_row: s.input,
-                    a_step: 1,
-                    terms: &[Term { a: 0, b: 0, length: s.input }],
-                    b: Columns::Packed(&weights[place]),
-                    rows: tiles,
-                    columns: s.output,
-                    c_row: s.output,
-                    start: Start::Zero,
-                };
-                let (v, m) = (&v[place * tiles * s.input..], &mut m[place * tiles * s.output..]);
-                product::run(isa, &product, v, m, &[(0, 0)]);
-            }
-            output_tiles(isa, m, s.output, columns, tiles, bias, y);
-        },
-    );
+    let mut y = Buffer::any(total * row);
+    y.par_chunks_mut(at_once * row).enumerate().for_each(|(piece, y)| {
+        let first = piece * at_once;
+        let tile_rows = first..first + y.len() / row;
+        let tiles = tile_rows.len() * columns;
+        let mut padded = Buffer::any(4 * (s.width + 2) * s.input);
+        let mut v = Buffer::any(PLACES * tiles * s.input);
+        let mut m = Buffer::any(PLACES * tiles * s.output);
+        for (i, tile_row) in tile_rows.enumerate() {
+            let picture = &x[tile_row / rows * s.height * s.width * s.input..];
+            pad_rows(s, &picture[..s.height * s.width * s.input], 2 * (tile_row % rows), &mut padded);
+            input_tiles(isa, &padded, s.input, columns, tiles, i * columns, &mut v);
+        }
+        for place in 0..PLACES {
+            let product = Product {
+                a_row: s.input,
+                a_step: 1,
+                terms: &[Term { a: 0, b: 0, length: s.input }],
+                b: Columns::Packed(&weights[place]),
+                rows: tiles,
+                columns: s.output,
+                c_row: s.output,
+                start: Start::Zero,
+            };
+            let (v, m) = (&v[place * tiles * s.input..], &mut m[place * tiles * s.output..]);
+            product::run(isa, &product, v, m, &[(0, 0)]);
+        }
+        output_tiles(isa, &m, s.output, columns, tiles, bias, y);
+    });
     y
 }
 
 /// U = G g Gᵀ for each place, packed for the product.
-fn transformed_weights(isa: Isa, s: &WinogradShape, tap: impl Fn(usize, usize) -> [f32; 9]) -> Vec<Vec<f32>> {
-    let mut u = vec![0.0; PLACES * s.input * s.output];
+fn transformed_weights(isa: Isa, s: &WinogradShape, tap: impl Fn(usize, usize) -> [f32; 9]) -> Vec<Buffer> {
+    let mut u = Buffer::any(PLACES * s.input * s.output);
     for i in 0..s.input {
         for o in (0..s.output).step_by(LANES) {
             let kernels: [[f32; 9]; LANES] = std::array::from_fn(|lane| tap(o + lane, i));
@@ -115,9 +114,8 @@ fn transformed_weights(isa: Isa, s: &WinogradShape, tap: impl Fn(usize, usize) -
 }
 
 /// Four rows of the padded picture, the first at row `y` − 1: `[4, W + 2, in]`.
-fn pad_rows(s: &WinogradShape, picture: &[f32], y: usize, padded: &mut Vec<f32>) {
+fn pad_rows(s: &WinogradShape, picture: &[f32], y: usize, padded: &mut [f32]) {
     let (row, wide) = (s.width * s.input, (s.width + 2) * s.input);
-    padded.resize(4 * wide, 0.0);
     for (i, to) in padded.chunks_exact_mut(wide).enumerate() {
         to[..s.input].fill(0.0);
         to[wide - s.input..].fill(0.0);
@@ -132,19 +130,19 @@ fn pad_rows(s: &WinogradShape, picture: &[f32], y: usize, padded: &mut Vec<f32>)
 /// ∂L/∂W `[out, in, 3, 3]`: Gᵀ [Σ_tiles (Bᵀ d B)ᵀ (A ∂Y Aᵀ)] G, the adjoint of [`forward`] in its weights.
 ///
 /// Threads share the places and input channels, never the sum over tiles.
-pub fn backward_weight(isa: Isa, s: &WinogradShape, x: &[f32], dy: &[f32]) -> Vec<f32> {
+pub fn backward_weight(isa: Isa, s: &WinogradShape, x: &[f32], dy: &[f32]) -> Buffer {
     let [rows, columns] = s.tiles();
     let (c, output) = (s.input, s.output);
     let total = x.len() / (s.height * s.width * c) * rows;
     // At least 128 tiles: a short sum would be mostly loading and storing its result.
     let at_once = (PIECE / (PLACES * columns * c.max(output))).max(128usize.div_ceil(columns)).min(total);
-    let mut products = vec![0.0; PLACES * c * output];
-    let (mut padded, mut v, mut m) = (Vec::new(), Vec::new(), Vec::new());
+    let mut products = Buffer::zeros(PLACES * c * output);
+    let mut padded = Buffer::any(4 * (s.width + 2) * c);
+    let (mut v, mut m) =
+        (Buffer::any(PLACES * at_once * columns * c), Buffer::any(PLACES * at_once * columns * output));
     for first in (0..total).step_by(at_once) {
         let tile_rows = first..(first + at_once).min(total);
         let tiles = tile_rows.len() * columns;
-        v.resize(PLACES * tiles * c, 0.0f32);
-        m.resize(PLACES * tiles * output, 0.0f32);
         for (i, tile_row) in tile_rows.clone().enumerate() {
             let picture = &x[tile_row / rows * s.height * s.width * c..][..s.height * s.width * c];
             pad_rows(s, picture, 2 * (tile_row % rows), &mut padded);
@@ -172,7 +170,7 @@ pub fn backward_weight(isa: Isa, s: &WinogradShape, x: &[f32], dy: &[f32]) -> Ve
             });
         });
     }
-    let mut dw = vec![0.0; 9 * c * output];
+    let mut dw = Buffer::any(9 * c * output);
     for i in 0..c {
         for o in (0..output).step_by(LANES) {
             let u: [Lanes; PLACES] =

@@ -1,0 +1,159 @@
+//! The networks that can be timed, with random weights and inputs.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor, TensorData};
+use calotype::autoencoder::loss::autoencoder_loss;
+use calotype::autoencoder::{AutoencoderConfig, AutoencoderKl};
+use calotype::denoiser::{Unet, UnetConfig};
+use calotype::nn::{Init, parameters};
+use calotype::rng::{Philox, Purpose};
+use calotype::trainer::data_parallel::{PartLoss, batch_gradients};
+use calotype::trainer::optimizer::{AdamW, AdamWConfig};
+use calotype::{Error, Result};
+use calotype_kernels::work;
+
+use super::{Args, Mode};
+use crate::options::Context;
+
+/// A network and what it is timed on.
+pub trait Bench {
+    /// One step.
+    fn step(&mut self, mode: Mode) -> Result<()>;
+    /// Arithmetic of one forward pass, by definition.
+    fn gflop(&self) -> Result<f64>;
+    /// Numbers in all parameters.
+    fn parameters(&self) -> usize;
+}
+
+/// Parts of a batch that train side by side, as the recipes have it: where that divides the batch.
+const PARTS: usize = 2;
+
+/// A network, its optimiser once it trains, and two functions of a part of its batch.
+struct Timed<M, P, F, L> {
+    network: M,
+    optimizer: Option<AdamW>,
+    parts: Vec<P>,
+    whole: P,
+    threads: usize,
+    forward: F,
+    loss: L,
+}
+
+impl<M, P, F, L> Bench for Timed<M, P, F, L>
+where
+    M: Module,
+    P: Send + Sync + Clone,
+    F: Fn(&M, &P) -> Result<Tensor<4>>,
+    L: Fn(&M, &P) -> Result<Tensor<1>> + Sync,
+{
+    fn step(&mut self, mode: Mode) -> Result<()> {
+        if mode == Mode::Forward {
+            // Reading the result is what a sampler does with it.
+            (self.forward)(&self.network, &self.whole)?.into_data();
+            return Ok(());
+        }
+        let network = &self.network;
+        let optimizer = self.optimizer.get_or_insert_with(|| AdamW::new(network, AdamWConfig::default()));
+        let steps = optimizer.steps();
+        let batch = batch_gradients(network, self.parts.clone(), self.threads, steps, |network, part| {
+            let total = (self.loss)(network, &part)?;
+            Ok(PartLoss { total, logged: vec![] })
+        })?;
+        optimizer.step(&batch.gradients, 1e-4)?;
+        self.network = optimizer.current(self.network.clone());
+        Ok(())
+    }
+
+    fn gflop(&self) -> Result<f64> {
+        let (result, flop) = work::counted(|| (self.forward)(&self.network, &self.whole));
+        result.map(|_| flop as f64 * 1e-9)
+    }
+
+    fn parameters(&self) -> usize {
+        parameters::count(&self.network)
+    }
+}
+
+/// N(0, 1).
+fn normal<const D: usize>(shape: [usize; D], stream: u64, device: &Device) -> Tensor<D> {
+    let values = Philox::new(0, Purpose::TrainingNoise, stream).normals(shape.iter().product());
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+/// Batch sizes of the parts that train side by side.
+fn part_sizes(batch: usize) -> Vec<usize> {
+    if batch.is_multiple_of(PARTS) { vec![batch / PARTS; PARTS] } else { vec![batch] }
+}
+
+/// x_t, t, c, ε: a part of a U-Net's batch.
+#[derive(Clone)]
+struct Noisy {
+    x_t: Tensor<4>,
+    timesteps: Vec<f64>,
+    context: Tensor<3>,
+    eps: Tensor<4>,
+}
+
+/// E‖ε − ε_θ(x_t, t, c)‖² of random inputs.
+pub fn unet(config: &UnetConfig, args: &Args, context: &Context) -> Result<Box<dyn Bench>> {
+    let device = &context.device;
+    let network = Unet::new(config, &mut Init::random(0, device))?;
+    let noisy = |batch: usize| Noisy {
+        x_t: normal([batch, config.in_channels, args.size, args.size], 0, device),
+        timesteps: (0..batch).map(|i| (37 * i % 1000) as f64).collect(),
+        context: normal([batch, args.context_tokens, config.cross_attention_dim], 1, device),
+        eps: normal([batch, config.out_channels, args.size, args.size], 2, device),
+    };
+    Ok(Box::new(Timed {
+        network,
+        optimizer: None,
+        parts: part_sizes(args.batch).into_iter().map(noisy).collect(),
+        whole: noisy(args.batch),
+        threads: context.threads,
+        forward: |network: &Unet, on: &Noisy| {
+            network.forward(on.x_t.clone(), &on.timesteps, &on.context, None)
+        },
+        loss: |network: &Unet, on: &Noisy| {
+            let context = on.context.clone().autodiff();
+            let predicted = network.forward(on.x_t.clone().autodiff(), &on.timesteps, &context, None)?;
+            Ok((on.eps.clone().autodiff() - predicted).square().mean())
+        },
+    }))
+}
+
+/// Pictures and the noise of their latents.
+#[derive(Clone)]
+struct Pictures {
+    x: Tensor<4>,
+    noise: Tensor<4>,
+}
+
+/// Reconstruction + β · KL of random pictures; forward there and back without sampling.
+pub fn autoencoder(config: &AutoencoderConfig, args: &Args, context: &Context) -> Result<Box<dyn Bench>> {
+    let device = &context.device;
+    let f = config.downsampling();
+    if !args.size.is_multiple_of(f) {
+        return Err(Error::argument("--size", format!("a multiple of {f}"), args.size));
+    }
+    let network = AutoencoderKl::new(config, &mut Init::random(0, device))?;
+    let pictures = |batch: usize| Pictures {
+        x: normal([batch, config.in_channels, args.size, args.size], 0, device),
+        noise: normal([batch, config.latent_channels, args.size / f, args.size / f], 1, device),
+    };
+    Ok(Box::new(Timed {
+        network,
+        optimizer: None,
+        parts: part_sizes(args.batch).into_iter().map(pictures).collect(),
+        whole: pictures(args.batch),
+        threads: context.threads,
+        forward: |network: &AutoencoderKl, on: &Pictures| {
+            Ok(network.decode(network.encode(on.x.clone())?.mean))
+        },
+        loss: |network: &AutoencoderKl, on: &Pictures| {
+            let x = on.x.clone().autodiff();
+            let posterior = network.encode(x.clone())?;
+            let reconstruction = network.decode(posterior.sample(on.noise.clone().autodiff()));
+            Ok(autoencoder_loss(x, reconstruction, &posterior, 1e-6).total)
+        },
+    }))
+}

@@ -60,21 +60,28 @@ enum Verb {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let done = |()| ExitCode::SUCCESS;
-    let result = options::Context::new(&cli.common).and_then(|context| match cli.verb {
-        Verb::Demo(args) => demo::run(&args, &context).map(done),
-        Verb::Train(args) => train::run(&args, &context).map(done),
-        Verb::Generate(args) => generate::run(&args, &context).map(done),
-        Verb::Explain(args) => explain::run(&args, &context).map(done),
-        Verb::Evaluate(args) => evaluate::run(&args, &context).map(done),
-        Verb::Reconstruct(args) => reconstruct::run(&args, &context).map(done),
-        Verb::Data(args) => data::run(&args, &context).map(done),
-        Verb::Probe(args) => probe::run(&args, &context).map(done),
-        Verb::Bench(args) => bench::run(&args, &context).map(done),
-        Verb::SelfTest(args) => self_test::run(&args, &context),
+    let result = options::Context::new(&cli.common).and_then(|context| {
+        // In a thread of the pool: from outside, each kernel would wake the pool and wait for it to sleep again.
+        rayon::scope(|_| run(cli.verb, &context))
     });
     match result {
         Ok(code) => code,
         Err(error) => message::fail(&error),
+    }
+}
+
+fn run(verb: Verb, context: &options::Context) -> calotype::Result<ExitCode> {
+    let done = |()| ExitCode::SUCCESS;
+    match verb {
+        Verb::Demo(args) => demo::run(&args, context).map(done),
+        Verb::Train(args) => train::run(&args, context).map(done),
+        Verb::Generate(args) => generate::run(&args, context).map(done),
+        Verb::Explain(args) => explain::run(&args, context).map(done),
+        Verb::Evaluate(args) => evaluate::run(&args, context).map(done),
+        Verb::Reconstruct(args) => reconstruct::run(&args, context).map(done),
+        Verb::Data(args) => data::run(&args, context).map(done),
+        Verb::Probe(args) => probe::run(&args, context).map(done),
+        Verb::Bench(args) => bench::run(&args, context).map(done),
+        Verb::SelfTest(args) => self_test::run(&args, context),
     }
 }

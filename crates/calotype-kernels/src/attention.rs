@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use crate::isa::{Isa, by_isa};
 use crate::math::exp;
 use crate::memory::Buffer;
-use crate::product::{self, Columns, Product, Start, Term, pack};
+use crate::product::{self, Columns, Product, Start, Term, pack_columns, pack_rows};
 
 /// Queries whose probabilities are in memory at a time.
 const QUERIES: usize = 64;
@@ -53,7 +53,7 @@ pub fn forward(isa: Isa, s: &AttentionShape, q: &[f32], k: &[f32], v: &[f32]) ->
                     a_row: s.keys,
                     a_step: 1,
                     terms: &[Term { a: 0, b: 0, length: s.keys }],
-                    b: Columns::Packed(&values),
+                    b: packed_columns(isa, &values, s.keys),
                     rows: count,
                     columns: s.head_width,
                     c_row: s.width(),
@@ -114,7 +114,7 @@ fn backward_head(
             a_row: s.width(),
             a_step: 1,
             terms: &[Term { a: 0, b: 0, length: s.head_width }],
-            b: Columns::Packed(&values_t),
+            b: packed_columns(isa, &values_t, s.head_width),
             rows: count,
             columns: s.keys,
             c_row: s.keys,
@@ -122,13 +122,13 @@ fn backward_head(
         };
         product::run(isa, &product, &dy[at..], &mut dp, &[(0, 0)]);
         // dV += Pᵀ dY
-        let rows_of_queries = |x: &[f32]| pack(isa, count, s.head_width, |i, j| x[at + i * s.width() + j]);
+        let rows_of_queries = |x: &[f32]| pack_rows(isa, count, s.head_width, &x[at..], s.width());
         let onto_keys = |b: &[f32], a: &[f32], c: &mut [f32]| {
             let product = Product {
                 a_row: 1,
                 a_step: s.keys,
                 terms: &[Term { a: 0, b: 0, length: count }],
-                b: Columns::Packed(b),
+                b: packed_columns(isa, b, count),
                 rows: s.keys,
                 columns: s.head_width,
                 c_row: s.width(),
@@ -145,7 +145,7 @@ fn backward_head(
             a_row: s.keys,
             a_step: 1,
             terms: &[Term { a: 0, b: 0, length: s.keys }],
-            b: Columns::Packed(&keys),
+            b: packed_columns(isa, &keys, s.keys),
             rows: count,
             columns: s.head_width,
             c_row: s.width(),
@@ -163,19 +163,23 @@ struct Head<'a> {
 }
 
 impl Head<'_> {
-    fn at(&self, key: usize, j: usize) -> f32 {
-        self.rows[key * self.shape.width() + self.head * self.shape.head_width + j]
+    fn column(&self) -> &[f32] {
+        &self.rows[self.head * self.shape.head_width..]
     }
 
     /// B[key, j].
     fn packed(&self, isa: Isa) -> Buffer {
-        pack(isa, self.shape.keys, self.shape.head_width, |key, j| self.at(key, j))
+        pack_rows(isa, self.shape.keys, self.shape.head_width, self.column(), self.shape.width())
     }
 
     /// B[j, key].
     fn packed_transpose(&self, isa: Isa) -> Buffer {
-        pack(isa, self.shape.head_width, self.shape.keys, |j, key| self.at(key, j))
+        pack_columns(isa, self.shape.head_width, self.shape.keys, self.column(), self.shape.width())
     }
+}
+
+fn packed_columns(isa: Isa, values: &[f32], depth: usize) -> Columns<'_> {
+    Columns::Packed { values, panel: depth * isa.panel_width() }
 }
 
 /// softmax(Q Kᵀ/√d) of queries `first..first + count`: `[count, keys]`. `q` begins at the first query.
@@ -192,7 +196,7 @@ fn probabilities(
         a_row: s.width(),
         a_step: 1,
         terms: &[Term { a: 0, b: 0, length: s.head_width }],
-        b: Columns::Packed(keys_t),
+        b: packed_columns(isa, keys_t, s.head_width),
         rows: count,
         columns: s.keys,
         c_row: s.keys,

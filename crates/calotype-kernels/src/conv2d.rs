@@ -71,6 +71,15 @@ impl Conv2dShape {
         fits.then_some(WinogradShape { height, width, input, output })
     }
 
+    /// How it is computed.
+    pub fn form(&self) -> Form {
+        match self.winograd() {
+            _ if self.is_linear() => Form::Linear,
+            Some(_) => Form::Winograd,
+            None => Form::Windows,
+        }
+    }
+
     /// Numbers in the output.
     pub fn output_len(&self) -> usize {
         self.batch * self.out_picture()
@@ -80,34 +89,59 @@ impl Conv2dShape {
 /// Where each row (or column) of the padded input comes from.
 type Sources = Vec<Option<usize>>;
 
+/// The way a convolution is computed, which decides how its weights are packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// A linear map of every pixel.
+    Linear,
+    /// The product over windows.
+    Windows,
+    /// F(2×2, 3×3).
+    Winograd,
+}
+
 /// y = W ⋆ x + b. `weight` is `[out, in, k_h, k_w]`, `bias` `[out]`.
 pub fn forward(isa: Isa, s: &Conv2dShape, x: &[f32], weight: &[f32], bias: &[f32]) -> Buffer {
-    if s.is_linear() {
-        return linear::forward(isa, x, weight, bias, s.input);
-    }
-    if let Some(w) = s.winograd() {
-        let tap = |o: usize, i: usize| std::array::from_fn(|t| weight[(o * s.input + i) * 9 + t]);
-        return winograd::forward(isa, &w, x, tap, bias);
-    }
-    let (input, [k_h, k_w]) = (s.input, s.kernel);
-    let places = k_h * k_w;
-    // B row (place of the window, i) holds the weights of every output channel.
-    let packed = pack_panels(isa, places * input, s.output, |panel, width, outputs| {
-        for i in 0..input {
-            for (j, o) in outputs.clone().enumerate() {
-                for (place, &w) in weight[(o * input + i) * places..][..places].iter().enumerate() {
-                    panel[(place * input + i) * width + j] = w;
+    forward_packed(isa, s, x, &packed(isa, s, weight), bias)
+}
+
+/// The weights as [`forward_packed`] reads them, for shapes of the same [`Conv2dShape::form`].
+pub fn packed(isa: Isa, s: &Conv2dShape, weight: &[f32]) -> Buffer {
+    let (input, places) = (s.input, s.kernel[0] * s.kernel[1]);
+    match s.form() {
+        Form::Linear => linear::packed(isa, weight, input),
+        Form::Winograd => winograd::packed(isa, input, s.output, |o, i| {
+            std::array::from_fn(|t| weight[(o * input + i) * 9 + t])
+        }),
+        // B row (place of the window, i) holds the weights of every output channel.
+        Form::Windows => pack_panels(isa, places * input, s.output, |panel, outputs| {
+            for i in 0..input {
+                for (j, o) in outputs.clone().enumerate() {
+                    for (place, &w) in weight[(o * input + i) * places..][..places].iter().enumerate() {
+                        panel[(place * input + i) * isa.panel_width() + j] = w;
+                    }
                 }
             }
-        }
-    });
+        }),
+    }
+}
+
+/// [`forward`] with weights that [`packed`] made.
+pub fn forward_packed(isa: Isa, s: &Conv2dShape, x: &[f32], packed: &[f32], bias: &[f32]) -> Buffer {
+    if s.is_linear() {
+        return linear::forward_packed(isa, x, packed, bias, s.input);
+    }
+    if let Some(w) = s.winograd() {
+        return winograd::forward(isa, &w, x, packed, bias);
+    }
+    let [k_h, k_w] = s.kernel;
     let source = |n: usize, length: usize, pad: usize| -> Sources {
         (0..length).map(|i| i.checked_sub(pad).filter(|&i| i < n)).collect()
     };
     let [pad_rows, pad_columns] = s.pad_begin;
     let rows = source(s.height, (s.out_height - 1) * s.stride + k_h, pad_rows);
     let columns = source(s.width, (s.out_width - 1) * s.stride + k_w, pad_columns);
-    windows(isa, s, x, &packed, &product::padded_bias(isa, bias), &rows, &columns)
+    windows(isa, s, x, packed, &product::padded_bias(isa, bias), &rows, &columns)
 }
 
 /// ∂L/∂x from ∂L/∂y: a convolution of ∂L/∂y, spread out by the stride, with the flipped weights.
@@ -117,12 +151,15 @@ pub fn backward_input(isa: Isa, s: &Conv2dShape, dy: &[f32], weight: &[f32]) -> 
     }
     if let Some(w) = s.winograd() {
         let w = WinogradShape { input: w.output, output: w.input, ..w };
-        let tap = |i: usize, o: usize| std::array::from_fn(|t| weight[(o * s.input + i) * 9 + 8 - t]);
-        return winograd::forward(isa, &w, dy, tap, &vec![0.0; s.input]);
+        let packed = winograd::packed(isa, s.output, s.input, |i, o| {
+            std::array::from_fn(|t| weight[(o * s.input + i) * 9 + 8 - t])
+        });
+        return winograd::forward(isa, &w, dy, &packed, &vec![0.0; s.input]);
     }
     let [k_h, k_w] = s.kernel;
     let places = k_h * k_w;
-    let packed = pack_panels(isa, places * s.output, s.input, |panel, width, inputs| {
+    let width = isa.panel_width();
+    let packed = pack_panels(isa, places * s.output, s.input, |panel, inputs| {
         for o in 0..s.output {
             for (j, i) in inputs.clone().enumerate() {
                 for (place, &w) in weight[(o * s.input + i) * places..][..places].iter().rev().enumerate() {
@@ -214,7 +251,7 @@ fn windows(
         a_row: s.stride * s.input,
         a_step: 1,
         terms: &terms,
-        b: Columns::Packed(packed),
+        b: Columns::Packed { values: packed, panel: k_h * k_w * s.input * isa.panel_width() },
         rows: s.out_width,
         columns: s.output,
         c_row: s.output,

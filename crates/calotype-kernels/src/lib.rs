@@ -26,6 +26,7 @@ pub mod conv2d;
 pub mod geglu;
 pub mod group_norm;
 mod isa;
+mod kept;
 pub mod layer_norm;
 pub mod linear;
 mod math;

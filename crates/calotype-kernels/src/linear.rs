@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use crate::isa::Isa;
 use crate::memory::Buffer;
-use crate::product::{self, Columns, Product, Start, Term, pack};
+use crate::product::{self, Columns, Product, Start, Term, pack_columns, pack_rows};
 
 /// Numbers of input in one piece of work.
 const PIECE: usize = 32 * 1024;
@@ -13,15 +13,23 @@ pub(crate) const CACHED: usize = 6 * 1024;
 
 /// y = x Wᵀ + b. `x`: `[rows, input]`, `weight`: `[output, input]`, `bias`: `[output]`.
 pub fn forward(isa: Isa, x: &[f32], weight: &[f32], bias: &[f32], input: usize) -> Buffer {
-    let output = bias.len();
-    let packed = pack(isa, input, output, |k, o| weight[o * input + k]);
-    rows(isa, x, &packed, &product::padded_bias(isa, bias), input, output)
+    forward_packed(isa, x, &packed(isa, weight, input), bias, input)
+}
+
+/// The weights as [`forward_packed`] reads them.
+pub fn packed(isa: Isa, weight: &[f32], input: usize) -> Buffer {
+    pack_columns(isa, input, weight.len() / input, weight, input)
+}
+
+/// [`forward`] with weights that [`packed`] made.
+pub fn forward_packed(isa: Isa, x: &[f32], packed: &[f32], bias: &[f32], input: usize) -> Buffer {
+    rows(isa, x, packed, &product::padded_bias(isa, bias), input, bias.len())
 }
 
 /// ∂L/∂x = ∂L/∂y W. `dy`: `[rows, output]`, `weight`: `[output, input]`.
 pub fn backward_input(isa: Isa, dy: &[f32], weight: &[f32], input: usize) -> Buffer {
     let output = weight.len() / input;
-    let packed = pack(isa, output, input, |o, k| weight[o * input + k]);
+    let packed = pack_rows(isa, output, input, weight, input);
     rows(isa, dy, &packed, &vec![0.0; isa.round_up(input)], output, input)
 }
 
@@ -36,7 +44,7 @@ fn rows(isa: Isa, x: &[f32], packed: &[f32], bias: &[f32], input: usize, output:
             a_row: input,
             a_step: 1,
             terms: &[Term { a: 0, b: 0, length: input }],
-            b: Columns::Packed(packed),
+            b: Columns::Packed { values: packed, panel: input * isa.panel_width() },
             rows: x.len() / input,
             columns: output,
             c_row: output,

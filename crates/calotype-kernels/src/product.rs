@@ -7,6 +7,8 @@
 
 use std::ops::Range;
 
+use rayon::prelude::*;
+
 use crate::isa::Isa;
 use crate::memory::Buffer;
 use crate::simd::{Portable, Simd};
@@ -25,8 +27,8 @@ pub struct Term {
 /// B of a product.
 #[derive(Debug, Clone, Copy)]
 pub enum Columns<'a> {
-    /// Made by [`pack`].
-    Packed(&'a [f32]),
+    /// Made by [`pack_rows`] or [`pack_columns`]; panels begin `panel` numbers apart.
+    Packed { values: &'a [f32], panel: usize },
     /// Row k begins at k·`stride`. Its last column block is read whole: [`Isa::round_up`].
     Rows { values: &'a [f32], stride: usize },
 }
@@ -81,36 +83,59 @@ impl Isa {
     }
 }
 
-/// B in panels of two vectors' width (the last may have one), each panel row after row, filled up with
-/// zeros: what a tile reads in order. `value(k, j)` is B[k, j].
-pub fn pack(isa: Isa, depth: usize, columns: usize, value: impl Fn(usize, usize) -> f32) -> Buffer {
-    pack_panels(isa, depth, columns, |panel, width, columns| {
-        for (k, row) in panel.chunks_exact_mut(width).enumerate() {
-            for (x, j) in row.iter_mut().zip(columns.clone()) {
-                *x = value(k, j);
-            }
-        }
-    })
+impl Isa {
+    /// Columns in a panel of packed B: two vectors, what a tile reads side by side.
+    pub fn panel_width(self) -> usize {
+        2 * self.lanes()
+    }
 }
 
-/// [`pack`] for who knows a better order to read in: `fill(panel, width, columns)` writes B[k, j] for
-/// each of `columns` to place k·width + j − columns.start.
+/// B in panels of [`Isa::panel_width`] columns, each panel row after row, the last one filled up with
+/// zeros: what a tile reads in order. `fill(panel, columns)` writes B[k, j] for each of `columns` to place
+/// k·panel_width + j − columns.start; panels are filled side by side.
 pub(crate) fn pack_panels(
     isa: Isa,
     depth: usize,
     columns: usize,
-    fill: impl Fn(&mut [f32], usize, Range<usize>),
+    fill: impl Fn(&mut [f32], Range<usize>) + Sync,
 ) -> Buffer {
-    let total = isa.round_up(columns);
-    let mut packed = if total == columns { Buffer::any(depth * total) } else { Buffer::zeros(depth * total) };
-    let mut first = 0;
-    while first < total {
-        let width = (2 * isa.lanes()).min(total - first);
-        let panel = &mut packed[first * depth..][..width * depth];
-        fill(panel, width, first..(first + width).min(columns));
-        first += width;
-    }
+    let width = isa.panel_width();
+    let mut packed = Buffer::any(depth * columns.next_multiple_of(width));
+    packed.par_chunks_mut((depth * width).max(1)).enumerate().for_each(|(i, panel)| {
+        let mine = i * width..columns.min((i + 1) * width);
+        if mine.len() < width {
+            panel.fill(0.0);
+        }
+        fill(panel, mine);
+    });
     packed
+}
+
+/// Packs B[k, j] = `rows`[k·stride + j].
+pub fn pack_rows(isa: Isa, depth: usize, columns: usize, rows: &[f32], stride: usize) -> Buffer {
+    pack_panels(isa, depth, columns, |panel, mine| {
+        for (k, to) in panel.chunks_exact_mut(isa.panel_width()).enumerate() {
+            to[..mine.len()].copy_from_slice(&rows[k * stride..][mine.clone()]);
+        }
+    })
+}
+
+/// Packs B[k, j] = `columns_of`[j·stride + k]: the transpose of its rows.
+pub fn pack_columns(isa: Isa, depth: usize, columns: usize, columns_of: &[f32], stride: usize) -> Buffer {
+    // Rows that are written together stay in the first level cache.
+    const BLOCK: usize = 16;
+    let width = isa.panel_width();
+    pack_panels(isa, depth, columns, |panel, mine| {
+        for (block, rows) in panel.chunks_mut(BLOCK * width).enumerate() {
+            let length = rows.len() / width;
+            for (x, j) in mine.clone().enumerate() {
+                let from = &columns_of[j * stride + block * BLOCK..][..length];
+                for (k, &value) in from.iter().enumerate() {
+                    rows[k * width + x] = value;
+                }
+            }
+        }
+    })
 }
 
 /// A bias as [`Start::Bias`] wants it.
@@ -149,8 +174,10 @@ fn check(isa: Isa, p: &Product, a: &[f32], c: &[f32], origins: &[(usize, usize)]
     }
     assert!(first_c + (p.rows - 1) * p.c_row + p.columns <= c.len(), "C ends too early");
     match p.b {
-        Columns::Packed(b) => {
-            assert!(b.len() == depth * width, "packed B is {} numbers, not {depth} × {width}", b.len());
+        Columns::Packed { values, panel } => {
+            let panels = p.columns.div_ceil(isa.panel_width());
+            let end = (panels - 1) * panel + depth * isa.panel_width();
+            assert!(end <= values.len(), "packed B is {} numbers, not {end}", values.len());
         }
         Columns::Rows { values, stride } => {
             assert!(depth == 0 || (depth - 1) * stride + width <= values.len(), "B ends too early");
@@ -189,8 +216,8 @@ unsafe fn panels<S: Simd>(p: &Product, a: &[f32], c: &mut [f32], origins: &[(usi
         // SAFETY: `check` has seen that B has this panel.
         let (b, b_row) = unsafe {
             match p.b {
-                Columns::Packed(values) => {
-                    (values.as_ptr().add(first * (values.len() / width)), vectors * S::LANES)
+                Columns::Packed { values, panel } => {
+                    (values.as_ptr().add(first / (2 * S::LANES) * panel), 2 * S::LANES)
                 }
                 Columns::Rows { values, stride } => (values.as_ptr().add(first), stride),
             }
@@ -344,7 +371,10 @@ mod tests {
             {
                 let (a, b) = (numbers(rows * depth, 1), numbers(depth * columns, 2));
                 let bias = numbers(columns, 3);
-                let packed = pack(isa, depth, columns, |k, j| b[k * columns + j]);
+                let packed = pack_rows(isa, depth, columns, &b, columns);
+                let transposed: Vec<f32> =
+                    (0..depth * columns).map(|i| b[i % depth * columns + i / depth]).collect();
+                assert_eq!(packed[..], pack_columns(isa, depth, columns, &transposed, depth)[..]);
                 let terms = [
                     Term { a: 0, b: 0, length: depth / 2 },
                     Term { a: depth / 2, b: depth / 2, length: depth - depth / 2 },
@@ -353,7 +383,7 @@ mod tests {
                     a_row: depth,
                     a_step: 1,
                     terms: &terms,
-                    b: Columns::Packed(&packed),
+                    b: Columns::Packed { values: &packed, panel: depth * isa.panel_width() },
                     rows,
                     columns,
                     c_row: columns,
@@ -385,7 +415,7 @@ mod tests {
             a_row: 2,
             a_step: 1,
             terms: &[Term { a: 0, b: 0, length: 2 }],
-            b: Columns::Packed(&[0.0; 64]),
+            b: Columns::Packed { values: &[0.0; 64], panel: 64 },
             rows: 3,
             columns: 1,
             c_row: 1,

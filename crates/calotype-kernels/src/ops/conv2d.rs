@@ -1,5 +1,7 @@
 //! Convolution as a burn operation.
 
+use std::sync::Arc;
+
 use burn::backend::Autodiff;
 use burn::backend::Flex;
 use burn::backend::autodiff::NodeId;
@@ -11,9 +13,9 @@ use burn::backend::tensor::FloatTensor;
 use burn_flex::FlexTensor;
 
 use super::{Padding, contiguous, tensor, values};
-use crate::Isa;
 use crate::conv2d::{self, Conv2dShape};
 use crate::linear::column_sums;
+use crate::{Isa, kept};
 
 pub fn shape(x: &FlexTensor, weight: &FlexTensor, stride: usize, padding: Padding) -> Conv2dShape {
     let (x, weight) = (x.layout().shape(), weight.layout().shape());
@@ -33,9 +35,19 @@ pub fn shape(x: &FlexTensor, weight: &FlexTensor, stride: usize, padding: Paddin
     }
 }
 
-pub fn forward(x: &FlexTensor, weight: &FlexTensor, bias: &FlexTensor, s: Conv2dShape) -> FlexTensor {
+/// `keep`: the packed weights, for the next pass.
+pub fn forward(
+    x: &FlexTensor,
+    weight: &FlexTensor,
+    bias: &FlexTensor,
+    s: Conv2dShape,
+    keep: bool,
+) -> FlexTensor {
     let (x, weight, bias) = (contiguous(x), contiguous(weight), contiguous(bias));
-    let y = conv2d::forward(Isa::best(), &s, values(&x), values(&weight), values(&bias));
+    let isa = Isa::best();
+    let pack = || conv2d::packed(isa, &s, values(&weight));
+    let packed = if keep { kept::packed(&weight, s.form(), pack) } else { Arc::new(pack()) };
+    let y = conv2d::forward_packed(isa, &s, values(&x), &packed, values(&bias));
     tensor(y, [s.batch, s.out_height, s.out_width, s.output])
 }
 
@@ -79,13 +91,13 @@ pub fn differentiable<C: CheckpointStrategy>(
             let kept = (prepared.checkpoint(&x), prepared.checkpoint(&weight));
             let (x, weight) = (x.into_primitive(), weight.into_primitive());
             let s = shape(&x, &weight, stride, padding);
-            let y = forward(&x, &weight, &bias.into_primitive(), s);
+            let y = forward(&x, &weight, &bias.into_primitive(), s, false);
             prepared.finish((kept.0, kept.1, s), y)
         }
         OpsKind::UnTracked(prepared) => {
             let (x, weight) = (x.into_primitive(), weight.into_primitive());
             let s = shape(&x, &weight, stride, padding);
-            prepared.finish(forward(&x, &weight, &bias.into_primitive(), s))
+            prepared.finish(forward(&x, &weight, &bias.into_primitive(), s, true))
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The linear map as a burn operation.
 
+use std::sync::Arc;
+
 use burn::backend::Autodiff;
 use burn::backend::Flex;
 use burn::backend::autodiff::NodeId;
@@ -11,13 +13,18 @@ use burn::backend::tensor::FloatTensor;
 use burn_flex::FlexTensor;
 
 use super::{contiguous, last, tensor, values};
-use crate::Isa;
+use crate::conv2d::Form;
 use crate::linear::{self, column_sums};
+use crate::{Isa, kept};
 
-pub fn forward(x: &FlexTensor, weight: &FlexTensor, bias: &FlexTensor) -> FlexTensor {
+/// `keep`: the packed weights, for the next pass.
+pub fn forward(x: &FlexTensor, weight: &FlexTensor, bias: &FlexTensor, keep: bool) -> FlexTensor {
     let (x, weight, bias) = (contiguous(x), contiguous(weight), contiguous(bias));
+    let (isa, input) = (Isa::best(), last(&x));
     let mut shape = x.layout().shape().to_vec();
-    let y = linear::forward(Isa::best(), values(&x), values(&weight), values(&bias), last(&x));
+    let pack = || linear::packed(isa, values(&weight), input);
+    let packed = if keep { kept::packed(&weight, Form::Linear, pack) } else { Arc::new(pack()) };
+    let y = linear::forward_packed(isa, values(&x), &packed, values(&bias), input);
     if let Some(width) = shape.last_mut() {
         *width = last(&bias);
     }
@@ -61,11 +68,14 @@ pub fn differentiable<C: CheckpointStrategy>(
     match Linear.prepare::<C>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(mut prepared) => {
             let kept = (prepared.checkpoint(&x), prepared.checkpoint(&weight));
-            let y = forward(&x.into_primitive(), &weight.into_primitive(), &bias.into_primitive());
+            let y = forward(&x.into_primitive(), &weight.into_primitive(), &bias.into_primitive(), false);
             prepared.finish(kept, y)
         }
-        OpsKind::UnTracked(prepared) => {
-            prepared.finish(forward(&x.into_primitive(), &weight.into_primitive(), &bias.into_primitive()))
-        }
+        OpsKind::UnTracked(prepared) => prepared.finish(forward(
+            &x.into_primitive(),
+            &weight.into_primitive(),
+            &bias.into_primitive(),
+            true,
+        )),
     }
 }

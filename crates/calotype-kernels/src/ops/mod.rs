@@ -164,11 +164,11 @@ impl Kernels for Flex {
         stride: usize,
         padding: Padding,
     ) -> FlexTensor {
-        conv2d::forward(&x, &weight, &bias, conv2d::shape(&x, &weight, stride, padding))
+        conv2d::forward(&x, &weight, &bias, conv2d::shape(&x, &weight, stride, padding), true)
     }
 
     fn kernel_linear(x: FlexTensor, weight: FlexTensor, bias: FlexTensor) -> FlexTensor {
-        linear::forward(&x, &weight, &bias)
+        linear::forward(&x, &weight, &bias, true)
     }
 
     fn kernel_group_norm(

@@ -42,16 +42,8 @@ impl WinogradShape {
     }
 }
 
-/// y = W ⋆ x + b over `[B, H, W, in]`; `tap(o, i)` are the nine weights from channel i to channel o, row
-/// by row.
-pub fn forward(
-    isa: Isa,
-    s: &WinogradShape,
-    x: &[f32],
-    tap: impl Fn(usize, usize) -> [f32; 9],
-    bias: &[f32],
-) -> Buffer {
-    let weights = transformed_weights(isa, s, tap);
+/// y = W ⋆ x + b over `[B, H, W, in]`, with weights that [`packed`] made.
+pub fn forward(isa: Isa, s: &WinogradShape, x: &[f32], packed: &[f32], bias: &[f32]) -> Buffer {
     let [rows, columns] = s.tiles();
     // Rows of tiles: all pictures are one long picture of `batch · rows` of them.
     let batch = x.len() / (s.height * s.width * s.input);
@@ -76,7 +68,10 @@ pub fn forward(
                 a_row: s.input,
                 a_step: 1,
                 terms: &[Term { a: 0, b: 0, length: s.input }],
-                b: Columns::Packed(&weights[place]),
+                b: Columns::Packed {
+                    values: &packed[place * s.input * isa.panel_width()..],
+                    panel: PLACES * s.input * isa.panel_width(),
+                },
                 rows: tiles,
                 columns: s.output,
                 c_row: s.output,
@@ -90,27 +85,26 @@ pub fn forward(
     y
 }
 
-/// U = G g Gᵀ for each place, packed for the product.
-fn transformed_weights(isa: Isa, s: &WinogradShape, tap: impl Fn(usize, usize) -> [f32; 9]) -> Vec<Buffer> {
-    let mut u = Buffer::any(PLACES * s.input * s.output);
-    for i in 0..s.input {
-        for o in (0..s.output).step_by(LANES) {
-            let kernels: [[f32; 9]; LANES] = std::array::from_fn(|lane| tap(o + lane, i));
-            let g: [Lanes; 9] = std::array::from_fn(|t| std::array::from_fn(|lane| kernels[lane][t]));
-            for (place, lanes) in transformed_kernels(g).into_iter().enumerate() {
-                u[(place * s.input + i) * s.output + o..][..LANES].copy_from_slice(&lanes);
+/// U = G g Gᵀ of every kernel; `tap(o, i)` are the nine weights from channel i to channel o, row by row.
+/// Panels of output channels as in [`pack_panels`], each with the 16 places one after the other.
+pub fn packed(
+    isa: Isa,
+    input: usize,
+    output: usize,
+    tap: impl Fn(usize, usize) -> [f32; 9] + Sync,
+) -> Buffer {
+    let width = isa.panel_width();
+    pack_panels(isa, PLACES * input, output, |panel, outputs| {
+        for i in 0..input {
+            for o in outputs.clone().step_by(LANES) {
+                let kernels: [[f32; 9]; LANES] = std::array::from_fn(|lane| tap(o + lane, i));
+                let g: [Lanes; 9] = std::array::from_fn(|t| std::array::from_fn(|lane| kernels[lane][t]));
+                for (place, lanes) in transformed_kernels(g).into_iter().enumerate() {
+                    panel[(place * input + i) * width + o - outputs.start..][..LANES].copy_from_slice(&lanes);
+                }
             }
         }
-    }
-    u.chunks_exact(s.input * s.output)
-        .map(|u| {
-            pack_panels(isa, s.input, s.output, |panel, width, outputs| {
-                for (to, from) in panel.chunks_exact_mut(width).zip(u.chunks_exact(s.output)) {
-                    to[..outputs.len()].copy_from_slice(&from[outputs.clone()]);
-                }
-            })
-        })
-        .collect()
+    })
 }
 
 /// Four rows of the padded picture, the first at row `y` − 1: `[4, W + 2, in]`.

@@ -1,0 +1,61 @@
+//! Packed weights that are kept for the next forward pass.
+//!
+//! Sampling runs the same weights through the same products step after step. Packing them takes as long
+//! as a good part of the products where a batch is small, so what was packed is kept for as long as the
+//! tensor it was made of lives.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use burn_flex::FlexTensor;
+use burn_std::Bytes;
+
+use crate::conv2d::Form;
+use crate::memory::Buffer;
+
+/// Numbers that are kept at most: 256 MiB. A network of more weights than this has larger products too,
+/// beside which packing is little.
+const MOST: usize = 64 << 20;
+
+struct Kept {
+    /// The storage that was packed. A weak reference is enough: while it stands, no other storage gets the
+    /// same address, and burn writes to no storage that somebody else refers to.
+    of: Weak<Bytes>,
+    packed: Arc<Buffer>,
+}
+
+type Address = (usize, Form);
+
+static KEPT: Mutex<Option<HashMap<Address, Kept>>> = Mutex::new(None);
+
+/// What `pack` makes of `weight`, from the last time if its storage is still the same.
+pub fn packed(weight: &FlexTensor, form: Form, pack: impl FnOnce() -> Buffer) -> Arc<Buffer> {
+    let storage = weight.data_arc();
+    // A part of a larger storage would share its address with the other parts.
+    if storage.len() != weight.layout().num_elements() * size_of::<f32>() || !weight.is_contiguous() {
+        return Arc::new(pack());
+    }
+    let address = (Arc::as_ptr(&storage).addr(), form);
+    if let Some(packed) = find(address) {
+        return packed;
+    }
+    let packed = Arc::new(pack());
+    keep(address, Kept { of: Arc::downgrade(&storage), packed: packed.clone() });
+    packed
+}
+
+fn find(address: Address) -> Option<Arc<Buffer>> {
+    let kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    let found = kept.as_ref()?.get(&address)?;
+    (found.of.strong_count() > 0).then(|| found.packed.clone())
+}
+
+fn keep(address: Address, new: Kept) {
+    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    let kept = kept.get_or_insert_default();
+    kept.retain(|_, kept| kept.of.strong_count() > 0);
+    let numbers: usize = kept.values().map(|kept| kept.packed.len()).sum();
+    if numbers + new.packed.len() <= MOST {
+        kept.insert(address, new);
+    }
+}

@@ -20,11 +20,26 @@ pub fn in_parallel<T: Send, R: Send>(
     work: impl Fn(T) -> Result<R> + Sync,
 ) -> Result<Vec<R>> {
     let mut results = Vec::with_capacity(items.len());
+    each_in_order(items, threads, work, |result| results.push(result))?;
+    Ok(results)
+}
+
+/// [`in_parallel`] for who needs one result at a time: `then` gets them in the items' order, each wave's
+/// before the next begins.
+///
+/// # Errors
+/// As [`in_parallel`].
+pub fn each_in_order<T: Send, R: Send>(
+    items: Vec<T>,
+    threads: usize,
+    work: impl Fn(T) -> Result<R> + Sync,
+    mut then: impl FnMut(R),
+) -> Result<()> {
     let mut items = items.into_iter();
     loop {
         let wave: Vec<T> = items.by_ref().take(threads.max(1)).collect();
         if wave.is_empty() {
-            return Ok(results);
+            return Ok(());
         }
         let each = (threads / wave.len()).max(1);
         let pools = (0..wave.len()).map(|piece| pool(piece, each)).collect::<Result<Vec<_>>>()?;
@@ -39,7 +54,7 @@ pub fn in_parallel<T: Send, R: Send>(
             handles.into_iter().map(|h| h.join().unwrap_or_else(|p| std::panic::resume_unwind(p))).collect()
         });
         for result in wave {
-            results.push(result?);
+            then(result?);
         }
     }
 }

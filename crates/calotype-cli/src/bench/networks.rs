@@ -25,8 +25,8 @@ pub trait Bench {
     fn parameters(&self) -> usize;
 }
 
-/// Parts of a batch that train side by side, as the recipes have it: where that divides the batch.
-const PARTS: usize = 2;
+/// Samples of a part of a batch, at least: fewer would not pay for packing the weights once more.
+const PER_PART: usize = 8;
 
 /// A network, its optimiser once it trains, and two functions of a part of its batch.
 struct Timed<M, P, F, L> {
@@ -80,9 +80,11 @@ fn normal<const D: usize>(shape: [usize; D], stream: u64, device: &Device) -> Te
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 
-/// Batch sizes of the parts that train side by side.
+/// Batch sizes of the parts, two of which train side by side; only two have their activations in memory.
 fn part_sizes(batch: usize) -> Vec<usize> {
-    if batch.is_multiple_of(PARTS) { vec![batch / PARTS; PARTS] } else { vec![batch] }
+    let parts = [8, 4, 2].into_iter().find(|&parts| batch.is_multiple_of(parts) && batch / parts >= PER_PART);
+    let parts = parts.unwrap_or(if batch.is_multiple_of(2) { 2 } else { 1 });
+    vec![batch / parts; parts]
 }
 
 /// x_t, t, c, ε: a part of a U-Net's batch.

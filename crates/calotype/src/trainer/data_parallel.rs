@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::nn::parameters::{self, NamedTensor};
-use crate::parallel::in_parallel;
+use crate::parallel::each_in_order;
 
 /// What a loss function says about its part of the batch.
 pub struct PartLoss {
@@ -47,7 +47,8 @@ where
 {
     let count = parts.len();
     let parts: Vec<(M, P)> = parts.into_iter().map(|part| (module.clone(), part)).collect();
-    let results = in_parallel(parts, threads, |(module, part)| {
+    let mut sum: Option<BatchGradients> = None;
+    let gradients = |(module, part): (M, P)| {
         // Every part has leaves of its own: their graphs do not touch.
         let module = parameters::tracked(&module);
         let PartLoss { total, logged } = loss(&module, part)?;
@@ -57,12 +58,13 @@ where
             return Err(Error::NonFinite { what: "loss".into(), step, got: value.to_string() });
         }
         Ok(BatchGradients { gradients: parameters::named_gradients(&module, &gradients), logged })
+    };
+    // Added as they come, in their order: the gradients of more parts need no more memory.
+    each_in_order(parts, threads, gradients, |part| match &mut sum {
+        None => sum = Some(part),
+        Some(sum) => add(sum, &part),
     })?;
-    let mut results = results.into_iter();
-    let mut sum = results.next().ok_or_else(|| Error::argument("batch", "at least one part", 0))?;
-    for other in results {
-        add(&mut sum, &other);
-    }
+    let mut sum = sum.ok_or_else(|| Error::argument("batch", "at least one part", 0))?;
     let scale = 1.0 / count as f32;
     sum.gradients.par_iter_mut().for_each(|gradient| gradient.values.iter_mut().for_each(|g| *g *= scale));
     sum.logged.iter_mut().for_each(|x| *x /= count as f64);

@@ -242,6 +242,20 @@ mod tests {
         assert!((sigma * sigma * snr - 1.0).abs() < 1e-14);
     }
 
+    /// Xu et al. 2022's curve goes from 1/(1 + e⁶) of the way to e⁶/(1 + e⁶) of it, and is odd around its
+    /// middle, where it rises with slope ¼.
+    #[test]
+    fn the_sigmoid_schedule() {
+        let (start, end) = (0.0001, 0.02);
+        let schedule = NoiseSchedule::new(BetaSchedule::Sigmoid, start, end, 1001).unwrap();
+        let share = |t: usize| (schedule.beta(t).unwrap() - start) / (end - start);
+        let e_6 = 403.428_793_492_735_1;
+        assert!((share(0) - 1.0 / (1.0 + e_6)).abs() < 1e-15);
+        assert!((share(1000) - e_6 / (1.0 + e_6)).abs() < 1e-15 && (share(500) - 0.5).abs() < 1e-15);
+        assert!((0..=500).all(|t| (share(t) + share(1000 - t) - 1.0).abs() < 1e-14));
+        assert!((share(501) - 0.5 - 0.012 / 4.0).abs() < 1e-7);
+    }
+
     #[test]
     fn refuses_impossible_schedules() {
         for (start, end, n) in [

@@ -1,4 +1,4 @@
-//! DPM-Solver++(3M): third order from three steps; and its stochastic form.
+//! DPM-Solver++(3M): a parabola through the predictions of three steps; and its stochastic form.
 
 use burn::tensor::Tensor;
 
@@ -8,6 +8,8 @@ use crate::Result;
 
 /// The first step is of first order, the second is [`DpmPp2M`](super::dpmpp_2m::DpmPp2M)'s; then D is
 /// extrapolated by a parabola through three values.
+///
+/// As published it adds half of the parabola's curvature, so it is of second order with a small error.
 ///
 /// Lu et al. 2022, arXiv:2211.01095, appendix B.5, in H = (1 + η)·ln(σ/σ_next); for η = 1 their
 /// SDE-DPM-Solver++ in the same way.

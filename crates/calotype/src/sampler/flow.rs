@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 
 use super::from_config::sigma_spacing;
-use super::{Denoise, SamplerKind, SamplerSettings};
+use super::{Compat, Denoise, SamplerKind, SamplerSettings};
 use crate::diffusion::flow::{FlowGridRule, grid};
 use crate::diffusion::sigma_grid::require_falling;
 use crate::diffusion::{SchedulerConfig, SigmaSpacing, X0Limit};
@@ -85,7 +85,7 @@ pub struct FlowSampler {
 }
 
 impl FlowSampler {
-    /// Over the times of a model, shifted as its `shift` says.
+    /// Over the times of a model, shifted as its `shift` says: once, or as diffusers does.
     ///
     /// # Errors
     /// `Error::Argument` for samplers that are not for flows, for a limit on x̂₀ or noise levels that they do
@@ -106,7 +106,11 @@ impl FlowSampler {
             let expected = format!("at most num_train_timesteps, {num_timesteps}");
             return Err(Error::argument("steps", expected, settings.steps));
         }
-        let times = grid(FlowGridRule::Diffusers, settings.steps, num_timesteps, shift)?;
+        let rule = match settings.compat {
+            Some(Compat::Diffusers) => FlowGridRule::Diffusers,
+            None => FlowGridRule::ShiftOnce,
+        };
+        let times = grid(rule, settings.steps, num_timesteps, shift)?;
         Ok(Self { method, times, num_timesteps: num_timesteps as f64 })
     }
 

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::SamplerKind;
+use super::unipc::BType;
 use crate::diffusion::{SchedulerClass, SchedulerConfig, SigmaSpacing};
 use crate::{Error, Result};
 
@@ -83,11 +84,7 @@ impl SamplerKind {
             SchedulerClass::KDpm2Discrete => Self::Dpm2,
             SchedulerClass::DpmSolverMultistep => dpm_solver(config)?,
             SchedulerClass::UniPcMultistep => {
-                let order = config.option::<usize>("solver_order")?.unwrap_or(2);
-                let form = config.option::<String>("solver_type")?.unwrap_or("bh2".into());
-                if (order, form.as_str()) != (2, "bh2") {
-                    return Err(not_here("solver_order, solver_type", "2, bh2", &format!("{order}, {form}")));
-                }
+                UniPcSettings::of(config)?;
                 Self::UniPc
             }
             SchedulerClass::Lcm => Self::Lcm,
@@ -110,6 +107,38 @@ fn dpm_solver(config: &SchedulerConfig) -> Result<SamplerKind> {
             "dpmsolver++ or sde-dpmsolver++, 2 (or 3 for the latter), midpoint",
             &format!("{algorithm}, {order}, {form}"),
         )),
+    }
+}
+
+/// What a model's folder may decide about UniPC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UniPcSettings {
+    /// p, from 1 to 3.
+    pub order: usize,
+    /// B(h).
+    pub b_type: BType,
+    /// Whether the order falls towards the end of a run, which stops at σ = 0.
+    pub lower_order_final: bool,
+}
+
+impl UniPcSettings {
+    /// Those of a file of UniPC's class; for another class, what that class has by default: order 2 with bh2.
+    ///
+    /// # Errors
+    /// `Error::Config` for an order or a form that UniPC does not have here.
+    pub fn of(config: &SchedulerConfig) -> Result<Self> {
+        if config.class_name != SchedulerClass::UniPcMultistep {
+            return Ok(Self { order: 2, b_type: BType::Bh2, lower_order_final: true });
+        }
+        let order = config.option("solver_order")?.unwrap_or(2);
+        match order {
+            1..=3 => Ok(Self {
+                order,
+                b_type: config.option("solver_type")?.unwrap_or(BType::Bh2),
+                lower_order_final: config.option("lower_order_final")?.unwrap_or(true),
+            }),
+            _ => Err(not_here("solver_order", "1 to 3", &order)),
+        }
     }
 }
 
@@ -165,11 +194,32 @@ mod tests {
             assert!(error.contains(name), "{more}: {error}");
         }
         assert_eq!(kind(r#"{"_class_name": "PNDMScheduler"}"#).unwrap(), SamplerKind::Pndm);
-        assert!(kind(r#"{"_class_name": "UniPCMultistepScheduler", "solver_order": 3}"#).is_err());
         assert_eq!(
             kind(r#"{"_class_name": "FlowMatchEulerDiscreteScheduler"}"#).unwrap(),
             SamplerKind::FlowEuler
         );
+    }
+
+    #[test]
+    fn the_file_decides_about_unipc() {
+        let text = |more: &str| format!(r#"{{"_class_name": "UniPCMultistepScheduler"{more}}}"#);
+        let of = |more: &str| UniPcSettings::of(&SchedulerConfig::parse(&text(more)).unwrap());
+        let bh2 = UniPcSettings { order: 2, b_type: BType::Bh2, lower_order_final: true };
+        assert_eq!(of("").unwrap(), bh2);
+        let all = r#", "solver_order": 3, "solver_type": "bh1", "lower_order_final": false"#;
+        let third = UniPcSettings { order: 3, b_type: BType::Bh1, lower_order_final: false };
+        assert_eq!(of(all).unwrap(), third);
+        let other =
+            r#"{"_class_name": "DPMSolverMultistepScheduler", "solver_order": 3, "solver_type": "heun"}"#;
+        assert_eq!(UniPcSettings::of(&SchedulerConfig::parse(other).unwrap()).unwrap(), bh2);
+        for (more, name) in [
+            (r#", "solver_order": 4"#, "solver_order"),
+            (r#", "solver_order": 0"#, "solver_order"),
+            (r#", "solver_type": "midpoint""#, "solver_type"),
+        ] {
+            let error = kind(&text(more)).unwrap_err().to_string();
+            assert!(error.contains(name), "{more}: {error}");
+        }
     }
 
     #[test]

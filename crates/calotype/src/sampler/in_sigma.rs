@@ -8,12 +8,12 @@ use super::dpmpp_2s::DpmPp2S;
 use super::dpmpp_3m::DpmPp3M;
 use super::euler::Euler;
 use super::euler_ancestral::EulerAncestral;
-use super::from_config::sigma_spacing;
+use super::from_config::{UniPcSettings, sigma_spacing};
 use super::grid::{self, SamplingGrid};
 use super::heun::Heun;
 use super::lms::Lms;
 use super::solver::{PredictX0, Solver, solve};
-use super::unipc::{BType, UniPc};
+use super::unipc::UniPc;
 use super::{Compat, Denoise, Noise, SamplerKind, SamplerSettings};
 use crate::diffusion::{NoiseSchedule, PredictionType, Rates, SchedulerConfig, X0Limit, same_shape};
 use crate::{Error, Result};
@@ -21,8 +21,7 @@ use crate::{Error, Result};
 /// A solver, its noise levels, and what the network's output means.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SigmaSampler {
-    kind: SamplerKind,
-    compat: Option<Compat>,
+    method: Method,
     prediction_type: PredictionType,
     /// What x̂₀ may be.
     limit: X0Limit,
@@ -34,8 +33,8 @@ impl SigmaSampler {
     /// Over the schedule, spacing and noise levels of a model.
     ///
     /// # Errors
-    /// As [`SchedulerConfig::noise_schedule`], [`sigma_spacing`] and [`grid::euler`]; `Error::Argument` for
-    /// samplers that do not work in σ.
+    /// As [`SchedulerConfig::noise_schedule`], [`sigma_spacing`], [`grid::euler`] and, for UniPC,
+    /// [`UniPcSettings::of`]; `Error::Argument` for samplers that do not work in σ.
     pub fn new(config: &SchedulerConfig, settings: &SamplerSettings) -> Result<Self> {
         let schedule = config.noise_schedule()?.with_finite_sigma();
         let levels = settings.schedule.map_or_else(|| sigma_spacing(config), Ok)?;
@@ -47,10 +46,8 @@ impl SigmaSampler {
             | SamplerKind::UniPc => grid::dpm,
             _ => grid::euler,
         };
-        solver(settings.kind, settings.compat)?;
         Ok(Self {
-            kind: settings.kind,
-            compat: settings.compat,
+            method: Method::of(config, settings)?,
             prediction_type: config.prediction_type,
             limit: X0Limit::of(config),
             grid: of_family(&schedule, config.timestep_spacing, settings.steps, config.steps_offset, levels)?,
@@ -71,7 +68,8 @@ impl SigmaSampler {
     ) -> Result<Tensor<4>> {
         let x = initial * self.grid.init_noise_sigma;
         let mut network = InSigma { sampler: self, network: denoise };
-        solve(&mut *solver(self.kind, self.compat)?, x, &self.grid.sigmas, &mut network, noise, on_step)
+        let mut solver = self.method.solver(self.grid.timesteps.len());
+        solve(&mut *solver, x, &self.grid.sigmas, &mut network, noise, on_step)
     }
 
     /// The timestep of a noise level: that of the grid, or what the schedule has for a level in between.
@@ -82,27 +80,63 @@ impl SigmaSampler {
     }
 }
 
-fn solver(kind: SamplerKind, compat: Option<Compat>) -> Result<Box<dyn Solver>> {
-    Ok(match kind {
-        SamplerKind::Euler => Box::new(Euler),
-        SamplerKind::EulerAncestral => Box::new(EulerAncestral { eta: 1.0 }),
-        SamplerKind::Heun => Box::new(Heun::default()),
-        SamplerKind::Dpm2 => Box::new(Dpm2),
-        SamplerKind::DpmPp2S => Box::new(DpmPp2S),
-        SamplerKind::DpmPp2M => Box::new(DpmPp2M::default()),
-        SamplerKind::DpmPp2MSde => Box::new(DpmPp2M::new(1.0)),
-        SamplerKind::DpmPp3MSde => Box::new(DpmPp3M::new(1.0, compat == Some(Compat::Diffusers))),
-        SamplerKind::UniPc => Box::new(UniPc::new(2, BType::Bh2, true)),
-        SamplerKind::Lms => Box::new(Lms::default()),
-        SamplerKind::Ddpm
-        | SamplerKind::Ddim
-        | SamplerKind::Pndm
-        | SamplerKind::Lcm
-        | SamplerKind::FlowEuler
-        | SamplerKind::FlowHeun => {
-            return Err(Error::argument("sampler", "one that works in sigma", kind));
+/// A solver's name, with what a run or the model's folder decides about it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Method {
+    Euler,
+    EulerAncestral,
+    Heun,
+    Dpm2,
+    DpmPp2S,
+    DpmPp2M { eta: f64 },
+    DpmPp3M { eta: f64, as_diffusers: bool },
+    UniPc(UniPcSettings),
+    Lms,
+}
+
+impl Method {
+    fn of(config: &SchedulerConfig, settings: &SamplerSettings) -> Result<Self> {
+        Ok(match settings.kind {
+            SamplerKind::Euler => Self::Euler,
+            SamplerKind::EulerAncestral => Self::EulerAncestral,
+            SamplerKind::Heun => Self::Heun,
+            SamplerKind::Dpm2 => Self::Dpm2,
+            SamplerKind::DpmPp2S => Self::DpmPp2S,
+            SamplerKind::DpmPp2M => Self::DpmPp2M { eta: 0.0 },
+            SamplerKind::DpmPp2MSde => Self::DpmPp2M { eta: 1.0 },
+            SamplerKind::DpmPp3MSde => {
+                Self::DpmPp3M { eta: 1.0, as_diffusers: settings.compat == Some(Compat::Diffusers) }
+            }
+            SamplerKind::UniPc => Self::UniPc(UniPcSettings::of(config)?),
+            SamplerKind::Lms => Self::Lms,
+            SamplerKind::Ddpm
+            | SamplerKind::Ddim
+            | SamplerKind::Pndm
+            | SamplerKind::Lcm
+            | SamplerKind::FlowEuler
+            | SamplerKind::FlowHeun => {
+                return Err(Error::argument("sampler", "one that works in sigma", settings.kind));
+            }
+        })
+    }
+
+    /// A fresh run of `steps`.
+    fn solver(self, steps: usize) -> Box<dyn Solver> {
+        match self {
+            Self::Euler => Box::new(Euler),
+            Self::EulerAncestral => Box::new(EulerAncestral { eta: 1.0 }),
+            Self::Heun => Box::new(Heun::default()),
+            Self::Dpm2 => Box::new(Dpm2),
+            Self::DpmPp2S => Box::new(DpmPp2S),
+            Self::DpmPp2M { eta } => Box::new(DpmPp2M::new(eta)),
+            Self::DpmPp3M { eta, as_diffusers } => Box::new(DpmPp3M::new(eta, as_diffusers)),
+            Self::UniPc(UniPcSettings { order, b_type, lower_order_final }) => {
+                let solver = UniPc::new(order, b_type, true);
+                Box::new(if lower_order_final { solver.with_lower_order_end(steps) } else { solver })
+            }
+            Self::Lms => Box::new(Lms::default()),
         }
-    })
+    }
 }
 
 /// D(x; σ) from a network's output at x_t = x/√(1+σ²), ᾱ = 1/(1+σ²).

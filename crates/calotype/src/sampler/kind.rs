@@ -31,7 +31,7 @@ pub enum SamplerKind {
     DpmPp2MSde,
     /// [`super::dpmpp_3m`] with η = 1.
     DpmPp3MSde,
-    /// [`super::unipc`] of order 2.
+    /// [`super::unipc`], of order 2 unless the model's file says otherwise.
     UniPc,
     /// [`super::lms`].
     Lms,

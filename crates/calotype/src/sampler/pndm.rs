@@ -57,13 +57,6 @@ impl PndmSampler {
         })
     }
 
-    /// The part of the run from one timestep of its grid to another, for measuring its order.
-    #[cfg(test)]
-    pub(super) fn between(mut self, first: usize, last: usize) -> Self {
-        self.transitions.retain(|transition| transition.t <= first && transition.t > last);
-        self
-    }
-
     /// As [`super::Sampler::sample`].
     ///
     /// # Errors

@@ -3,13 +3,15 @@
 //! Zhao et al. 2023, arXiv:2302.04867, Algorithms 1 to 3, predicting x₀, as diffusers has it.
 
 use burn::tensor::Tensor;
+use serde::Deserialize;
 
 use super::Noise;
 use super::solver::{PredictX0, Solver};
 use crate::Result;
 
-/// B(h) of the paper's Section 3.2; both give the same order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// B(h) of the paper's Section 3.2; both give the same order. Serde names are those of diffusers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum BType {
     /// B = −h.
     Bh1,
@@ -17,7 +19,8 @@ pub enum BType {
     Bh2,
 }
 
-/// UniPC of an order from 1 to 3.
+/// UniPC of an order p from 1 to 3. Its corrector lifts the order of the whole run to p + 1 where p ≤ 2; the
+/// first two steps, which know fewer values of D, keep that of p = 3 at 3.
 #[derive(Debug)]
 pub struct UniPc {
     /// p: values of D that a step uses.
@@ -25,6 +28,8 @@ pub struct UniPc {
     b_type: BType,
     /// Without it this is UniP, the predictor alone.
     corrector: bool,
+    /// Steps that are left, of a run whose order falls to 1 towards its end.
+    left: Option<usize>,
     /// Noise level and D of the last steps, newest first.
     history: Vec<(f64, Tensor<4>)>,
     /// x at the start of the last step, corrected.
@@ -34,13 +39,25 @@ pub struct UniPc {
 impl UniPc {
     /// A fresh run.
     pub fn new(order: usize, b_type: BType, corrector: bool) -> Self {
-        Self { order: order.clamp(1, 3), b_type, corrector, history: Vec::new(), last_x: None }
+        Self { order: order.clamp(1, 3), b_type, corrector, left: None, history: Vec::new(), last_x: None }
     }
 
-    /// x at σ = `to`, from `x` at the newest level of the history, by all values of D in the history and,
-    /// where given, D at `to` itself.
-    fn update(&self, x: &Tensor<4>, to: f64, at_target: Option<&Tensor<4>>) -> Tensor<4> {
+    /// The same for a run of `steps`, the last of which is predicted by order 1, the last but one by at most 2:
+    /// diffusers' `lower_order_final`.
+    pub fn with_lower_order_end(self, steps: usize) -> Self {
+        Self { left: Some(steps), ..self }
+    }
+
+    /// p of the next prediction.
+    fn order_ahead(&self) -> usize {
+        self.left.map_or(self.order, |left| left.clamp(1, self.order)).min(self.history.len())
+    }
+
+    /// x at σ = `to`, from `x` at the newest level of the history, by the newest `order` values of D and, where
+    /// given, D at `to` itself.
+    fn update(&self, x: &Tensor<4>, to: f64, order: usize, at_target: Option<&Tensor<4>>) -> Tensor<4> {
         let (from, x_0) = &self.history[0];
+        let earlier = &self.history[1..order];
         let h = (from / to).ln();
         let phi = (-h).exp_m1();
         let b = match self.b_type {
@@ -48,9 +65,9 @@ impl UniPc {
             BType::Bh2 => phi,
         };
         // r_k: how far back D_k lies, in steps of h; the target itself lies at 1.
-        let mut r: Vec<f64> = self.history[1..].iter().map(|(sigma, _)| (from / sigma).ln() / h).collect();
+        let mut r: Vec<f64> = earlier.iter().map(|(sigma, _)| (from / sigma).ln() / h).collect();
         let mut differences: Vec<Tensor<4>> =
-            self.history[1..].iter().zip(&r).map(|((_, d), r)| (d.clone() - x_0.clone()) / *r).collect();
+            earlier.iter().zip(&r).map(|((_, d), r)| (d.clone() - x_0.clone()) / *r).collect();
         if let Some(d) = at_target {
             r.push(1.0);
             differences.push(d.clone() - x_0.clone());
@@ -73,11 +90,12 @@ impl Solver for UniPc {
     ) -> Result<Tensor<4>> {
         // D was asked for at the predicted x, and is kept when x is corrected with it.
         if let Some(last_x) = self.last_x.take().filter(|_| self.corrector) {
-            x = self.update(&last_x, from, Some(&x_0));
+            x = self.update(&last_x, from, self.history.len(), Some(&x_0));
         }
         self.history.insert(0, (from, x_0));
         self.history.truncate(self.order);
-        let next = self.update(&x, to, None);
+        let next = self.update(&x, to, self.order_ahead(), None);
+        self.left = self.left.map(|left| left.saturating_sub(1));
         self.last_x = Some(x);
         Ok(next)
     }

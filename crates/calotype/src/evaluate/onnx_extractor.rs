@@ -7,7 +7,7 @@ use image::RgbImage;
 use rayon::prelude::*;
 use serde_json::{Value, json};
 use tract_onnx::prelude::{
-    DatumType, Framework, InferenceFact, InferenceModelExt, Tensor, TractError, TypedModel,
+    DatumType, Framework, InferenceFact, InferenceModelExt, IntoRunnable, Tensor, TractError,
     TypedRunnableModel, tvec,
 };
 
@@ -24,7 +24,7 @@ pub struct OnnxExtractor {
     path: PathBuf,
     sha256: String,
     preprocessing: Preprocessing,
-    model: Arc<TypedRunnableModel<TypedModel>>,
+    model: Arc<TypedRunnableModel>,
     dimension: usize,
 }
 
@@ -52,7 +52,8 @@ impl OnnxExtractor {
         let outputs = self.model.run(tvec!(input.into())).map_err(self.failed())?;
         let found = &outputs[output];
         let shape = found.shape();
-        let values = found.as_slice::<f32>().map_err(self.failed())?;
+        let plain = found.try_as_plain_ram().map_err(self.failed())?;
+        let values = plain.as_slice::<f32>().map_err(self.failed())?;
         match *shape {
             [1, d] | [1, d, 1, 1] if d > 0 => Ok(values.to_vec()),
             [1, tokens, d] if tokens > 0 && d > 0 => Ok(token.of(values, d)),
@@ -69,7 +70,7 @@ impl OnnxExtractor {
 }
 
 /// The model in the form that runs, for one picture at a time.
-fn load_model(path: &Path, preprocessing: &Preprocessing) -> Result<Arc<TypedRunnableModel<TypedModel>>> {
+fn load_model(path: &Path, preprocessing: &Preprocessing) -> Result<Arc<TypedRunnableModel>> {
     let bytes = atomic::read(path)?;
     let model = tract_onnx::onnx().model_for_read(&mut &bytes[..]).map_err(failed(path))?;
     let (inputs, outputs) = (model.inputs.len(), model.outputs.len());
@@ -83,7 +84,7 @@ fn load_model(path: &Path, preprocessing: &Preprocessing) -> Result<Arc<TypedRun
     let size = preprocessing.size;
     let input = InferenceFact::dt_shape(DatumType::F32, [1, 3, size, size]);
     let optimized = model.with_input_fact(0, input).and_then(|model| model.into_optimized());
-    Ok(Arc::new(optimized.and_then(|model| model.into_runnable()).map_err(failed(path))?))
+    optimized.and_then(|model| model.into_runnable()).map_err(failed(path))
 }
 
 fn failed(path: &Path) -> impl Fn(TractError) -> Error {

@@ -37,6 +37,7 @@ impl AttentionShape {
 
 /// softmax(Q Kᵀ/√d) V for each head: `[B, N, heads·d]`.
 pub fn forward(isa: Isa, s: &AttentionShape, q: &[f32], k: &[f32], v: &[f32]) -> Buffer {
+    let isa = isa.f32();
     let (query_rows, key_rows) = (s.queries * s.width(), s.keys * s.width());
     let mut y = Buffer::any(q.len());
     y.par_chunks_mut(query_rows).zip(q.par_chunks(query_rows)).enumerate().for_each(|(b, (y, q))| {
@@ -76,6 +77,7 @@ pub fn backward(
     v: &[f32],
     dy: &[f32],
 ) -> (Buffer, Buffer, Buffer) {
+    let isa = isa.f32();
     let (query_rows, key_rows) = (s.queries * s.width(), s.keys * s.width());
     let (mut dq, mut dk, mut dv) = (Buffer::any(q.len()), Buffer::zeros(k.len()), Buffer::zeros(v.len()));
     dq.par_chunks_mut(query_rows)

@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use crate::bf16;
 use crate::isa::Isa;
 use crate::linear::{self, widen};
 use crate::memory::Buffer;
@@ -233,6 +234,7 @@ fn windows(
     rows: &Sources,
     columns: &Sources,
 ) -> Buffer {
+    let isa = isa.f32();
     let mut y = Buffer::any(s.output_len());
     let mut left = &mut y[..];
     let mut work = Vec::new();
@@ -324,6 +326,7 @@ pub fn backward_weight(isa: Isa, s: &Conv2dShape, x: &[f32], dy: &[f32]) -> Buff
     if let Some(w) = s.winograd()
         && width == output
         && (64..=128).contains(&input)
+        && !isa.takes_pairs()
     {
         return winograd::backward_weight(isa, &w, x, dy);
     }
@@ -332,9 +335,19 @@ pub fn backward_weight(isa: Isa, s: &Conv2dShape, x: &[f32], dy: &[f32]) -> Buff
         dy
     } else {
         widened = widen(dy, output, width);
-        &widened
+        &widened[..]
     };
-    let terms: Vec<Vec<Term>> = (0..places).map(|place| pixel_rows(s, place)).collect();
+    // Pairs of pictures: their pixels lie in the same places.
+    let pairs;
+    let (batch, x, dy) = if isa.takes_pairs() {
+        let out_picture = s.out_height * s.out_width * width;
+        pairs = (bf16::pairs_of_rows(isa, x, s.picture()), bf16::pairs_of_rows(isa, dy, out_picture));
+        (s.batch.div_ceil(2), &pairs.0[..], &pairs.1[..])
+    } else {
+        (s.batch, x, dy)
+    };
+    let terms: Vec<Vec<Term>> =
+        (0..places).map(|place| pixel_rows(&Conv2dShape { batch, ..*s }, place)).collect();
     let in_block = input.div_ceil(input.div_ceil(32));
     // Rows of pixels that stay in the first level cache while all tiles of a place pass over them.
     let rows = (linear::CACHED / ((in_block + width) * s.out_width)).max(1);

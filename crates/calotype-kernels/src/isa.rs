@@ -1,10 +1,14 @@
 //! The instruction set that a kernel runs with, chosen when the program runs.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A set of vector instructions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Isa {
+    /// The same as [`Isa::Avx512`], and products of bf16 numbers where a kernel has them ([`mod@crate::bf16`]).
+    #[cfg(target_arch = "x86_64")]
+    Avx512Bf16,
     /// 512-bit vectors of x86-64.
     #[cfg(target_arch = "x86_64")]
     Avx512,
@@ -37,11 +41,47 @@ impl Isa {
         found
     }
 
-    /// The fastest instruction set of this machine.
+    /// The fastest instruction set of this machine, in the precision that [`use_bf16`] has chosen.
     pub fn best() -> Self {
         static BEST: OnceLock<Isa> = OnceLock::new();
-        *BEST.get_or_init(|| Self::available()[0])
+        let best = *BEST.get_or_init(|| Self::available()[0]);
+        match Self::bf16() {
+            Some(bf16) if BF16.load(Ordering::Relaxed) => bf16,
+            _ => best,
+        }
     }
+
+    /// The one with products of bf16 numbers, where this machine has it.
+    pub fn bf16() -> Option<Self> {
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx512bf16") && Self::available().contains(&Self::Avx512) {
+            return Some(Self::Avx512Bf16);
+        }
+        None
+    }
+
+    /// Whether products take pairs of bf16 numbers.
+    pub fn takes_pairs(self) -> bool {
+        Some(self) == Self::bf16()
+    }
+
+    /// The same vectors, with products in f32.
+    pub fn f32(self) -> Self {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Bf16 => Self::Avx512,
+            other => other,
+        }
+    }
+}
+
+static BF16: AtomicBool = AtomicBool::new(false);
+
+/// Rounds the operands of linear maps and of the gradients of weights to bf16 from now on (sums stay in
+/// f32), or no longer. Returns whether this machine can.
+pub fn use_bf16(on: bool) -> bool {
+    BF16.store(on, Ordering::Relaxed);
+    Isa::bf16().is_some()
 }
 
 /// Compiles a function once for each instruction set. The body is plain Rust that the compiler
@@ -69,7 +109,7 @@ macro_rules! by_isa {
             match isa {
                 // SAFETY: `Isa::available` names an instruction set only where the processor has it.
                 #[cfg(target_arch = "x86_64")]
-                $crate::isa::Isa::Avx512 => unsafe { avx512($($arg),*) },
+                $crate::isa::Isa::Avx512 | $crate::isa::Isa::Avx512Bf16 => unsafe { avx512($($arg),*) },
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
                 $crate::isa::Isa::Avx2 => unsafe { avx2($($arg),*) },

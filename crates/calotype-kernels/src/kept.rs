@@ -11,6 +11,7 @@ use burn_flex::FlexTensor;
 use burn_std::Bytes;
 
 use crate::conv2d::Form;
+use crate::isa::Isa;
 use crate::memory::Buffer;
 
 /// Numbers that are kept at most: 256 MiB. A network of more weights than this has larger products too,
@@ -24,18 +25,18 @@ struct Kept {
     packed: Arc<Buffer>,
 }
 
-type Address = (usize, Form);
+type Address = (usize, Form, Isa);
 
 static KEPT: Mutex<Option<HashMap<Address, Kept>>> = Mutex::new(None);
 
 /// What `pack` makes of `weight`, from the last time if its storage is still the same.
-pub fn packed(weight: &FlexTensor, form: Form, pack: impl FnOnce() -> Buffer) -> Arc<Buffer> {
+pub fn packed(isa: Isa, weight: &FlexTensor, form: Form, pack: impl FnOnce() -> Buffer) -> Arc<Buffer> {
     let storage = weight.data_arc();
     // A part of a larger storage would share its address with the other parts.
     if storage.len() != weight.layout().num_elements() * size_of::<f32>() || !weight.is_contiguous() {
         return Arc::new(pack());
     }
-    let address = (Arc::as_ptr(&storage).addr(), form);
+    let address = (Arc::as_ptr(&storage).addr(), form, isa);
     if let Some(packed) = find(address) {
         return packed;
     }

@@ -21,6 +21,7 @@
 #![deny(clippy::undocumented_unsafe_blocks)]
 
 pub mod attention;
+pub mod bf16;
 pub mod composed;
 pub mod conv2d;
 pub mod geglu;
@@ -39,5 +40,5 @@ pub mod upsample;
 pub mod winograd;
 pub mod work;
 
-pub use isa::Isa;
+pub use isa::{Isa, use_bf16};
 pub use ops::{Padding, attention, conv2d, geglu, group_norm, layer_norm, linear, upsample_nearest};

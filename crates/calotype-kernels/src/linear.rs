@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use crate::bf16;
 use crate::isa::Isa;
 use crate::memory::Buffer;
 use crate::product::{self, Columns, Product, Start, Term, pack_columns, pack_rows};
@@ -18,7 +19,11 @@ pub fn forward(isa: Isa, x: &[f32], weight: &[f32], bias: &[f32], input: usize) 
 
 /// The weights as [`forward_packed`] reads them.
 pub fn packed(isa: Isa, weight: &[f32], input: usize) -> Buffer {
-    pack_columns(isa, input, weight.len() / input, weight, input)
+    let output = weight.len() / input;
+    match isa.takes_pairs() {
+        true => bf16::pack_columns(isa, input, output, weight),
+        false => pack_columns(isa, input, output, weight, input),
+    }
 }
 
 /// [`forward`] with weights that [`packed`] made.
@@ -29,12 +34,22 @@ pub fn forward_packed(isa: Isa, x: &[f32], packed: &[f32], bias: &[f32], input: 
 /// ∂L/∂x = ∂L/∂y W. `dy`: `[rows, output]`, `weight`: `[output, input]`.
 pub fn backward_input(isa: Isa, dy: &[f32], weight: &[f32], input: usize) -> Buffer {
     let output = weight.len() / input;
-    let packed = pack_rows(isa, output, input, weight, input);
+    let packed = match isa.takes_pairs() {
+        true => bf16::pack_rows(isa, output, input, weight),
+        false => pack_rows(isa, output, input, weight, input),
+    };
     rows(isa, dy, &packed, &vec![0.0; isa.round_up(input)], output, input)
 }
 
 /// Blocks of rows side by side.
 fn rows(isa: Isa, x: &[f32], packed: &[f32], bias: &[f32], input: usize, output: usize) -> Buffer {
+    let pairs;
+    let (x, input) = if isa.takes_pairs() {
+        pairs = bf16::pairs_of_columns(isa, x, input);
+        (&pairs[..], input.div_ceil(2))
+    } else {
+        (x, input)
+    };
     let count = x.len() / input;
     let mut y = Buffer::any(count * output);
     // At least eight blocks where there are rows enough, so that threads share them evenly.
@@ -65,7 +80,14 @@ pub fn backward_weight(isa: Isa, x: &[f32], dy: &[f32], input: usize, output: us
         x
     } else {
         widened = widen(x, input, width);
-        &widened
+        &widened[..]
+    };
+    let pairs;
+    let (x, dy) = if isa.takes_pairs() {
+        pairs = (bf16::pairs_of_rows(isa, x, width), bf16::pairs_of_rows(isa, dy, output));
+        (&pairs.0[..], &pairs.1[..])
+    } else {
+        (x, dy)
     };
     let count = dy.len() / output;
     let share = output.div_ceil(output.div_ceil(48));

@@ -24,16 +24,23 @@ pub struct Buffer {
     length: usize,
 }
 
-/// Buffers that nobody uses now, by size.
+/// Buffers that nobody uses now.
 struct Pool {
-    idle: BTreeMap<usize, Vec<Vec<f32>>>,
+    classes: BTreeMap<usize, Class>,
     idle_numbers: usize,
     live_numbers: usize,
     most_live: usize,
+    clock: u64,
 }
 
-static POOL: Mutex<Pool> =
-    Mutex::new(Pool { idle: BTreeMap::new(), idle_numbers: 0, live_numbers: 0, most_live: 0 });
+/// The idle buffers of one size.
+#[derive(Default)]
+struct Class {
+    idle: Vec<Vec<f32>>,
+    last_taken: u64,
+}
+
+static POOL: Mutex<Pool> = Mutex::new(Pool::new());
 
 fn pool() -> MutexGuard<'static, Pool> {
     // No code panics while it holds the lock; if one did, a list of whole buffers is still whole.
@@ -73,25 +80,37 @@ impl Buffer {
 }
 
 impl Pool {
+    const fn new() -> Self {
+        Self { classes: BTreeMap::new(), idle_numbers: 0, live_numbers: 0, most_live: 0, clock: 0 }
+    }
+
     /// A buffer of `size` numbers that was used before.
     fn take(&mut self, size: usize) -> Option<Vec<f32>> {
         self.live_numbers += size;
         self.most_live = self.most_live.max(self.live_numbers);
-        let values = self.idle.get_mut(&size)?.pop()?;
+        self.clock += 1;
+        let class = self.classes.entry(size).or_default();
+        class.last_taken = self.clock;
+        let values = class.idle.pop()?;
         self.idle_numbers -= size;
         Some(values)
     }
 
-    /// Keeps a buffer, or returns it if so much is idle already that a whole step could live from it.
-    fn give(&mut self, values: Vec<f32>) -> Option<Vec<f32>> {
+    /// Keeps a buffer. Idle and live buffers together are a quarter more than were ever live, at most;
+    /// above that, buffers of the size that was not asked for the longest go. Returns them.
+    fn give(&mut self, values: Vec<f32>) -> Vec<Vec<f32>> {
         let size = values.len();
         self.live_numbers = self.live_numbers.saturating_sub(size);
-        if self.idle_numbers + size > self.most_live {
-            return Some(values);
-        }
         self.idle_numbers += size;
-        self.idle.entry(size).or_default().push(values);
-        None
+        self.classes.entry(size).or_default().idle.push(values);
+        let mut surplus = Vec::new();
+        while self.idle_numbers + self.live_numbers > self.most_live + self.most_live / 4 {
+            let oldest = self.classes.values_mut().filter(|class| !class.idle.is_empty());
+            let Some(class) = oldest.min_by_key(|class| class.last_taken) else { break };
+            surplus.extend(class.idle.pop());
+            self.idle_numbers -= surplus.last().map_or(0, Vec::len);
+        }
+        surplus
     }
 }
 
@@ -182,14 +201,41 @@ mod tests {
 
     #[test]
     fn what_is_given_back_is_taken_again() {
-        // A size that no other test asks for.
-        let length = 7 * 1024 * 1024 / 4;
-        let first = Buffer::any(length);
-        let address = first.as_ptr();
-        drop(first);
-        let second = Buffer::zeros(length);
-        assert_eq!(second.as_ptr(), address);
-        assert!(second.iter().all(|&x| x == 0.0));
+        let mut pool = Pool::new();
+        assert!(pool.take(4096).is_none());
+        assert!(pool.give(vec![7.0; 4096]).is_empty());
+        assert!(pool.take(2048).is_none());
+        assert_eq!(pool.take(4096), Some(vec![7.0; 4096]));
+        assert_eq!((pool.idle_numbers, pool.live_numbers, pool.most_live), (0, 6144, 6144));
+    }
+
+    #[test]
+    fn the_size_that_was_not_asked_for_the_longest_goes_first() {
+        let mut pool = Pool::new();
+        for size in [1024, 2048, 4096] {
+            pool.take(size);
+        }
+        for size in [1024, 2048, 4096] {
+            assert!(pool.give(vec![0.0; size]).is_empty());
+        }
+        // 7168 numbers were live at most: 8960 may be there.
+        pool.take(1024);
+        assert!(pool.take(1536).is_none());
+        let surplus = pool.give(vec![0.0; 1536]);
+        assert!(surplus.is_empty(), "8704 numbers fit");
+        pool.take(3072);
+        let sizes: Vec<usize> = pool.give(vec![0.0; 3072]).iter().map(Vec::len).collect();
+        assert_eq!(sizes, [2048, 4096]);
+        assert_eq!(pool.idle_numbers, 1536 + 3072);
+    }
+
+    #[test]
+    fn zeros_are_zeros_whatever_was_there() {
+        for _ in 0..2 {
+            let mut buffer = Buffer::zeros(5000);
+            assert!(buffer.len() == 5000 && buffer.iter().all(|&x| x == 0.0));
+            buffer.fill(3.0);
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ const SUMS: usize = 12;
 /// Multiply–adds of each sum in one measured piece.
 const LENGTH: usize = 100_000;
 
-/// GFLOP/s of `threads` threads that do nothing but multiply–adds of registers, in f32: the best of
+/// GFLOP/s of `threads` threads that do nothing but multiply–adds of registers, in the precision of `isa`: the best of
 /// several short pieces.
 pub fn gflops(isa: Isa, threads: usize) -> f64 {
     let best = |_| (0..20).map(|_| piece(isa)).fold(0.0, f64::max);
@@ -30,12 +30,16 @@ fn piece(isa: Isa) -> f64 {
         Isa::Avx512 => unsafe { avx512(black_box(1e-9)) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Bf16 => unsafe { avx512_bf16(black_box(1e-9)) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => unsafe { avx2(black_box(1e-9)) },
         // SAFETY: plain Rust.
         Isa::Portable => unsafe { multiply_add::<Portable>(black_box(1e-9)) },
     };
     black_box(sum);
-    (2 * SUMS * LENGTH * isa.lanes()) as f64 / start.elapsed().as_secs_f64() * 1e-9
+    let numbers = if isa.takes_pairs() { 2 } else { 1 };
+    (2 * SUMS * LENGTH * isa.lanes() * numbers) as f64 / start.elapsed().as_secs_f64() * 1e-9
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -43,6 +47,13 @@ fn piece(isa: Isa) -> f64 {
 unsafe fn avx512(x: f32) -> f32 {
     // SAFETY: the caller's promise.
     unsafe { multiply_add::<crate::simd::Avx512>(x) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512bf16,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+unsafe fn avx512_bf16(x: f32) -> f32 {
+    // SAFETY: the caller's promise.
+    unsafe { multiply_add::<crate::simd::Avx512Bf16>(x) }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -78,7 +89,7 @@ mod tests {
 
     #[test]
     fn every_instruction_set_does_some_arithmetic() {
-        for isa in Isa::available() {
+        for isa in Isa::available().into_iter().chain(Isa::bf16()) {
             let found = gflops(isa, 1);
             assert!(found > 0.1 && found < 1e5, "{isa:?}: {found} GFLOP/s");
         }

@@ -70,7 +70,7 @@ impl Isa {
     pub fn lanes(self) -> usize {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => crate::simd::Avx512::LANES,
+            Self::Avx512 | Self::Avx512Bf16 => crate::simd::Avx512::LANES,
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => crate::simd::Avx2::LANES,
             Self::Portable => Portable::LANES,
@@ -154,6 +154,9 @@ pub fn run(isa: Isa, product: &Product, a: &[f32], c: &mut [f32], origins: &[(us
         Isa::Avx512 => unsafe { avx512(product, a, c, origins) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Bf16 => unsafe { avx512_bf16(product, a, c, origins) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => unsafe { avx2(product, a, c, origins) },
         // SAFETY: as above.
         Isa::Portable => unsafe { panels::<Portable>(product, a, c, origins) },
@@ -193,6 +196,13 @@ fn check(isa: Isa, p: &Product, a: &[f32], c: &[f32], origins: &[(usize, usize)]
 unsafe fn avx512(product: &Product, a: &[f32], c: &mut [f32], origins: &[(usize, usize)]) {
     // SAFETY: the caller's promise.
     unsafe { panels::<crate::simd::Avx512>(product, a, c, origins) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512bf16,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+unsafe fn avx512_bf16(product: &Product, a: &[f32], c: &mut [f32], origins: &[(usize, usize)]) {
+    // SAFETY: the caller's promise.
+    unsafe { panels::<crate::simd::Avx512Bf16>(product, a, c, origins) }
 }
 
 #[cfg(target_arch = "x86_64")]

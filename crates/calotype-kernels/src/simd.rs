@@ -72,7 +72,7 @@ impl Simd for Portable {
 }
 
 #[cfg(target_arch = "x86_64")]
-pub use x86::{Avx2, Avx512};
+pub use x86::{Avx2, Avx512, Avx512Bf16};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
@@ -130,6 +130,51 @@ mod x86 {
                 }
             }
         };
+    }
+
+    /// [`Avx512`], but the factors are pairs of bf16 numbers: a·b + c sums both products.
+    pub struct Avx512Bf16;
+
+    impl Simd for Avx512Bf16 {
+        type Vector = __m512;
+        const LANES: usize = Avx512::LANES;
+        const ROWS: usize = Avx512::ROWS;
+
+        #[inline(always)]
+        unsafe fn zero() -> __m512 {
+            // SAFETY: the caller's promise, see the trait.
+            unsafe { Avx512::zero() }
+        }
+
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> __m512 {
+            // SAFETY: the caller's promise, see the trait.
+            unsafe { Avx512::load(from) }
+        }
+
+        #[inline(always)]
+        unsafe fn store(to: *mut f32, v: __m512) {
+            // SAFETY: the caller's promise, see the trait.
+            unsafe { Avx512::store(to, v) }
+        }
+
+        #[inline(always)]
+        unsafe fn splat(x: f32) -> __m512 {
+            // SAFETY: the caller's promise, see the trait.
+            unsafe { Avx512::splat(x) }
+        }
+
+        #[inline(always)]
+        unsafe fn mul_add(a: __m512, b: __m512, c: __m512) -> __m512 {
+            // SAFETY: the caller's promise, see the trait; the vectors hold 32 bf16 numbers each.
+            unsafe { _mm512_dpbf16_ps(c, std::mem::transmute(a), std::mem::transmute(b)) }
+        }
+
+        #[inline(always)]
+        unsafe fn add(a: __m512, b: __m512) -> __m512 {
+            // SAFETY: the caller's promise, see the trait.
+            unsafe { Avx512::add(a, b) }
+        }
     }
 
     simd!(

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use calotype::formats::atomic;
 use calotype::{Error, Result};
-use calotype_kernels::{Isa, peak};
+use calotype_kernels::{Isa, peak, use_bf16};
 use clap::ValueEnum;
 use serde::Serialize;
 use serde_json::Value;
@@ -24,6 +24,16 @@ pub enum Mode {
     Train,
     /// Forward only, as in sampling
     Forward,
+}
+
+/// Precision of the operands of products; sums, and everything else, are in f32.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dtype {
+    /// 24 significant bits
+    F32,
+    /// 8 significant bits, on processors with AVX512-BF16
+    Bf16,
 }
 
 #[derive(clap::Args)]
@@ -43,6 +53,9 @@ pub struct Args {
     /// What a step is
     #[arg(long, value_enum)]
     mode: Mode,
+    /// Precision of the operands of products
+    #[arg(long, value_enum, default_value_t = Dtype::F32)]
+    dtype: Dtype,
     /// Measured steps, at least 3; one more goes before [default: for about 10 seconds]
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
@@ -63,6 +76,7 @@ struct Report {
     peak_rss_mib: Option<f64>,
     parameters: usize,
     mode: Mode,
+    dtype: Dtype,
     batch: usize,
     size: usize,
     threads: usize,
@@ -79,6 +93,9 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     }
     if args.steps.is_some_and(|steps| steps < 3) {
         return Err(Error::argument("--steps", "at least 3", args.steps.unwrap_or(0)));
+    }
+    if args.dtype == Dtype::Bf16 && !use_bf16(true) {
+        return Err(Error::argument("--dtype", "f32: this processor has no AVX512-BF16", "bf16"));
     }
     let mut bench = load(&args.config, args, context)?;
     let peak_gflops = peak::gflops(Isa::best(), context.threads);
@@ -154,6 +171,7 @@ fn report(
         peak_rss_mib: peak_rss_mib(),
         parameters: bench.parameters(),
         mode: args.mode,
+        dtype: args.dtype,
         batch: args.batch,
         size: args.size,
         threads: context.threads,

@@ -23,7 +23,7 @@ pub fn forward(x: &FlexTensor, weight: &FlexTensor, bias: &FlexTensor, keep: boo
     let (isa, input) = (Isa::best(), last(&x));
     let mut shape = x.layout().shape().to_vec();
     let pack = || linear::packed(isa, values(&weight), input);
-    let packed = if keep { kept::packed(&weight, Form::Linear, pack) } else { Arc::new(pack()) };
+    let packed = if keep { kept::packed(isa, &weight, Form::Linear, pack) } else { Arc::new(pack()) };
     let y = linear::forward_packed(isa, values(&x), &packed, values(&bias), input);
     if let Some(width) = shape.last_mut() {
         *width = last(&bias);

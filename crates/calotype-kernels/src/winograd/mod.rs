@@ -44,6 +44,7 @@ impl WinogradShape {
 
 /// y = W ⋆ x + b over `[B, H, W, in]`, with weights that [`packed`] made.
 pub fn forward(isa: Isa, s: &WinogradShape, x: &[f32], packed: &[f32], bias: &[f32]) -> Buffer {
+    let isa = isa.f32();
     let [rows, columns] = s.tiles();
     // Rows of tiles: all pictures are one long picture of `batch · rows` of them.
     let batch = x.len() / (s.height * s.width * s.input);
@@ -125,6 +126,7 @@ fn pad_rows(s: &WinogradShape, picture: &[f32], y: usize, padded: &mut [f32]) {
 ///
 /// Threads share the places and input channels, never the sum over tiles.
 pub fn backward_weight(isa: Isa, s: &WinogradShape, x: &[f32], dy: &[f32]) -> Buffer {
+    let isa = isa.f32();
     let [rows, columns] = s.tiles();
     let (c, output) = (s.input, s.output);
     let total = x.len() / (s.height * s.width * c) * rows;

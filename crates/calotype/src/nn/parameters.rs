@@ -47,7 +47,7 @@ impl FieldPath {
 
 struct Collect<'a, F: FnMut(String, TensorData)> {
     path: FieldPath,
-    gradients: Option<&'a Gradients>,
+    gradients: Option<&'a mut Gradients>,
     each: F,
 }
 
@@ -61,10 +61,10 @@ impl<F: FnMut(String, TensorData)> ModuleVisitor for Collect<'_, F> {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let data = match self.gradients {
+        let data = match &mut self.gradients {
             None => param.val().into_data(),
             // A parameter that the loss does not reach has a gradient of zero.
-            Some(gradients) => match param.val().grad(gradients) {
+            Some(gradients) => match param.val().grad_remove(gradients) {
                 Some(gradient) => gradient.into_data(),
                 None => param.val().inner().zeros_like().into_data(),
             },
@@ -73,7 +73,7 @@ impl<F: FnMut(String, TensorData)> ModuleVisitor for Collect<'_, F> {
     }
 }
 
-fn collect<M: Module>(module: &M, gradients: Option<&Gradients>) -> Vec<NamedTensor> {
+fn collect<M: Module>(module: &M, gradients: Option<&mut Gradients>) -> Vec<NamedTensor> {
     let mut out = Vec::new();
     module.visit(&mut Collect {
         path: FieldPath::default(),
@@ -92,8 +92,9 @@ pub fn named_parameters<M: Module>(module: &M) -> Vec<NamedTensor> {
     collect(module, None)
 }
 
-/// The gradient of every parameter, in the same order; zeros where the loss does not depend on it.
-pub fn named_gradients<M: Module>(module: &M, gradients: &Gradients) -> Vec<NamedTensor> {
+/// The gradient of every parameter, in the same order; zeros where the loss does not depend on it. They are
+/// taken out of `gradients`, so that each is in memory once.
+pub fn named_gradients<M: Module>(module: &M, gradients: &mut Gradients) -> Vec<NamedTensor> {
     collect(module, Some(gradients))
 }
 

@@ -52,12 +52,12 @@ where
         // Every part has leaves of its own: their graphs do not touch.
         let module = parameters::tracked(&module);
         let PartLoss { total, logged } = loss(&module, part)?;
-        let gradients = total.backward();
+        let mut gradients = total.backward();
         let value: f32 = total.into_scalar();
         if !value.is_finite() {
             return Err(Error::NonFinite { what: "loss".into(), step, got: value.to_string() });
         }
-        Ok(BatchGradients { gradients: parameters::named_gradients(&module, &gradients), logged })
+        Ok(BatchGradients { gradients: parameters::named_gradients(&module, &mut gradients), logged })
     };
     // Added as they come, in their order: the gradients of more parts need no more memory.
     each_in_order(parts, threads, gradients, |part| match &mut sum {

@@ -77,7 +77,7 @@ impl Golden {
 
     /// The loss, and the gradient of every parameter on both sides.
     fn assert_loss<M: Module>(&self, module: &M, loss: Tensor<1>) {
-        let gradients = parameters::named_gradients(module, &loss.backward());
+        let gradients = parameters::named_gradients(module, &mut loss.backward());
         self.assert_output("loss", loss);
         for gradient in &gradients {
             self.assert_close(&format!("grad.{}", gradient.name), &gradient.values, 1e-4);

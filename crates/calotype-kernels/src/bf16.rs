@@ -1,0 +1,197 @@
+//! Products of bf16 numbers with sums in f32.
+//!
+//! The instruction multiplies *pairs*: two neighbours of the inner dimension, each rounded to bf16, in the
+//! 32 bits of one f32 (Intel, AVX512-BF16, `vdpbf16ps`). An operand in pairs is half as long in the inner
+//! dimension and otherwise lies as it did, so the matrix product is the same code for both.
+
+use rayon::prelude::*;
+
+use crate::isa::{Isa, by_isa};
+use crate::memory::Buffer;
+use crate::product::pack_panels;
+
+/// Numbers that are converted together.
+const PIECE: usize = 16 * 1024;
+
+/// The nearest bf16, ties to even, in the lower 16 bits.
+#[inline(always)]
+fn rounded(x: f32) -> u32 {
+    let bits = x.to_bits();
+    // A NaN whose payload lies in the lower bits only must not be rounded to infinity.
+    let quiet = if x.is_nan() { 0x40_0000 } else { 0 };
+    ((bits | quiet) + 0x7FFF + ((bits >> 16) & 1)) >> 16
+}
+
+/// Two neighbours of the inner dimension.
+#[inline(always)]
+fn pair(first: f32, second: f32) -> f32 {
+    f32::from_bits(rounded(first) | rounded(second) << 16)
+}
+
+by_isa! {
+    /// Pairs along a row: `to[i]` = (`from[2i]`, `from[2i + 1]`), a last one with zero.
+    fn along(from: &[f32], to: &mut [f32]) {
+        let (pairs, rest) = from.as_chunks::<2>();
+        for (to, [first, second]) in to.iter_mut().zip(pairs) {
+            *to = pair(*first, *second);
+        }
+        if let ([last], Some(to)) = (rest, to.last_mut()) {
+            *to = pair(*last, 0.0);
+        }
+    }
+}
+
+by_isa! {
+    /// Pairs of two rows.
+    fn across(first: &[f32], second: &[f32], to: &mut [f32]) {
+        for (to, (first, second)) in to.iter_mut().zip(first.iter().zip(second)) {
+            *to = pair(*first, *second);
+        }
+    }
+}
+
+/// `[rows, columns]` to pairs along the columns, `[rows, ⌈columns/2⌉]`.
+pub fn pairs_of_columns(isa: Isa, x: &[f32], columns: usize) -> Buffer {
+    let pairs = columns.div_ceil(2);
+    let mut out = Buffer::any(x.len() / columns * pairs);
+    if columns.is_multiple_of(2) {
+        out.par_chunks_mut(PIECE).zip(x.par_chunks(2 * PIECE)).for_each(|(to, from)| along(isa, from, to));
+    } else {
+        let rows = out.chunks_exact_mut(pairs).zip(x.chunks_exact(columns));
+        rows.for_each(|(to, from)| along(isa, from, to));
+    }
+    out
+}
+
+/// `[rows, columns]` to pairs of neighbouring rows, `[⌈rows/2⌉, columns]`; a last odd row with zeros.
+pub fn pairs_of_rows(isa: Isa, x: &[f32], columns: usize) -> Buffer {
+    let rows = x.len() / columns;
+    let mut out = Buffer::any(rows.div_ceil(2) * columns);
+    out.par_chunks_mut(columns).zip(x.par_chunks(2 * columns)).with_min_len(PIECE / columns + 1).for_each(
+        |(to, from)| match from.split_at(columns) {
+            (first, []) => across(isa, first, &vec![0.0; columns], to),
+            (first, second) => across(isa, first, second, to),
+        },
+    );
+    out
+}
+
+/// [`crate::product::pack_rows`] in pairs.
+pub fn pack_rows(isa: Isa, depth: usize, columns: usize, rows: &[f32]) -> Buffer {
+    let pairs = pairs_of_rows(isa, rows, columns);
+    crate::product::pack_rows(isa, depth.div_ceil(2), columns, &pairs, columns)
+}
+
+/// [`crate::product::pack_columns`] in pairs.
+pub fn pack_columns(isa: Isa, depth: usize, columns: usize, columns_of: &[f32]) -> Buffer {
+    let width = isa.panel_width();
+    pack_panels(isa, depth.div_ceil(2), columns, |panel, mine| {
+        for (x, j) in mine.enumerate() {
+            for (k, from) in columns_of[j * depth..][..depth].chunks(2).enumerate() {
+                panel[k * width + x] = pair(from[0], from.get(1).copied().unwrap_or(0.0));
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn halves(x: f32) -> [f32; 2] {
+        [f32::from_bits(x.to_bits() << 16), f32::from_bits(x.to_bits() & 0xFFFF_0000)]
+    }
+
+    #[test]
+    fn rounds_to_the_nearest_and_ties_to_even() {
+        // bf16 has 8 significant bits: between 1 and 1 + 2⁻⁷ lies the tie 1 + 2⁻⁸.
+        let (unit, tie) = (1.0 / 128.0, 1.0 / 256.0);
+        for (x, expected) in [
+            (1.0 + tie, 1.0),
+            (1.0 + unit + tie, 1.0 + 2.0 * unit),
+            (1.0 + tie * 1.01, 1.0 + unit),
+            (-1.0 - tie * 0.99, -1.0),
+            (3.0e38, 3.004_055_3e38),
+            (f32::MAX, f32::INFINITY),
+            (0.0, 0.0),
+            (f32::NEG_INFINITY, f32::NEG_INFINITY),
+        ] {
+            assert_eq!(halves(pair(x, -x)), [expected, -expected]);
+        }
+        assert!(halves(pair(f32::NAN, f32::from_bits(0x7F80_0001))).iter().all(|x| x.is_nan()));
+    }
+
+    #[test]
+    fn odd_lengths_are_filled_up_with_zeros() {
+        let x = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0];
+        for isa in Isa::available() {
+            let found: Vec<[f32; 2]> = pairs_of_columns(isa, &x, 3).iter().map(|&x| halves(x)).collect();
+            assert_eq!(found, [[1.0, 2.0], [3.0, 0.0], [4.0, 5.0], [6.0, 0.0], [7.0, 8.0], [9.0, 0.0]]);
+            let found: Vec<[f32; 2]> = pairs_of_rows(isa, &x, 3).iter().map(|&x| halves(x)).collect();
+            assert_eq!(found, [[1.0, 4.0], [2.0, 5.0], [3.0, 6.0], [7.0, 0.0], [8.0, 0.0], [9.0, 0.0]]);
+        }
+    }
+
+    fn numbers(n: usize, seed: u32) -> Vec<f32> {
+        (0..n as u32)
+            .map(|i| (i.wrapping_mul(2_654_435_761).wrapping_add(seed) >> 16) as f32 / 32768.0 - 1.0)
+            .collect()
+    }
+
+    /// What bf16 has of each number.
+    fn rounded_all(x: &[f32]) -> Vec<f32> {
+        x.iter().map(|&x| f32::from_bits(rounded(x) << 16)).collect()
+    }
+
+    #[track_caller]
+    fn assert_close(got: &[f32], expected: &[f32]) {
+        let largest = expected.iter().fold(0.0f32, |m, x| m.max(x.abs()));
+        for (i, (got, expected)) in got.iter().zip(expected).enumerate() {
+            assert!((got - expected).abs() <= 1e-5 * largest, "[{i}]: {got}, expected {expected}");
+        }
+        assert_eq!(got.len(), expected.len());
+    }
+
+    #[test]
+    fn linear_maps_and_weight_gradients_are_those_of_rounded_operands() {
+        // A machine without the instructions has nothing to test.
+        let Some(isa) = Isa::bf16() else { return };
+        for (rows, input, output) in [(1, 1, 1), (77, 24, 40), (301, 33, 7), (64, 128, 96)] {
+            let (x, w, b) = (numbers(rows * input, 1), numbers(input * output, 2), numbers(output, 3));
+            let dy = numbers(rows * output, 4);
+            let (rx, rw, rdy) = (rounded_all(&x), rounded_all(&w), rounded_all(&dy));
+            use crate::linear::{backward_input, backward_weight, forward};
+            assert_close(&forward(isa, &x, &w, &b, input), &forward(isa.f32(), &rx, &rw, &b, input));
+            assert_close(&backward_input(isa, &dy, &w, input), &backward_input(isa.f32(), &rdy, &rw, input));
+            assert_close(
+                &backward_weight(isa, &x, &dy, input, output),
+                &backward_weight(isa.f32(), &rx, &rdy, input, output),
+            );
+        }
+    }
+
+    #[test]
+    fn convolutions_weight_gradients_are_those_of_rounded_operands() {
+        let Some(isa) = Isa::bf16() else { return };
+        for (batch, side, input, output, stride) in
+            [(1, 5, 3, 7, 1), (3, 8, 24, 16, 1), (2, 8, 4, 33, 2), (4, 4, 64, 64, 1)]
+        {
+            let shape = crate::conv2d::Conv2dShape {
+                batch,
+                height: side,
+                width: side,
+                input,
+                output,
+                kernel: [3, 3],
+                stride,
+                pad_begin: [1, 1],
+                out_height: side.div_ceil(stride),
+                out_width: side.div_ceil(stride),
+            };
+            let (x, dy) = (numbers(batch * side * side * input, 1), numbers(shape.output_len(), 2));
+            let expected =
+                crate::conv2d::backward_weight(isa.f32(), &shape, &rounded_all(&x), &rounded_all(&dy));
+            assert_close(&crate::conv2d::backward_weight(isa, &shape, &x, &dy), &expected);
+        }
+    }
+}

@@ -261,7 +261,11 @@ fn print(Report { mut numbers, warnings }: Report, context: &Context) {
             (sides.iter().filter(|(_, n)| !n.is_null())).map(|(side, n)| format!("{side} {n}")).collect();
         println!("{name}  {value:.4}{error}  ({})", sides.join(", "));
     }
-    if let Some(Value::Object(written)) = numbers.get("statistics") {
-        println!("statistics of {} pictures in {}", written["n"], written["file"]);
+    if let Some(written) = numbers.get("statistics") {
+        println!(
+            "statistics of {} pictures in {}",
+            written["n"],
+            written["file"].as_str().unwrap_or_default()
+        );
     }
 }

@@ -29,13 +29,6 @@ pub struct Keep {
     pub logits: bool,
 }
 
-impl Keep {
-    /// Everything that metrics need.
-    pub const ALL: Self = Self { rows: true, logits: true };
-    /// Mean and covariance alone.
-    pub const MOMENTS: Self = Self { rows: false, logits: false };
-}
-
 /// Features, as much of them as is known.
 enum Known {
     /// Every picture's.

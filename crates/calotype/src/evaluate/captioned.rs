@@ -23,7 +23,7 @@ pub struct OfCaptions {
 /// as [`Reading::Upright`] and must have the size of the vision tower. Captions longer than the text tower's
 /// context are cut. `on_pictures` is told how many more are done.
 ///
-/// Hessel et al. 2021, arXiv:2104.08718, with 100 in the place of their 2.5, as torchmetrics.
+/// Hessel et al. 2021, arXiv:2104.08718, Section 3, with torchmetrics' scale of 100 in the place of their 2.5.
 ///
 /// # Errors
 /// `Error::Io` and `Error::Format` naming a picture that cannot be read, unless `skip_broken`;

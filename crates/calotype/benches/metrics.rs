@@ -10,7 +10,8 @@ use std::time::Instant;
 
 use burn::tensor::Device;
 use calotype::evaluate::extractor::{Extractor, InceptionExtractor};
-use calotype::evaluate::frechet::{Gaussian, frechet_distance};
+use calotype::evaluate::frechet::frechet_distance;
+use calotype::evaluate::gaussian::Gaussian;
 use calotype::evaluate::inception_v3::{Tap, weights};
 use calotype::evaluate::protocol::Protocol;
 use calotype::nn::parameters::NamedTensor;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use calotype::evaluate::extractor::{ClipExtractor, Extractor, InceptionExtractor};
-use calotype::evaluate::inception_v3::{Tap, weights};
+use calotype::evaluate::inception_v3::weights;
 use calotype::formats::atomic;
 use calotype::formats::diffusers_folder::load_clip;
 use calotype::text_encoder::tokenizer::ClipTokenizer;
@@ -82,11 +82,12 @@ impl ExtractorName {
 }
 
 fn inception_extractor(weight_file: &Path, args: &Args, context: &Context) -> Result<InceptionExtractor> {
-    let tap = [Tap::Pool1, Tap::Pool2, Tap::Mixed6e, Tap::Pool3]
-        .into_iter()
-        .find(|tap| tap.dimension() == args.features)
-        .ok_or_else(|| Error::argument("--features", "64, 192, 768 or 2048", args.features))?;
     let (network, sha256) = weights::load(weight_file, &context.device)?;
+    let tap = args.features;
+    if tap.is_logits() && !network.has_classifier() {
+        let expected = format!("a file with the classifier `fc`, for --features {tap}");
+        return Err(Error::argument("--weights", expected, "features only").of_data());
+    }
     Ok(InceptionExtractor { network, sha256, protocol: args.protocol, tap, device: context.device.clone() })
 }
 

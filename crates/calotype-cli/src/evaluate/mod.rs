@@ -1,92 +1,29 @@
 //! `calotype evaluate`
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use calotype::autoencoder::lpips;
-use calotype::evaluate::extractor::Extractor;
-use calotype::evaluate::frechet::{Gaussian, frechet_distance};
-use calotype::evaluate::inception_score::{SplitRule, from_logits};
+use calotype::evaluate::inception_v3::Tap;
 use calotype::evaluate::paired::{PairedMetric, measure_pairs};
-use calotype::evaluate::picture_set::{PictureSet, warnings};
+use calotype::evaluate::picture_set::{PictureSet, Reading, SetFacts};
 use calotype::evaluate::protocol::Protocol;
 use calotype::evaluate::set_metrics::{SetMetric, Settings, measure};
 use calotype::evaluate::side::Side;
-use calotype::formats::atomic;
-use calotype::trainer::Progress;
+use calotype::evaluate::{captioned, warnings};
 use calotype::{Error, Result};
-use clap::ValueEnum;
-use image::RgbImage;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use self::extractors::{ExtractorName, clip_extractor};
+pub use self::clip_metrics::{ClipMetrics, clip_metrics, noun_classes};
+use self::extractors::ExtractorName;
+use self::metric::Metric;
+use self::sources::Sources;
 use crate::message;
 use crate::options::Context;
 
+mod captions;
+mod clip_metrics;
 mod extractors;
-
-/// What is measured.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Metric {
-    /// Fréchet distance, with standard error and bias; `fid` with Inception's features
-    Fid,
-    /// The same for infinitely many pictures, extrapolated
-    FidInfinity,
-    /// Inception Score; no reference needed
-    Is,
-    /// Kernel distance over random subsets
-    Kid,
-    /// Kernel distance with a Gaussian kernel, for CLIP's features
-    Cmmd,
-    /// Precision, recall, density and coverage
-    Prdc,
-    /// Fréchet distance of CLIP features
-    FdClip,
-    /// Inception Score of CLIP's zero-shot classes
-    IsClip,
-    /// Peak signal-to-noise ratio of pictures of the same name, in dB
-    Psnr,
-    /// Structural similarity of pictures of the same name
-    Ssim,
-    /// Structural similarity at five scales
-    MsSsim,
-    /// Perceptual distance of pictures of the same name, with --lpips-weights
-    Lpips,
-}
-
-impl Metric {
-    /// What it measures on the features of sets; `None` for one of pairs of pictures.
-    fn of_sets(self) -> Option<SetMetric> {
-        Some(match self {
-            Self::Fid | Self::FdClip => SetMetric::Frechet,
-            Self::FidInfinity => SetMetric::FrechetInfinity,
-            Self::Is | Self::IsClip => SetMetric::InceptionScore,
-            Self::Kid => SetMetric::Kid,
-            Self::Cmmd => SetMetric::Cmmd,
-            Self::Prdc => SetMetric::Prdc,
-            Self::Psnr | Self::Ssim | Self::MsSsim | Self::Lpips => return None,
-        })
-    }
-
-    /// What it measures on pairs of pictures; `None` for one of sets.
-    fn of_pairs(self, args: &Args, context: &Context) -> Result<Option<PairedMetric>> {
-        Ok(Some(match self {
-            Self::Psnr => PairedMetric::Psnr,
-            Self::Ssim => PairedMetric::Ssim,
-            Self::MsSsim => PairedMetric::MsSsim,
-            Self::Lpips if args.lpips_weights.is_empty() => {
-                let expected = "torchvision's alexnet-owt-7be5be79.pth or vgg16-397923af.pth, and the linear \
-                                layers alex.pth or vgg.pth of lpips";
-                return Err(Error::argument("--lpips-weights", expected, "none"));
-            }
-            Self::Lpips => PairedMetric::Lpips {
-                network: Box::new(lpips::weights::load(&args.lpips_weights, &context.device)?),
-                sha256: args.lpips_weights.iter().map(|file| atomic::sha256(file)).collect::<Result<_>>()?,
-                device: context.device.clone(),
-            },
-            _ => return Ok(None),
-        }))
-    }
-}
+mod metric;
+mod sources;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -109,10 +46,11 @@ pub struct Args {
     /// How pictures become Inception's input: tf-fid (torch-fidelity), pytorch-fid or clean
     #[arg(long, default_value_t = Protocol::TfFid)]
     protocol: Protocol,
-    /// Which of Inception's features: 64, 192, 768 or 2048 numbers
-    #[arg(long, default_value_t = 2048, value_name = "N")]
-    features: usize,
-    /// Metrics, separated by commas [default: fid,is,kid,prdc; with clip fd-clip,is-clip; with an ONNX file fid,kid,prdc]
+    /// Which of Inception's features: 64, 192, 768, 2048, logits_unbiased or logits
+    #[arg(long, default_value_t = Tap::Pool3, value_name = "NAME")]
+    features: Tap,
+    /// Metrics, separated by commas [default: those of fid,is,kid,prdc that the sides allow; with clip
+    /// fd-clip,is-clip; none if --stats-out is all that can be done]
     #[arg(long, value_enum, value_delimiter = ',')]
     metrics: Vec<Metric>,
     /// Classes of CLIP's score, separated by commas [default: the 40 nouns of emoji-scenes]
@@ -139,7 +77,11 @@ pub struct Args {
     /// Leave out pictures that cannot be read, and count them
     #[arg(long)]
     skip_broken: bool,
-    /// Write the statistics of the generated side as .npz
+    /// Keep mean and covariance of the features only: memory does not grow with the number of pictures. Gives
+    /// fid without its standard error, and --stats-out
+    #[arg(long)]
+    stream: bool,
+    /// Write the statistics of the generated side as .npz; without --reference and --metrics, do only that
     #[arg(long, value_name = "FILE")]
     stats_out: Option<PathBuf>,
     /// Merge statistics of parts of a set into --stats-out, and measure nothing
@@ -147,138 +89,128 @@ pub struct Args {
     merge: Vec<PathBuf>,
 }
 
-/// Distances between a set of pictures and a reference, on CLIP's features.
-pub struct ClipMetrics {
-    /// Fréchet distance.
-    pub fd_clip: f64,
-    /// Score of the generated set, one split.
-    pub is_clip: f64,
+/// What goes to the user.
+#[derive(Default)]
+struct Report {
+    numbers: Map<String, Value>,
+    warnings: Vec<String>,
 }
 
-/// Both metrics. The score's protocol is one split over the whole set.
-pub fn clip_metrics(
-    weights: &Path,
-    generated: &[RgbImage],
-    reference: &[RgbImage],
-    classes: &[String],
-    context: &Context,
-) -> Result<ClipMetrics> {
-    let extractor = clip_extractor(weights, classes, context)?;
-    let (generated, reference) = (extractor.extract(generated)?, extractor.extract(reference)?);
-    let gaussian = |rows: &[f32]| Gaussian::from_rows(rows, extractor.dimension());
-    let fd_clip = frechet_distance(&gaussian(&generated.features)?, &gaussian(&reference.features)?)?.frechet;
-    let logits = generated.logits.unwrap_or_default();
-    let is_clip = from_logits(&logits, classes.len(), 1, SplitRule::Balanced)?.mean;
-    Ok(ClipMetrics { fd_clip, is_clip })
-}
+impl Report {
+    fn warn(&mut self, warnings: impl IntoIterator<Item = String>) {
+        for warning in warnings {
+            if !self.warnings.contains(&warning) {
+                self.warnings.push(warning);
+            }
+        }
+    }
 
-/// "a cat", "an egg": the classes of the score on the embedded data.
-pub fn noun_classes() -> Vec<String> {
-    calotype::data::emoji_scenes::Noun::ALL
-        .iter()
-        .map(|noun| {
-            let name = noun.name();
-            let article = if name.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
-            format!("{article} {name}")
-        })
-        .collect()
+    /// What a folder holds; the first reading of it counts.
+    fn facts(&mut self, side: &str, facts: &SetFacts) {
+        self.numbers.entry(format!("{side}_set")).or_insert(json!(facts));
+    }
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     if !args.merge.is_empty() {
         return merge(args, context).map_err(Error::of_data);
     }
-    let extractor = ExtractorName::of(args);
-    let metrics =
-        if args.metrics.is_empty() { default_metrics(args, &extractor) } else { args.metrics.clone() };
-    let clip_only = metrics.iter().any(|metric| matches!(metric, Metric::FdClip | Metric::IsClip));
-    if clip_only && extractor != ExtractorName::Clip {
-        return Err(Error::argument("--extractor", "clip, for fd-clip and is-clip", "another"));
+    // What cannot be measured is refused before the first picture is read.
+    let of_sets = args.metrics.is_empty() || args.metrics.iter().any(|metric| metric.of_sets().is_some());
+    let sources = match of_sets || args.stats_out.is_some() {
+        true => Some(Sources::open(args, context)?),
+        false => None,
+    };
+    let metrics = match &sources {
+        Some(sources) => sources.plan(args)?,
+        None => args.metrics.clone(),
+    };
+    let pairs = metrics.iter().map(|metric| metric.of_pairs(args, context)).collect::<Result<Vec<_>>>()?;
+    let pairs: Vec<PairedMetric> = pairs.into_iter().flatten().collect();
+    let folders = if pairs.is_empty() { None } else { Some(two_folders(args)?) };
+    let captions = match metrics.contains(&Metric::ClipScore) {
+        true => Some(captions::Captions::open(args, context)?),
+        false => None,
+    };
+
+    let mut report = Report::default();
+    if let Some(sources) = sources {
+        let sets: Vec<SetMetric> = metrics.iter().filter_map(|metric| metric.of_sets()).collect();
+        sets_of(sources, &sets, args, context, &mut report)?;
     }
+    if let Some((generated, reference)) = folders {
+        let found = measure_pairs(&pairs, &generated, &reference, args.batch, args.skip_broken);
+        let found = found.map_err(Error::of_data)?;
+        report.numbers.extend(found.reports);
+        let (ours, theirs) = (&found.generated, &found.reference);
+        report.warn(warnings::of_pictures(Some(ours), Some(theirs), Reading::Upright));
+        report.facts("generated", ours);
+        report.facts("reference", theirs);
+    }
+    if let Some(captions) = captions {
+        let captioned::OfCaptions { report: score, facts } = captions.measure(args, context)?;
+        report.numbers.insert("clip-score".into(), score);
+        report.warn(warnings::of_pictures(Some(&facts), None, Reading::Upright));
+        report.facts("generated", &facts);
+    }
+    print(report, context);
+    Ok(())
+}
+
+/// Metrics of sets, and the statistics.
+fn sets_of(
+    sources: Sources,
+    metrics: &[SetMetric],
+    args: &Args,
+    context: &Context,
+    report: &mut Report,
+) -> Result<()> {
+    let suffix = sources.suffix();
     let settings = Settings {
-        splits: args.splits.unwrap_or(if extractor == ExtractorName::Clip { 1 } else { 10 }),
+        splits: args.splits.unwrap_or(if suffix == "-clip" { 1 } else { 10 }),
         kid_subsets: args.kid_subsets,
         kid_subset_size: args.kid_subset_size,
         k: args.k,
         seed: args.seed,
     };
-    let mut report = Map::new();
-    let sets: Vec<SetMetric> = metrics.iter().filter_map(|metric| metric.of_sets()).collect();
-    let mut warned = Vec::new();
-    if !sets.is_empty() || args.stats_out.is_some() {
-        let (generated, reference) = sides(args, &extractor, context)?;
-        warned = warnings(
-            generated.facts.as_ref(),
-            reference.as_ref().and_then(|reference| reference.facts.as_ref()),
-        );
-        for metric in sets {
-            let found = measure(metric, &generated, reference.as_ref(), &settings, extractor.suffix());
-            report.extend(found.map_err(Error::of_data)?);
-        }
-        for (side, facts) in [("generated", Some(&generated)), ("reference", reference.as_ref())] {
-            if let Some(facts) = facts.and_then(|side| side.facts.as_ref()) {
-                report.insert(format!("{side}_set"), serde_json::json!(facts));
-            }
-        }
-        if let Some(path) = &args.stats_out {
-            generated.write_statistics(path).map_err(Error::of_data)?;
+    let (generated, reference) = sources.extract(metrics, args, context)?;
+    report.warn(warnings::of_sides(&generated, reference.as_ref()));
+    for &metric in metrics {
+        let found = measure(metric, &generated, reference.as_ref(), &settings, &suffix);
+        report.numbers.extend(found.map_err(Error::of_data)?);
+    }
+    if metrics.contains(&SetMetric::Kid) {
+        report.warn(reference.as_ref().and_then(|reference| settings.subset_warning(&generated, reference)));
+    }
+    for (name, side) in [("generated", Some(&generated)), ("reference", reference.as_ref())] {
+        if let Some(facts) = side.and_then(|side| side.facts.as_ref()) {
+            report.facts(name, facts);
         }
     }
-    for metric in metrics {
-        if let Some(metric) = metric.of_pairs(args, context)? {
-            let (name, value) = paired(args, &metric).map_err(Error::of_data)?;
-            report.insert(name, value);
-        }
+    if let Some(path) = &args.stats_out {
+        generated.write_statistics(path).map_err(Error::of_data)?;
+        let written = json!({
+            "file": path, "n": generated.n(), "features": generated.dimension(),
+            "protocol": generated.protocol.to_json(),
+        });
+        report.numbers.insert("statistics".into(), written);
     }
-    print(report, &warned, context);
     Ok(())
 }
 
-/// Those that the sides and the extractor allow.
-fn default_metrics(args: &Args, extractor: &ExtractorName) -> Vec<Metric> {
-    match extractor {
-        ExtractorName::Clip => vec![Metric::FdClip, Metric::IsClip],
-        ExtractorName::Onnx(_) => vec![Metric::Fid, Metric::Kid, Metric::Prdc],
-        ExtractorName::Inception if args.reference.is_none() => vec![Metric::Is],
-        ExtractorName::Inception => vec![Metric::Fid, Metric::Is, Metric::Kid, Metric::Prdc],
-    }
-}
-
-fn is_npz(path: &Path) -> bool {
+fn is_npz(path: &std::path::Path) -> bool {
     path.extension().is_some_and(|extension| extension == "npz")
 }
 
-/// Both sides. The extractor is made only where a side has pictures.
-fn sides(args: &Args, extractor: &ExtractorName, context: &Context) -> Result<(Side, Option<Side>)> {
-    let pictures = [&args.generated, &args.reference].into_iter().flatten().any(|path| !is_npz(path));
-    let extractor = if pictures { Some(extractor.make(args, context)?) } else { None };
-    let side = |name: &str, path: &PathBuf| -> Result<Side> {
-        let Some(extractor) = extractor.as_deref().filter(|_| !is_npz(path)) else {
-            return Side::read(path);
-        };
-        let set = PictureSet::open(path)?;
-        context.bars.begin(name, 0, set.files());
-        let mut done = 0;
-        let side = Side::of_pictures(&set, extractor, args.batch, args.skip_broken, &mut |more| {
-            done += more;
-            context.bars.step(done, "");
-        })?;
-        context.bars.end(name);
-        Ok(side)
-    };
-    let generated =
-        args.generated.as_ref().ok_or_else(|| Error::argument("--generated", "a side", "none"))?;
-    let generated = side("generated", generated).map_err(Error::of_data)?;
-    let reference = args.reference.as_ref().map(|path| side("reference", path)).transpose();
-    Ok((generated, reference.map_err(Error::of_data)?))
-}
-
-fn paired(args: &Args, metric: &PairedMetric) -> Result<(String, Value)> {
+/// The sides of metrics of pairs.
+fn two_folders(args: &Args) -> Result<(PictureSet, PictureSet)> {
     match (&args.generated, &args.reference) {
         (Some(generated), Some(reference)) if !is_npz(generated) && !is_npz(reference) => {
-            measure_pairs(metric, &PictureSet::open(generated)?, &PictureSet::open(reference)?)
+            Ok((PictureSet::open(generated)?, PictureSet::open(reference)?))
         }
-        _ => Err(Error::argument("--generated and --reference", "two folders of pictures", "other")),
+        _ => {
+            Err(Error::argument("--generated and --reference", "two folders of pictures", "other").of_data())
+        }
     }
 }
 
@@ -292,28 +224,48 @@ fn merge(args: &Args, context: &Context) -> Result<()> {
     if let Some(path) = &args.stats_out {
         merged.write_statistics(path)?;
     }
+    let mut warnings = Vec::new();
+    if !merged.protocol.is_known() {
+        warnings.push(
+            "the files do not say how their features were made (no protocol.json), nor will this".into(),
+        );
+    }
+    say(&warnings);
     if context.json {
-        message::json(&serde_json::json!({ "n": merged.n(), "merged": args.merge.len() }));
+        message::json(&json!({ "n": merged.n(), "merged": args.merge.len(), "warnings": warnings }));
     } else {
         println!("merged {} files of {} pictures", args.merge.len(), merged.n().unwrap_or(0));
     }
     Ok(())
 }
 
-fn print(mut report: Map<String, Value>, warnings: &[String], context: &Context) {
+fn say(warnings: &[String]) {
     for warning in warnings {
         eprintln!("warning: {warning}");
     }
+}
+
+fn print(Report { mut numbers, warnings }: Report, context: &Context) {
+    say(&warnings);
     if context.json {
-        report.insert("warnings".into(), serde_json::json!(warnings));
-        return message::json(&report);
+        numbers.insert("warnings".into(), json!(warnings));
+        let versions = json!({ "calotype": env!("CARGO_PKG_VERSION"), "commit": env!("CALOTYPE_COMMIT") });
+        numbers.insert("versions".into(), versions);
+        return message::json(&numbers);
     }
-    for (name, report) in report {
+    for (name, report) in &numbers {
         let Some(value) = report["value"].as_f64() else { continue };
         let error = report["standard_error"].as_f64().map_or(String::new(), |error| format!(" ± {error:.4}"));
         let sides = [("generated", &report["n_generated"]), ("reference", &report["n_reference"])];
         let sides: Vec<String> =
             (sides.iter().filter(|(_, n)| !n.is_null())).map(|(side, n)| format!("{side} {n}")).collect();
         println!("{name}  {value:.4}{error}  ({})", sides.join(", "));
+    }
+    if let Some(written) = numbers.get("statistics") {
+        println!(
+            "statistics of {} pictures in {}",
+            written["n"],
+            written["file"].as_str().unwrap_or_default()
+        );
     }
 }

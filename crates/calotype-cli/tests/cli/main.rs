@@ -14,7 +14,13 @@ use support::{
 };
 
 mod evaluation;
+mod evaluation_inception;
+#[cfg(feature = "onnx")]
+mod evaluation_onnx;
+mod evaluation_sides;
 mod faults;
+#[path = "../../../calotype/tests/it/formula.rs"]
+mod formula;
 #[path = "../../../calotype/tests/it/support.rs"]
 mod support;
 

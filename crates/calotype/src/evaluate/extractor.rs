@@ -63,8 +63,10 @@ impl Extractor for InceptionExtractor {
     }
 
     fn protocol(&self) -> Value {
+        let features =
+            if self.tap.is_logits() { json!(self.tap.name()) } else { json!(self.tap.dimension()) };
         json!({
-            "extractor": "inception", "protocol": self.protocol.name(), "features": self.tap.dimension(),
+            "extractor": "inception", "protocol": self.protocol.name(), "features": features,
             "weights_sha256": self.sha256, "resize": self.protocol.resize(), "quantiser": "none: 8-bit files",
         })
     }

@@ -53,6 +53,8 @@ pub struct InceptionScore {
     pub std: f64,
     /// The same with divisor chunks − 1; none for one chunk.
     pub std_ddof1: Option<f64>,
+    /// Standard error of the mean over the chunks: `std_ddof1`/√chunks; of one chunk by the delta method.
+    pub standard_error: f64,
     /// Chunks.
     pub n_chunks: usize,
     /// Images given.
@@ -126,29 +128,40 @@ fn finite_rows<T: Copy + Into<f64>>(rows: &[T], classes: usize, what: &str) -> R
 
 fn score(p: &[f64], ln_p: &[f64], classes: usize, splits: usize, rule: SplitRule) -> Result<InceptionScore> {
     let n = p.len() / classes;
-    let scores: Vec<f64> = rule
+    let chunks: Vec<(f64, f64)> = rule
         .chunks(n, splits)?
         .into_iter()
         .map(|rows| rows.start * classes..rows.end * classes)
         .map(|part| chunk_score(&p[part.clone()], &ln_p[part], classes))
         .collect();
-    let chunks = scores.len() as f64;
-    let mean = scores.iter().sum::<f64>() / chunks;
-    let sum_sq: f64 = scores.iter().map(|s| (s - mean).powi(2)).sum();
-    let std_ddof1 = (scores.len() > 1).then(|| (sum_sq / (chunks - 1.0)).sqrt());
-    Ok(InceptionScore { mean, std: (sum_sq / chunks).sqrt(), std_ddof1, n_chunks: scores.len(), n })
+    let count = chunks.len() as f64;
+    let mean = chunks.iter().map(|(score, _)| score).sum::<f64>() / count;
+    let sum_sq: f64 = chunks.iter().map(|(score, _)| (score - mean).powi(2)).sum();
+    let std_ddof1 = (chunks.len() > 1).then(|| (sum_sq / (count - 1.0)).sqrt());
+    let standard_error = std_ddof1.map_or(chunks[0].1, |std| std / count.sqrt());
+    let std = (sum_sq / count).sqrt();
+    Ok(InceptionScore { mean, std, std_ddof1, standard_error, n_chunks: chunks.len(), n })
 }
 
-/// exp( mean_i Σ_c p_ic (ln p_ic − ln q_c) ), q the mean row.
-fn chunk_score(p: &[f64], ln_p: &[f64], classes: usize) -> f64 {
+/// exp( mean_i KL_i ), KL_i = Σ_c p_ic (ln p_ic − ln q_c), q the mean row; and its standard error.
+///
+/// To first order q's own error cancels (Σ_c of its change is 0), so that a row moves ln of the score by
+/// (KL_i − mean KL)/n: the error is score · std(KL_i)/√n.
+fn chunk_score(p: &[f64], ln_p: &[f64], classes: usize) -> (f64, f64) {
     let n = (p.len() / classes) as f64;
     let mut q = vec![0.0; classes];
     for row in p.chunks_exact(classes) {
         q.iter_mut().zip(row).for_each(|(sum, v)| *sum += v);
     }
     let ln_q: Vec<f64> = q.iter().map(|sum| (sum / n).ln()).collect();
-    let term = |i: usize| if p[i] > 0.0 { p[i] * (ln_p[i] - ln_q[i % classes]) } else { 0.0 };
-    ((0..p.len()).map(term).sum::<f64>() / n).exp()
+    let divergence = |(p, ln_p): (&[f64], &[f64])| -> f64 {
+        let term = |c: usize| if p[c] > 0.0 { p[c] * (ln_p[c] - ln_q[c]) } else { 0.0 };
+        (0..classes).map(term).sum()
+    };
+    let kl: Vec<f64> = p.chunks_exact(classes).zip(ln_p.chunks_exact(classes)).map(divergence).collect();
+    let mean = kl.iter().sum::<f64>() / n;
+    let variance = kl.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0);
+    (mean.exp(), mean.exp() * (variance / n).sqrt())
 }
 
 #[cfg(test)]
@@ -175,5 +188,22 @@ mod tests {
         assert_eq!(sizes(SplitRule::Ceil, 23, 10), [3, 3, 3, 3, 3, 3, 3, 2]);
         assert_eq!(sizes(SplitRule::Size, 23, 10), [10, 10, 3]);
         assert!(SplitRule::Size.chunks(3, 4).is_err());
+    }
+
+    #[test]
+    fn the_error_of_one_chunk_is_the_spread_over_repeated_draws() {
+        use crate::rng::{Philox, Purpose};
+        let draw = |index: u64| {
+            let mut rng = Philox::new(3, Purpose::Evaluation, index);
+            let logits: Vec<f64> = (0..300 * 4).map(|_| 6.0 * rng.uniform()).collect();
+            from_logits(&logits, 4, 1, SplitRule::Balanced).unwrap()
+        };
+        let found: Vec<InceptionScore> = (0..300).map(draw).collect();
+        let mean = |f: &dyn Fn(&InceptionScore) -> f64| found.iter().map(f).sum::<f64>() / 300.0;
+        let centre = mean(&|score| score.mean);
+        let spread = mean(&|score| (score.mean - centre).powi(2)).sqrt();
+        let claimed = mean(&|score| score.standard_error);
+        // 300 draws know a spread to 4 %.
+        assert!((claimed / spread - 1.0).abs() < 0.15, "claimed {claimed}, spread {spread}");
     }
 }

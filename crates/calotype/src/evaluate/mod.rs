@@ -1,11 +1,16 @@
 //! Is it any good?
 
+pub mod captioned;
 pub mod clip_features;
 pub mod clip_score;
 pub mod extractor;
+pub mod feature_statistics;
 pub mod features;
+pub mod fid_infinity;
 pub mod frechet;
+pub mod frechet_bias;
 pub mod frechet_uncertainty;
+pub mod gaussian;
 pub mod inception_score;
 pub mod inception_v3;
 pub mod kid;
@@ -26,4 +31,6 @@ pub mod retrieval;
 pub mod scene_checker;
 pub mod set_metrics;
 pub mod side;
+pub mod side_protocol;
 pub mod ssim;
+pub mod warnings;

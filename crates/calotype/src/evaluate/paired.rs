@@ -1,6 +1,6 @@
 //! Numbers about pairs of pictures: reconstructions and their originals, matched by file name.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use image::RgbImage;
@@ -8,11 +8,10 @@ use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use super::ms_ssim::ms_ssim_rgb;
-use super::picture_set::PictureSet;
+use super::picture_set::{Decoded, PictureSet, Reading, SetFacts, decode};
 use super::pixel::psnr_rgb;
 use super::ssim::ssim_rgb;
 use crate::autoencoder::lpips::Lpips;
-use crate::data::image_folder::load_picture;
 use crate::data::tensors::to_tensor;
 use crate::error::{Error, Result};
 
@@ -49,6 +48,16 @@ impl PairedMetric {
         }
     }
 
+    /// Its number for each pair, in order.
+    fn of_pairs(&self, pairs: &[(RgbImage, RgbImage)]) -> Result<Vec<f64>> {
+        let value = |(ours, theirs): &(RgbImage, RgbImage)| self.of(ours, theirs);
+        match self {
+            // A network is on all cores by itself, and its features are large.
+            Self::Lpips { .. } => pairs.iter().map(value).collect(),
+            _ => pairs.par_iter().map(value).collect(),
+        }
+    }
+
     /// Its name, and what its number depends on.
     fn protocol(&self) -> (&'static str, Value) {
         match self {
@@ -64,54 +73,100 @@ impl PairedMetric {
             ),
             Self::Lpips { network, sha256, .. } => (
                 "lpips",
-                json!({ "definition": "mean over pictures, version 0.1", "backbone": network.backbone().name(), "weights_sha256": sha256 }),
+                json!({
+                    "definition": "mean over pictures, version 0.1", "backbone": network.backbone().name(),
+                    "weights_sha256": sha256,
+                }),
             ),
         }
     }
+
+    /// Name and report of these numbers, one for each pair.
+    fn report(&self, values: &[f64]) -> (String, Value) {
+        let n = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / n;
+        let std = (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt();
+        let (name, mut protocol) = self.protocol();
+        protocol["pictures"] = json!("upright by EXIF, transparency laid over white, 8 bits");
+        protocol["calotype"] = json!(env!("CARGO_PKG_VERSION"));
+        let report = json!({
+            "value": mean, "standard_error": std / n.sqrt(), "n_generated": values.len(),
+            "n_reference": values.len(), "protocol": protocol,
+        });
+        (name.to_owned(), report)
+    }
 }
 
-/// The mean over all pairs: the metric's name and its report. Equal pictures have an infinite PSNR, which
-/// JSON does not have: the value is null then.
+/// What [`measure_pairs`] finds.
+#[derive(Debug)]
+pub struct OfPairs {
+    /// Each metric's name and report.
+    pub reports: Vec<(String, Value)>,
+    /// What was read on the generated side.
+    pub generated: SetFacts,
+    /// What was read on the reference side.
+    pub reference: SetFacts,
+}
+
+/// The mean of each metric over all pairs, read as [`Reading::Upright`], `batch` pairs at a time. Equal
+/// pictures have an infinite PSNR, which JSON does not have: the value is null then.
 ///
 /// # Errors
 /// `Error::Data` for a file without its counterpart; `Error::Io` and `Error::Format` naming a picture that
-/// cannot be read; `Error::Shape` for pictures of different size, or too small for the metric.
+/// cannot be read, unless `skip_broken`, which leaves its pair out; `Error::Argument` if fewer than 2 pairs
+/// are left; `Error::Shape` for pictures of different size, or too small for the metric.
 pub fn measure_pairs(
-    metric: &PairedMetric,
+    metrics: &[PairedMetric],
     generated: &PictureSet,
     reference: &PictureSet,
-) -> Result<(String, Value)> {
+    batch: usize,
+    skip_broken: bool,
+) -> Result<OfPairs> {
+    let pairs = matched(generated, reference)?;
+    let facts = |set: &PictureSet| SetFacts { leftovers: set.leftovers(), ..SetFacts::default() };
+    let (mut of_generated, mut of_reference) = (facts(generated), facts(reference));
+    let mut values = vec![Vec::with_capacity(pairs.len()); metrics.len()];
+    for batch in pairs.chunks(batch.max(1)) {
+        let read = |path: &Path| decode(path, Reading::Upright);
+        let decoded: Vec<[Result<Decoded>; 2]> =
+            batch.par_iter().map(|(ours, theirs)| [read(ours), read(theirs)]).collect();
+        let mut whole = Vec::with_capacity(batch.len());
+        for ((ours, theirs), decoded) in batch.iter().zip(decoded) {
+            match decoded {
+                [Ok(x), Ok(y)] => whole.push((of_generated.count(x), of_reference.count(y))),
+                [x, y] if skip_broken => {
+                    of_generated.broken.extend(x.err().map(|_| ours.display().to_string()));
+                    of_reference.broken.extend(y.err().map(|_| theirs.display().to_string()));
+                }
+                [Err(error), _] | [_, Err(error)] => return Err(error),
+            }
+        }
+        for (metric, values) in metrics.iter().zip(&mut values) {
+            values.extend(metric.of_pairs(&whole)?);
+        }
+    }
+    if of_generated.n < 2 {
+        return Err(Error::argument("pairs of pictures", "at least 2 that can be read", of_generated.n));
+    }
+    let reports = metrics.iter().zip(&values).map(|(metric, values)| metric.report(values)).collect();
+    Ok(OfPairs { reports, generated: of_generated, reference: of_reference })
+}
+
+/// Files of the same name but for the ending, in order.
+fn matched<'a>(
+    generated: &'a PictureSet,
+    reference: &'a PictureSet,
+) -> Result<Vec<(&'a PathBuf, &'a PathBuf)>> {
     let stem = |path: &PathBuf| path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
     let (ours, theirs) = (generated.paths(), reference.paths());
     let same = |(a, b): (&PathBuf, &PathBuf)| stem(a) == stem(b);
-    if ours.len() != theirs.len() || !ours.iter().zip(theirs).all(same) {
-        let without = ours.iter().zip(theirs).find(|pair| !same(*pair)).map(|(path, _)| path.display());
-        return Err(Error::Data {
-            what: "pairs of pictures".into(),
-            expected: format!(
-                "the same file names on both sides ({} and {} files)",
-                ours.len(),
-                theirs.len()
-            ),
-            got: without
-                .map_or("too many on one side".into(), |path| format!("`{path}` without counterpart")),
-        });
+    if ours.len() == theirs.len() && ours.iter().zip(theirs).all(same) {
+        return Ok(ours.iter().zip(theirs).collect());
     }
-    let pairs: Vec<_> = ours.iter().zip(theirs).collect();
-    let value =
-        |(ours, theirs): &(&PathBuf, &PathBuf)| metric.of(&load_picture(ours)?, &load_picture(theirs)?);
-    let values = match metric {
-        // A network is on all cores by itself, and its features are large.
-        PairedMetric::Lpips { .. } => pairs.iter().map(value).collect::<Result<Vec<f64>>>()?,
-        _ => pairs.par_iter().map(value).collect::<Result<Vec<f64>>>()?,
-    };
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    let std = (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt();
-    let (name, protocol) = metric.protocol();
-    let report = json!({
-        "value": mean, "standard_error": std / n.sqrt(), "n_generated": values.len(),
-        "n_reference": values.len(), "protocol": protocol,
-    });
-    Ok((name.to_owned(), report))
+    let without = ours.iter().zip(theirs).find(|pair| !same(*pair)).map(|(path, _)| path.display());
+    Err(Error::Data {
+        what: "pairs of pictures".into(),
+        expected: format!("the same file names on both sides ({} and {} files)", ours.len(), theirs.len()),
+        got: without.map_or("too many on one side".into(), |path| format!("`{path}` without counterpart")),
+    })
 }

@@ -7,6 +7,7 @@ use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Rgb
 use rayon::prelude::*;
 use serde::Serialize;
 
+use crate::data::image_folder::load_picture;
 use crate::error::{Error, Result};
 
 /// Endings of the files that are taken for pictures.
@@ -23,7 +24,7 @@ pub struct SetFacts {
     pub sizes: BTreeMap<String, usize>,
     /// Pictures without colour channels.
     pub grey: usize,
-    /// Pictures with transparency, which is dropped.
+    /// Pictures with transparency.
     pub alpha: usize,
     /// Pictures of more than 8 bits, which are rounded to 8.
     pub deep: usize,
@@ -40,9 +41,19 @@ pub struct PictureSet {
     leftovers: usize,
 }
 
+/// How a file becomes a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// As Pillow's `convert("RGB")` in the reference programs of set metrics: transparency is dropped, not
+    /// blended, and no EXIF rotation is applied.
+    AsPillow,
+    /// As everywhere else here ([`load_picture`]): upright, transparency over white.
+    Upright,
+}
+
 /// One decoded picture and how its file was.
-struct Decoded {
-    picture: RgbImage,
+pub(super) struct Decoded {
+    pub(super) picture: RgbImage,
     format: String,
     color: ColorType,
 }
@@ -83,10 +94,13 @@ impl PictureSet {
         &self.paths
     }
 
-    /// Decodes all pictures, `batch` at a time, and gives each batch to `each` in order.
-    ///
-    /// As Pillow's `convert("RGB")` in the reference programs: transparency is dropped, not blended, and no
-    /// EXIF rotation is applied.
+    /// Files and folders that are no pictures.
+    pub fn leftovers(&self) -> usize {
+        self.leftovers
+    }
+
+    /// Decodes all pictures as [`Reading::AsPillow`], `batch` at a time, and gives each batch to `each` in
+    /// order.
     ///
     /// # Errors
     /// `Error::Io` or `Error::Format` naming a picture that cannot be read, unless `skip_broken`;
@@ -99,7 +113,8 @@ impl PictureSet {
     ) -> Result<SetFacts> {
         let mut facts = SetFacts { leftovers: self.leftovers, ..SetFacts::default() };
         for paths in self.paths.chunks(batch.max(1)) {
-            let decoded: Vec<Result<Decoded>> = paths.par_iter().map(|path| decode(path)).collect();
+            let decoded: Vec<Result<Decoded>> =
+                paths.par_iter().map(|path| decode(path, Reading::AsPillow)).collect();
             let mut pictures = Vec::with_capacity(paths.len());
             for (path, decoded) in paths.iter().zip(decoded) {
                 match decoded {
@@ -120,7 +135,8 @@ impl PictureSet {
 }
 
 impl SetFacts {
-    fn count(&mut self, Decoded { picture, format, color }: Decoded) -> RgbImage {
+    /// One more picture, which is given back.
+    pub(super) fn count(&mut self, Decoded { picture, format, color }: Decoded) -> RgbImage {
         self.n += 1;
         *self.formats.entry(format).or_default() += 1;
         *self.sizes.entry(format!("{}x{}", picture.width(), picture.height())).or_default() += 1;
@@ -131,17 +147,26 @@ impl SetFacts {
     }
 }
 
-fn decode(path: &Path) -> Result<Decoded> {
+/// A picture file.
+///
+/// # Errors
+/// `Error::Io`, `Error::Format`.
+pub(super) fn decode(path: &Path, reading: Reading) -> Result<Decoded> {
     let reader = ImageReader::open(path).map_err(Error::io("read", path))?;
     let decode = || -> std::result::Result<_, image::ImageError> {
         let reader = reader.with_guessed_format()?;
         let format = reader.format().map_or("unknown", name).to_owned();
         let decoder = reader.into_decoder()?;
         let color = decoder.color_type();
-        Ok((DynamicImage::from_decoder(decoder)?, format, color))
+        let picture = match reading {
+            Reading::AsPillow => Some(DynamicImage::from_decoder(decoder)?.into_rgb8()),
+            Reading::Upright => None,
+        };
+        Ok((picture, format, color))
     };
     let (picture, format, color) = decode().map_err(|e| Error::format(path, "PNG, JPEG or WebP", e))?;
-    Ok(Decoded { picture: picture.into_rgb8(), format, color })
+    let picture = picture.map_or_else(|| load_picture(path), Ok)?;
+    Ok(Decoded { picture, format, color })
 }
 
 fn name(format: ImageFormat) -> &'static str {
@@ -151,54 +176,4 @@ fn name(format: ImageFormat) -> &'static str {
         ImageFormat::WebP => "WebP",
         _ => "other",
     }
-}
-
-/// What makes numbers of these sides hard to compare with others.
-pub fn warnings(generated: Option<&SetFacts>, reference: Option<&SetFacts>) -> Vec<String> {
-    /// Below this, FID depends more on n than on the model.
-    const ENOUGH: usize = 10_000;
-    let mut found = Vec::new();
-    for (side, facts) in [("generated", generated), ("reference", reference)] {
-        let Some(facts) = facts else { continue };
-        let mut say = |text: String| found.push(format!("{side}: {text}"));
-        if facts.n < ENOUGH {
-            say(format!("{} pictures, below {ENOUGH}: not comparable with published FID", facts.n));
-        }
-        if facts.formats.len() > 1 {
-            say(format!("several file formats: {}", list(&facts.formats)));
-        }
-        if facts.sizes.len() > 1 {
-            say(format!("{} different sizes", facts.sizes.len()));
-        }
-        for (count, what) in [
-            (facts.grey, "without colour"),
-            (facts.alpha, "with transparency, which is dropped"),
-            (facts.deep, "of more than 8 bits, which are rounded"),
-        ] {
-            if count > 0 {
-                say(format!("{count} pictures {what}"));
-            }
-        }
-        if facts.leftovers > 0 {
-            say(format!("{} other files or folders, which are left out", facts.leftovers));
-        }
-        if !facts.broken.is_empty() {
-            say(format!("{} pictures that cannot be read, which are left out", facts.broken.len()));
-        }
-    }
-    if let (Some(generated), Some(reference)) = (generated, reference) {
-        let kinds = |facts: &SetFacts| facts.formats.keys().cloned().collect::<Vec<_>>();
-        if kinds(generated) != kinds(reference) {
-            let text = format!("{} against {}", list(&generated.formats), list(&reference.formats));
-            found.push(format!("file formats differ: {text}; compression alone moves FID"));
-        }
-        if generated.sizes.keys().ne(reference.sizes.keys()) {
-            found.push("the sides have pictures of different sizes".into());
-        }
-    }
-    found
-}
-
-fn list(formats: &BTreeMap<String, usize>) -> String {
-    formats.iter().map(|(format, n)| format!("{n} {format}")).collect::<Vec<_>>().join(", ")
 }

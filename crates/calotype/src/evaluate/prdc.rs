@@ -40,6 +40,8 @@ pub struct Prdc {
     /// Reference balls that a generated point is inside, on average, over k: fidelity that outliers of
     /// the reference cannot inflate.
     pub density: f64,
+    /// Standard deviation of what density is the mean of: balls that a generated point is inside, over k.
+    pub density_std: f64,
     /// Share of reference points whose nearest generated point is inside their ball: variety that
     /// outliers of the generated side cannot inflate.
     pub coverage: f64,
@@ -76,10 +78,13 @@ pub fn prdc(generated: &Features, reference: &Features, k: usize, rule: BallRule
         (recalled, covered)
     });
     let share = |count: usize, of: usize| count as f64 / of as f64;
+    let density = share(balls.iter().sum(), k * generated.n());
+    let spread: f64 = balls.iter().map(|&n| (share(n, k) - density).powi(2)).sum();
     Ok(Prdc {
         precision: share(balls.iter().filter(|&&n| n > 0).count(), generated.n()),
         recall: share(reached.iter().filter(|(recalled, _)| *recalled).count(), reference.n()),
-        density: share(balls.iter().sum(), k * generated.n()),
+        density,
+        density_std: (spread / (generated.n() as f64 - 1.0)).sqrt(),
         coverage: share(reached.iter().filter(|(_, covered)| *covered).count(), reference.n()),
     })
 }

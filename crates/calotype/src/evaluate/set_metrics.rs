@@ -1,14 +1,17 @@
 //! Numbers about a set of pictures, each with what it depends on.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::frechet::{Gaussian, frechet_distance};
-use super::frechet_uncertainty::{fid_infinity, standard_error};
+use super::fid_infinity::fid_infinity;
+use super::frechet::frechet_distance;
+use super::frechet_uncertainty::standard_error;
+use super::gaussian::Gaussian;
 use super::inception_score::{SplitRule, from_logits};
-use super::kid::{Kernel, kernel_distance, kid_of_subsets};
+use super::kid::{Kernel, kernel_distance, kernel_standard_error, kid_of_subsets};
 use super::numpy_random::RandomState;
 use super::prdc::{BallRule, prdc};
 use super::side::Side;
+use super::side_protocol::SideProtocol;
 use crate::error::{Error, Result};
 
 /// What can be measured on features.
@@ -26,6 +29,26 @@ pub enum SetMetric {
     Cmmd,
     /// Precision, recall, density and coverage.
     Prdc,
+}
+
+impl SetMetric {
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Frechet => "fid",
+            Self::FrechetInfinity => "fid-infinity",
+            Self::InceptionScore => "is",
+            Self::Kid => "kid",
+            Self::Cmmd => "cmmd",
+            Self::Prdc => "prdc",
+        }
+    }
+
+    /// Whether it needs every picture's features, not only their mean and covariance. The Fréchet distance
+    /// needs them for its standard error alone.
+    pub fn needs_rows(self) -> bool {
+        matches!(self, Self::FrechetInfinity | Self::Kid | Self::Cmmd | Self::Prdc)
+    }
 }
 
 /// How to measure.
@@ -50,6 +73,20 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    /// Rows of KID's subsets of sides of so many rows.
+    fn subset_size(&self, generated: usize, reference: usize) -> usize {
+        self.kid_subset_size.min(generated).min(reference)
+    }
+
+    /// What to warn of, if KID's subsets are smaller than asked for: its spread is of another size then.
+    pub fn subset_warning(&self, generated: &Side, reference: &Side) -> Option<String> {
+        let (wanted, size) = (self.kid_subset_size, self.subset_size(generated.n()?, reference.n()?));
+        (size < wanted)
+            .then(|| format!("kid: subsets of {size} pictures, all of the smaller side, instead of {wanted}"))
+    }
+}
+
 /// `metric` of the generated side against the reference: name and report of each number. Names end in
 /// `suffix`, which is empty for FID's own Inception: only there the numbers are FID, IS and KID.
 ///
@@ -68,7 +105,7 @@ pub fn measure(
     }
     let reference =
         reference.ok_or_else(|| Error::argument("--reference", "the other side of a distance", "none"))?;
-    generated.require_same_protocol(reference)?;
+    generated.protocol.require_comparable(&reference.protocol)?;
     let distance =
         |name: &str| if suffix.is_empty() { format!("fid{name}") } else { format!("fd{name}{suffix}") };
     let reports = match metric {
@@ -93,10 +130,7 @@ fn with_sides(mut report: Value, generated: &Side, reference: Option<&Side>) -> 
     if let Some(reference) = reference {
         report["n_reference"] = json!(reference.n());
     }
-    let mut protocol = match (&generated.protocol, reference.map(|side| &side.protocol)) {
-        (Value::Object(protocol), _) | (_, Some(Value::Object(protocol))) => protocol.clone(),
-        _ => Map::from_iter([("extractor".to_owned(), json!("unknown"))]),
-    };
+    let mut protocol = SideProtocol::of_report(&generated.protocol, reference.map(|side| &side.protocol));
     protocol.insert("calotype".into(), json!(env!("CARGO_PKG_VERSION")));
     if let Some(Value::Object(more)) = report.get_mut("protocol").map(Value::take) {
         protocol.extend(more);
@@ -106,23 +140,32 @@ fn with_sides(mut report: Value, generated: &Side, reference: Option<&Side>) -> 
 }
 
 fn frechet(generated: &Side, reference: &Side) -> Result<Value> {
-    let (of_generated, of_reference) = (generated.gaussian()?, reference.gaussian()?);
-    let distance = frechet_distance(&of_generated, &of_reference)?;
-    let mut report = json!({
-        "value": distance.frechet, "mean_term": distance.mean_term, "trace_sum": distance.trace_sum,
-        "tr_sqrt": distance.tr_sqrt, "rank_generated": of_generated.rank(), "rank_reference": of_reference.rank(),
-        "standard_error": null, "first_order_bias": null,
-    });
     // The error of a distance needs every picture's part in it.
-    if let (Some(x), Some(y)) = (&generated.features, &reference.features) {
-        let error = standard_error(x.values(), y.values(), x.dimension())?;
-        report["standard_error"] = json!(error.from_generated.hypot(error.from_reference));
-        report["first_order_bias"] = json!(error.first_order_bias_generated);
-    }
-    Ok(report)
+    let (distance, [rank_generated, rank_reference], error) =
+        match (generated.features(), reference.features()) {
+            (Some(x), Some(y)) => {
+                x.require_comparable(y)?;
+                let found = standard_error(x.values(), y.values(), x.dimension())?;
+                let error = found.from_generated.hypot(found.from_reference);
+                (found.distance, [found.rank_generated, found.rank_reference], Some(error))
+            }
+            _ => {
+                let (x, y) = (generated.gaussian()?, reference.gaussian()?);
+                (frechet_distance(&x, &y)?, [x.rank(), y.rank()], None)
+            }
+        };
+    let (of_generated, of_reference) =
+        (distance.first_order_bias_generated, distance.first_order_bias_reference);
+    Ok(json!({
+        "value": distance.frechet, "mean_term": distance.mean_term, "trace_sum": distance.trace_sum,
+        "tr_sqrt": distance.tr_sqrt, "rank_generated": rank_generated, "rank_reference": rank_reference,
+        "standard_error": error,
+        "first_order_bias": of_generated.zip(of_reference).map(|(x, y)| x + y),
+        "first_order_bias_generated": of_generated, "first_order_bias_reference": of_reference,
+    }))
 }
 
-/// The distance of growing random parts of both sides, extrapolated.
+/// The distance of growing random parts of the generated side from all of the reference, extrapolated.
 fn frechet_infinity(generated: &Side, reference: &Side, settings: &Settings) -> Result<Value> {
     const PARTS: usize = 5;
     let (x, y) = (generated.rows("fid-infinity")?, reference.rows("fid-infinity")?);
@@ -138,7 +181,12 @@ fn frechet_infinity(generated: &Side, reference: &Side, settings: &Settings) -> 
     let line = fid_infinity(&counts, &values)?;
     Ok(json!({
         "value": line.intercept, "standard_error": line.intercept_stderr, "slope": line.slope,
-        "n": counts, "at_n": values, "protocol": { "seed": settings.seed },
+        "n": counts, "at_n": values,
+        "protocol": {
+            "seed": settings.seed,
+            "fit": "least squares in 1/n, over nested random parts of the generated side",
+            "standard_error": "of that line as if the parts were independent: too small, since each holds the last",
+        },
     }))
 }
 
@@ -153,15 +201,18 @@ fn inception_score(generated: &Side, settings: &Settings) -> Result<Value> {
     let score = from_logits(&shuffled, *classes, settings.splits, SplitRule::Balanced)?;
     let report = json!({
         "value": score.mean, "std": score.std,
-        "standard_error": score.std_ddof1.map(|std| std / (score.n_chunks as f64).sqrt()),
-        "protocol": { "splits": settings.splits, "seed": settings.seed, "classes": classes },
+        "standard_error": score.standard_error,
+        "protocol": {
+            "splits": settings.splits, "split_rule": SplitRule::Balanced, "seed": settings.seed,
+            "classes": classes,
+        },
     });
     Ok(with_sides(report, generated, None))
 }
 
 fn kid(generated: &Side, reference: &Side, settings: &Settings) -> Result<Value> {
     let (x, y) = (generated.rows("kid")?, reference.rows("kid")?);
-    let size = settings.kid_subset_size.min(x.n()).min(y.n());
+    let size = settings.subset_size(x.n(), y.n());
     let mut random = RandomState::new(settings.seed);
     let (mut of_x, mut of_y) = (Vec::new(), Vec::new());
     for _ in 0..settings.kid_subsets {
@@ -170,7 +221,7 @@ fn kid(generated: &Side, reference: &Side, settings: &Settings) -> Result<Value>
     }
     let found = kid_of_subsets(x, y, &of_x, &of_y)?;
     Ok(json!({
-        "value": found.mean, "std": found.std,
+        "value": found.mean, "std": found.std, "std_ddof1": found.std_ddof1,
         "protocol": {
             "subsets": settings.kid_subsets, "subset_size": size, "seed": settings.seed,
             "kernel": "(x.y/d + 1)^3",
@@ -180,10 +231,11 @@ fn kid(generated: &Side, reference: &Side, settings: &Settings) -> Result<Value>
 
 fn cmmd(generated: &Side, reference: &Side) -> Result<Value> {
     // σ = 10 and the factor 1000 are those of Jayasumana et al. 2024, arXiv:2401.09603, Section 4.
-    let distance =
-        kernel_distance(generated.rows("cmmd")?, reference.rows("cmmd")?, Kernel::Gaussian { sigma: 10.0 })?;
+    let (x, y, kernel) = (generated.rows("cmmd")?, reference.rows("cmmd")?, Kernel::Gaussian { sigma: 10.0 });
+    let distance = kernel_distance(x, y, kernel)?;
     Ok(json!({
         "value": 1000.0 * distance.biased, "unbiased": 1000.0 * distance.unbiased,
+        "standard_error": 1000.0 * kernel_standard_error(x, y, kernel)?,
         "protocol": { "kernel": "exp(-|x-y|^2/(2 sigma^2))", "sigma": 10.0, "scale": 1000.0 },
     }))
 }
@@ -192,16 +244,21 @@ fn neighbours(generated: &Side, reference: &Side, settings: &Settings) -> Result
     let (x, y) = (generated.rows("prdc")?, reference.rows("prdc")?);
     let at_most = prdc(x, y, settings.k, BallRule::Le)?;
     let below = prdc(x, y, settings.k, BallRule::Lt)?;
-    let report = |value: f64, below: f64| {
+    let report = |value: f64, below: f64, error: f64| {
         json!({
-            "value": value, "value_lt": below,
-            "protocol": { "k": settings.k, "rule": "distance <= radius; value_lt: distance < radius" },
+            "value": value, "value_lt": below, "standard_error": error,
+            "protocol": {
+                "k": settings.k, "rule": "distance <= radius; value_lt: distance < radius",
+                "standard_error": "of the share of points, with the balls as they are",
+            },
         })
     };
+    let of_share = |share: f64, n: usize| (share * (1.0 - share) / n as f64).sqrt();
+    let of_density = at_most.density_std / (x.n() as f64).sqrt();
     Ok(vec![
-        ("precision".into(), report(at_most.precision, below.precision)),
-        ("recall".into(), report(at_most.recall, below.recall)),
-        ("density".into(), report(at_most.density, below.density)),
-        ("coverage".into(), report(at_most.coverage, below.coverage)),
+        ("precision".into(), report(at_most.precision, below.precision, of_share(at_most.precision, x.n()))),
+        ("recall".into(), report(at_most.recall, below.recall, of_share(at_most.recall, y.n()))),
+        ("density".into(), report(at_most.density, below.density, of_density)),
+        ("coverage".into(), report(at_most.coverage, below.coverage, of_share(at_most.coverage, y.n()))),
     ])
 }

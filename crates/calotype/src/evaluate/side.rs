@@ -5,34 +5,54 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::extractor::Extractor;
+use super::feature_statistics::FeatureStatistics;
 use super::features::Features;
-use super::frechet::{FeatureStatistics, Gaussian};
+use super::gaussian::Gaussian;
 use super::picture_set::{PictureSet, SetFacts};
+use super::side_protocol::SideProtocol;
 use crate::error::{Error, Result};
 use crate::formats::npz::{self, Array, Npz};
 
 /// Entry of our statistics files that says how they were made.
 const PROTOCOL: &str = "protocol.json";
 
+/// Rows that are gathered before they go into the statistics: one number of them, so that the bits do not
+/// depend on how many pictures are extracted at a time.
+const ROWS: usize = 256;
+
+/// What is kept of every picture. Mean and covariance of the features always are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep {
+    /// Its features; without them memory does not grow with the number of pictures.
+    pub rows: bool,
+    /// Its class logits, where the extractor has classes.
+    pub logits: bool,
+}
+
+/// Features, as much of them as is known.
+enum Known {
+    /// Every picture's.
+    Rows(Features),
+    /// Their mean and scatter.
+    Statistics(FeatureStatistics),
+    /// Moments whose n is not known.
+    Moments(Gaussian),
+}
+
 /// The generated or the reference side.
 pub struct Side {
-    /// Rows, unless only statistics are known.
-    pub features: Option<Features>,
-    /// Class logits `[n, classes]` and the number of classes, where the extractor gives them.
+    known: Known,
+    /// Class logits `[n, classes]` and the number of classes, where they were kept.
     pub logits: Option<(Vec<f32>, usize)>,
-    /// Mean and scatter, unless a file has moments without their n.
-    statistics: Option<FeatureStatistics>,
-    /// Moments whose n is not known.
-    moments: Option<Gaussian>,
     /// What the folder holds, where there was one.
     pub facts: Option<SetFacts>,
-    /// How the numbers were made ([`Extractor::protocol`]); null for files of other programs.
-    pub protocol: Value,
+    /// How the numbers were made.
+    pub protocol: SideProtocol,
 }
 
 impl Side {
-    /// Features of a folder's pictures, `batch` at a time: the pictures are never in memory together.
-    /// `on_pictures` is told how many more are done.
+    /// Features of a folder's pictures, `batch` at a time: the pictures are never in memory together, and
+    /// their features only if `keep` says so. `on_pictures` is told how many more are done.
     ///
     /// # Errors
     /// As [`PictureSet::for_each_batch`] and [`Extractor::extract`]; `Error::Argument` for a feature that
@@ -42,36 +62,34 @@ impl Side {
         extractor: &dyn Extractor,
         batch: usize,
         skip_broken: bool,
+        keep: Keep,
         on_pictures: &mut dyn FnMut(usize),
     ) -> Result<Self> {
-        let (mut rows, mut logits) = (Vec::new(), extractor.classes().map(|classes| (Vec::new(), classes)));
+        let dimension = extractor.dimension();
+        let (mut rows, mut statistics) = (Vec::new(), FeatureStatistics::new(dimension));
+        let classes = extractor.classes().filter(|_| keep.logits);
+        let mut logits = classes.map(|classes| (Vec::new(), classes));
         let facts = set.for_each_batch(batch, skip_broken, |pictures| {
             let extracted = extractor.extract(&pictures)?;
             rows.extend(extracted.features);
+            while !keep.rows && rows.len() >= ROWS * dimension {
+                statistics.push_rows(&rows[..ROWS * dimension])?;
+                rows.drain(..ROWS * dimension);
+            }
             if let (Some((all, _)), Some(more)) = (&mut logits, extracted.logits) {
                 all.extend(more);
             }
             on_pictures(pictures.len());
             Ok(())
         })?;
-        let side = Self::of_rows(&rows, extractor.dimension())?;
-        Ok(Self { logits, facts: Some(facts), protocol: extractor.protocol(), ..side })
-    }
-
-    /// Features as they are.
-    ///
-    /// # Errors
-    /// As [`Features::new`].
-    pub fn of_rows(rows: &[f32], dimension: usize) -> Result<Self> {
-        let features = Features::new(rows, dimension)?;
-        Ok(Self {
-            features: Some(features),
-            logits: None,
-            statistics: None,
-            moments: None,
-            facts: None,
-            protocol: Value::Null,
-        })
+        let known = match keep.rows {
+            true => Known::Rows(Features::new(&rows, dimension)?),
+            false => {
+                statistics.push_rows(&rows)?;
+                Known::Statistics(statistics)
+            }
+        };
+        Ok(Self { known, logits, facts: Some(facts), protocol: SideProtocol::new(extractor.protocol())? })
     }
 
     /// From an `.npz` with `features` `[n, d]`, or with `mu` and `sigma` and perhaps `n`.
@@ -86,26 +104,25 @@ impl Side {
             Some(text) => serde_json::from_str(text).map_err(|e| foreign(e.to_string()))?,
             None => Value::Null,
         };
-        let empty =
-            Self { features: None, logits: None, statistics: None, moments: None, facts: None, protocol };
-        if let Some(Array { shape, values }) = arrays.get("features") {
-            let [_, dimension] = shape[..] else {
-                return Err(foreign(format!("`features` has shape {shape:?}, not [n, d]")));
-            };
-            return Ok(Self { features: Some(Features::new(values, dimension)?), ..empty });
-        }
-        let (Some(mu), Some(sigma)) = (arrays.get("mu"), arrays.get("sigma")) else {
-            let names: Vec<&str> = arrays.keys().map(String::as_str).collect();
-            let got = format!("it has {}; needed: features, or mu and sigma", names.join(", "));
-            return Err(foreign(got));
-        };
-        Ok(match arrays.get("n").and_then(|n| n.values.first()) {
-            Some(&n) => {
-                let statistics = FeatureStatistics::from_moments(n as usize, &mu.values, &sigma.values)?;
-                Self { statistics: Some(statistics), ..empty }
+        let known = match (arrays.get("features"), arrays.get("mu"), arrays.get("sigma")) {
+            (Some(Array { shape, values }), ..) => match shape[..] {
+                [_, dimension] => Known::Rows(Features::new(values, dimension)?),
+                _ => return Err(foreign(format!("`features` has shape {shape:?}, not [n, d]"))),
+            },
+            (None, Some(mu), Some(sigma)) => match arrays.get("n").and_then(|n| n.values.first()) {
+                Some(&n) => {
+                    Known::Statistics(FeatureStatistics::from_moments(n as usize, &mu.values, &sigma.values)?)
+                }
+                None => Known::Moments(Gaussian::from_moments(&mu.values, &sigma.values)?),
+            },
+            _ => {
+                let names: Vec<&str> = arrays.keys().map(String::as_str).collect();
+                let got = format!("it has {}; needed: features, or mu and sigma", names.join(", "));
+                return Err(foreign(got));
             }
-            None => Self { moments: Some(Gaussian::from_moments(&mu.values, &sigma.values)?), ..empty },
-        })
+        };
+        let protocol = SideProtocol::new(protocol).map_err(|e| foreign(format!("{PROTOCOL}: {e}")))?;
+        Ok(Self { known, logits: None, facts: None, protocol })
     }
 
     /// Writes `mu`, `sigma` and `n` as `.npz`, which pytorch-fid and clean-fid read, with the protocol.
@@ -119,50 +136,41 @@ impl Side {
         npz.arrays.insert("mu".into(), Array::new(&[d], statistics.mean().to_vec()));
         npz.arrays.insert("sigma".into(), Array::new(&[d, d], statistics.covariance()?));
         npz.arrays.insert("n".into(), Array::new(&[], vec![statistics.n() as f64]));
-        npz.texts.insert(PROTOCOL.into(), self.protocol.to_string());
+        if self.protocol.is_known() {
+            npz.texts.insert(PROTOCOL.into(), self.protocol.to_json().to_string());
+        }
         npz::write(path, &npz)
     }
 
     /// Both sides as one, of which only the statistics are kept.
     ///
     /// # Errors
-    /// As [`FeatureStatistics::merge`]; `Error::Argument` for sides of different protocols or without n.
+    /// As [`FeatureStatistics::merge`] and [`SideProtocol::require_same`]; `Error::Argument` for sides
+    /// without n.
     pub fn merge(&self, other: &Self) -> Result<Self> {
-        self.require_same_protocol(other)?;
+        self.protocol.require_same(&other.protocol)?;
         let mut statistics = self.statistics()?;
         statistics.merge(&other.statistics()?)?;
-        Ok(Self {
-            features: None,
-            logits: None,
-            statistics: Some(statistics),
-            moments: None,
-            facts: None,
-            protocol: self.protocol.clone(),
-        })
-    }
-
-    /// Refuses sides whose numbers were made in different ways, as far as both say how.
-    ///
-    /// # Errors
-    /// `Error::Argument` naming the first thing that differs.
-    pub fn require_same_protocol(&self, reference: &Self) -> Result<()> {
-        let (Value::Object(ours), Value::Object(theirs)) = (&self.protocol, &reference.protocol) else {
-            return Ok(());
-        };
-        for (key, value) in ours {
-            if theirs.get(key) != Some(value) {
-                let got = theirs.get(key).unwrap_or(&Value::Null);
-                let expected = format!("the same {key} on both sides, {value}");
-                return Err(Error::argument("protocol", expected, got));
-            }
-        }
-        Ok(())
+        let known = Known::Statistics(statistics);
+        Ok(Self { known, logits: None, facts: None, protocol: self.protocol.clone() })
     }
 
     /// Number of pictures, where known.
     pub fn n(&self) -> Option<usize> {
-        let of_features = self.features.as_ref().map(Features::n);
-        of_features.or(self.statistics.as_ref().map(FeatureStatistics::n))
+        match &self.known {
+            Known::Rows(features) => Some(features.n()),
+            Known::Statistics(statistics) => Some(statistics.n()),
+            Known::Moments(_) => None,
+        }
+    }
+
+    /// Numbers in a feature vector.
+    pub fn dimension(&self) -> usize {
+        match &self.known {
+            Known::Rows(features) => features.dimension(),
+            Known::Statistics(statistics) => statistics.dimension(),
+            Known::Moments(gaussian) => gaussian.mean().len(),
+        }
     }
 
     /// Mean and scatter.
@@ -170,14 +178,16 @@ impl Side {
     /// # Errors
     /// `Error::Argument` for moments whose n is not known.
     pub fn statistics(&self) -> Result<FeatureStatistics> {
-        match (&self.statistics, &self.features) {
-            (Some(statistics), _) => Ok(statistics.clone()),
-            (None, Some(features)) => {
+        match &self.known {
+            Known::Statistics(statistics) => Ok(statistics.clone()),
+            Known::Rows(features) => {
                 let mut statistics = FeatureStatistics::new(features.dimension());
-                statistics.push_rows(features.values())?;
+                for rows in features.values().chunks(ROWS * features.dimension()) {
+                    statistics.push_rows(rows)?;
+                }
                 Ok(statistics)
             }
-            (None, None) => Err(Error::argument(
+            Known::Moments(_) => Err(Error::argument(
                 "statistics",
                 "a file that says of how many pictures (n)",
                 "mu and sigma",
@@ -190,10 +200,18 @@ impl Side {
     /// # Errors
     /// As [`Gaussian::from_rows`].
     pub fn gaussian(&self) -> Result<Gaussian> {
-        match (&self.features, &self.moments) {
-            (Some(features), _) => Gaussian::from_rows(features.values(), features.dimension()),
-            (None, Some(moments)) => Ok(moments.clone()),
-            (None, None) => self.statistics()?.gaussian(),
+        match &self.known {
+            Known::Rows(features) => Gaussian::from_rows(features.values(), features.dimension()),
+            Known::Statistics(statistics) => statistics.gaussian(),
+            Known::Moments(moments) => Ok(moments.clone()),
+        }
+    }
+
+    /// Every picture's features, if they are known.
+    pub fn features(&self) -> Option<&Features> {
+        match &self.known {
+            Known::Rows(features) => Some(features),
+            Known::Statistics(_) | Known::Moments(_) => None,
         }
     }
 
@@ -202,7 +220,7 @@ impl Side {
     /// # Errors
     /// `Error::Argument` where only statistics are known.
     pub fn rows(&self, metric: &str) -> Result<&Features> {
-        self.features.as_ref().ok_or_else(|| {
+        self.features().ok_or_else(|| {
             Error::argument(metric, "pictures or `features` on both sides", "statistics (mu and sigma) only")
         })
     }

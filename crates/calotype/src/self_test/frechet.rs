@@ -3,8 +3,10 @@
 use super::arrays::Array;
 use super::case::{Found, Inputs};
 use crate::error::Result;
-use crate::evaluate::frechet::{FeatureStatistics, FrechetDistance, Gaussian, frechet_distance};
-use crate::evaluate::frechet_uncertainty as uncertainty;
+use crate::evaluate::feature_statistics::FeatureStatistics;
+use crate::evaluate::frechet::{FrechetDistance, frechet_distance};
+use crate::evaluate::gaussian::Gaussian;
+use crate::evaluate::{fid_infinity as line, frechet_bias, frechet_uncertainty};
 
 fn distance(found: FrechetDistance) -> Found {
     Found::new()
@@ -48,21 +50,22 @@ pub fn moments_merge(inputs: Inputs) -> Result<Found> {
 
 pub fn standard_error(inputs: Inputs) -> Result<Found> {
     let (x, y) = (inputs.array("x")?, inputs.array("y")?);
-    let found = uncertainty::standard_error(&x.values, &y.values, x.columns())?;
+    let found = frechet_uncertainty::standard_error(&x.values, &y.values, x.columns())?;
+    let bias = found.distance.first_order_bias_generated.unwrap_or(f64::NAN); // rows have an n
     Ok(Found::new()
-        .number("frechet", found.frechet)
+        .number("frechet", found.distance.frechet)
         .number("se_from_x", found.from_generated)
         .number("se_from_y", found.from_reference)
-        .number("first_order_bias_x", found.first_order_bias_generated))
+        .number("first_order_bias_x", bias))
 }
 
 pub fn null_bias(inputs: Inputs) -> Result<Found> {
-    let bias = uncertainty::null_bias(&inputs.list("eigenvalues")?, inputs.integer("n")?)?;
+    let bias = frechet_bias::null_bias(&inputs.list("eigenvalues")?, inputs.integer("n")?)?;
     Ok(Found::new().number("bias_one_sided", bias))
 }
 
 pub fn fid_infinity(inputs: Inputs) -> Result<Found> {
-    let line = uncertainty::fid_infinity(&inputs.integers("n")?, &inputs.list("fid")?)?;
+    let line = line::fid_infinity(&inputs.integers("n")?, &inputs.list("fid")?)?;
     Ok(Found::new()
         .number("intercept", line.intercept)
         .number("slope", line.slope)

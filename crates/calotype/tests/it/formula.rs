@@ -24,3 +24,33 @@ pub fn picture(p: f64, width: u32, height: u32) -> RgbImage {
         image::Rgb([level(0.0), level(1.0), level(2.0)])
     })
 }
+
+/// Weights of FID's Inception.
+pub mod inception {
+    use std::collections::HashMap;
+
+    use calotype::evaluate::inception_v3::weights;
+    use calotype::nn::parameters::NamedTensor;
+
+    use super::uniform;
+
+    /// A tensor of that name and shape.
+    pub fn tensor(name: &str, shape: &[usize]) -> NamedTensor {
+        let count: usize = shape.iter().product();
+        let fan_in = shape[1..].iter().product::<usize>() as f64;
+        let value = |u: f64| match name {
+            _ if name.ends_with("conv.weight") => (2.0 * u - 1.0) * (6.0 / fan_in).sqrt(),
+            "fc.weight" => (2.0 * u - 1.0) * 2.0 * (3.0_f64 / 2048.0).sqrt(),
+            _ if name.ends_with("bn.weight") || name.ends_with("running_var") => 0.8 + 0.4 * u,
+            _ => 0.2 * (2.0 * u - 1.0),
+        };
+        let values = uniform(name, count).map(|u| value(u) as f32).collect();
+        NamedTensor { name: name.to_owned(), shape: shape.to_vec(), values }
+    }
+
+    /// Every tensor of the network.
+    pub fn tensors() -> HashMap<String, NamedTensor> {
+        let shapes = weights::shapes();
+        shapes.into_iter().map(|(name, shape)| (name.clone(), tensor(&name, &shape))).collect()
+    }
+}

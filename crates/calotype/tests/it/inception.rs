@@ -10,7 +10,8 @@ use calotype::evaluate::protocol::Protocol;
 use calotype::nn::parameters::NamedTensor;
 use serde::Deserialize;
 
-use crate::formula::{picture, uniform};
+use crate::formula::inception::{tensor, tensors};
+use crate::formula::picture;
 
 #[derive(Deserialize)]
 struct File {
@@ -50,24 +51,6 @@ impl Numbers {
         assert!((sum - self.sum).abs() < 1e-4 * norm, "{name}: sum {sum}, expected {}", self.sum);
         assert!((squares.sqrt() - norm).abs() < 1e-4 * norm, "{name}: {squares} {}", self.sum_of_squares);
     }
-}
-
-fn tensor(name: &str, shape: &[usize]) -> NamedTensor {
-    let count: usize = shape.iter().product();
-    let fan_in = shape[1..].iter().product::<usize>() as f64;
-    let value = |u: f64| match name {
-        _ if name.ends_with("conv.weight") => (2.0 * u - 1.0) * (6.0 / fan_in).sqrt(),
-        "fc.weight" => (2.0 * u - 1.0) * 2.0 * (3.0_f64 / 2048.0).sqrt(),
-        _ if name.ends_with("bn.weight") || name.ends_with("running_var") => 0.8 + 0.4 * u,
-        _ => 0.2 * (2.0 * u - 1.0),
-    };
-    let values = uniform(name, count).map(|u| value(u) as f32).collect();
-    NamedTensor { name: name.to_owned(), shape: shape.to_vec(), values }
-}
-
-fn tensors() -> HashMap<String, NamedTensor> {
-    let shapes = weights::shapes();
-    shapes.into_iter().map(|(name, shape)| (name.clone(), tensor(&name, &shape))).collect()
 }
 
 fn network(tensors: HashMap<String, NamedTensor>) -> calotype::Result<InceptionV3> {

@@ -7,6 +7,8 @@
 pub mod weights;
 
 use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
 
 use burn::tensor::activation::relu;
 use burn::tensor::{Tensor, TensorData};
@@ -37,6 +39,27 @@ pub enum Tap {
 }
 
 impl Tap {
+    /// Every tap.
+    pub const ALL: [Self; 6] =
+        [Self::Pool1, Self::Pool2, Self::Mixed6e, Self::Pool3, Self::LogitsUnbiased, Self::Logits];
+
+    /// torch-fidelity's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pool1 => "64",
+            Self::Pool2 => "192",
+            Self::Mixed6e => "768",
+            Self::Pool3 => "2048",
+            Self::LogitsUnbiased => "logits_unbiased",
+            Self::Logits => "logits",
+        }
+    }
+
+    /// Whether it needs weights with the classifier.
+    pub fn is_logits(self) -> bool {
+        matches!(self, Self::LogitsUnbiased | Self::Logits)
+    }
+
     /// Numbers per picture.
     pub fn dimension(self) -> usize {
         match self {
@@ -46,6 +69,22 @@ impl Tap {
             Self::Pool3 => 2048,
             Self::LogitsUnbiased | Self::Logits => CLASSES,
         }
+    }
+}
+
+impl fmt::Display for Tap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Tap {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let names = || Self::ALL.map(Self::name).join(", ");
+        let found = Self::ALL.into_iter().find(|tap| tap.name() == text);
+        found.ok_or_else(|| Error::argument("features", format!("one of {}", names()), format!("`{text}`")))
     }
 }
 
@@ -109,7 +148,11 @@ impl InceptionV3 {
         x = self.figure_7("Mixed_7c", x, |x| pooling::max(x, 3, 1, 1));
         let pool_3 = mean_of_picture(x); // [B, 2048]
         let logits = || match &self.classifier {
-            Some((weight, bias)) => Ok((pool_3.clone().matmul(weight.clone().transpose()), bias.clone())),
+            // Our product, in which a picture's numbers do not depend on the rest of its batch.
+            Some((weight, bias)) => {
+                let unbiased = calotype_kernels::linear(pool_3.clone(), weight.clone(), bias.zeros_like());
+                Ok((unbiased, bias.clone()))
+            }
             None => Err(Error::argument("weights", "a file with the classifier `fc`", "features only")),
         };
         taps.iter()

@@ -1,0 +1,186 @@
+//! The sides of metrics of sets: opened first, checked, and only then read.
+
+use std::path::Path;
+
+use calotype::evaluate::extractor::Extractor;
+use calotype::evaluate::picture_set::PictureSet;
+use calotype::evaluate::set_metrics::SetMetric;
+use calotype::evaluate::side::{Keep, Side};
+use calotype::evaluate::side_protocol::SideProtocol;
+use calotype::trainer::Progress;
+use calotype::{Error, Result};
+
+use super::extractors::ExtractorName;
+use super::metric::Metric;
+use super::{Args, is_npz};
+use crate::options::Context;
+
+/// Where a side's features come from.
+enum Source {
+    /// An `.npz`, which is read.
+    File(Box<Side>),
+    /// Pictures, which are not.
+    Folder(PictureSet),
+}
+
+/// Both sides, and the extractor if one has pictures.
+pub struct Sources {
+    name: ExtractorName,
+    extractor: Option<Box<dyn Extractor>>,
+    generated: Source,
+    reference: Option<Source>,
+}
+
+impl Sources {
+    /// Reads weights and files, no picture.
+    pub fn open(args: &Args, context: &Context) -> Result<Self> {
+        let name = ExtractorName::of(args);
+        let generated =
+            args.generated.as_deref().ok_or_else(|| Error::argument("--generated", "a side", "none"))?;
+        let reference = args.reference.as_deref();
+        let pictures = [Some(generated), reference].into_iter().flatten().any(|path| !is_npz(path));
+        let extractor = if pictures { Some(name.make(args, context)?) } else { None };
+        let open = |path: &Path| match is_npz(path) {
+            true => Side::read(path).map(|side| Source::File(Box::new(side))).map_err(Error::of_data),
+            false => PictureSet::open(path).map(Source::Folder),
+        };
+        Ok(Self { name, extractor, generated: open(generated)?, reference: reference.map(open).transpose()? })
+    }
+
+    fn protocol(&self, source: &Source) -> Result<SideProtocol> {
+        match (source, &self.extractor) {
+            (Source::File(side), _) => Ok(side.protocol.clone()),
+            (Source::Folder(_), Some(extractor)) => SideProtocol::new(extractor.protocol()),
+            (Source::Folder(_), None) => Ok(SideProtocol::default()),
+        }
+    }
+
+    fn dimension(&self, source: &Source) -> Option<usize> {
+        match source {
+            Source::File(side) => Some(side.dimension()),
+            Source::Folder(_) => self.extractor.as_ref().map(|extractor| extractor.dimension()),
+        }
+    }
+
+    /// What names of metrics end in: as the sides say, or --extractor if they do not.
+    pub fn suffix(&self) -> String {
+        let of = |source: &Source| self.protocol(source).unwrap_or_default();
+        let reference = self.reference.as_ref().map(of);
+        let said = SideProtocol::suffix(&of(&self.generated), reference.as_ref());
+        said.unwrap_or_else(|| self.name.suffix().into())
+    }
+
+    /// The metrics asked for, or those that the sides allow; all of them can be measured.
+    pub fn plan(&self, args: &Args) -> Result<Vec<Metric>> {
+        let metrics = match args.metrics.is_empty() {
+            true => self.defaults(args)?,
+            false => args.metrics.clone(),
+        };
+        for &metric in &metrics {
+            self.require_measurable(metric, args)?;
+        }
+        let distance = |metric: &Metric| metric.of_sets().is_some_and(|m| m != SetMetric::InceptionScore);
+        if metrics.iter().any(distance) {
+            self.require_comparable().map_err(Error::of_data)?;
+        }
+        Ok(metrics)
+    }
+
+    fn defaults(&self, args: &Args) -> Result<Vec<Metric>> {
+        if args.stats_out.is_some() && self.reference.is_none() {
+            return Ok(vec![]);
+        }
+        let all = match self.suffix().as_str() {
+            "" => vec![Metric::Fid, Metric::Is, Metric::Kid, Metric::Prdc],
+            "-clip" => vec![Metric::FdClip, Metric::IsClip],
+            _ => vec![Metric::Fid, Metric::Kid, Metric::Prdc],
+        };
+        let possible: Vec<Metric> =
+            all.iter().copied().filter(|&metric| self.require_measurable(metric, args).is_ok()).collect();
+        match possible.is_empty() {
+            true => self.require_measurable(all[0], args).map(|()| possible),
+            false => Ok(possible),
+        }
+    }
+
+    /// Whether the sides have what the metric needs.
+    fn require_measurable(&self, metric: Metric, args: &Args) -> Result<()> {
+        let Some(of_sets) = metric.of_sets() else { return Ok(()) };
+        if matches!(metric, Metric::FdClip | Metric::IsClip) && self.suffix() != "-clip" {
+            return Err(Error::argument("--extractor", "clip, for fd-clip and is-clip", "another"));
+        }
+        let score = of_sets == SetMetric::InceptionScore;
+        if args.stream && (score || of_sets.needs_rows()) {
+            let expected = "metrics of mean and covariance alone (fid, fd-clip)";
+            return Err(Error::argument("--stream", expected, of_sets.name()));
+        }
+        if score {
+            let extractor = self.extractor.as_ref().filter(|_| matches!(self.generated, Source::Folder(_)));
+            return match extractor.and_then(|extractor| extractor.classes()) {
+                Some(_) => Ok(()),
+                None => {
+                    let expected = "pictures and an extractor that classifies";
+                    Err(Error::argument("is", expected, "features without classes").of_data())
+                }
+            };
+        }
+        let reference = self.reference.as_ref().ok_or_else(|| {
+            Error::argument("--reference", format!("the other side of {}", of_sets.name()), "none").of_data()
+        })?;
+        for source in [&self.generated, reference] {
+            if let Source::File(side) = source
+                && of_sets.needs_rows()
+            {
+                side.rows(of_sets.name()).map_err(Error::of_data)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn require_comparable(&self) -> Result<()> {
+        let Some(reference) = &self.reference else { return Ok(()) };
+        self.protocol(&self.generated)?.require_comparable(&self.protocol(reference)?)?;
+        let (got, expected) = (self.dimension(&self.generated), self.dimension(reference));
+        match got.zip(expected).filter(|(got, expected)| got != expected) {
+            Some((got, expected)) => {
+                let expected = format!("dimension {expected}, as the reference side");
+                Err(Error::shape("features of the generated side", expected, got))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Reads the pictures. The reference is left out where no metric needs it.
+    pub fn extract(
+        self,
+        metrics: &[SetMetric],
+        args: &Args,
+        context: &Context,
+    ) -> Result<(Side, Option<Side>)> {
+        let of_rows = |metric: &SetMetric| metric.needs_rows() || *metric == SetMetric::Frechet;
+        let keep = Keep {
+            rows: !args.stream && metrics.iter().any(of_rows),
+            logits: metrics.contains(&SetMetric::InceptionScore),
+        };
+        let Self { extractor, generated, reference, .. } = self;
+        let side = |name: &str, source: Source| match (source, extractor.as_deref()) {
+            (Source::File(side), _) => Ok(*side),
+            (Source::Folder(set), Some(extractor)) => {
+                context.bars.begin(name, 0, set.files());
+                let mut done = 0;
+                let step = &mut |more| {
+                    done += more;
+                    context.bars.step(done, "");
+                };
+                let side = Side::of_pictures(&set, extractor, args.batch, args.skip_broken, keep, step);
+                context.bars.end(name);
+                side.map_err(Error::of_data)
+            }
+            (Source::Folder(_), None) => Err(Error::argument("--extractor", "one, for pictures", "none")),
+        };
+        let distance = metrics.iter().any(|metric| *metric != SetMetric::InceptionScore);
+        let generated = side("generated", generated)?;
+        let reference = reference.filter(|_| distance).map(|source| side("reference", source)).transpose()?;
+        Ok((generated, reference))
+    }
+}

@@ -42,10 +42,7 @@ def export(file):
     for parameter in model.parameters():
         parameter.data.normal_(0, 0.3)
     example = torch.zeros(1, 3, SIDE, SIDE)
-    # Operators of version 18: tract 0.22 does not know the Gelu of version 20.
-    torch.onnx.export(
-        LastHiddenState(model), (example,), str(file), dynamo=True, external_data=False, opset_version=18
-    )
+    torch.onnx.export(LastHiddenState(model), (example,), str(file), dynamo=True, external_data=False)
     exported = onnx.load(file)
     strip(exported)
     onnx.save(exported, file)

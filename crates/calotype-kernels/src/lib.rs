@@ -15,6 +15,9 @@
 //! | [`geglu`] | gate of a feed-forward layer, [`mod@geglu`] |
 //! | [`upsample_nearest`] | [`mod@upsample`] |
 //!
+//! Call them from a thread of a rayon pool (inside `rayon::scope`, say): from outside, each call wakes the pool and
+//! waits until it is done, which costs more than a small kernel.
+//!
 //! The instruction set (AVX-512, AVX2 with FMA, or what the target always has) is chosen when the
 //! program runs. Results do not depend on the number of threads: threads share outputs, never a sum.
 

@@ -65,6 +65,43 @@ fn compare<const A: usize, const B: usize, const C: usize, const Y: usize>(
     }
 }
 
+fn compare_conv2d(x: [usize; 4], output: usize, k: usize, stride: usize, padding: [usize; 2]) {
+    compare(
+        &format!("conv2d {x:?} → {output}, kernel {k}, stride {stride}, {padding:?}"),
+        (leaf(x, 1), leaf([output, x[3], k, k], 2), leaf([output], 3)),
+        |x, weight, bias| kernels::conv2d(x, weight, bias, stride, [padding; 2]),
+        |x, weight, bias| composed::conv2d(x, weight, bias, stride, [padding; 2]),
+    );
+}
+
+fn compare_linear(rows: usize, input: usize, output: usize) {
+    compare(
+        &format!("linear {rows}, {input} → {output}"),
+        (leaf([1, rows, input], 1), leaf([output, input], 2), leaf([output], 3)),
+        kernels::linear,
+        composed::linear,
+    );
+}
+
+fn compare_group_norm(x: [usize; 4], groups: usize, silu: bool) {
+    compare(
+        &format!("group norm {x:?}, {groups} groups, SiLU {silu}"),
+        (leaf(x, 1), leaf([x[3]], 2), leaf([x[3]], 3)),
+        |x, gamma, beta| kernels::group_norm(x, gamma, beta, groups, 1e-5, silu),
+        |x, gamma, beta| composed::group_norm(x, gamma, beta, groups, 1e-5, silu),
+    );
+}
+
+/// `n` queries on `l` keys.
+fn compare_attention([b, n, l]: [usize; 3], heads: usize, d: usize, causal: bool) {
+    compare(
+        &format!("attention {b}×{n} on {l}, {heads} heads of {d}, causal {causal}"),
+        (leaf([b, n, heads * d], 1), leaf([b, l, heads * d], 2), leaf([b, l, heads * d], 3)),
+        |q, k, v| kernels::attention(q, k, v, heads, causal),
+        |q, k, v| composed::attention(q, k, v, heads, causal),
+    );
+}
+
 #[test]
 fn convolution() {
     // batch, height, width, in, out, kernel, stride, zeros before and after
@@ -91,12 +128,7 @@ fn convolution() {
         (1, 40, 50, 40, 8, 3, 1, [1, 1]),
         (1, 41, 50, 40, 8, 3, 2, [1, 1]),
     ] {
-        compare(
-            &format!("conv2d {b}×{h}×{w}, {input} → {output}, kernel {k}, stride {stride}, {padding:?}"),
-            (leaf([b, h, w, input], 1), leaf([output, input, k, k], 2), leaf([output], 3)),
-            |x, weight, bias| kernels::conv2d(x, weight, bias, stride, [padding; 2]),
-            |x, weight, bias| composed::conv2d(x, weight, bias, stride, [padding; 2]),
-        );
+        compare_conv2d([b, h, w, input], output, k, stride, padding);
     }
 }
 
@@ -121,12 +153,7 @@ fn convolution_with_an_oblong_kernel() {
 #[test]
 fn linear() {
     for (rows, input, output) in [(1, 1, 1), (77, 24, 40), (300, 33, 7), (5, 1, 100), (64, 128, 128)] {
-        compare(
-            &format!("linear {rows}, {input} → {output}"),
-            (leaf([1, rows, input], 1), leaf([output, input], 2), leaf([output], 3)),
-            kernels::linear,
-            composed::linear,
-        );
+        compare_linear(rows, input, output);
     }
 }
 
@@ -134,12 +161,7 @@ fn linear() {
 fn group_norm() {
     for (b, h, w, c, groups) in [(1, 1, 1, 2, 1), (2, 5, 3, 12, 4), (3, 8, 8, 32, 8), (1, 33, 9, 6, 6)] {
         for silu in [false, true] {
-            compare(
-                &format!("group norm {b}×{h}×{w}×{c}, {groups} groups, SiLU {silu}"),
-                (leaf([b, h, w, c], 1), leaf([c], 2), leaf([c], 3)),
-                |x, gamma, beta| kernels::group_norm(x, gamma, beta, groups, 1e-5, silu),
-                |x, gamma, beta| composed::group_norm(x, gamma, beta, groups, 1e-5, silu),
-            );
+            compare_group_norm([b, h, w, c], groups, silu);
         }
     }
 }
@@ -191,12 +213,7 @@ fn attention() {
         (2, 77, 77, 3, 16, true),
         (1, 9, 9, 1, 33, true),
     ] {
-        compare(
-            &format!("attention {b}×{n} on {l}, {heads} heads of {d}, causal {causal}"),
-            (leaf([b, n, heads * d], 1), leaf([b, l, heads * d], 2), leaf([b, l, heads * d], 3)),
-            |q, k, v| kernels::attention(q, k, v, heads, causal),
-            |q, k, v| composed::attention(q, k, v, heads, causal),
-        );
+        compare_attention([b, n, l], heads, d, causal);
     }
 }
 
@@ -237,4 +254,72 @@ fn threads_change_nothing() {
     let one = run(1);
     assert_eq!(one, run(2));
     assert_eq!(one, run(7));
+}
+
+/// Numbers from 0 to below `n`, the same in every run.
+struct Draw(u64);
+
+impl Draw {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % n
+    }
+
+    fn from(&mut self, first: usize, last: usize) -> usize {
+        first + self.below(last + 1 - first)
+    }
+}
+
+#[test]
+fn convolutions_of_any_shape() {
+    let mut draw = Draw(1);
+    for _ in 0..60 {
+        let (k, stride) = ([1, 2, 3, 3, 3, 5][draw.below(6)], draw.from(1, 2));
+        let padding = [draw.below(k / 2 + 1), draw.below(k / 2 + 1)];
+        let (h, w) = (draw.from(k, 13), draw.from(k, 13));
+        let (b, input, output) = (draw.from(1, 4), draw.from(1, 40), draw.from(1, 40));
+        compare_conv2d([b, h, w, input], output, k, stride, padding);
+    }
+}
+
+#[test]
+fn linear_maps_and_norms_of_any_shape() {
+    let mut draw = Draw(2);
+    for _ in 0..40 {
+        let (rows, input, output) = (draw.from(1, 200), draw.from(1, 100), draw.from(1, 100));
+        compare_linear(rows, input, output);
+        let (groups, per_group, silu) = (draw.from(1, 8), draw.from(2, 7), draw.below(2) == 1);
+        let (b, h, w, c) = (draw.from(1, 3), draw.from(2, 9), draw.from(1, 9), groups * per_group);
+        compare_group_norm([b, h, w, c], groups, silu);
+    }
+}
+
+#[test]
+fn attention_of_any_shape() {
+    let mut draw = Draw(3);
+    for _ in 0..40 {
+        let (b, heads, d) = (draw.from(1, 3), draw.from(1, 4), draw.from(1, 40));
+        let causal = draw.below(3) == 0;
+        let n = draw.from(1, 100);
+        let l = if causal { n } else { draw.from(1, 100) };
+        compare_attention([b, n, l], heads, d, causal);
+    }
+}
+
+#[test]
+fn kept_weights_are_those_of_the_tensor_that_is_there_now() {
+    let x = numbers([1, 40, 24], 1);
+    let bias = numbers([16], 2);
+    // Each round makes and frees a weight of the same size, which may lie where the last one lay.
+    for round in 0..20 {
+        let weight = numbers([16, 24], 10 + round);
+        for _ in 0..2 {
+            let got = kernels::linear(x.clone(), weight.clone(), bias.clone());
+            assert_close("linear", got, composed::linear(x.clone(), weight.clone(), bias.clone()));
+        }
+        // Written to in place by burn, if it may.
+        let doubled = weight.mul_scalar(2.0);
+        let got = kernels::linear(x.clone(), doubled.clone(), bias.clone());
+        assert_close("linear of doubled weights", got, composed::linear(x.clone(), doubled, bias.clone()));
+    }
 }

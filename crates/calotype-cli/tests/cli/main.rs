@@ -13,6 +13,7 @@ use support::{
     CLIP, DIFFUSION, TINY, TempDir, VAE, assert_holds, components, files, write_files, write_model,
 };
 
+mod bench;
 mod evaluation;
 mod evaluation_inception;
 #[cfg(feature = "onnx")]

@@ -153,7 +153,7 @@ fn report(
 ) -> Result<Report> {
     let middle = times.len() / 2;
     let median_ms =
-        if times.len() % 2 == 0 { (times[middle - 1] + times[middle]) / 2.0 } else { times[middle] };
+        if times.len().is_multiple_of(2) { (times[middle - 1] + times[middle]) / 2.0 } else { times[middle] };
     let forward = bench.gflop()?;
     // The gradients of a product are two products of the same size.
     let gflop_per_step = if args.mode == Mode::Train { 3.0 * forward } else { forward };

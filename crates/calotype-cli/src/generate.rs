@@ -17,7 +17,7 @@ use calotype::{Error, Result};
 use image::RgbImage;
 
 use crate::message;
-use crate::options::Context;
+use crate::options::{Context, Dtype};
 
 /// Options that decide how a picture is sampled.
 #[derive(clap::Args)]
@@ -143,6 +143,9 @@ pub struct Args {
     n: usize,
     #[command(flatten)]
     sampling: SamplingArgs,
+    /// Precision of the operands of products; bf16 is faster where the processor has it, and another picture
+    #[arg(long, value_enum, default_value_t = Dtype::F32)]
+    dtype: Dtype,
     /// Write the final scaled latents as tensor `latents`
     #[arg(long, value_name = "FILE")]
     save_latents: Option<PathBuf>,
@@ -158,6 +161,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     if args.n == 0 {
         return Err(Error::argument("-n", "at least 1", 0));
     }
+    args.dtype.choose()?;
     let model = TextToImage::load(&args.model, &context.device)?;
     if model.tokenizer.encode_padded(&args.prompt).truncated {
         let longest = model.tokenizer.max_length() - 2;
@@ -206,7 +210,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     if context.json {
         message::json(&serde_json::json!({
             "images": paths, "seed": sampling.seed, "steps": sampling.sampler.steps,
-            "sampler": sampling.sampler.kind.name(),
+            "sampler": sampling.sampler.kind.name(), "dtype": args.dtype,
             "guidance": args.sampling.guidance, "width": sampling.width, "height": sampling.height,
         }));
     }

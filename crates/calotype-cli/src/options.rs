@@ -1,7 +1,9 @@
 //! Options that every verb has.
 
 use calotype::{Error, Result};
+use calotype_kernels::use_bf16;
 use clap::ValueEnum;
+use serde::Serialize;
 
 use crate::progress::Bars;
 
@@ -30,6 +32,29 @@ pub enum DeviceName {
     Metal,
     /// Any GPU with a Vulkan driver (cargo feature `vulkan`)
     Vulkan,
+}
+
+/// Precision of the operands of products; sums, and everything else, are in f32.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dtype {
+    /// 24 significant bits
+    F32,
+    /// 8 significant bits, on processors with AVX512-BF16
+    Bf16,
+}
+
+impl Dtype {
+    /// From now on.
+    ///
+    /// # Errors
+    /// `Error::Argument` where the processor cannot.
+    pub fn choose(self) -> Result<()> {
+        if self == Self::Bf16 && !use_bf16(true) {
+            return Err(Error::argument("--dtype", "f32: this processor has no AVX512-BF16", "bf16"));
+        }
+        Ok(())
+    }
 }
 
 /// What the verbs get.

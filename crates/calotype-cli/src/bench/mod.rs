@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use calotype::formats::atomic;
 use calotype::{Error, Result};
-use calotype_kernels::{Isa, peak, use_bf16};
+use calotype_kernels::{Isa, peak};
 use clap::ValueEnum;
 use serde::Serialize;
 use serde_json::Value;
 
 use self::networks::Bench;
 use crate::message;
-use crate::options::Context;
+use crate::options::{Context, Dtype};
 
 /// What a step is.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
@@ -24,16 +24,6 @@ pub enum Mode {
     Train,
     /// Forward only, as in sampling
     Forward,
-}
-
-/// Precision of the operands of products; sums, and everything else, are in f32.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Dtype {
-    /// 24 significant bits
-    F32,
-    /// 8 significant bits, on processors with AVX512-BF16
-    Bf16,
 }
 
 #[derive(clap::Args)]
@@ -94,9 +84,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     if args.steps.is_some_and(|steps| steps < 3) {
         return Err(Error::argument("--steps", "at least 3", args.steps.unwrap_or(0)));
     }
-    if args.dtype == Dtype::Bf16 && !use_bf16(true) {
-        return Err(Error::argument("--dtype", "f32: this processor has no AVX512-BF16", "bf16"));
-    }
+    args.dtype.choose()?;
     let mut bench = load(&args.config, args, context)?;
     let peak_gflops = peak::gflops(Isa::best(), context.threads);
     let times = times(bench.as_mut(), args)?;

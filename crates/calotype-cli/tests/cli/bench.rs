@@ -1,4 +1,4 @@
-//! `calotype bench`.
+//! `calotype bench`, and bf16.
 
 use super::*;
 
@@ -49,4 +49,28 @@ fn what_cannot_be_timed_is_refused() {
     assert_says(&fails(&dir, 2, &bench("vae.json", "0", forward)), &["--size"]);
     let bf16 = run(&dir, &bench("vae.json", "8", &["--mode", "train", "--dtype", "bf16"]));
     assert!(bf16.status.success() || stderr(&bf16).contains("AVX512-BF16"), "{}", stderr(&bf16));
+}
+
+#[test]
+fn pictures_in_bf16_are_nearly_those_of_f32() {
+    let dir = with_model();
+    let generate = |dtype| {
+        let what = ["generate", "a cat", "--model", "model", "--steps", "4", "--out", "cat.png"];
+        run(&dir, &[&what[..], &["--dtype", dtype, "--save-latents", dtype, "--json"]].concat())
+    };
+    let latents = |output: &Output, dtype| {
+        assert_eq!(json(output)["dtype"], dtype);
+        let tensors = calotype::formats::safetensors_io::read(&dir.join(dtype)).unwrap();
+        tensors["latents"].values.iter().map(|&x| f64::from(x)).collect::<Vec<_>>()
+    };
+    let f32 = latents(&generate("f32"), "f32");
+    let bf16 = generate("bf16");
+    if !bf16.status.success() {
+        assert_says(&stderr(&bf16), &["AVX512-BF16"]);
+        return;
+    }
+    let bf16 = latents(&bf16, "bf16");
+    let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
+    let difference = norm(&mut f32.iter().zip(&bf16).map(|(a, b)| a - b)) / norm(&mut f32.iter().copied());
+    assert!(difference > 0.0 && difference < 0.05, "relative difference {difference}");
 }

@@ -45,9 +45,9 @@ impl Isa {
     pub fn best() -> Self {
         static BEST: OnceLock<Isa> = OnceLock::new();
         let best = *BEST.get_or_init(|| Self::available()[0]);
-        match Self::bf16() {
-            Some(bf16) if BF16.load(Ordering::Relaxed) => bf16,
-            _ => best,
+        match BF16.load(Ordering::Relaxed) {
+            true => Self::bf16().unwrap_or(best),
+            false => best,
         }
     }
 
@@ -62,7 +62,7 @@ impl Isa {
 
     /// Whether products take pairs of bf16 numbers.
     pub fn takes_pairs(self) -> bool {
-        Some(self) == Self::bf16()
+        self != self.f32()
     }
 
     /// The same vectors, with products in f32.

@@ -113,8 +113,7 @@ def main():
     if args.peer:
         return peer(args)
     what = ["--config", args.config, "--batch", str(args.batch), "--size", str(args.size), "--mode", args.mode]
-    what += ["--context-tokens", str(args.context_tokens)]
-    what += ["--dtype", args.dtype] if args.dtype != "f32" else []
+    what += ["--context-tokens", str(args.context_tokens), "--dtype", args.dtype]
     what += ["--steps", str(args.steps)] if args.steps else []
     commands = {"calotype": [args.binary, "bench", *what, "--threads", str(THREADS), "--json"]}
     for mode in args.modes.split(","):

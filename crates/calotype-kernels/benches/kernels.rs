@@ -98,7 +98,7 @@ fn cached_product(isa: Isa) -> f64 {
         a_row: depth,
         a_step: 1,
         terms: &[Term { a: 0, b: 0, length: depth }],
-        b: Columns::Packed { values: &b, panel: b.len() },
+        b: Columns::packed(isa, &b, depth),
         rows,
         columns,
         c_row: columns,

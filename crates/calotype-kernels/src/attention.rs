@@ -54,7 +54,7 @@ pub fn forward(isa: Isa, s: &AttentionShape, q: &[f32], k: &[f32], v: &[f32]) ->
                     a_row: s.keys,
                     a_step: 1,
                     terms: &[Term { a: 0, b: 0, length: s.keys }],
-                    b: packed_columns(isa, &values, s.keys),
+                    b: Columns::packed(isa, &values, s.keys),
                     rows: count,
                     columns: s.head_width,
                     c_row: s.width(),
@@ -116,7 +116,7 @@ fn backward_head(
             a_row: s.width(),
             a_step: 1,
             terms: &[Term { a: 0, b: 0, length: s.head_width }],
-            b: packed_columns(isa, &values_t, s.head_width),
+            b: Columns::packed(isa, &values_t, s.head_width),
             rows: count,
             columns: s.keys,
             c_row: s.keys,
@@ -130,7 +130,7 @@ fn backward_head(
                 a_row: 1,
                 a_step: s.keys,
                 terms: &[Term { a: 0, b: 0, length: count }],
-                b: packed_columns(isa, b, count),
+                b: Columns::packed(isa, b, count),
                 rows: s.keys,
                 columns: s.head_width,
                 c_row: s.width(),
@@ -147,7 +147,7 @@ fn backward_head(
             a_row: s.keys,
             a_step: 1,
             terms: &[Term { a: 0, b: 0, length: s.keys }],
-            b: packed_columns(isa, &keys, s.keys),
+            b: Columns::packed(isa, &keys, s.keys),
             rows: count,
             columns: s.head_width,
             c_row: s.width(),
@@ -180,10 +180,6 @@ impl Head<'_> {
     }
 }
 
-fn packed_columns(isa: Isa, values: &[f32], depth: usize) -> Columns<'_> {
-    Columns::Packed { values, panel: depth * isa.panel_width() }
-}
-
 /// softmax(Q Kᵀ/√d) of queries `first..first + count`: `[count, keys]`. `q` begins at the first query.
 fn probabilities(
     isa: Isa,
@@ -198,7 +194,7 @@ fn probabilities(
         a_row: s.width(),
         a_step: 1,
         terms: &[Term { a: 0, b: 0, length: s.head_width }],
-        b: packed_columns(isa, keys_t, s.head_width),
+        b: Columns::packed(isa, keys_t, s.head_width),
         rows: count,
         columns: s.keys,
         c_row: s.keys,

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use crate::isa::{Isa, by_isa};
 use crate::memory::Buffer;
-use crate::product::pack_panels;
+use crate::product;
 
 /// Numbers that are converted together.
 const PIECE: usize = 16 * 1024;
@@ -79,19 +79,13 @@ pub fn pairs_of_rows(isa: Isa, x: &[f32], columns: usize) -> Buffer {
 /// [`crate::product::pack_rows`] in pairs.
 pub fn pack_rows(isa: Isa, depth: usize, columns: usize, rows: &[f32]) -> Buffer {
     let pairs = pairs_of_rows(isa, rows, columns);
-    crate::product::pack_rows(isa, depth.div_ceil(2), columns, &pairs, columns)
+    product::pack_rows(isa, depth.div_ceil(2), columns, &pairs, columns)
 }
 
 /// [`crate::product::pack_columns`] in pairs.
 pub fn pack_columns(isa: Isa, depth: usize, columns: usize, columns_of: &[f32]) -> Buffer {
-    let width = isa.panel_width();
-    pack_panels(isa, depth.div_ceil(2), columns, |panel, mine| {
-        for (x, j) in mine.enumerate() {
-            for (k, from) in columns_of[j * depth..][..depth].chunks(2).enumerate() {
-                panel[k * width + x] = pair(from[0], from.get(1).copied().unwrap_or(0.0));
-            }
-        }
-    })
+    let pairs = pairs_of_columns(isa, columns_of, depth);
+    product::pack_columns(isa, depth.div_ceil(2), columns, &pairs, depth.div_ceil(2))
 }
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ fn rows(isa: Isa, x: &[f32], packed: &[f32], bias: &[f32], input: usize, output:
             a_row: input,
             a_step: 1,
             terms: &[Term { a: 0, b: 0, length: input }],
-            b: Columns::Packed { values: packed, panel: input * isa.panel_width() },
+            b: Columns::packed(isa, packed, input),
             rows: x.len() / input,
             columns: output,
             c_row: output,

@@ -22,6 +22,8 @@ pub struct Buffer {
     /// As many numbers as the size class has, all initialised.
     values: Vec<f32>,
     length: usize,
+    /// Whether it came from the pool, which counts it and gets it back.
+    pooled: bool,
 }
 
 /// Buffers that nobody uses now.
@@ -57,11 +59,11 @@ impl Buffer {
     /// `length` numbers of any value.
     pub fn any(length: usize) -> Self {
         if length < SMALLEST {
-            return Self { values: vec![0.0; length], length };
+            return vec![0.0; length].into();
         }
         let size = size_class(length);
         let values = pool().take(size).unwrap_or_else(|| vec![0.0; size]);
-        Self { values, length }
+        Self { values, length, pooled: true }
     }
 
     /// `length` zeros.
@@ -96,11 +98,16 @@ impl Pool {
         Some(values)
     }
 
+    /// A buffer of `size` numbers is live no longer.
+    fn leave(&mut self, size: usize) {
+        self.live_numbers -= size;
+    }
+
     /// Keeps a buffer. Idle and live buffers together are a quarter more than were ever live, at most;
     /// above that, buffers of the size that was not asked for the longest go. Returns them.
     fn give(&mut self, values: Vec<f32>) -> Vec<Vec<f32>> {
         let size = values.len();
-        self.live_numbers = self.live_numbers.saturating_sub(size);
+        self.leave(size);
         self.idle_numbers += size;
         self.classes.entry(size).or_default().idle.push(values);
         let mut surplus = Vec::new();
@@ -116,10 +123,9 @@ impl Pool {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let values = std::mem::take(&mut self.values);
-        if values.len() >= SMALLEST && values.len() == size_class(values.len()) {
+        if self.pooled {
             // Freed, if at all, after the lock is.
-            let _surplus = pool().give(values);
+            let _surplus = pool().give(std::mem::take(&mut self.values));
         }
     }
 }
@@ -141,7 +147,7 @@ impl DerefMut for Buffer {
 impl From<Vec<f32>> for Buffer {
     fn from(values: Vec<f32>) -> Self {
         let length = values.len();
-        Self { values, length }
+        Self { values, length, pooled: false }
     }
 }
 
@@ -177,12 +183,13 @@ impl AllocationController for Storage {
         if self.0.values.capacity() != self.0.values.len() {
             return None;
         }
-        let mut values = std::mem::ManuallyDrop::new(std::mem::take(&mut self.0.values));
-        self.0.length = 0;
-        // It leaves the pool for good.
-        let mut pool = pool();
-        pool.live_numbers = pool.live_numbers.saturating_sub(values.len());
-        NonNull::new(values.as_mut_ptr().cast())
+        let taken = std::mem::replace(&mut self.0, Vec::new().into());
+        let mut taken = std::mem::ManuallyDrop::new(taken);
+        if taken.pooled {
+            // For good.
+            pool().leave(taken.values.len());
+        }
+        NonNull::new(taken.values.as_mut_ptr().cast())
     }
 }
 
@@ -218,6 +225,7 @@ mod tests {
         for size in [1024, 2048, 4096] {
             assert!(pool.give(vec![0.0; size]).is_empty());
         }
+        assert_eq!(pool.live_numbers, 0);
         // 7168 numbers were live at most: 8960 may be there.
         pool.take(1024);
         assert!(pool.take(1536).is_none());
@@ -227,6 +235,13 @@ mod tests {
         let sizes: Vec<usize> = pool.give(vec![0.0; 3072]).iter().map(Vec::len).collect();
         assert_eq!(sizes, [2048, 4096]);
         assert_eq!(pool.idle_numbers, 1536 + 3072);
+    }
+
+    #[test]
+    fn only_what_came_from_the_pool_goes_back_to_it() {
+        assert!(Buffer::any(5000).pooled && !Buffer::any(10).pooled);
+        // Of a length that is a size class, but never counted as live.
+        assert!(!Buffer::from(vec![0.0; 4096]).pooled);
     }
 
     #[test]

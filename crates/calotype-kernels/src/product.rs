@@ -27,10 +27,17 @@ pub struct Term {
 /// B of a product.
 #[derive(Debug, Clone, Copy)]
 pub enum Columns<'a> {
-    /// Made by [`pack_rows`] or [`pack_columns`]; panels begin `panel` numbers apart.
+    /// In panels of [`Isa::panel_width`] columns, which begin `panel` numbers apart.
     Packed { values: &'a [f32], panel: usize },
     /// Row k begins at k·`stride`. Its last column block is read whole: [`Isa::round_up`].
     Rows { values: &'a [f32], stride: usize },
+}
+
+impl<'a> Columns<'a> {
+    /// Panels one after the other, of an inner dimension `depth`, as [`pack_rows`] and [`pack_columns`] make them.
+    pub fn packed(isa: Isa, values: &'a [f32], depth: usize) -> Self {
+        Self::Packed { values, panel: depth * isa.panel_width() }
+    }
 }
 
 /// What C holds before and gets beside the product.
@@ -393,7 +400,7 @@ mod tests {
                     a_row: depth,
                     a_step: 1,
                     terms: &terms,
-                    b: Columns::Packed { values: &packed, panel: depth * isa.panel_width() },
+                    b: Columns::packed(isa, &packed, depth),
                     rows,
                     columns,
                     c_row: columns,

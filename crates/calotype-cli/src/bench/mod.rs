@@ -142,6 +142,8 @@ fn report(
     let middle = times.len() / 2;
     let median_ms =
         if times.len().is_multiple_of(2) { (times[middle - 1] + times[middle]) / 2.0 } else { times[middle] };
+    // Before the arithmetic is counted, which is a pass of its own.
+    let peak_rss_mib = peak_rss_mib();
     let forward = bench.gflop()?;
     // The gradients of a product are two products of the same size.
     let gflop_per_step = if args.mode == Mode::Train { 3.0 * forward } else { forward };
@@ -156,7 +158,7 @@ fn report(
         gflops,
         percent_of_peak: 100.0 * gflops / peak_gflops,
         peak_gflops,
-        peak_rss_mib: peak_rss_mib(),
+        peak_rss_mib,
         parameters: bench.parameters(),
         mode: args.mode,
         dtype: args.dtype,

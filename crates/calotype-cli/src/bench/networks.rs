@@ -74,6 +74,25 @@ where
     }
 }
 
+/// `inputs(n)` are those of n samples.
+fn timed<M, P, F, L>(
+    network: M,
+    inputs: impl Fn(usize) -> P,
+    args: &Args,
+    context: &Context,
+    (forward, loss): (F, L),
+) -> Box<dyn Bench>
+where
+    M: Module + 'static,
+    P: Send + Sync + Clone + 'static,
+    F: Fn(&M, &P) -> Result<Tensor<4>> + 'static,
+    L: Fn(&M, &P) -> Result<Tensor<1>> + Sync + 'static,
+{
+    let parts = part_sizes(args.batch).into_iter().map(&inputs).collect();
+    let (whole, threads) = (inputs(args.batch), context.threads);
+    Box::new(Timed { network, optimizer: None, parts, whole, threads, forward, loss })
+}
+
 /// N(0, 1).
 fn normal<const D: usize>(shape: [usize; D], stream: u64, device: &Device) -> Tensor<D> {
     let values = Philox::new(0, Purpose::TrainingNoise, stream).normals(shape.iter().product());
@@ -106,21 +125,14 @@ pub fn unet(config: &UnetConfig, args: &Args, context: &Context) -> Result<Box<d
         context: normal([batch, args.context_tokens, config.cross_attention_dim], 1, device),
         eps: normal([batch, config.out_channels, args.size, args.size], 2, device),
     };
-    Ok(Box::new(Timed {
-        network,
-        optimizer: None,
-        parts: part_sizes(args.batch).into_iter().map(noisy).collect(),
-        whole: noisy(args.batch),
-        threads: context.threads,
-        forward: |network: &Unet, on: &Noisy| {
-            network.forward(on.x_t.clone(), &on.timesteps, &on.context, None)
-        },
-        loss: |network: &Unet, on: &Noisy| {
-            let context = on.context.clone().autodiff();
-            let predicted = network.forward(on.x_t.clone().autodiff(), &on.timesteps, &context, None)?;
-            Ok((on.eps.clone().autodiff() - predicted).square().mean())
-        },
-    }))
+    let forward =
+        |network: &Unet, on: &Noisy| network.forward(on.x_t.clone(), &on.timesteps, &on.context, None);
+    let loss = |network: &Unet, on: &Noisy| {
+        let context = on.context.clone().autodiff();
+        let predicted = network.forward(on.x_t.clone().autodiff(), &on.timesteps, &context, None)?;
+        Ok((on.eps.clone().autodiff() - predicted).square().mean())
+    };
+    Ok(timed(network, noisy, args, context, (forward, loss)))
 }
 
 /// Pictures and the noise of their latents.
@@ -142,20 +154,13 @@ pub fn autoencoder(config: &AutoencoderConfig, args: &Args, context: &Context) -
         x: normal([batch, config.in_channels, args.size, args.size], 0, device),
         noise: normal([batch, config.latent_channels, args.size / f, args.size / f], 1, device),
     };
-    Ok(Box::new(Timed {
-        network,
-        optimizer: None,
-        parts: part_sizes(args.batch).into_iter().map(pictures).collect(),
-        whole: pictures(args.batch),
-        threads: context.threads,
-        forward: |network: &AutoencoderKl, on: &Pictures| {
-            Ok(network.decode(network.encode(on.x.clone())?.mean))
-        },
-        loss: |network: &AutoencoderKl, on: &Pictures| {
-            let x = on.x.clone().autodiff();
-            let posterior = network.encode(x.clone())?;
-            let reconstruction = network.decode(posterior.sample(on.noise.clone().autodiff()));
-            Ok(autoencoder_loss(x, reconstruction, &posterior, 1e-6).total)
-        },
-    }))
+    let forward =
+        |network: &AutoencoderKl, on: &Pictures| Ok(network.decode(network.encode(on.x.clone())?.mean));
+    let loss = |network: &AutoencoderKl, on: &Pictures| {
+        let x = on.x.clone().autodiff();
+        let posterior = network.encode(x.clone())?;
+        let reconstruction = network.decode(posterior.sample(on.noise.clone().autodiff()));
+        Ok(autoencoder_loss(x, reconstruction, &posterior, 1e-6).total)
+    };
+    Ok(timed(network, pictures, args, context, (forward, loss)))
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::schedule::linspace;
+use crate::error::by_name;
 use crate::{Error, Result};
 
 /// How a sampler in σ spaces its noise levels.
@@ -46,10 +47,7 @@ impl FromStr for SigmaSpacing {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let found = Self::ALL.into_iter().find(|spacing| spacing.name() == text);
-        found.ok_or_else(|| {
-            Error::argument("schedule", format!("one of {}", Self::names()), format!("`{text}`"))
-        })
+        by_name("schedule", &Self::ALL, text)
     }
 }
 

@@ -9,7 +9,7 @@ use image::RgbImage;
 
 use super::inception_v3::SIDE;
 use crate::data::resize::{Filter, resize};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, by_name};
 
 /// A named protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,8 +71,6 @@ impl FromStr for Protocol {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let found = Self::ALL.into_iter().find(|protocol| protocol.name() == text);
-        let names = Self::ALL.map(Self::name).join(", ");
-        found.ok_or_else(|| Error::argument("protocol", format!("one of {names}"), format!("`{text}`")))
+        by_name("protocol", &Self::ALL, text)
     }
 }

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::by_name;
 use crate::{Error, Result};
 
 /// The samplers. [`SamplerKind::ALL`] is the one list that help and errors are made from.
@@ -114,10 +115,7 @@ impl FromStr for SamplerKind {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let found = Self::ALL.into_iter().find(|kind| kind.name() == text);
-        found.ok_or_else(|| {
-            Error::argument("sampler", format!("one of {}", Self::names()), format!("`{text}`"))
-        })
+        by_name("sampler", &Self::ALL, text)
     }
 }
 

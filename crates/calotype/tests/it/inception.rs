@@ -12,11 +12,7 @@ use serde::Deserialize;
 
 use crate::formula::inception::{tensor, tensors};
 use crate::formula::picture;
-
-#[derive(Deserialize)]
-struct File {
-    cases: Vec<Case>,
-}
+use crate::golden::Golden;
 
 #[derive(Deserialize)]
 struct Case {
@@ -59,7 +55,7 @@ fn network(tensors: HashMap<String, NamedTensor>) -> calotype::Result<InceptionV
 
 #[test]
 fn features_equal_torch_fidelitys() {
-    let file: File = serde_json::from_str(include_str!("../golden/inception.json")).unwrap();
+    let file: Golden<Case> = serde_json::from_str(include_str!("../golden/inception.json")).unwrap();
     let network = network(tensors()).unwrap();
     let taps = [
         ("64", Tap::Pool1),

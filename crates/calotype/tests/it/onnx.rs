@@ -8,15 +8,11 @@ use calotype::evaluate::onnx_extractor::OnnxExtractor;
 use serde::Deserialize;
 
 use crate::formula::picture;
+use crate::golden::Golden;
 use crate::support::TempDir;
 
 const MODEL: &[u8] = include_bytes!("../golden/dinov2.onnx");
 const PREPROCESSING: &str = include_str!("../golden/dinov2.toml");
-
-#[derive(Deserialize)]
-struct File {
-    cases: Vec<Case>,
-}
 
 #[derive(Deserialize)]
 struct Case {
@@ -35,7 +31,7 @@ fn load(dir: &TempDir, model: &[u8], preprocessing: &str) -> calotype::Result<On
 #[test]
 fn features_equal_onnxruntimes() {
     let dir = TempDir::new();
-    let file: File = serde_json::from_str(include_str!("../golden/dinov2.json")).unwrap();
+    let file: Golden<Case> = serde_json::from_str(include_str!("../golden/dinov2.json")).unwrap();
     for token in ["first", "mean"] {
         let extractor = load(&dir, MODEL, &format!("{PREPROCESSING}token = \"{token}\"\n")).unwrap();
         assert_eq!((extractor.dimension(), extractor.classes()), (16, None));

@@ -12,11 +12,7 @@ use calotype::nn::parameters::NamedTensor;
 use serde::Deserialize;
 
 use crate::formula::{picture, uniform};
-
-#[derive(Deserialize)]
-struct File {
-    cases: Vec<Case>,
-}
+use crate::golden::Golden;
 
 #[derive(Deserialize)]
 struct Case {
@@ -28,7 +24,7 @@ struct Case {
 }
 
 fn cases() -> Vec<Case> {
-    serde_json::from_str::<File>(include_str!("../golden/perceptual.json")).unwrap().cases
+    serde_json::from_str::<Golden<Case>>(include_str!("../golden/perceptual.json")).unwrap().cases
 }
 
 fn tensor((name, shape): (String, Vec<usize>)) -> (String, NamedTensor) {

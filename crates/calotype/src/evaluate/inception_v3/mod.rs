@@ -13,7 +13,7 @@ use std::str::FromStr;
 use burn::tensor::activation::relu;
 use burn::tensor::{Tensor, TensorData};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, by_name};
 use crate::nn::pooling::{self, average_3x3, mean_of_picture};
 
 /// Side of the pictures that the network takes.
@@ -82,9 +82,7 @@ impl FromStr for Tap {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let names = || Self::ALL.map(Self::name).join(", ");
-        let found = Self::ALL.into_iter().find(|tap| tap.name() == text);
-        found.ok_or_else(|| Error::argument("features", format!("one of {}", names()), format!("`{text}`")))
+        by_name("features", &Self::ALL, text)
     }
 }
 

@@ -6,11 +6,10 @@ use calotype::explain::explain;
 use calotype::explain::heat_map::Baseline;
 use calotype::explain::overlay::overlay;
 use calotype::formats::atomic;
-use calotype::pipeline::TextToImage;
 use calotype::pipeline::text_to_image::Request;
 use calotype::{Error, Result};
 
-use crate::generate::{SamplingArgs, write_png};
+use crate::generate::{ModelArgs, SamplingArgs, write_png};
 use crate::message;
 use crate::options::Context;
 
@@ -18,9 +17,8 @@ use crate::options::Context;
 pub struct Args {
     /// What the picture should show
     prompt: String,
-    /// Model folder in diffusers' layout
-    #[arg(long, value_name = "DIR")]
-    model: PathBuf,
+    #[command(flatten)]
+    model: ModelArgs,
     /// Words to show, separated by commas [default: all]
     #[arg(long, value_delimiter = ',', value_name = "WORDS")]
     words: Vec<String>,
@@ -35,23 +33,18 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
-    let model = TextToImage::load(&args.model, &context.device)?;
-    let sampling = args.sampling.sampling(&model)?;
-    let known: Vec<String> = model.tokenizer.words(&args.prompt)?.into_iter().map(|span| span.word).collect();
+    let model = args.model.load(context)?;
+    let sampling = args.sampling.sampling(&model, None)?;
+    let known: Vec<String> =
+        model.tokenizer().words(&args.prompt)?.into_iter().map(|span| span.word).collect();
     if known.is_empty() {
         return Err(Error::argument("prompt", "at least one word", format!("`{}`", args.prompt)));
     }
     if let Some(word) = args.words.iter().find(|word| !known.contains(&word.to_lowercase())) {
         return Err(Error::argument("--words", format!("words of the prompt: {}", known.join(", ")), word));
     }
-    let request = Request {
-        prompt: args.prompt.clone(),
-        negative_prompt: String::new(),
-        guidance: args.sampling.guidance()?,
-        image_index: 0,
-    };
-    let requests = [request];
-    let initial = args.sampling.initial(&model, &requests, &sampling)?;
+    let requests = [Request::new(&args.prompt, args.sampling.guidance(&model)?, 0)];
+    let initial = args.sampling.initial(&model, requests.len(), &sampling)?;
     let baseline = if args.absolute { Baseline::Zero } else { Baseline::WordMean };
     let mut explanations = explain(&model, &requests, &sampling, initial, baseline)?;
     let explanation = explanations.swap_remove(0);

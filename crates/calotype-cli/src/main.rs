@@ -1,6 +1,7 @@
 //! The `calotype` command.
 
 mod bench;
+mod convert;
 mod data;
 mod demo;
 mod evaluate;
@@ -14,6 +15,7 @@ mod reconstruct;
 mod self_test;
 mod train;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -50,6 +52,8 @@ enum Verb {
     Reconstruct(reconstruct::Args),
     /// Render and inspect data
     Data(data::Args),
+    /// Rewrite a model: folder or single file, another dtype, LoRAs merged
+    Convert(convert::Args),
     /// Run one network on tensors from a file
     Probe(probe::Args),
     /// Time a network, given its config.json
@@ -59,7 +63,10 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match parse() {
+        Ok(cli) => cli,
+        Err(error) => return message::fail(&error),
+    };
     let result = options::Context::new(&cli.common).and_then(|context| {
         // In a thread of the pool: from outside, each kernel would wake the pool and wait for it to sleep again.
         rayon::scope(|_| run(cli.verb, &context))
@@ -68,6 +75,19 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => message::fail(&error),
     }
+}
+
+/// The command line; where it repeats the run of a picture, with the picture's options before the user's.
+fn parse() -> calotype::Result<Cli> {
+    let cli = Cli::parse();
+    let Verb::Generate(args) = &cli.verb else { return Ok(cli) };
+    let Some(picture) = args.repeats() else { return Ok(cli) };
+    let recorded = generate::recorded_arguments(picture)?;
+    let mut arguments: Vec<OsString> = std::env::args_os().collect();
+    // The verb is there: it has just been parsed.
+    let after_verb = 1 + arguments.iter().position(|argument| argument == "generate").unwrap_or(0);
+    arguments.splice(after_verb..after_verb, recorded);
+    Ok(Cli::parse_from(arguments))
 }
 
 fn run(verb: Verb, context: &options::Context) -> calotype::Result<ExitCode> {
@@ -80,6 +100,7 @@ fn run(verb: Verb, context: &options::Context) -> calotype::Result<ExitCode> {
         Verb::Evaluate(args) => evaluate::run(&args, context).map(done),
         Verb::Reconstruct(args) => reconstruct::run(&args, context).map(done),
         Verb::Data(args) => data::run(&args, context).map(done),
+        Verb::Convert(args) => convert::run(&args, context).map(done),
         Verb::Probe(args) => probe::run(&args, context).map(done),
         Verb::Bench(args) => bench::run(&args, context).map(done),
         Verb::SelfTest(args) => self_test::run(&args, context),

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Tensor, TensorData};
-use calotype::formats::diffusers_folder::{
-    component_folder, load_autoencoder, load_clip, load_text_encoder, load_unet,
-};
+use calotype::autoencoder::Vae;
+use calotype::denoiser::AddedCondition;
+use calotype::formats::checkpoint::{self, Part, StoredPart, component_folder};
 use calotype::formats::{atomic, safetensors_io};
 use calotype::nn::parameters::NamedTensor;
 use calotype::text_encoder::tokenizer::ClipTokenizer;
@@ -18,14 +18,17 @@ use crate::options::Context;
 /// What can be probed.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Component {
-    /// `sample` to `mean`, `logvar`
+    /// `sample` to `mean`, `logvar`; to `output` where there is no posterior
     VaeEncode,
     /// `sample`, unscaled latents, to `output`
     VaeDecode,
-    /// `sample`, `timestep`, `encoder_hidden_states` to `output`
+    /// `sample`, `timestep`, `encoder_hidden_states` (XL: `text_embeds`, `time_ids`) to `output`
     Unet,
     /// `input_ids` to `output`, `pooled_output`
     TextEncoder,
+    /// The second one of Stable Diffusion XL, likewise
+    #[value(name = "text-encoder-2")]
+    TextEncoder2,
     /// `input_ids`, `pixel_values` to `logits_per_image`
     Clip,
     /// A text file, one prompt a line, to a JSON list of token lists
@@ -34,8 +37,8 @@ pub enum Component {
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Model folder, or the folder of the one component
-    #[arg(long, value_name = "DIR")]
+    /// Model folder, the folder of the one component, or a single file
+    #[arg(long, value_name = "DIR|FILE")]
     model: PathBuf,
     /// What to run
     #[arg(long, value_enum)]
@@ -84,6 +87,16 @@ impl Inputs<'_> {
             .collect())
     }
 
+    /// What SDXL takes beside the text, if it is there.
+    fn added(&self) -> Result<Option<AddedCondition>> {
+        if !self.tensors.contains_key("text_embeds") {
+            return Ok(None);
+        }
+        let NamedTensor { shape, values, .. } = self.named("time_ids", Some(2))?;
+        let rows = values.chunks(shape[1].max(1)).map(|row| row.iter().map(|&x| f64::from(x)).collect());
+        Ok(Some(AddedCondition { text_embeds: self.tensor("text_embeds")?, time_ids: rows.collect() }))
+    }
+
     /// One timestep for each sample; a single one is for all.
     fn timesteps(&self, batch: usize) -> Result<Vec<f64>> {
         let values: Vec<f64> = self.named("timestep", None)?.values.iter().map(|&t| f64::from(t)).collect();
@@ -97,35 +110,51 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     }
     let device = &context.device;
     let inputs = Inputs { path: &args.inputs, tensors: safetensors_io::read(&args.inputs)?, device };
-    let folder = |name: &str| component_folder(&args.model, name);
+    let stored = |part: Part| StoredPart::find(&args.model, part);
     let outputs = match args.component {
-        Component::VaeEncode => {
-            let posterior =
-                load_autoencoder(&folder("vae"), device)?.network.encode(inputs.tensor("sample")?)?;
-            vec![named("mean", posterior.mean), named("logvar", posterior.logvar)]
-        }
+        Component::VaeEncode => match checkpoint::vae(stored(Part::Vae)?, device)? {
+            Vae::Kl { network, .. } => {
+                let posterior = network.encode(inputs.tensor("sample")?)?;
+                vec![named("mean", posterior.mean), named("logvar", posterior.logvar)]
+            }
+            Vae::Tiny { network, .. } => vec![named("output", network.encode(inputs.tensor("sample")?)?)],
+        },
         Component::VaeDecode => {
-            vec![named(
-                "output",
-                load_autoencoder(&folder("vae"), device)?.network.decode(inputs.tensor("sample")?),
-            )]
+            let vae = checkpoint::vae(stored(Part::Vae)?, device)?;
+            let sample = inputs.tensor::<4>("sample")?;
+            let expected = vae.latent_channels();
+            if sample.dims()[1] != expected {
+                return Err(Error::shape(
+                    "`sample`",
+                    format!("[B, {expected}, h, w]"),
+                    format!("{:?}", sample.dims()),
+                ));
+            }
+            vec![named("output", vae.decode(sample))]
         }
         Component::Unet => {
+            let network = checkpoint::unet(stored(Part::Unet)?, device)?.network;
             let sample = inputs.tensor::<4>("sample")?;
             let timesteps = inputs.timesteps(sample.dims()[0])?;
             let context = inputs.tensor::<3>("encoder_hidden_states")?;
-            vec![named(
-                "output",
-                load_unet(&folder("unet"), device)?.network.forward(sample, &timesteps, &context, None)?,
-            )]
+            let added = inputs.added()?;
+            vec![named("output", network.forward_with(sample, &timesteps, &context, added.as_ref(), None)?)]
         }
-        Component::TextEncoder => {
-            let features =
-                load_text_encoder(&folder("text_encoder"), device)?.network.forward(&inputs.ids()?)?;
-            vec![named("output", features.last_hidden_state), named("pooled_output", features.pooled)]
+        Component::TextEncoder | Component::TextEncoder2 => {
+            let part = match args.component {
+                Component::TextEncoder2 => Part::TextEncoder2,
+                _ => Part::TextEncoder,
+            };
+            let network = checkpoint::text_encoder(stored(part)?, device)?.network;
+            let features = network.forward_skipping(&inputs.ids()?, 1)?;
+            vec![
+                named("output", features.last_hidden_state),
+                named("pooled_output", features.pooled),
+                named("penultimate", features.hidden_state),
+            ]
         }
         Component::Clip => {
-            let clip = load_clip(&folder("clip"), device)?.network;
+            let clip = checkpoint::clip(&component_folder(&args.model, "clip"), device)?.network;
             let images = clip.embed_images(inputs.tensor("pixel_values")?)?;
             let logits = clip.logits_per_image(images, clip.embed_text(&inputs.ids()?)?);
             vec![named("logits_per_image", logits)]

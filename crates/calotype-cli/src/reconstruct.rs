@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use calotype::data::image_folder::load_picture;
 use calotype::data::tensors::{to_images, to_tensor};
 use calotype::evaluate::pixel::{psnr_rgb, ssim_rgb};
-use calotype::formats::diffusers_folder::{component_folder, load_autoencoder};
+use calotype::formats::checkpoint::{self, Part, StoredPart};
 use calotype::{Error, Result};
 
 use crate::generate::write_png;
@@ -17,8 +17,8 @@ pub struct Args {
     /// Pictures
     #[arg(required = true)]
     images: Vec<PathBuf>,
-    /// Model folder, or the folder of its vae
-    #[arg(long, value_name = "DIR")]
+    /// Model folder, the folder of its vae, TAESD's two files in a folder, or a single file
+    #[arg(long, value_name = "DIR|FILE")]
     model: PathBuf,
     /// Folder for the reconstructions
     #[arg(long, value_name = "DIR")]
@@ -26,11 +26,11 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
-    let vae = load_autoencoder(&component_folder(&args.model, "vae"), &context.device)?.network;
+    let vae = checkpoint::vae(StoredPart::find(&args.model, Part::Vae)?, &context.device)?;
     let mut results = Vec::new();
     for path in &args.images {
         let original = load_picture(path)?;
-        let latents = vae.encode(to_tensor(std::slice::from_ref(&original), &context.device)?)?.mean;
+        let latents = vae.encode(to_tensor(std::slice::from_ref(&original), &context.device)?, None)?;
         let reconstruction = to_images(vae.decode(latents))?.swap_remove(0);
         let (psnr, ssim) = (psnr_rgb(&original, &reconstruction)?, ssim_rgb(&original, &reconstruction)?);
         let name = path.file_stem().ok_or_else(|| Error::argument("picture", "a file", path.display()))?;

@@ -14,6 +14,7 @@ pub fn conv2d(
     stride: usize,
     padding: Padding,
 ) -> Tensor<4> {
+    let weight = weight.cast(x.dtype());
     let x = x.permute([0, 3, 1, 2]);
     let [[top, bottom], [left, right]] = padding;
     let even = top == bottom && left == right;
@@ -25,6 +26,7 @@ pub fn conv2d(
 
 /// See [`crate::linear`](fn@crate::linear).
 pub fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<D> {
+    let weight = weight.cast(x.dtype());
     module::linear(x, weight.transpose(), Some(bias))
 }
 

@@ -33,7 +33,7 @@ static KEPT: Mutex<Option<HashMap<Address, Kept>>> = Mutex::new(None);
 pub fn packed(isa: Isa, weight: &FlexTensor, form: Form, pack: impl FnOnce() -> Buffer) -> Arc<Buffer> {
     let storage = weight.data_arc();
     // A part of a larger storage would share its address with the other parts.
-    if storage.len() != weight.layout().num_elements() * size_of::<f32>() || !weight.is_contiguous() {
+    if storage.len() != weight.layout().num_elements() * weight.dtype().size() || !weight.is_contiguous() {
         return Arc::new(pack());
     }
     let address = (Arc::as_ptr(&storage).addr(), form, isa);

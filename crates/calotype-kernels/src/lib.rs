@@ -15,6 +15,8 @@
 //! | [`geglu`] | gate of a feed-forward layer, [`mod@geglu`] |
 //! | [`upsample_nearest`] | [`mod@upsample`] |
 //!
+//! Weights may be stored in f32, bf16 or f16 ([`stored`]), in memory or in a [`mapped`] file; pictures are f32.
+//!
 //! Call them from a thread of a rayon pool (inside `rayon::scope`, say): from outside, each call wakes the pool and
 //! waits until it is done, which costs more than a small kernel.
 //!
@@ -33,12 +35,14 @@ mod isa;
 mod kept;
 pub mod layer_norm;
 pub mod linear;
+pub mod mapped;
 mod math;
 pub mod memory;
 mod ops;
 pub mod peak;
 pub mod product;
 mod simd;
+pub mod stored;
 pub mod upsample;
 pub mod winograd;
 pub mod work;

@@ -6,6 +6,7 @@ use crate::bf16;
 use crate::isa::Isa;
 use crate::memory::Buffer;
 use crate::product::{self, Columns, Product, Start, Term, pack_columns, pack_rows};
+use crate::stored::{Weights, by_storage};
 
 /// Numbers of input in one piece of work.
 const PIECE: usize = 32 * 1024;
@@ -14,16 +15,16 @@ pub(crate) const CACHED: usize = 6 * 1024;
 
 /// y = x Wᵀ + b. `x`: `[rows, input]`, `weight`: `[output, input]`, `bias`: `[output]`.
 pub fn forward(isa: Isa, x: &[f32], weight: &[f32], bias: &[f32], input: usize) -> Buffer {
-    forward_packed(isa, x, &packed(isa, weight, input), bias, input)
+    forward_packed(isa, x, &packed(isa, Weights::F32(weight), input), bias, input)
 }
 
 /// The weights as [`forward_packed`] reads them.
-pub fn packed(isa: Isa, weight: &[f32], input: usize) -> Buffer {
-    let output = weight.len() / input;
-    match isa.takes_pairs() {
-        true => bf16::pack_columns(isa, input, output, weight),
-        false => pack_columns(isa, input, output, weight, input),
+pub fn packed(isa: Isa, weight: Weights, input: usize) -> Buffer {
+    if isa.takes_pairs() {
+        let weight = weight.widened(isa);
+        return bf16::pack_columns(isa, input, weight.len() / input, &weight);
     }
+    by_storage!(weight, weight => pack_columns(isa, input, weight.len() / input, weight, input))
 }
 
 /// [`forward`] with weights that [`packed`] made.

@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use crate::isa::Isa;
 use crate::memory::Buffer;
 use crate::simd::{Portable, Simd};
+use crate::stored::Stored;
 
 /// One stretch of the inner dimension.
 #[derive(Debug, Clone, Copy)]
@@ -128,7 +129,13 @@ pub fn pack_rows(isa: Isa, depth: usize, columns: usize, rows: &[f32], stride: u
 }
 
 /// Packs B[k, j] = `columns_of`[j·stride + k]: the transpose of its rows.
-pub fn pack_columns(isa: Isa, depth: usize, columns: usize, columns_of: &[f32], stride: usize) -> Buffer {
+pub fn pack_columns<T: Stored>(
+    isa: Isa,
+    depth: usize,
+    columns: usize,
+    columns_of: &[T],
+    stride: usize,
+) -> Buffer {
     // Rows that are written together stay in the first level cache.
     const BLOCK: usize = 16;
     let width = isa.panel_width();
@@ -138,7 +145,7 @@ pub fn pack_columns(isa: Isa, depth: usize, columns: usize, columns_of: &[f32], 
             for (x, j) in mine.clone().enumerate() {
                 let from = &columns_of[j * stride + block * BLOCK..][..length];
                 for (k, &value) in from.iter().enumerate() {
-                    rows[k * width + x] = value;
+                    rows[k * width + x] = value.f32();
                 }
             }
         }

@@ -4,6 +4,9 @@
 //! do not depend on threads, batch size or order. Salmon et al. 2011, "Parallel Random Numbers: As
 //! Easy as 1, 2, 3".
 
+pub mod torch_cpu;
+pub mod torch_cuda;
+
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
 const KEY_INCREMENTS: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
 const ROUNDS: usize = 10;

@@ -17,8 +17,8 @@ use calotype::explain::{Explanation, explain};
 use calotype::formats::diffusers_folder::load_clip;
 use calotype::parallel::in_parallel;
 use calotype::pipeline::TextToImage;
-use calotype::pipeline::text_to_image::{Request, Sampling};
-use calotype::sampler::SamplerSettings;
+use calotype::pipeline::text_to_image::{Request, Sampling, Sizes};
+use calotype::sampler::{Generator, SamplerSettings};
 use calotype::trainer::{Progress, Recipe, RunFolder};
 use image::RgbImage;
 use rayon::prelude::*;
@@ -89,6 +89,8 @@ pub fn evaluate(
         seed: recipe.evaluation.seed,
         width: model.default_size(),
         height: model.default_size(),
+        generator: Generator::default(),
+        sizes: Sizes::default(),
     };
     let guidance = recipe.evaluation.guidance;
 
@@ -151,10 +153,9 @@ pub fn evaluate(
 }
 
 fn reconstruct(model: &TextToImage, images: &[RgbImage]) -> Result<Vec<RgbImage>> {
-    let vae = &model.vae.network;
     let batches = images.chunks(BATCH).map(|batch| {
-        let latents = vae.encode(to_tensor(batch, model.device())?)?.mean;
-        to_images(vae.decode(latents))
+        let latents = model.vae.encode(to_tensor(batch, model.device())?, None)?;
+        to_images(model.vae.decode(latents))
     });
     Ok(batches.collect::<Result<Vec<_>>>()?.concat())
 }
@@ -175,7 +176,7 @@ fn retrieval(
         let images: Vec<RgbImage> = group.iter().map(|scene| scene.image.clone()).collect();
         let captions: Vec<String> = group.iter().map(|scene| scene.caption.clone()).collect();
         let image = clip_features::of_images(&clip, &images, &context.device)?;
-        let text = clip_features::of_texts(&clip, &model.tokenizer, &captions)?;
+        let text = clip_features::of_texts(&clip, model.tokenizer(), &captions)?;
         let result =
             retrieval_at_1(&image.rows, &text.rows, image.dimension, |i, j| captions[i] == captions[j])?;
         found += (result.image_to_text + result.text_to_image) / 2.0;
@@ -195,19 +196,13 @@ fn sample(
     let requests: Vec<Request> = prompts
         .iter()
         .enumerate()
-        .map(|(i, prompt)| Request {
-            prompt: (*prompt).to_owned(),
-            negative_prompt: String::new(),
-            guidance: Guidance::new(guidance),
-            image_index: i as u64,
-        })
+        .map(|(i, prompt)| Request::new(prompt, Guidance::new(guidance), i as u64))
         .collect();
     context.bars.begin(name, 0, requests.len());
     let done = AtomicUsize::new(0);
     let batches: Vec<&[Request]> = requests.chunks(BATCH).collect();
     let explanations = in_parallel(batches, context.threads, |batch| {
-        let initial = model.initial_latents(batch, sampling)?;
-        let explanations = explain(model, batch, sampling, initial, Baseline::WordMean)?;
+        let explanations = explain(model, batch, sampling, None, Baseline::WordMean)?;
         context.bars.step(done.fetch_add(batch.len(), Ordering::Relaxed) + batch.len(), "");
         stop_if_interrupted(&context.bars)?;
         Ok(explanations)

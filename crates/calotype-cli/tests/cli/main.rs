@@ -14,6 +14,7 @@ use support::{
 };
 
 mod bench;
+mod checkpoints;
 mod evaluation;
 mod evaluation_inception;
 #[cfg(feature = "onnx")]
@@ -22,6 +23,7 @@ mod evaluation_sides;
 mod faults;
 #[path = "../../../calotype/tests/it/formula.rs"]
 mod formula;
+mod hostile;
 #[path = "../../../calotype/tests/it/support.rs"]
 mod support;
 
@@ -191,6 +193,8 @@ fn a_recipe_that_is_not_there() {
 fn a_model_that_is_not_there_or_not_whole() {
     let dir = with_model();
     let no_model = ["generate", "a cat", "--model", "nothing", "--out", "cat.png"];
+    assert_says(&fails(&dir, 1, &no_model), &["cannot read `nothing`", "hint: "]);
+    fs::create_dir(dir.join("nothing")).unwrap();
     assert_says(&fails(&dir, 1, &no_model), &["`nothing`", "model_index.json"]);
 
     for (weights, cut) in [
@@ -404,7 +408,7 @@ fn a_seed_is_a_picture() {
         let args =
             ["generate", "a cat", "--model", "model", "--steps", "2", "--sampler", "ddpm", "--out", file];
         succeeds(&dir, &[&args, more].concat());
-        fs::read(dir.join(file)).unwrap()
+        pixels(&dir.join(file))
     };
     let first = generate(&[], "a.png");
     assert_eq!(first, generate(&["--seed", "0"], "b.png"));
@@ -427,8 +431,12 @@ fn a_seed_is_a_picture() {
             "batch",
         ],
     );
-    assert_eq!(first, fs::read(dir.join("batch/00000.png")).unwrap());
-    assert_ne!(first, fs::read(dir.join("batch/00001.png")).unwrap());
+    assert_eq!(first, pixels(&dir.join("batch/00000.png")));
+    assert_ne!(first, pixels(&dir.join("batch/00001.png")));
+}
+
+fn pixels(path: &Path) -> Vec<u8> {
+    image::open(path).unwrap().into_rgb8().into_raw()
 }
 
 // Signals.

@@ -8,6 +8,7 @@ use crate::isa::Isa;
 use crate::linear;
 use crate::memory::Buffer;
 use crate::product::{self, Columns, Product, Start, Term, pack_panels};
+use crate::stored::{Stored, Weights, by_storage};
 use crate::winograd::{self, WinogradShape};
 
 pub use weight_gradient::backward_weight;
@@ -106,28 +107,32 @@ pub enum Form {
 
 /// y = W ⋆ x + b. `weight` is `[out, in, k_h, k_w]`, `bias` `[out]`.
 pub fn forward(isa: Isa, s: &Conv2dShape, x: &[f32], weight: &[f32], bias: &[f32]) -> Buffer {
-    forward_packed(isa, s, x, &packed(isa, s, weight), bias)
+    forward_packed(isa, s, x, &packed(isa, s, Weights::F32(weight)), bias)
 }
 
 /// The weights as [`forward_packed`] reads them, for shapes of the same [`Conv2dShape::form`].
-pub fn packed(isa: Isa, s: &Conv2dShape, weight: &[f32]) -> Buffer {
-    let (input, places) = (s.input, s.kernel[0] * s.kernel[1]);
+pub fn packed(isa: Isa, s: &Conv2dShape, weight: Weights) -> Buffer {
     match s.form() {
-        Form::Linear => linear::packed(isa, weight, input),
-        Form::Winograd => winograd::packed(isa, input, s.output, |o, i| {
-            std::array::from_fn(|t| weight[(o * input + i) * 9 + t])
-        }),
-        // B row (place of the window, i) holds the weights of every output channel.
-        Form::Windows => pack_panels(isa, places * input, s.output, |panel, outputs| {
-            for i in 0..input {
-                for (j, o) in outputs.clone().enumerate() {
-                    for (place, &w) in weight[(o * input + i) * places..][..places].iter().enumerate() {
-                        panel[(place * input + i) * isa.panel_width() + j] = w;
-                    }
+        Form::Linear => linear::packed(isa, weight, s.input),
+        Form::Winograd => by_storage!(weight, weight => winograd::packed(isa, s.input, s.output, |o, i| {
+            std::array::from_fn(|t| weight[(o * s.input + i) * 9 + t].f32())
+        })),
+        Form::Windows => by_storage!(weight, weight => pack_windows(isa, s, weight)),
+    }
+}
+
+/// B row (place of the window, i) holds the weights of every output channel.
+fn pack_windows<T: Stored>(isa: Isa, s: &Conv2dShape, weight: &[T]) -> Buffer {
+    let (input, places) = (s.input, s.kernel[0] * s.kernel[1]);
+    pack_panels(isa, places * input, s.output, |panel, outputs| {
+        for i in 0..input {
+            for (j, o) in outputs.clone().enumerate() {
+                for (place, &w) in weight[(o * input + i) * places..][..places].iter().enumerate() {
+                    panel[(place * input + i) * isa.panel_width() + j] = w.f32();
                 }
             }
-        }),
-    }
+        }
+    })
 }
 
 /// [`forward`] with weights that [`packed`] made.

@@ -15,6 +15,7 @@ use burn_flex::FlexTensor;
 use super::{Padding, contiguous, tensor, values};
 use crate::conv2d::{self, Conv2dShape};
 use crate::linear::column_sums;
+use crate::stored::Weights;
 use crate::{Isa, kept};
 
 pub fn shape(x: &FlexTensor, weight: &FlexTensor, stride: usize, padding: Padding) -> Conv2dShape {
@@ -45,7 +46,7 @@ pub fn forward(
 ) -> FlexTensor {
     let (x, weight, bias) = (contiguous(x), contiguous(weight), contiguous(bias));
     let isa = Isa::best();
-    let pack = || conv2d::packed(isa, &s, values(&weight));
+    let pack = || conv2d::packed(isa, &s, Weights::of(&weight));
     let packed = if keep { kept::packed(isa, &weight, s.form(), pack) } else { Arc::new(pack()) };
     let y = conv2d::forward_packed(isa, &s, values(&x), &packed, values(&bias));
     tensor(y, [s.batch, s.out_height, s.out_width, s.output])
@@ -65,7 +66,7 @@ impl Backward<Flex, 3> for Conv2d {
         let isa = Isa::best();
         let [for_x, for_weight, for_bias] = ops.parents;
         if let Some(node) = for_x {
-            let dx = conv2d::backward_input(isa, &s, values(&dy), values(&weight));
+            let dx = conv2d::backward_input(isa, &s, values(&dy), &Weights::of(&weight).widened(isa));
             gradients.register::<Flex>(node.id, tensor(dx, [s.batch, s.height, s.width, s.input]));
         }
         if let Some(node) = for_weight {

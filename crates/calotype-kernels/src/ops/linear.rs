@@ -15,6 +15,7 @@ use burn_flex::FlexTensor;
 use super::{contiguous, last, tensor, values};
 use crate::conv2d::Form;
 use crate::linear::{self, column_sums};
+use crate::stored::Weights;
 use crate::{Isa, kept};
 
 /// `keep`: the packed weights, for the next pass.
@@ -22,7 +23,7 @@ pub fn forward(x: &FlexTensor, weight: &FlexTensor, bias: &FlexTensor, keep: boo
     let (x, weight, bias) = (contiguous(x), contiguous(weight), contiguous(bias));
     let (isa, input) = (Isa::best(), last(&x));
     let mut shape = x.layout().shape().to_vec();
-    let pack = || linear::packed(isa, values(&weight), input);
+    let pack = || linear::packed(isa, Weights::of(&weight), input);
     let packed = if keep { kept::packed(isa, &weight, Form::Linear, pack) } else { Arc::new(pack()) };
     let y = linear::forward_packed(isa, values(&x), &packed, values(&bias), input);
     if let Some(width) = shape.last_mut() {
@@ -46,7 +47,7 @@ impl Backward<Flex, 3> for Linear {
         let (input, output) = (last(&x), last(&dy));
         let [for_x, for_weight, for_bias] = ops.parents;
         if let Some(node) = for_x {
-            let dx = linear::backward_input(isa, values(&dy), values(&weight), input);
+            let dx = linear::backward_input(isa, values(&dy), &Weights::of(&weight).widened(isa), input);
             gradients.register::<Flex>(node.id, tensor(dx, x.layout().shape().clone()));
         }
         if let Some(node) = for_weight {

@@ -76,6 +76,11 @@ impl Default for AutoencoderConfig {
     }
 }
 
+/// Residual blocks of a level: more is a damaged config, not a network.
+const MOST_LAYERS: usize = 1024;
+/// Channels: as [`MOST_LAYERS`].
+const WIDEST: usize = 1 << 20;
+
 impl AutoencoderConfig {
     /// The block type lists for the number of levels, which are always the same.
     pub fn with_levels(mut self, block_out_channels: Vec<usize>) -> Self {
@@ -112,16 +117,19 @@ impl AutoencoderConfig {
             return Err(bad("down_block_types", format!("one block for each of {levels} levels"), got));
         }
         let groups = self.norm_num_groups;
-        if groups == 0 || self.block_out_channels.iter().any(|&c| c == 0 || c % groups != 0) {
+        if groups == 0 || self.block_out_channels.iter().any(|&c| c == 0 || c > WIDEST || c % groups != 0) {
             let got = format!("{:?}", self.block_out_channels);
             return Err(bad("block_out_channels", format!("multiples of norm_num_groups = {groups}"), got));
         }
-        if self.layers_per_block == 0 || self.latent_channels == 0 {
-            return Err(bad(
-                "layers_per_block",
-                "layers and latent channels of at least 1".into(),
-                "0".into(),
-            ));
+        for (key, value, most) in [
+            ("layers_per_block", self.layers_per_block, MOST_LAYERS),
+            ("latent_channels", self.latent_channels, WIDEST),
+            ("in_channels", self.in_channels, WIDEST),
+            ("out_channels", self.out_channels, WIDEST),
+        ] {
+            if !(1..=most).contains(&value) {
+                return Err(bad(key, format!("1 to {most}"), value.to_string()));
+            }
         }
         Ok(())
     }

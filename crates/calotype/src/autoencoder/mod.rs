@@ -9,6 +9,8 @@ pub mod discriminator;
 pub mod encoder;
 pub mod loss;
 pub mod lpips;
+pub mod tiny;
+pub mod vae;
 
 use burn::module::Module;
 use burn::tensor::Tensor;
@@ -21,6 +23,8 @@ pub use config::AutoencoderConfig;
 pub use decoder::Decoder;
 pub use diagonal_gaussian::DiagonalGaussian;
 pub use encoder::Encoder;
+pub use tiny::{AutoencoderTiny, AutoencoderTinyConfig};
+pub use vae::Vae;
 
 /// The variational autoencoder of latent diffusion.
 #[derive(Module, Debug)]

@@ -17,6 +17,8 @@ pub enum Filter {
     PilBilinear,
     /// Pillow's `BICUBIC`: Keys' cubic with a = −½, widened likewise.
     PilBicubic,
+    /// Pillow's `LANCZOS`: sinc(u)·sinc(u/3), widened likewise.
+    PilLanczos,
 }
 
 /// The input pixels of one output pixel, `first` and those after it, and their weights (sum 1).
@@ -36,6 +38,7 @@ impl Filter {
                 Self::TorchBilinear => between(((o as f64 + 0.5) * scale - 0.5).max(0.0), n_in),
                 Self::PilBilinear => averaged(o, scale, n_in, 1.0, |u| (1.0 - u).max(0.0)),
                 Self::PilBicubic => averaged(o, scale, n_in, 2.0, keys_cubic),
+                Self::PilLanczos => averaged(o, scale, n_in, 3.0, lanczos),
             })
             .collect()
     }
@@ -75,6 +78,13 @@ fn keys_cubic(u: f64) -> f64 {
     } else {
         0.0
     }
+}
+
+/// Lanczos' windowed sinc with three lobes, of |u|.
+fn lanczos(u: f64) -> f64 {
+    let sinc =
+        |x: f64| if x == 0.0 { 1.0 } else { (std::f64::consts::PI * x).sin() / (std::f64::consts::PI * x) };
+    if u < 3.0 { sinc(u) * sinc(u / 3.0) } else { 0.0 }
 }
 
 /// Resizes in floating point; nothing is clipped or rounded, so a cubic may overshoot.
@@ -117,8 +127,8 @@ pub fn resize_u8(
     filter: Filter,
 ) -> Result<Vec<u8>> {
     require_sizes(picture.len(), channels, from, to)?;
-    if !matches!(filter, Filter::PilBilinear | Filter::PilBicubic) {
-        return Err(Error::argument("filter", "PilBilinear or PilBicubic for 8 bits", format!("{filter:?}")));
+    if !matches!(filter, Filter::PilBilinear | Filter::PilBicubic | Filter::PilLanczos) {
+        return Err(Error::argument("filter", "one of Pillow's for 8 bits", format!("{filter:?}")));
     }
     let wide = match from.1 == to.1 {
         true => picture.to_vec(),

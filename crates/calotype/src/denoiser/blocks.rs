@@ -30,7 +30,7 @@ pub(super) fn resnet_config(config: &UnetConfig) -> ResnetConfig {
 
 fn transformer_config(config: &UnetConfig, level: usize) -> Transformer2dConfig {
     Transformer2dConfig {
-        heads: config.attention_head_dim.at(level),
+        heads: config.heads(level),
         context_width: config.cross_attention_dim,
         layers: config.transformer_layers_per_block.at(level),
         groups: config.norm_num_groups,

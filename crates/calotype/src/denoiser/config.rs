@@ -57,8 +57,20 @@ pub struct UnetConfig {
     pub transformer_layers_per_block: PerLevel,
     /// diffusers' misnomer: the **number of attention heads** at each level.
     pub attention_head_dim: PerLevel,
+    /// The number of attention heads under its right name; where it is given, it counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub num_attention_heads: Option<PerLevel>,
     /// Width of the text features.
     pub cross_attention_dim: usize,
+    /// `text_time` in SDXL: the pooled text and the picture's sizes are added to the timestep.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub addition_embed_type: Option<String>,
+    /// Sinusoids of each of the picture's six sizes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub addition_time_embed_dim: Option<usize>,
+    /// Width of the pooled text and all sinusoids together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub projection_class_embeddings_input_dim: Option<usize>,
     /// Linear layers instead of 1×1 convolutions around the transformers.
     pub use_linear_projection: bool,
     /// Only `silu`.
@@ -98,7 +110,11 @@ impl Default for UnetConfig {
             layers_per_block: PerLevel::All(2),
             transformer_layers_per_block: PerLevel::All(1),
             attention_head_dim: PerLevel::All(8),
+            num_attention_heads: None,
             cross_attention_dim: 1280,
+            addition_embed_type: None,
+            addition_time_embed_dim: None,
+            projection_class_embeddings_input_dim: None,
             use_linear_projection: false,
             act_fn: "silu".into(),
             norm_num_groups: 32,
@@ -110,7 +126,23 @@ impl Default for UnetConfig {
     }
 }
 
+/// Layers and transformer blocks of a level: more is a damaged config, not a network.
+const MOST_LAYERS: usize = 1024;
+/// Channels and widths: as [`MOST_LAYERS`].
+const WIDEST: usize = 1 << 20;
+
 impl UnetConfig {
+    /// Number of attention heads at `level`.
+    pub fn heads(&self, level: usize) -> usize {
+        self.num_attention_heads.as_ref().unwrap_or(&self.attention_head_dim).at(level)
+    }
+
+    /// Sizes of SDXL's added condition: sinusoids of each size, and width of all that is embedded.
+    pub fn added_widths(&self) -> Option<[usize; 2]> {
+        self.addition_embed_type.as_ref()?;
+        Some([self.addition_time_embed_dim?, self.projection_class_embeddings_input_dim?])
+    }
+
     /// Whether the block of `level` on the way down has cross-attention.
     pub fn down_attends(&self, level: usize) -> bool {
         self.down_block_types[level] == "CrossAttnDownBlock2D"
@@ -156,6 +188,9 @@ impl UnetConfig {
             ("upcast_attention", serde_json::Value::Null),
             ("addition_embed_type_num_heads", serde_json::Value::Null),
         ];
+        let addition = self.addition_embed_type.as_deref().unwrap_or("text_time");
+        require(FILE, "addition_embed_type", addition, &["text_time"])?;
+        self.validate_added()?;
         refuse_unknown(FILE, &self.extra, &harmless)?;
 
         let levels = self.block_out_channels.len();
@@ -167,6 +202,7 @@ impl UnetConfig {
             ("layers_per_block", &self.layers_per_block),
             ("transformer_layers_per_block", &self.transformer_layers_per_block),
             ("attention_head_dim", &self.attention_head_dim),
+            ("num_attention_heads", self.num_attention_heads.as_ref().unwrap_or(&self.attention_head_dim)),
         ] {
             match values {
                 PerLevel::Each(list) if list.len() != levels => {
@@ -174,13 +210,27 @@ impl UnetConfig {
                 }
                 _ => (),
             }
-            if (0..levels).any(|level| values.at(level) == 0) {
-                return bad(key, "numbers of at least 1".into(), "0".into());
+            if let Some(value) =
+                (0..levels).map(|level| values.at(level)).find(|n| !(1..=MOST_LAYERS).contains(n))
+            {
+                return bad(key, format!("numbers from 1 to {MOST_LAYERS}"), value.to_string());
+            }
+        }
+        for (key, width) in [
+            ("in_channels", self.in_channels),
+            ("out_channels", self.out_channels),
+            ("cross_attention_dim", self.cross_attention_dim),
+        ] {
+            if !(1..=WIDEST).contains(&width) {
+                return bad(key, format!("1 to {WIDEST}"), width.to_string());
             }
         }
         for (level, &channels) in self.block_out_channels.iter().enumerate() {
-            let heads = self.attention_head_dim.at(level);
-            if self.norm_num_groups == 0 || channels == 0 || channels % self.norm_num_groups != 0 {
+            let heads = self.heads(level);
+            if self.norm_num_groups == 0
+                || !(1..=WIDEST).contains(&channels)
+                || channels % self.norm_num_groups != 0
+            {
                 let expected = format!("multiples of norm_num_groups = {}", self.norm_num_groups);
                 return bad("block_out_channels", expected, channels.to_string());
             }
@@ -190,5 +240,31 @@ impl UnetConfig {
             }
         }
         Ok(())
+    }
+
+    /// SDXL's three keys are there together, and their widths fit.
+    fn validate_added(&self) -> Result<()> {
+        let keys = [self.addition_time_embed_dim, self.projection_class_embeddings_input_dim];
+        let bad = |key: &str, expected: &str, got: String| {
+            Err(Error::Config { path: FILE.into(), key: key.into(), expected: expected.into(), got })
+        };
+        match (&self.addition_embed_type, keys) {
+            (None, _) => Ok(()),
+            (Some(_), [Some(sinusoids), Some(all)]) if sinusoids > 0 && all <= WIDEST => {
+                match all.checked_sub(sinusoids.saturating_mul(6)) {
+                    Some(text) if text > 0 => Ok(()),
+                    _ => bad(
+                        "projection_class_embeddings_input_dim",
+                        "more than six times addition_time_embed_dim",
+                        all.to_string(),
+                    ),
+                }
+            }
+            (Some(_), got) => bad(
+                "addition_embed_type",
+                "addition_time_embed_dim and projection_class_embeddings_input_dim beside it",
+                format!("{got:?}"),
+            ),
+        }
     }
 }

@@ -10,12 +10,22 @@ use crate::nn::layout::{channels_first, channels_last};
 use crate::nn::timestep_embedding::{TimestepEmbedding, sinusoids};
 use crate::nn::{AttentionHook, Conv2d, GroupNorm, Init};
 
+/// What SDXL is told beside the text. Podell et al. 2023, arXiv:2307.01952, section 2.2.
+#[derive(Debug, Clone)]
+pub struct AddedCondition {
+    /// The second text encoder's pooled feature: `[B, width]`.
+    pub text_embeds: Tensor<2>,
+    /// For each sample: original height and width, top and left of the crop, target height and width, in pixels.
+    pub time_ids: Vec<Vec<f64>>,
+}
+
 /// ε_θ(z_t, t, c): `[B, in, H, W]` to `[B, out, H, W]`. Ronneberger et al. 2015 with the blocks of
 /// Rombach et al. 2022.
 #[derive(Module, Debug)]
 pub struct Unet {
     conv_in: Conv2d,
     time_embedding: TimestepEmbedding,
+    add_embedding: Option<TimestepEmbedding>,
     down_blocks: Vec<DownBlock>,
     mid_block: MidBlock,
     up_blocks: Vec<UpBlock>,
@@ -27,6 +37,9 @@ pub struct Unet {
     in_channels: usize,
     #[module(skip)]
     context_width: usize,
+    /// Sinusoids of each size, and width of all that is embedded.
+    #[module(skip)]
+    added_widths: Option<[usize; 2]>,
     #[module(skip)]
     flip_sin_to_cos: bool,
     #[module(skip)]
@@ -46,6 +59,7 @@ impl Unet {
         Ok(Self {
             conv_in: Conv2d::same(config.in_channels, first, 3, init),
             time_embedding: TimestepEmbedding::new(first, 4 * first, init),
+            add_embedding: config.added_widths().map(|[_, all]| TimestepEmbedding::new(all, 4 * first, init)),
             down_blocks: inputs
                 .take(channels.len())
                 .enumerate()
@@ -58,23 +72,41 @@ impl Unet {
             sinusoid_width: first,
             in_channels: config.in_channels,
             context_width: config.cross_attention_dim,
+            added_widths: config.added_widths(),
             flip_sin_to_cos: config.flip_sin_to_cos,
             freq_shift: config.freq_shift,
         })
     }
 
-    /// - `x_t`: `[B, in, H, W]`, noisy scaled latents.
-    /// - `timesteps`: `B` numbers in [0, T).
-    /// - `context`: `[B, L, cross_attention_dim]`, text features.
-    /// - `hook`: sees the probabilities of every cross-attention layer.
+    /// [`Unet::forward_with`] for networks that take nothing beside the text.
     ///
     /// # Errors
-    /// `Error::Shape` if channels, batch sizes or the text width do not fit.
+    /// As there.
     pub fn forward(
         &self,
         x_t: Tensor<4>,
         timesteps: &[f64],
         context: &Tensor<3>,
+        hook: Option<&dyn AttentionHook>,
+    ) -> Result<Tensor<4>> {
+        self.forward_with(x_t, timesteps, context, None, hook)
+    }
+
+    /// - `x_t`: `[B, in, H, W]`, noisy scaled latents.
+    /// - `timesteps`: `B` numbers in [0, T).
+    /// - `context`: `[B, L, cross_attention_dim]`, text features.
+    /// - `added`: what SDXL takes beside them.
+    /// - `hook`: sees the probabilities of every cross-attention layer.
+    ///
+    /// # Errors
+    /// `Error::Shape` if channels, batch sizes or the text width do not fit, or `added` is there for a network
+    /// without, or the reverse.
+    pub fn forward_with(
+        &self,
+        x_t: Tensor<4>,
+        timesteps: &[f64],
+        context: &Tensor<3>,
+        added: Option<&AddedCondition>,
         hook: Option<&dyn AttentionHook>,
     ) -> Result<Tensor<4>> {
         let [b, c, h, w] = x_t.dims();
@@ -95,6 +127,10 @@ impl Unet {
         let embedding =
             sinusoids(timesteps, self.sinusoid_width, self.flip_sin_to_cos, self.freq_shift, &x_t.device());
         let time = self.time_embedding.forward(embedding); // [B, 4·C₀]
+        let time = match (&self.add_embedding, self.added(b, added)?) {
+            (Some(network), Some(added)) => time + network.forward(added),
+            _ => time,
+        };
         let on = Condition { time: &time, context, hook };
 
         let x = self.conv_in.forward(channels_last(x_t));
@@ -103,5 +139,35 @@ impl Unet {
         let x = self.mid_block.forward(x, on);
         let x = self.up_blocks.iter().fold(x, |x, block| block.forward(x, on, &mut skips));
         Ok(channels_first(self.conv_out.forward(self.conv_norm_out.forward_silu(x))))
+    }
+
+    /// Pooled text and the sinusoids of all sizes: `[B, all]`. Podell et al. 2023, section 2.2.
+    fn added(&self, batch: usize, added: Option<&AddedCondition>) -> Result<Option<Tensor<2>>> {
+        let wrong = |expected, got| Err(Error::shape("U-Net condition", expected, got));
+        let ([sinusoids_width, all], added) = match (self.added_widths, added) {
+            (Some(widths), Some(added)) => (widths, added),
+            (None, None) => return Ok(None),
+            (Some(_), None) => return wrong("text_embeds and time_ids beside the text", "none"),
+            (None, Some(_)) => return wrong("nothing beside the text", "text_embeds and time_ids"),
+        };
+        let AddedCondition { text_embeds, time_ids } = added;
+        let sizes: Vec<f64> = time_ids.iter().flatten().copied().collect();
+        let per_sample = all.saturating_sub(text_embeds.dims()[1]) / sinusoids_width;
+        let fits = text_embeds.dims() == [batch, all - per_sample * sinusoids_width]
+            && time_ids.len() == batch
+            && time_ids.iter().all(|sizes| sizes.len() == per_sample);
+        if !fits {
+            let expected = format!("[{batch}, text] and {batch} rows of sizes, {all} numbers together");
+            let got = format!(
+                "{:?} and {:?}",
+                text_embeds.dims(),
+                time_ids.iter().map(Vec::len).collect::<Vec<_>>()
+            );
+            return Err(Error::shape("U-Net's text_embeds and time_ids", expected, got));
+        }
+        let sizes =
+            sinusoids(&sizes, sinusoids_width, self.flip_sin_to_cos, self.freq_shift, &text_embeds.device());
+        let sizes = sizes.reshape([batch, per_sample * sinusoids_width]);
+        Ok(Some(Tensor::cat(vec![text_embeds.clone(), sizes], 1)))
     }
 }

@@ -35,6 +35,9 @@ pub enum SchedulerClass {
     /// DPM-Solver++, multistep.
     #[serde(rename = "DPMSolverMultistepScheduler")]
     DpmSolverMultistep,
+    /// DPM-Solver++, single step.
+    #[serde(rename = "DPMSolverSinglestepScheduler")]
+    DpmSolverSinglestep,
     /// Unified predictor-corrector.
     #[serde(rename = "UniPCMultistepScheduler")]
     UniPcMultistep,
@@ -92,6 +95,7 @@ impl SchedulerClass {
             | Self::EulerDiscrete
             | Self::EulerAncestralDiscrete
             | Self::DpmSolverMultistep
+            | Self::DpmSolverSinglestep
             | Self::UniPcMultistep => base,
         }
     }

@@ -157,7 +157,11 @@ impl SchedulerConfig {
         self.check(Path::new("scheduler_config.json"))
     }
 
-    fn check(&self, path: &Path) -> Result<NoiseSchedule> {
+    /// [`SchedulerConfig::noise_schedule`] of the file at `path`, for messages.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn check(&self, path: &Path) -> Result<NoiseSchedule> {
         let refuse = |key: &str, expected: &str, got: &dyn std::fmt::Display| {
             Err(Error::Config {
                 path: PathBuf::from(path),

@@ -25,24 +25,26 @@ pub struct Explanation {
 
 /// Samples the pictures of `requests` and captures the cross-attention on the way.
 ///
+/// - `initial`: unit noise to start from; the seed's where there is none.
+///
 /// # Errors
 /// As [`TextToImage::sample`]. A prompt without words has no maps.
 pub fn explain(
     model: &TextToImage,
     requests: &[Request],
     sampling: &Sampling,
-    initial: Tensor<4>,
+    initial: Option<Tensor<4>>,
     baseline: Baseline,
 ) -> Result<Vec<Explanation>> {
-    let [_, _, h, w] = initial.dims();
-    let capture = CrossAttentionCapture::new(requests.len(), h, w, model.tokenizer.max_length());
+    let [_, h, w] = model.latent_shape(sampling.width, sampling.height)?;
+    let capture = CrossAttentionCapture::new(requests.len(), h, w, model.tokenizer().max_length());
     let latents = model.sample(requests, sampling, initial, Some(&capture), &mut |_, _| ())?;
     let accumulators = capture.finish()?;
     let images = model.decode(latents)?;
     let each = requests.iter().zip(images).zip(&accumulators);
     each.map(|((request, image), accumulator)| {
         let words: Vec<TokenSpan> = model
-            .tokenizer
+            .tokenizer()
             .words(&request.prompt)?
             .into_iter()
             .map(|span| TokenSpan { word: span.word, tokens: span.tokens })

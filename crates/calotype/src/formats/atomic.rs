@@ -1,7 +1,6 @@
 //! Files that are either whole or not there.
 
 use std::fs::File;
-use std::io::Write;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
@@ -14,6 +13,14 @@ use crate::error::{Error, Result};
 /// # Errors
 /// `Error::Io` with the step that failed; the temporary file is removed.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_with(path, |temporary| std::fs::write(temporary, bytes).map_err(Error::io("write", temporary)))
+}
+
+/// [`write()`] by a function that makes the temporary file.
+///
+/// # Errors
+/// As [`write()`]; those of `make`.
+pub fn write_with(path: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
     }
@@ -21,8 +28,8 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     name.push(format!(".{}.tmp", std::process::id()));
     let temporary = path.with_file_name(name);
     let result = (|| {
-        let mut file = File::create(&temporary).map_err(Error::io("create", &temporary))?;
-        file.write_all(bytes).map_err(Error::io("write", &temporary))?;
+        make(&temporary)?;
+        let file = File::open(&temporary).map_err(Error::io("write", &temporary))?;
         file.sync_all().map_err(Error::io("write", &temporary))?;
         std::fs::rename(&temporary, path).map_err(Error::io("rename", path))
     })();

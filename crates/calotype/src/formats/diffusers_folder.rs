@@ -1,37 +1,21 @@
 //! A model folder: `config.json` beside weights for each component, and `model_index.json`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use burn::tensor::Device;
 use serde_json::json;
 
+use super::checkpoint::{self, Component, Part, StoredPart};
 use super::{DIFFUSERS_VERSION, atomic, safetensors_io};
-use crate::autoencoder::{AutoencoderConfig, AutoencoderKl};
+use crate::autoencoder::{AutoencoderConfig, AutoencoderKl, Vae};
 use crate::denoiser::{Unet, UnetConfig};
 use crate::diffusion::SchedulerConfig;
 use crate::error::{Error, Result};
-use crate::nn::Init;
 use crate::nn::parameters::{self, NamedTensor};
 use crate::text_encoder::{Clip, ClipConfig, ClipText, ClipTextConfig};
 
 const DIFFUSERS_WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
 const TRANSFORMERS_WEIGHTS: &str = "model.safetensors";
-
-/// A component and the config that shapes it.
-#[derive(Debug, Clone)]
-pub struct Component<M, C> {
-    /// The network.
-    pub network: M,
-    /// Its `config.json`.
-    pub config: C,
-}
-
-/// `root/name` if that is a folder, else `root` itself: a pipeline's folder and a component's are
-/// both taken.
-pub fn component_folder(root: &Path, name: &str) -> PathBuf {
-    let inside = root.join(name);
-    if inside.is_dir() { inside } else { root.to_owned() }
-}
 
 /// Writes `vae/`.
 ///
@@ -42,7 +26,7 @@ pub fn save_autoencoder(folder: &Path, network: &AutoencoderKl, config: &Autoenc
     atomic::write_json(&folder.join("config.json"), config)
 }
 
-/// Reads `vae/`.
+/// Reads `vae/`, a full autoencoder.
 ///
 /// # Errors
 /// `Error::Io`, `Error::Format`, `Error::Config`, `Error::Weights`.
@@ -50,11 +34,15 @@ pub fn load_autoencoder(
     folder: &Path,
     device: &Device,
 ) -> Result<Component<AutoencoderKl, AutoencoderConfig>> {
-    let config: AutoencoderConfig = atomic::read_json(&folder.join("config.json"))?;
-    let path = folder.join(DIFFUSERS_WEIGHTS);
-    let network = AutoencoderKl::new(&config, &mut Init::zeros(device))?;
-    let network = parameters::load(network, "autoencoder", &path, safetensors_io::read(&path)?)?;
-    Ok(Component { network, config })
+    match checkpoint::vae(StoredPart::open(folder, Part::Vae)?, device)? {
+        Vae::Kl { network, config } => Ok(Component { network, config }),
+        Vae::Tiny { config, .. } => Err(Error::Config {
+            path: folder.join("config.json"),
+            key: "_class_name".into(),
+            expected: "AutoencoderKL".into(),
+            got: format!("`{}`", config.class_name),
+        }),
+    }
 }
 
 /// Writes `unet/`.
@@ -71,11 +59,7 @@ pub fn save_unet(folder: &Path, network: &Unet, config: &UnetConfig) -> Result<(
 /// # Errors
 /// As [`load_autoencoder`].
 pub fn load_unet(folder: &Path, device: &Device) -> Result<Component<Unet, UnetConfig>> {
-    let config: UnetConfig = atomic::read_json(&folder.join("config.json"))?;
-    let path = folder.join(DIFFUSERS_WEIGHTS);
-    let network = Unet::new(&config, &mut Init::zeros(device))?;
-    let network = parameters::load(network, "denoiser", &path, safetensors_io::read(&path)?)?;
-    Ok(Component { network, config })
+    checkpoint::unet(StoredPart::open(folder, Part::Unet)?, device)
 }
 
 /// Writes `clip/`: both towers.
@@ -92,11 +76,7 @@ pub fn save_clip(folder: &Path, network: &Clip, config: &ClipConfig) -> Result<(
 /// # Errors
 /// As [`load_autoencoder`].
 pub fn load_clip(folder: &Path, device: &Device) -> Result<Component<Clip, ClipConfig>> {
-    let config: ClipConfig = atomic::read_json(&folder.join("config.json"))?;
-    let path = folder.join(TRANSFORMERS_WEIGHTS);
-    let network = Clip::new(&config, &mut Init::zeros(device))?;
-    let network = parameters::load(network, "CLIP", &path, safetensors_io::read(&path)?)?;
-    Ok(Component { network, config })
+    checkpoint::clip(folder, device)
 }
 
 /// Writes `text_encoder/`: the text tower alone, its tensors under `text_model.`.
@@ -113,23 +93,12 @@ pub fn save_text_encoder(folder: &Path, network: &ClipText, config: &ClipTextCon
     atomic::write_json(&folder.join("config.json"), &config)
 }
 
-/// Reads `text_encoder/`; tensors may be named with and without `text_model.`.
+/// Reads `text_encoder/` or `text_encoder_2/`; tensors may be named with and without `text_model.`.
 ///
 /// # Errors
 /// As [`load_autoencoder`].
 pub fn load_text_encoder(folder: &Path, device: &Device) -> Result<Component<ClipText, ClipTextConfig>> {
-    let config: ClipTextConfig = atomic::read_json(&folder.join("config.json"))?;
-    let path = folder.join(TRANSFORMERS_WEIGHTS);
-    let tensors = safetensors_io::read(&path)?
-        .into_values()
-        .map(|tensor| {
-            let name = tensor.name.strip_prefix("text_model.").unwrap_or(&tensor.name).to_owned();
-            (name.clone(), NamedTensor { name, ..tensor })
-        })
-        .collect();
-    let network = ClipText::new(&config, &mut Init::zeros(device))?;
-    let network = parameters::load(network, "text encoder", &path, tensors)?;
-    Ok(Component { network, config })
+    checkpoint::text_encoder(StoredPart::open(folder, Part::TextEncoder)?, device)
 }
 
 /// Writes `scheduler/scheduler_config.json`.

@@ -1,11 +1,16 @@
-//! Model folders on disk, as diffusers and transformers write them.
+//! Models on disk: diffusers' folders, single files, LoRAs, the Hugging Face hub; and the files they are made of.
 
 pub mod atomic;
+pub mod checkpoint;
 pub mod config_json;
 pub mod diffusers_folder;
+pub mod hub;
+pub mod lora;
 pub mod npz;
+pub mod png_text;
 pub mod pytorch_pickle;
 pub mod safetensors_io;
+pub mod single_file;
 pub mod weights;
 
 /// The version of diffusers whose folder layout we write.

@@ -3,41 +3,93 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use pytorch_reader::{DType, PytorchReader};
+use burn::tensor::Bytes;
+use pytorch_reader::{DType, PickleValue, PytorchReader};
 
 use super::weights::numbers;
 use crate::error::{Error, Result};
-use crate::nn::parameters::NamedTensor;
+use crate::nn::{Storage, StoredTensor};
 
 const FORMAT: &str = "PyTorch weights";
 
-/// Reads every tensor of a state dict as f32; tensors under `state_dict` keep the names inside of it.
+/// Names of callables that may stand in a file beside its tensors, without effect here: settings that trainers
+/// saved with their weights. Anything else is a file that wants to run something.
+const HARMLESS: [&str; 12] = [
+    "torch.",
+    "numpy.",
+    "collections.",
+    "_codecs.",
+    "pytorch_lightning.",
+    "lightning.",
+    "lightning_fabric.",
+    "omegaconf.",
+    "typing.",
+    "datetime.",
+    "pathlib.",
+    "argparse.",
+];
+
+/// The tensors of a state dict; those under `state_dict` keep the names inside of it. f64 and integers are
+/// converted to f32.
 ///
 /// # Errors
-/// `Error::Io` if there is no such file; `Error::Format` for one that is truncated, not of `torch.save`, or
-/// has a dtype that is no number.
-pub fn read(path: &Path) -> Result<HashMap<String, NamedTensor>> {
+/// `Error::Io` if there is no such file; `Error::Format` for one that is truncated, not of `torch.save`, has a
+/// dtype that is no number, or wants to call something that weights have no use for (it is not called).
+pub fn open(path: &Path) -> Result<HashMap<String, StoredTensor>> {
     std::fs::metadata(path).map_err(Error::io("read", path))?;
-    let reader = PytorchReader::new(path).map_err(|e| Error::format(path, FORMAT, e))?;
+    let failed = |e: pytorch_reader::PytorchError| Error::format(path, FORMAT, e);
+    let contents = PytorchReader::read_pickle_data(path, None).map_err(failed)?;
+    if let Some(callable) = foreign(&contents) {
+        let reason =
+            format!("it wants to call `{callable}`, which weights have no use for; nothing was called");
+        return Err(Error::format(path, FORMAT, reason));
+    }
+    let reader = PytorchReader::new(path).map_err(failed)?;
     let tensors = reader.into_tensors().into_iter();
     tensors
         .map(|(name, tensor)| {
             let name = name.strip_prefix("state_dict.").unwrap_or(&name).to_owned();
             let bytes = tensor.read().map_err(|e| Error::format(path, FORMAT, e))?;
-            let dtype = tensor.dtype();
-            let values = to_f32(dtype, &bytes)
+            let (shape, dtype) = (tensor.shape().to_vec(), tensor.dtype());
+            let stored = stored(shape, dtype, &bytes)
                 .ok_or_else(|| Error::format(path, FORMAT, format!("tensor `{name}` has dtype {dtype:?}")))?;
-            Ok((name.clone(), NamedTensor { name, shape: tensor.shape().to_vec(), values }))
+            Ok((name, stored))
         })
         .collect()
+}
+
+/// The first callable of a file that is not [`HARMLESS`].
+fn foreign(value: &PickleValue) -> Option<&str> {
+    match value {
+        PickleValue::List(items) => items.iter().find_map(foreign),
+        PickleValue::Dict(items) => items.values().find_map(foreign),
+        PickleValue::Unsupported(name) => {
+            let known = HARMLESS.iter().any(|module| name.starts_with(module)) || !name.contains('.');
+            (!known).then_some(name)
+        }
+        _ => None,
+    }
+}
+
+fn stored(shape: Vec<usize>, dtype: DType, bytes: &[u8]) -> Option<StoredTensor> {
+    // Bytes of a vector are aligned for nothing; numbers are.
+    match dtype {
+        DType::F16 => {
+            let bytes = Bytes::from_elems(numbers(bytes, u16::from_le_bytes));
+            StoredTensor::new(shape, Storage::F16, bytes)
+        }
+        DType::BF16 => {
+            let bytes = Bytes::from_elems(numbers(bytes, u16::from_le_bytes));
+            StoredTensor::new(shape, Storage::Bf16, bytes)
+        }
+        _ => StoredTensor::from_f32(shape, to_f32(dtype, bytes)?),
+    }
 }
 
 fn to_f32(dtype: DType, bytes: &[u8]) -> Option<Vec<f32>> {
     Some(match dtype {
         DType::F32 => numbers(bytes, f32::from_le_bytes),
         DType::F64 => numbers(bytes, |b| f64::from_le_bytes(b) as f32),
-        DType::F16 => numbers(bytes, |b| half::f16::from_le_bytes(b).to_f32()),
-        DType::BF16 => numbers(bytes, |b| half::bf16::from_le_bytes(b).to_f32()),
         DType::I64 => numbers(bytes, |b| i64::from_le_bytes(b) as f32),
         DType::I32 => numbers(bytes, |b| i32::from_le_bytes(b) as f32),
         DType::U8 => numbers(bytes, |[b]| f32::from(b)),

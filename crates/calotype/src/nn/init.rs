@@ -20,7 +20,7 @@ impl Init {
         Self { device: device.clone(), seed: Some(seed), next: 0 }
     }
 
-    /// All zeros: for weights that a file will replace.
+    /// Zeros, made when they are first looked at: for weights that a file will replace.
     pub fn zeros(device: &Device) -> Self {
         Self { device: device.clone(), seed: None, next: 0 }
     }
@@ -50,13 +50,12 @@ impl Init {
     ) -> Param<Tensor<D>> {
         let stream = self.next;
         self.next += 1;
-        let value = match self.seed {
-            None => Tensor::zeros(shape, &self.device),
-            Some(seed) => {
-                let values = fill(&mut Philox::new(seed, Purpose::Weights, stream), shape.iter().product());
-                Tensor::from_data(TensorData::new(values, shape), &self.device)
-            }
+        let Some(seed) = self.seed else {
+            let zeros = move |device: &Device, _: bool| Tensor::zeros(shape, device);
+            return Param::uninitialized(ParamId::new(), zeros, self.device.clone(), false, shape.into());
         };
+        let values = fill(&mut Philox::new(seed, Purpose::Weights, stream), shape.iter().product());
+        let value = Tensor::from_data(TensorData::new(values, shape), &self.device);
         Param::initialized(ParamId::new(), value)
     }
 }

@@ -15,6 +15,7 @@ pub mod pooling;
 pub mod resample;
 pub mod resnet_block;
 pub mod softplus;
+pub mod stored_tensor;
 pub mod timestep_embedding;
 pub mod transformer_2d;
 
@@ -25,3 +26,4 @@ pub use linear::Linear;
 pub use norm::{GroupNorm, LayerNorm};
 pub use resnet_block::ResnetBlock;
 pub use softplus::softplus;
+pub use stored_tensor::{Storage, StoredTensor};

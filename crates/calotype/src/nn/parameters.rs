@@ -6,6 +6,7 @@ use std::path::Path;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Gradients, Tensor, TensorData};
 
+use super::StoredTensor;
 use crate::error::{Error, Result};
 
 /// One tensor in f32.
@@ -37,11 +38,17 @@ impl FieldPath {
         }
     }
 
-    /// The key in the weight file: the field names, but for two blocks whose Rust structure differs
-    /// from diffusers'. The numbered fields of [`FeedForward`](super::transformer_2d::FeedForward)
-    /// are places in a list, and the autoencoder's attention lies flat in its block.
+    /// The key in the weight file: the field names, but for three blocks whose Rust structure differs from
+    /// diffusers'. The numbered fields of [`FeedForward`](super::transformer_2d::FeedForward) and of the tiny
+    /// autoencoder's block are places in a list, and the autoencoder's attention lies flat in its block.
     fn key(&self) -> String {
-        self.0.join(".").replace(".net_", ".net.").replace(".attention.", ".")
+        let mut key = self.0.join(".");
+        for (ours, theirs) in
+            [(".net_", ".net."), (".attention.", "."), (".stack_", ".conv."), (".pool.place_", ".pool.")]
+        {
+            key = key.replace(ours, theirs);
+        }
+        key
     }
 }
 
@@ -103,12 +110,12 @@ pub fn count<M: Module>(module: &M) -> usize {
     module.num_params()
 }
 
-struct Replace<F: FnMut(String, Vec<usize>) -> Option<Vec<f32>>> {
+struct Replace<F: FnMut(String, Vec<usize>) -> Option<StoredTensor>> {
     path: FieldPath,
     value: F,
 }
 
-impl<F: FnMut(String, Vec<usize>) -> Option<Vec<f32>>> ModuleMapper for Replace<F> {
+impl<F: FnMut(String, Vec<usize>) -> Option<StoredTensor>> ModuleMapper for Replace<F> {
     fn enter_module(&mut self, name: &str, container: &str) {
         self.path.enter(name, container);
     }
@@ -118,12 +125,9 @@ impl<F: FnMut(String, Vec<usize>) -> Option<Vec<f32>>> ModuleMapper for Replace<
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let shape = param.val().dims();
-        let device = param.val().device();
+        let shape: [usize; D] = param.lazy_shape().dims();
         match (self.value)(self.path.key(), shape.to_vec()) {
-            Some(values) => {
-                Param::initialized(param.id, Tensor::from_data(TensorData::new(values, shape), &device))
-            }
+            Some(tensor) => Param::initialized(param.id, tensor.into_tensor(shape, &param.lazy_device())),
             None => param,
         }
     }
@@ -131,8 +135,38 @@ impl<F: FnMut(String, Vec<usize>) -> Option<Vec<f32>>> ModuleMapper for Replace<
 
 /// Replaces each parameter by what `value(name, shape)` returns (as many values as the shape has);
 /// `None` keeps it.
-pub fn replace<M: Module>(module: M, value: impl FnMut(String, Vec<usize>) -> Option<Vec<f32>>) -> M {
+///
+/// # Panics
+/// If there are not as many.
+pub fn replace<M: Module>(module: M, mut value: impl FnMut(String, Vec<usize>) -> Option<Vec<f32>>) -> M {
+    let value = |name: String, shape: Vec<usize>| {
+        let values = value(name, shape.clone())?;
+        Some(StoredTensor::from_f32(shape, values).expect("as many values as the shape has"))
+    };
     module.map(&mut Replace { path: FieldPath::default(), value })
+}
+
+/// Name and shape of every parameter, in the order of the fields; nothing is initialised.
+pub fn shapes<M: Module>(module: &M) -> Vec<(String, Vec<usize>)> {
+    struct Shapes(FieldPath, Vec<(String, Vec<usize>)>);
+
+    impl ModuleVisitor for Shapes {
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.0.enter(name, container);
+        }
+
+        fn exit_module(&mut self, _: &str, container: &str) {
+            self.0.exit(container);
+        }
+
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.1.push((self.0.key(), param.lazy_shape().to_vec()));
+        }
+    }
+
+    let mut visitor = Shapes(FieldPath::default(), Vec::new());
+    module.visit(&mut visitor);
+    visitor.1
 }
 
 /// Takes one tensor out of those of a weight file; `model` and `path` are for messages.
@@ -164,14 +198,27 @@ pub fn take(
 /// Puts the tensors of a weight file into a network.
 ///
 /// # Errors
-/// `Error::Weights` for the first tensor that is missing, has another shape, or that the network
-/// does not know.
+/// `Error::Weights` for the first tensor that is missing, has another shape or a number that is not finite, or
+/// that the network does not know; with how many more there are, and the nearest name.
 pub fn load<M: Module>(
     module: M,
     model: &'static str,
     path: &Path,
-    mut tensors: HashMap<String, NamedTensor>,
+    mut tensors: HashMap<String, StoredTensor>,
 ) -> Result<M> {
+    refuse_misfits(model, path, &shapes(&module), &tensors)?;
+    let value =
+        |name: String, shape: Vec<usize>| tensors.remove(&name).and_then(|tensor| tensor.reshaped(shape));
+    Ok(module.map(&mut Replace { path: FieldPath::default(), value }))
+}
+
+/// What [`load`] refuses.
+fn refuse_misfits(
+    model: &'static str,
+    path: &Path,
+    ours: &[(String, Vec<usize>)],
+    tensors: &HashMap<String, StoredTensor>,
+) -> Result<()> {
     let wrong = |tensor: &str, expected: String, got: String| Error::Weights {
         model,
         path: path.to_owned(),
@@ -179,32 +226,49 @@ pub fn load<M: Module>(
         expected,
         got,
     };
-    let mut first_error = None;
-    let module = replace(module, |name, shape| match tensors.remove(&name) {
-        Some(tensor) if same_shape(&tensor.shape, &shape) => Some(tensor.values),
-        Some(tensor) => {
-            first_error.get_or_insert(wrong(&name, format!("{shape:?}"), format!("{:?}", tensor.shape)));
-            None
-        }
-        None => {
-            first_error.get_or_insert(wrong(&name, format!("{shape:?}"), "no such tensor".into()));
-            None
-        }
-    });
-    if let Some(error) = first_error {
-        return Err(error);
-    }
+    let known: HashSet<&str> = ours.iter().map(|(name, _)| name.as_str()).collect();
     // Old transformers versions stored the constant 0..n beside the position embedding.
-    let known_constants: HashSet<&str> = ["position_ids"].into();
-    let mut extra: Vec<&NamedTensor> = tensors
-        .values()
-        .filter(|t| !known_constants.contains(t.name.rsplit('.').next().unwrap_or("")))
-        .collect();
-    extra.sort_by(|a, b| a.name.cmp(&b.name));
-    match extra.first() {
-        Some(tensor) => Err(wrong(&tensor.name, "no such tensor".into(), format!("{:?}", tensor.shape))),
-        None => Ok(module),
+    let unknown = |name: &&String| !known.contains(name.as_str()) && !name.ends_with("position_ids");
+    let mut unexpected: Vec<&String> = tensors.keys().filter(unknown).collect();
+    unexpected.sort();
+    let missing: Vec<&(String, Vec<usize>)> =
+        ours.iter().filter(|(name, _)| !tensors.contains_key(name)).collect();
+    let more = |n: usize| if n > 1 { format!(" (and {} more)", n - 1) } else { String::new() };
+    if let Some((name, shape)) = missing.first() {
+        let nearest = nearest(name, unexpected.iter().map(|name| name.as_str()));
+        let nearest = nearest.map_or(String::new(), |near| format!("; the nearest name is `{near}`"));
+        let got = format!("no such tensor{}{nearest}", more(missing.len()));
+        return Err(wrong(name, format!("{shape:?}"), got));
     }
+    for (name, shape) in ours {
+        let tensor = &tensors[name];
+        if !same_shape(tensor.shape(), shape) {
+            return Err(wrong(name, format!("{shape:?}"), format!("{:?}", tensor.shape())));
+        }
+        if !tensor.is_finite() {
+            return Err(wrong(name, "finite numbers".into(), "NaN or infinity".into()));
+        }
+    }
+    match unexpected.first() {
+        Some(name) => {
+            let near = nearest(name, known.iter().copied());
+            let near = near.map_or(String::new(), |near| format!("; the nearest name is `{near}`"));
+            let expected = format!("no such tensor{near}");
+            Err(wrong(name, expected, format!("{:?}{}", tensors[*name].shape(), more(unexpected.len()))))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The name that shares the longest beginning and end with `name`, if that is most of it.
+fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let shared = |other: &str| {
+        let ahead = name.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
+        let behind = name.bytes().rev().zip(other.bytes().rev()).take_while(|(a, b)| a == b).count();
+        (ahead + behind).min(name.len().min(other.len()))
+    };
+    let best = names.max_by(|a, b| shared(a).cmp(&shared(b)).then_with(|| b.cmp(a)))?;
+    (2 * shared(best) >= name.len()).then_some(best)
 }
 
 /// PyTorch's scalars have shape `[]`, ours `[1]`.

@@ -1,5 +1,10 @@
-//! From a prompt to a picture.
+//! From a prompt, and perhaps a picture, to a picture.
 
+pub mod generation_parameters;
+pub mod origin;
+pub mod text_condition;
 pub mod text_to_image;
+pub mod textual_inversion;
 
+pub use origin::Origin;
 pub use text_to_image::{Request, TextToImage};

@@ -3,7 +3,8 @@
 use burn::tensor::Tensor;
 
 use super::from_config::sigma_spacing;
-use super::{Compat, Denoise, SamplerKind, SamplerSettings};
+use super::run::{AfterStep, Report};
+use super::{Compat, Denoise, Level, SamplerKind, SamplerSettings};
 use crate::diffusion::flow::{FlowGridRule, grid};
 use crate::diffusion::sigma_grid::require_falling;
 use crate::diffusion::{SchedulerConfig, SigmaSpacing, X0Limit};
@@ -60,17 +61,28 @@ impl FlowMethod {
 pub fn solve(
     method: FlowMethod,
     last: FlowMethod,
-    mut x: Tensor<4>,
+    x: Tensor<4>,
     t: &[f64],
     network: &mut dyn Velocity,
     on_step: &mut dyn FnMut(usize, usize),
+) -> Result<Tensor<4>> {
+    solve_watched([method, last], x, t, network, &mut Report(on_step))
+}
+
+/// [`solve`] with somebody between the steps.
+fn solve_watched(
+    [method, last]: [FlowMethod; 2],
+    mut x: Tensor<4>,
+    t: &[f64],
+    network: &mut dyn Velocity,
+    after: &mut dyn AfterStep,
 ) -> Result<Tensor<4>> {
     require_falling(t)?;
     let steps = t.len() - 1;
     for (i, pair) in t.windows(2).enumerate() {
         let method = if i + 1 == steps { last } else { method };
         x = method.step(x, pair[0], pair[1], network)?;
-        on_step(i + 1, steps);
+        x = after.after_step(x, Level::of_flow_time(pair[1]), i + 1, steps)?;
     }
     Ok(x)
 }
@@ -80,7 +92,7 @@ pub fn solve(
 pub struct FlowSampler {
     method: FlowMethod,
     /// Falling from 1 to 0.
-    times: Vec<f64>,
+    pub(super) times: Vec<f64>,
     num_timesteps: f64,
 }
 
@@ -114,18 +126,15 @@ impl FlowSampler {
         Ok(Self { method, times, num_timesteps: num_timesteps as f64 })
     }
 
-    /// As [`super::Sampler::sample`]. The last step is Euler's for both methods: the network was not trained
-    /// at t = 0.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn sample(
+    /// From x at the first time. The last step is Euler's for both methods: the network was not trained at
+    /// t = 0.
+    pub(super) fn run(
         &self,
         x: Tensor<4>,
         denoise: &mut dyn Denoise,
-        on_step: &mut dyn FnMut(usize, usize),
+        after: &mut dyn AfterStep,
     ) -> Result<Tensor<4>> {
         let mut velocity = |x: &Tensor<4>, t: f64| denoise.denoise(x, t * self.num_timesteps);
-        solve(self.method, FlowMethod::Euler, x, &self.times, &mut velocity, on_step)
+        solve_watched([self.method, FlowMethod::Euler], x, &self.times, &mut velocity, after)
     }
 }

@@ -83,6 +83,8 @@ impl SamplerKind {
             SchedulerClass::HeunDiscrete => Self::Heun,
             SchedulerClass::KDpm2Discrete => Self::Dpm2,
             SchedulerClass::DpmSolverMultistep => dpm_solver(config)?,
+            // Its order 2 takes two calls of the network a step, where diffusers counts calls.
+            SchedulerClass::DpmSolverSinglestep => Self::DpmPp2S,
             SchedulerClass::UniPcMultistep => {
                 UniPcSettings::of(config)?;
                 Self::UniPc

@@ -12,7 +12,8 @@ use super::from_config::{UniPcSettings, sigma_spacing};
 use super::grid::{self, SamplingGrid};
 use super::heun::Heun;
 use super::lms::Lms;
-use super::solver::{PredictX0, Solver, solve};
+use super::run::AfterStep;
+use super::solver::{PredictX0, Solver, solve_watched};
 use super::unipc::UniPc;
 use super::{Compat, Denoise, Noise, SamplerKind, SamplerSettings};
 use crate::diffusion::{NoiseSchedule, PredictionType, Rates, SchedulerConfig, X0Limit, same_shape};
@@ -25,7 +26,7 @@ pub struct SigmaSampler {
     prediction_type: PredictionType,
     /// What x̂₀ may be.
     limit: X0Limit,
-    grid: SamplingGrid,
+    pub(super) grid: SamplingGrid,
     schedule: NoiseSchedule,
 }
 
@@ -55,21 +56,17 @@ impl SigmaSampler {
         })
     }
 
-    /// As [`super::Sampler::sample`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn sample(
+    /// From x = x₀ + σ·ε at the first noise level.
+    pub(super) fn run(
         &self,
-        initial: Tensor<4>,
+        x: Tensor<4>,
         noise: &mut dyn Noise,
         denoise: &mut dyn Denoise,
-        on_step: &mut dyn FnMut(usize, usize),
+        after: &mut dyn AfterStep,
     ) -> Result<Tensor<4>> {
-        let x = initial * self.grid.init_noise_sigma;
         let mut network = InSigma { sampler: self, network: denoise };
         let mut solver = self.method.solver(self.grid.timesteps.len());
-        solve(&mut *solver, x, &self.grid.sigmas, &mut network, noise, on_step)
+        solve_watched(&mut *solver, x, &self.grid.sigmas, &mut network, noise, after)
     }
 
     /// The timestep of a noise level: that of the grid, or what the schedule has for a level in between.

@@ -21,6 +21,7 @@ pub mod lcm;
 pub mod lms;
 pub mod noise;
 pub mod pndm;
+pub mod run;
 pub mod settings;
 pub mod solver;
 pub mod timesteps;
@@ -33,8 +34,9 @@ use burn::tensor::Tensor;
 pub use flow::FlowSampler;
 pub use in_sigma::SigmaSampler;
 pub use kind::SamplerKind;
-pub use noise::{Noise, NoiseSource, initial_latents};
+pub use noise::{Generator, Noise, NoiseSource, PictureNoise};
 pub use pndm::PndmSampler;
+pub use run::{AfterStep, Level, Start, skipped_steps};
 pub use settings::{Compat, SamplerSettings};
 pub use transition::Transition;
 pub use vp::{VpMethod, VpSampler};
@@ -114,12 +116,11 @@ impl Sampler {
 
     /// Runs the reverse process from unit noise to x₀.
     ///
-    /// - `initial`: `[B, C, H, W]`, ~ N(0, I) ([`initial_latents`]).
+    /// - `initial`: `[B, C, H, W]`, ~ N(0, I) ([`NoiseSource::initial`]).
     /// - `on_step`: called after every step with (steps done, steps in all).
     ///
     /// # Errors
-    /// Those of `noise` and `denoise`; `Error::Shape` if the output of `denoise` is not shaped as
-    /// its input.
+    /// As [`Sampler::run`].
     pub fn sample(
         &self,
         initial: Tensor<4>,
@@ -127,11 +128,79 @@ impl Sampler {
         denoise: &mut dyn Denoise,
         on_step: &mut dyn FnMut(usize, usize),
     ) -> Result<Tensor<4>> {
+        self.run(Start::Noise(initial), noise, denoise, &mut run::Report(on_step))
+    }
+
+    /// Runs the reverse process to x₀.
+    ///
+    /// # Errors
+    /// Those of `noise`, `denoise` and `after`; `Error::Shape` if the output of `denoise` is not shaped as
+    /// its input; `Error::Argument` if all steps are skipped.
+    pub fn run(
+        &self,
+        start: Start,
+        noise: &mut dyn Noise,
+        denoise: &mut dyn Denoise,
+        after: &mut dyn AfterStep,
+    ) -> Result<Tensor<4>> {
+        let (sampler, x) = match start {
+            Start::Noise(unit) => (self.clone(), unit * self.init_noise_sigma()),
+            Start::Picture { x_0, noise, skipped } => {
+                let rest = self.clone().without_first(skipped)?;
+                let x = rest.first_level().mix(&x_0, &noise);
+                (rest, x)
+            }
+        };
+        match sampler {
+            Self::Vp(sampler) => sampler.run(x, noise, denoise, after),
+            Self::Sigma(sampler) => sampler.run(x, noise, denoise, after),
+            Self::Pndm(sampler) => sampler.run(x, denoise, after),
+            Self::Flow(sampler) => sampler.run(x, denoise, after),
+        }
+    }
+
+    /// What unit noise is multiplied by at the start.
+    fn init_noise_sigma(&self) -> f64 {
         match self {
-            Self::Vp(sampler) => sampler.sample(initial, noise, denoise, on_step),
-            Self::Sigma(sampler) => sampler.sample(initial, noise, denoise, on_step),
-            Self::Pndm(sampler) => sampler.sample(initial, denoise, on_step),
-            Self::Flow(sampler) => sampler.sample(initial, denoise, on_step),
+            Self::Sigma(sampler) => sampler.grid.init_noise_sigma,
+            _ => 1.0,
+        }
+    }
+
+    /// Number of steps.
+    fn steps(&self) -> usize {
+        match self {
+            Self::Vp(sampler) => sampler.transitions.len(),
+            Self::Sigma(sampler) => sampler.grid.timesteps.len(),
+            Self::Pndm(sampler) => sampler.transitions.len(),
+            Self::Flow(sampler) => sampler.times.len() - 1,
+        }
+    }
+
+    fn without_first(mut self, skipped: usize) -> Result<Self> {
+        let steps = self.steps();
+        if skipped >= steps {
+            return Err(Error::argument("skipped steps", format!("fewer than {steps}"), skipped));
+        }
+        match &mut self {
+            Self::Vp(sampler) => drop(sampler.transitions.drain(..skipped)),
+            Self::Sigma(sampler) => {
+                sampler.grid.timesteps.drain(..skipped);
+                sampler.grid.sigmas.drain(..skipped);
+            }
+            Self::Pndm(sampler) => drop(sampler.transitions.drain(..skipped)),
+            Self::Flow(sampler) => drop(sampler.times.drain(..skipped)),
+        }
+        Ok(self)
+    }
+
+    /// What the first step begins at.
+    fn first_level(&self) -> Level {
+        match self {
+            Self::Vp(sampler) => Level::of_alpha_bar(sampler.transitions[0].alpha_bar_t),
+            Self::Sigma(sampler) => Level::of_sigma(sampler.grid.sigmas[0]),
+            Self::Pndm(sampler) => Level::of_alpha_bar(sampler.transitions[0].alpha_bar_t),
+            Self::Flow(sampler) => Level::of_flow_time(sampler.times[0]),
         }
     }
 }

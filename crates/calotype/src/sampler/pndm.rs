@@ -2,6 +2,7 @@
 
 use burn::tensor::Tensor;
 
+use super::run::AfterStep;
 use super::transition::{self, Transition};
 use super::{Compat, Denoise, Noise, SamplerSettings, ddim};
 use crate::diffusion::{PredictionType, Rates, SchedulerClass, SchedulerConfig, X0Limit};
@@ -18,7 +19,7 @@ pub struct PndmSampler {
     runge_kutta: bool,
     /// Combine the network's outputs as they are, not the noise that they stand for.
     raw_outputs: bool,
-    transitions: Vec<Transition>,
+    pub(super) transitions: Vec<Transition>,
     /// ᾱ of every timestep, for the middle of Runge-Kutta steps.
     alpha_bars: Vec<f64>,
 }
@@ -57,15 +58,12 @@ impl PndmSampler {
         })
     }
 
-    /// As [`super::Sampler::sample`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn sample(
+    /// From x at the first transition's noise level.
+    pub(super) fn run(
         &self,
         mut x: Tensor<4>,
         denoise: &mut dyn Denoise,
-        on_step: &mut dyn FnMut(usize, usize),
+        after: &mut dyn AfterStep,
     ) -> Result<Tensor<4>> {
         // Newest first.
         let mut history: Vec<Tensor<4>> = Vec::new();
@@ -83,7 +81,7 @@ impl PndmSampler {
                     _ => self.transfer(x, adams_bashforth(&history), transition)?,
                 };
             }
-            on_step(i + 1, self.transitions.len());
+            x = after.after_step(x, transition.end(), i + 1, self.transitions.len())?;
         }
         Ok(x)
     }

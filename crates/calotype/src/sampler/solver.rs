@@ -4,7 +4,8 @@
 
 use burn::tensor::Tensor;
 
-use super::Noise;
+use super::run::{AfterStep, Report};
+use super::{Level, Noise};
 use crate::Result;
 use crate::diffusion::sigma_grid::require_falling;
 
@@ -70,11 +71,23 @@ pub trait Solver {
 /// `Error::Argument` unless the noise levels fall strictly; those of `denoise` and `noise`.
 pub fn solve(
     solver: &mut dyn Solver,
-    mut x: Tensor<4>,
+    x: Tensor<4>,
     sigmas: &[f64],
     denoise: &mut dyn PredictX0,
     noise: &mut dyn Noise,
     on_step: &mut dyn FnMut(usize, usize),
+) -> Result<Tensor<4>> {
+    solve_watched(solver, x, sigmas, denoise, noise, &mut Report(on_step))
+}
+
+/// [`solve`] with somebody between the steps.
+pub(super) fn solve_watched(
+    solver: &mut dyn Solver,
+    mut x: Tensor<4>,
+    sigmas: &[f64],
+    denoise: &mut dyn PredictX0,
+    noise: &mut dyn Noise,
+    after: &mut dyn AfterStep,
 ) -> Result<Tensor<4>> {
     require_falling(sigmas)?;
     let steps = sigmas.len() - 1;
@@ -85,7 +98,7 @@ pub fn solve(
             0.0 => solver.last(churned, x_0, from),
             to => solver.step(churned, x_0, from, to, denoise, noise)?,
         };
-        on_step(i + 1, steps);
+        x = after.after_step(x, Level::of_sigma(pair[1]), i + 1, steps)?;
     }
     Ok(x)
 }

@@ -1,7 +1,7 @@
 //! One move of the reverse process, as the schedule sees it.
 
 use super::timesteps::{GridRule, require_below, timesteps};
-use super::{Compat, SamplerKind, SamplerSettings};
+use super::{Compat, Level, SamplerKind, SamplerSettings};
 use crate::diffusion::{NoiseSchedule, SchedulerConfig, TimestepSpacing};
 use crate::{Error, Result};
 
@@ -37,6 +37,11 @@ impl Transition {
             return Err(Error::argument("alpha_bar", "values below 1 that rise towards the clean side", got));
         }
         Ok(Self { t, s, alpha_bar_t, alpha_bar_s })
+    }
+
+    /// What x is made of at the end: past the last timestep no noise is left to speak of.
+    pub fn end(&self) -> Level {
+        self.s.map_or(Level::CLEAN, |_| Level::of_alpha_bar(self.alpha_bar_s))
     }
 
     /// β = 1 − ᾱ_t/ᾱ_s, the variance that the forward process adds from s to t (β_t where

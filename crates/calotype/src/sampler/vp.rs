@@ -2,6 +2,7 @@
 
 use burn::tensor::Tensor;
 
+use super::run::{AfterStep, Report};
 use super::transition::{self, Transition};
 use super::{Denoise, Noise, SamplerKind, SamplerSettings, ddim, ddpm, lcm};
 use crate::diffusion::{PredictionType, Rates, SchedulerConfig, VarianceType, X0Limit};
@@ -68,14 +69,10 @@ impl VpSampler {
         Ok(Self { method, prediction_type: config.prediction_type, limit: X0Limit::of(config), transitions })
     }
 
-    /// Runs the reverse process from `initial` to x₀.
-    ///
-    /// - `initial`: x_T, `[B, C, H, W]`, ~ N(0, I) ([`super::initial_latents`]).
-    /// - `on_step`: called after every step with (steps done, steps in all).
+    /// Runs the reverse process from x_T ~ N(0, I), `[B, C, H, W]`, to x₀.
     ///
     /// # Errors
-    /// Those of `noise` and `denoise`; `Error::Shape` if the output of `denoise` is not shaped as
-    /// its input.
+    /// As [`super::Sampler::run`].
     pub fn sample(
         &self,
         initial: Tensor<4>,
@@ -83,11 +80,22 @@ impl VpSampler {
         denoise: &mut dyn Denoise,
         on_step: &mut dyn FnMut(usize, usize),
     ) -> Result<Tensor<4>> {
-        let mut x = initial;
+        self.run(initial, noise, denoise, &mut Report(on_step))
+    }
+
+    /// From x at the first transition's noise level.
+    pub(super) fn run(
+        &self,
+        mut x: Tensor<4>,
+        noise: &mut dyn Noise,
+        denoise: &mut dyn Denoise,
+        after: &mut dyn AfterStep,
+    ) -> Result<Tensor<4>> {
+        let steps = self.transitions.len();
         for (i, transition) in self.transitions.iter().enumerate() {
             let output = denoise.denoise(&x, transition.t as f64)?;
             x = self.step(x, output, transition, noise)?;
-            on_step(i + 1, self.transitions.len());
+            x = after.after_step(x, transition.end(), i + 1, steps)?;
         }
         Ok(x)
     }

@@ -1,16 +1,23 @@
 //! The text tower.
 
-use burn::module::{Module, Param};
-use burn::tensor::{Device, Int, Tensor, TensorData, module};
+use burn::module::{Module, Param, ParamId};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData, module};
 
 use super::ClipTextConfig;
 use super::encoder::{Encoder, EncoderConfig};
 use crate::error::{Error, Result};
-use crate::nn::{Init, LayerNorm};
+use crate::nn::{Init, LayerNorm, Linear};
 
 #[derive(Module, Debug)]
 struct Embedding {
     weight: Param<Tensor<2>>,
+}
+
+impl Embedding {
+    /// The table may be stored in fewer bits than the features.
+    fn rows(&self, ids: Tensor<2, Int>) -> Tensor<3> {
+        module::embedding(self.weight.val(), ids).cast(DType::F32)
+    }
 }
 
 #[derive(Module, Debug)]
@@ -25,6 +32,7 @@ pub struct ClipText {
     embeddings: TextEmbeddings,
     encoder: Encoder,
     final_layer_norm: LayerNorm,
+    text_projection: Option<Linear>,
     #[module(skip)]
     vocab_size: usize,
     #[module(skip)]
@@ -38,8 +46,11 @@ pub struct ClipText {
 pub struct TextFeatures {
     /// One feature for each token, after the final norm: `[B, L, width]`. The U-Net's context.
     pub last_hidden_state: Tensor<3>,
-    /// The feature of each text's end token: `[B, width]`.
+    /// The feature of each text's end token: `[B, width]`; in the shared space, `[B, projection_dim]`, where
+    /// the tower has a projection (SDXL's second one).
     pub pooled: Tensor<2>,
+    /// One feature for each token before the last `skipped` layers: `[B, L, width]`.
+    pub hidden_state: Tensor<3>,
 }
 
 /// Standard deviation of the token embeddings at the start.
@@ -74,32 +85,74 @@ impl ClipText {
             },
             encoder: Encoder::new(encoder, init),
             final_layer_norm: LayerNorm::new(width, config.layer_norm_eps, init),
+            text_projection: None,
             vocab_size: config.vocab_size,
             max_length: config.max_position_embeddings,
             eos_token_id: config.eos_token_id,
         })
     }
 
+    /// transformers' `CLIPTextModelWithProjection`: the pooled feature is in the space that the towers share.
+    pub fn with_projection(mut self, config: &ClipTextConfig, init: &mut Init) -> Self {
+        let (width, shared) = (config.hidden_size, config.projection_dim);
+        self.text_projection = Some(Linear::normal(width, shared, false, (width as f64).powf(-0.5), init));
+        self
+    }
+
     /// `input_ids`: `B` rows of L ≤ `max_position_embeddings` tokens, all of one length.
     ///
     /// # Errors
-    /// `Error::Shape` for rows of different or too great length; `Error::Argument` for a token
-    /// outside the vocabulary.
+    /// As [`ClipText::forward_skipping`].
     pub fn forward(&self, input_ids: &[Vec<u32>]) -> Result<TextFeatures> {
+        self.forward_skipping(input_ids, 0)
+    }
+
+    /// [`ClipText::forward`], with the features before the last `skipped` layers as `hidden_state`: "clip skip".
+    ///
+    /// # Errors
+    /// `Error::Shape` for rows of different or too great length; `Error::Argument` for a token
+    /// outside the vocabulary, or more layers than there are.
+    pub fn forward_skipping(&self, input_ids: &[Vec<u32>], skipped: usize) -> Result<TextFeatures> {
         self.check(input_ids)?;
+        let Some(used) = self.encoder.depth().checked_sub(skipped) else {
+            let expected = format!("at most the {} layers of the text encoder", self.encoder.depth());
+            return Err(Error::argument("clip skip", expected, skipped));
+        };
         let device = self.embeddings.token_embedding.weight.device();
         let (b, l) = (input_ids.len(), input_ids[0].len());
         let ids = integers(input_ids.iter().flatten().map(|&id| i64::from(id)).collect(), [b, l], &device);
-        let tokens = module::embedding(self.embeddings.token_embedding.weight.val(), ids); // [B, L, D]
-        let positions = self.embeddings.position_embedding.weight.val().narrow(0, 0, l).unsqueeze::<3>();
-        let h = self.encoder.forward(tokens + positions, true);
-        let last_hidden_state = self.final_layer_norm.forward(h);
+        let tokens = self.embeddings.token_embedding.rows(ids); // [B, L, D]
+        let positions = self.embeddings.position_embedding.weight.val().narrow(0, 0, l).cast(DType::F32);
+        let hidden_state = self.encoder.forward_layers(tokens + positions.unsqueeze::<3>(), true, 0..used);
+        let last = self.encoder.forward_layers(hidden_state.clone(), true, used..self.encoder.depth());
+        let last_hidden_state = self.final_layer_norm.forward(last);
 
         let [_, _, width] = last_hidden_state.dims();
         let ends = input_ids.iter().enumerate().map(|(i, ids)| (i * l + self.end(ids)) as i64).collect();
         let ends: Tensor<1, Int> = Tensor::from_data(TensorData::new::<i64, _>(ends, [b]), &device);
         let pooled = last_hidden_state.clone().reshape([b * l, width]).select(0, ends);
-        Ok(TextFeatures { last_hidden_state, pooled })
+        let pooled = match &self.text_projection {
+            Some(projection) => projection.forward(pooled),
+            None => pooled,
+        };
+        Ok(TextFeatures { last_hidden_state, pooled, hidden_state })
+    }
+
+    /// Adds rows `[n, width]` to the token table, and returns their ids.
+    pub fn extend_vocabulary(&mut self, rows: &[f32]) -> Vec<u32> {
+        let table = self.embeddings.token_embedding.weight.val();
+        let [old, width] = table.dims();
+        let added = rows.len() / width;
+        let rows = Tensor::<2>::from_data(TensorData::new(rows.to_vec(), [added, width]), &table.device());
+        let table = Tensor::cat(vec![table.cast(DType::F32), rows], 0);
+        self.embeddings.token_embedding.weight = Param::initialized(ParamId::new(), table);
+        self.vocab_size = old + added;
+        (old..old + added).map(|id| id as u32).collect()
+    }
+
+    /// The final norm, for features of an earlier layer (Stable Diffusion 1 and 2's clip skip).
+    pub fn normalise(&self, hidden_state: Tensor<3>) -> Tensor<3> {
+        self.final_layer_norm.forward(hidden_state)
     }
 
     /// Position of the end token: the first one; where the config says 2, the largest id (see

@@ -1,7 +1,7 @@
 //! The vision tower: a vision transformer. Dosovitskiy et al. 2021, arXiv:2010.11929.
 
 use burn::module::{Module, Param};
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 
 use super::ClipVisionConfig;
 use super::encoder::{Encoder, EncoderConfig};
@@ -80,7 +80,7 @@ impl ClipVision {
         let [_, rows, columns, width] = patches.dims();
         let patches = patches.reshape([b, rows * columns, width]);
         let class = self.embeddings.class_embedding.val().reshape([1, 1, width]).repeat_dim(0, b);
-        let positions = self.embeddings.position_embedding.weight.val().unsqueeze::<3>();
+        let positions = self.embeddings.position_embedding.weight.val().cast(DType::F32).unsqueeze::<3>();
         let h = Tensor::cat(vec![class, patches], 1) + positions; // [B, 1 + patches, D]
         let h = self.encoder.forward(self.pre_layrnorm.forward(h), false);
         let class = h.narrow(1, 0, 1).reshape([b, width]);

@@ -161,6 +161,26 @@ impl Default for ClipConfig {
     }
 }
 
+/// Layers of a tower, heads, and tokens: more is a damaged config, not a network.
+const MOST_LAYERS: usize = 1024;
+/// Widths and vocabulary: as [`MOST_LAYERS`].
+const WIDEST: usize = 1 << 24;
+
+/// Refuses sizes that no network has, before anything is allocated.
+fn check_sizes(layers: usize, widths: &[(&str, usize)]) -> Result<()> {
+    check(
+        "num_hidden_layers",
+        layers <= MOST_LAYERS,
+        || format!("at most {MOST_LAYERS}"),
+        layers.to_string(),
+    )?;
+    for (key, width) in widths {
+        let expected = || format!("1 to {WIDEST}");
+        check(key, (1..=WIDEST).contains(width), expected, width.to_string())?;
+    }
+    Ok(())
+}
+
 fn check(key: &str, holds: bool, expected: impl FnOnce() -> String, got: String) -> Result<()> {
     match holds {
         true => Ok(()),
@@ -178,17 +198,21 @@ impl ClipTextConfig {
     /// `Error::Config` for sizes that cannot be built.
     pub fn validate(&self) -> Result<()> {
         let (width, heads) = (self.hidden_size, self.num_attention_heads);
-        check(
-            "hidden_size",
-            heads > 0 && width > 0 && width % heads == 0,
-            || format!("a multiple of {heads} heads"),
-            width.to_string(),
+        check_sizes(
+            self.num_hidden_layers,
+            &[
+                ("hidden_size", width),
+                ("intermediate_size", self.intermediate_size),
+                ("projection_dim", self.projection_dim),
+                ("vocab_size", self.vocab_size),
+                ("max_position_embeddings", self.max_position_embeddings),
+            ],
         )?;
         check(
-            "vocab_size",
-            self.vocab_size > 0 && self.max_position_embeddings > 0,
-            || "at least 1 token and position".into(),
-            "0".into(),
+            "hidden_size",
+            heads > 0 && width % heads == 0,
+            || format!("a multiple of {heads} heads"),
+            width.to_string(),
         )
     }
 }
@@ -198,9 +222,19 @@ impl ClipVisionConfig {
     /// `Error::Config` for sizes that cannot be built.
     pub fn validate(&self) -> Result<()> {
         let (width, heads) = (self.hidden_size, self.num_attention_heads);
+        check_sizes(
+            self.num_hidden_layers,
+            &[
+                ("hidden_size", width),
+                ("intermediate_size", self.intermediate_size),
+                ("projection_dim", self.projection_dim),
+                ("num_channels", self.num_channels),
+                ("image_size", self.image_size),
+            ],
+        )?;
         check(
             "hidden_size",
-            heads > 0 && width > 0 && width % heads == 0,
+            heads > 0 && width % heads == 0,
             || format!("a multiple of {heads} heads"),
             width.to_string(),
         )?;

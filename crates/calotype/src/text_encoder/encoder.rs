@@ -1,5 +1,7 @@
 //! The transformer that both towers share.
 
+use std::ops::Range;
+
 use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::activation::{gelu, sigmoid};
@@ -117,6 +119,19 @@ impl Encoder {
 
     /// `x`: `[B, L, width]`; `causal`: position i sees positions 0 to i only.
     pub fn forward(&self, x: Tensor<3>, causal: bool) -> Tensor<3> {
-        self.layers.iter().fold(x, |x, layer| layer.forward(x, causal))
+        self.forward_layers(x, causal, 0..self.depth())
+    }
+
+    /// [`Encoder::forward`] through some of the layers.
+    ///
+    /// # Panics
+    /// If the tower does not have them.
+    pub fn forward_layers(&self, x: Tensor<3>, causal: bool, layers: Range<usize>) -> Tensor<3> {
+        self.layers[layers].iter().fold(x, |x, layer| layer.forward(x, causal))
+    }
+
+    /// Number of layers.
+    pub fn depth(&self) -> usize {
+        self.layers.len()
     }
 }

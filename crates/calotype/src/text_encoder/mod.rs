@@ -7,6 +7,7 @@ pub mod clip_vision;
 pub mod config;
 pub mod contrastive_loss;
 pub mod encoder;
+pub mod prompt;
 pub mod tokenizer;
 
 pub use clip::Clip;

@@ -11,8 +11,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 use calotype::autoencoder::{AutoencoderConfig, AutoencoderKl, loss::autoencoder_loss};
 use calotype::denoiser::{Unet, UnetConfig};
 use calotype::formats::safetensors_io;
-use calotype::nn::Init;
 use calotype::nn::parameters::{self, NamedTensor};
+use calotype::nn::{Init, StoredTensor};
 use calotype::text_encoder::{Clip, ClipConfig, contrastive_loss::info_nce};
 
 struct Golden {
@@ -53,7 +53,8 @@ impl Golden {
             .iter()
             .filter_map(|(key, tensor)| {
                 let name = key.strip_prefix("param.")?.to_owned();
-                Some((name.clone(), NamedTensor { name, ..tensor.clone() }))
+                let stored = StoredTensor::from_f32(tensor.shape.clone(), tensor.values.clone());
+                Some((name, stored.unwrap()))
             })
             .collect();
         parameters::tracked(&parameters::load(module, "golden", &self.path, parameters).unwrap())

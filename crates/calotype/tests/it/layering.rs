@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 /// A module, and what its code may name apart from itself, [`EVERYWHERE`] and the standard library.
 ///
-/// `formats` stands twice: the files that hold tensors and JSON are below the models, whose configs
-/// they serve; `formats::diffusers_folder` knows every model and is above them.
-const ALLOWED: [(&str, &[&str]); 15] = [
+/// `formats` stands three times: the files that hold tensors and JSON are below the models, whose configs
+/// they serve; `formats::checkpoint` and `formats::diffusers_folder` know every model and are above them.
+const ALLOWED: [(&str, &[&str]); 16] = [
     ("nn", &[]),
     ("data", &[]),
     ("diffusion", &[]),
@@ -18,7 +18,11 @@ const ALLOWED: [(&str, &[&str]); 15] = [
     ("autoencoder", &["nn", "formats"]),
     ("text_encoder", &["nn", "formats"]),
     ("denoiser", &["nn", "diffusion", "formats"]),
-    ("formats::diffusers_folder", &["autoencoder", "text_encoder", "denoiser", "diffusion", "nn", "formats"]),
+    ("formats::checkpoint", &["autoencoder", "text_encoder", "denoiser", "diffusion", "nn", "formats"]),
+    (
+        "formats::diffusers_folder",
+        &["autoencoder", "text_encoder", "denoiser", "diffusion", "nn", "formats", "formats::checkpoint"],
+    ),
     // A sampler knows no network.
     ("sampler", &["diffusion"]),
     (
@@ -31,7 +35,8 @@ const ALLOWED: [(&str, &[&str]); 15] = [
             "sampler",
             "nn",
             "data",
-            "formats::diffusers_folder",
+            "formats", // learned words
+            "formats::checkpoint",
         ],
     ),
     ("explain", &["pipeline", "nn"]),
@@ -160,6 +165,7 @@ fn layer(path: &[String]) -> &str {
         [first, second, ..] if first == "formats" && second == "diffusers_folder" => {
             "formats::diffusers_folder"
         }
+        [first, second, ..] if first == "formats" && second == "checkpoint" => "formats::checkpoint",
         [first, ..] => first,
         [] => "",
     }

@@ -11,6 +11,7 @@ mod layering;
 mod onnx;
 mod perceptual;
 mod pipeline;
+mod stable_diffusion;
 mod support;
 mod training;
 mod weights;

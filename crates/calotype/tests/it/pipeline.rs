@@ -2,13 +2,14 @@
 
 use burn::tensor::Device;
 use calotype::Error;
+use calotype::autoencoder::Vae;
 use calotype::diffusion::guidance::Guidance;
 use calotype::explain::explain;
 use calotype::explain::heat_map::Baseline;
 use calotype::formats::diffusers_folder as folder;
 use calotype::pipeline::TextToImage;
-use calotype::pipeline::text_to_image::{Request, Sampling};
-use calotype::sampler::{SamplerKind, SamplerSettings};
+use calotype::pipeline::text_to_image::{Request, Sampling, Sizes};
+use calotype::sampler::{Generator, SamplerKind, SamplerSettings};
 use image::RgbImage;
 
 use crate::support::{TempDir, assert_holds, files, write_model};
@@ -22,17 +23,19 @@ fn model() -> TextToImage {
 }
 
 fn request(image_index: u64) -> Request {
-    Request {
-        prompt: PROMPT.into(),
-        negative_prompt: String::new(),
-        guidance: Guidance::new(2.0),
-        image_index,
-    }
+    Request::new(PROMPT, Guidance::new(2.0), image_index)
 }
 
 /// With noise in every step, so that its streams are tested too.
 fn sampling() -> Sampling {
-    Sampling { sampler: SamplerSettings::new(SamplerKind::Ddpm, 4), seed: 5, width: 32, height: 32 }
+    Sampling {
+        sampler: SamplerSettings::new(SamplerKind::Ddpm, 4),
+        seed: 5,
+        generator: Generator::Philox,
+        width: 32,
+        height: 32,
+        sizes: Sizes::default(),
+    }
 }
 
 fn one(model: &TextToImage, request: Request) -> RgbImage {
@@ -74,7 +77,11 @@ fn seed_prompt_guidance_and_negative_prompt_each_matter() {
         base,
         one(
             &model,
-            Request { negative_prompt: "a green cat".into(), guidance: Guidance::new(40.0), ..request(0) }
+            Request {
+                negative_prompt: Some("a green cat".into()),
+                guidance: Guidance::new(40.0),
+                ..request(0)
+            }
         )
     );
 }
@@ -85,7 +92,7 @@ fn guidance_of_one_is_no_guidance() {
     let off = Request { guidance: Guidance::new(1.0), ..request(0) };
     let image = one(&model, off.clone());
     // Without guidance, what it would point away from does not matter.
-    assert_eq!(image, one(&model, Request { negative_prompt: "a green cat".into(), ..off.clone() }));
+    assert_eq!(image, one(&model, Request { negative_prompt: Some("a green cat".into()), ..off.clone() }));
     // A batch in which another picture has guidance takes both passes: ε_u + 1·(ε_c − ε_u) is ε_c but
     // for rounding.
     let pair = [off, Request { guidance: Guidance::new(40.0), ..request(0) }];
@@ -101,11 +108,12 @@ fn a_saved_model_makes_the_same_pictures() {
     let (first, second) = (dir.join("first"), dir.join("second"));
     write_model(&first);
     let model = TextToImage::load(&first, &Device::flex()).unwrap();
-    folder::save_autoencoder(&second.join("vae"), &model.vae.network, &model.vae.config).unwrap();
+    let Vae::Kl { network, config } = &model.vae else { panic!("trained here") };
+    folder::save_autoencoder(&second.join("vae"), network, config).unwrap();
     folder::save_unet(&second.join("unet"), &model.unet.network, &model.unet.config).unwrap();
-    let text = &model.text_encoder;
+    let text = &model.text.towers[0].encoder;
     folder::save_text_encoder(&second.join("text_encoder"), &text.network, &text.config).unwrap();
-    model.tokenizer.save(&second.join("tokenizer")).unwrap();
+    model.tokenizer().save(&second.join("tokenizer")).unwrap();
     folder::save_scheduler(&second.join("scheduler"), &model.scheduler).unwrap();
     folder::save_index(&second, &model.scheduler).unwrap();
 
@@ -132,8 +140,7 @@ fn every_word_has_a_map_that_sums_to_one() {
     let model = model();
     let requests = [request(0), Request { prompt: "a dog".into(), ..request(1) }];
     for baseline in [Baseline::Zero, Baseline::WordMean] {
-        let initial = model.initial_latents(&requests, &sampling()).unwrap();
-        let explanations = explain(&model, &requests, &sampling(), initial, baseline).unwrap();
+        let explanations = explain(&model, &requests, &sampling(), None, baseline).unwrap();
         for (request, explanation) in requests.iter().zip(&explanations) {
             let words: Vec<&str> = explanation.maps.iter().map(|map| map.word.as_str()).collect();
             assert_eq!(words, request.prompt.split(' ').collect::<Vec<_>>());
@@ -154,8 +161,7 @@ fn every_word_has_a_map_that_sums_to_one() {
 fn a_prompt_without_words_has_a_picture_and_no_maps() {
     let model = model();
     let requests = [Request { prompt: String::new(), ..request(0) }];
-    let initial = model.initial_latents(&requests, &sampling()).unwrap();
-    let explanations = explain(&model, &requests, &sampling(), initial, Baseline::WordMean).unwrap();
+    let explanations = explain(&model, &requests, &sampling(), None, Baseline::WordMean).unwrap();
     assert_eq!(explanations[0].image, model.generate(&requests, &sampling()).unwrap()[0]);
     assert!(explanations[0].maps.is_empty());
 }

@@ -95,8 +95,31 @@ fn a_tensor_too_few_or_too_many() {
         });
     });
     assert!(
-        extra.to_string().ends_with("tensor `conv_in.scale`: expected no such tensor, got [2]"),
+        extra.to_string().ends_with(
+            "tensor `conv_in.scale`: expected no such tensor; the nearest name is `conv_in.bias`, got [2]"
+        ),
         "{extra}"
+    );
+
+    let (misnamed, _) = error_of(|weights| {
+        change(weights, |tensors| {
+            tensors
+                .iter_mut()
+                .filter(|t| t.name == "conv_out.bias")
+                .for_each(|t| t.name = "conv_out.bais".into());
+        });
+    });
+    let expected = "expected [4], got no such tensor; the nearest name is `conv_out.bais`";
+    assert!(misnamed.to_string().ends_with(expected), "{misnamed}");
+
+    let (nan, _) = error_of(|weights| {
+        change(weights, |tensors| {
+            tensors.iter_mut().filter(|t| t.name == "conv_out.bias").for_each(|t| t.values[1] = f32::NAN);
+        });
+    });
+    assert!(
+        nan.to_string().ends_with("`conv_out.bias`: expected finite numbers, got NaN or infinity"),
+        "{nan}"
     );
 }
 

@@ -10,9 +10,9 @@ fn ddim_with_eta_1_is_ddpm() {
         [(TimestepSpacing::Leading, 25), (TimestepSpacing::Trailing, 7), (TimestepSpacing::Linspace, 1000)]
     {
         let config = SchedulerConfig { set_alpha_to_one: true, ..config(spacing) };
-        let start = initial_latents(3, &[0, 1], [4, 2, 3], &Device::flex());
+        let start = starts(3, &[0, 1], [4, 2, 3], &Device::flex());
         let result = |sampler: VpSampler| {
-            run(&sampler, model, start.clone(), &mut NoiseSource::new(3, &[0, 1])).unwrap()
+            run(&sampler, model, start.clone(), &mut NoiseSource::new(Generator::Philox, 3, &[0, 1])).unwrap()
         };
         let ddpm = result(vp(SamplerKind::Ddpm, &config, steps));
         let ddim = vp(SamplerKind::Ddim, &config, steps);
@@ -30,8 +30,8 @@ fn results_do_not_depend_on_the_batch() {
     let model = Gaussian { m: -0.2, s: 0.9 };
     let sampler = vp(SamplerKind::Ddpm, &SchedulerConfig::default(), 12);
     let picture = |indices: &[u64]| {
-        let start = initial_latents(5, indices, [4, 4, 4], &Device::flex());
-        run(&sampler, model, start, &mut NoiseSource::new(5, indices)).unwrap()
+        let start = starts(5, indices, [4, 4, 4], &Device::flex());
+        run(&sampler, model, start, &mut NoiseSource::new(Generator::Philox, 5, indices)).unwrap()
     };
     assert_eq!(values(picture(&[8, 2, 5]).narrow(0, 2, 1)), values(picture(&[5])));
 }
@@ -97,8 +97,8 @@ fn every_sampler_ends_in_the_data() {
                 ..config(TimestepSpacing::Trailing)
             };
             let sampler = Sampler::new(&config, &SamplerSettings::new(kind, 60)).unwrap();
-            let start = initial_latents(9, &[0], [1, n, 1], &Device::flex());
-            let mut noise = NoiseSource::new(9, &[0]);
+            let start = starts(9, &[0], [1, n, 1], &Device::flex());
+            let mut noise = NoiseSource::new(Generator::Philox, 9, &[0]);
             values(sampler.sample(start, &mut noise, &mut network(&config, model), &mut |_, _| ()).unwrap())
         };
         let x = run(PredictionType::Epsilon);

@@ -24,8 +24,13 @@ fn the_grid_and_its_end_follow_the_configuration() {
     let mut sampler = vp(SamplerKind::Ddim, &config(TimestepSpacing::Linspace), 20);
     sampler.transitions.drain(..19);
     let start = [0.3, -2.0];
-    let end =
-        run(&sampler, Gaussian { m: 0.0, s: 1.0 }, tensor(&start), &mut NoiseSource::new(0, &[])).unwrap();
+    let end = run(
+        &sampler,
+        Gaussian { m: 0.0, s: 1.0 },
+        tensor(&start),
+        &mut NoiseSource::new(Generator::Philox, 0, &[]),
+    )
+    .unwrap();
     assert!(values(end).iter().zip(start).all(|(x, start)| (x - start).abs() < 1e-14));
 }
 
@@ -101,7 +106,7 @@ fn reports_every_step_in_order() {
         asked.push(t);
         Ok(x.zeros_like())
     };
-    let mut source = NoiseSource::new(0, &[0]);
+    let mut source = NoiseSource::new(Generator::Philox, 0, &[0]);
     sampler.sample(tensor(&[1.0]), &mut source, &mut denoise, &mut |i, n| reported.push((i, n))).unwrap();
     assert_eq!(asked, [751.0, 501.0, 251.0, 1.0]);
     assert_eq!(reported, [(1, 4), (2, 4), (3, 4), (4, 4)]);

@@ -28,3 +28,8 @@ fn vp(kind: SamplerKind, config: &SchedulerConfig, steps: usize) -> VpSampler {
 fn config(spacing: TimestepSpacing) -> SchedulerConfig {
     SchedulerConfig { timestep_spacing: spacing, steps_offset: 0, ..SchedulerConfig::default() }
 }
+
+/// The unit noise that pictures start from.
+fn starts(seed: u64, indices: &[u64], shape: [usize; 3], device: &Device) -> Tensor<4> {
+    NoiseSource::new(Generator::Philox, seed, indices).initial(shape, device).unwrap()
+}

@@ -37,7 +37,7 @@ fn refuses_what_cannot_be_sampled() {
     }
     let sampler = vp(SamplerKind::Ddim, &config, 2);
     let mut wrong_shape = |_: &Tensor<4>, _: f64| Ok(tensor(&[0.0, 0.0]));
-    let mut source = NoiseSource::new(0, &[0]);
+    let mut source = NoiseSource::new(Generator::Philox, 0, &[0]);
     let result = sampler.sample(tensor(&[1.0]), &mut source, &mut wrong_shape, &mut |_, _| ());
     assert!(matches!(result, Err(Error::Shape { .. })));
 }

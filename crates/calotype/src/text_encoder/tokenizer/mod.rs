@@ -10,10 +10,12 @@
 
 mod definition;
 mod files;
+mod openai;
 mod train;
 
 use crate::{Error, Result};
 use definition::Definition;
+pub use openai::Padding;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;

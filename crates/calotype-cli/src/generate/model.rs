@@ -1,0 +1,120 @@
+//! Options that decide which model makes the pictures.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use calotype::formats::checkpoint::Checkpoint;
+use calotype::formats::hub;
+use calotype::nn::Storage;
+use calotype::pipeline::TextToImage;
+use calotype::pipeline::text_condition::PromptOptions;
+use calotype::{Error, Result};
+use calotype_kernels::use_bf16;
+
+use crate::options::{Context, Dtype};
+
+/// A LoRA file and its strength.
+#[derive(Debug, Clone)]
+pub struct Lora {
+    /// The file.
+    pub file: PathBuf,
+    /// 1 is as trained.
+    pub weight: f64,
+}
+
+impl FromStr for Lora {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let weighted = text.rsplit_once(':').and_then(|(file, weight)| Some((file, weight.parse().ok()?)));
+        let (file, weight) = weighted.unwrap_or((text, 1.0));
+        match file {
+            "" => Err("expected FILE or FILE:WEIGHT".into()),
+            file => Ok(Self { file: file.into(), weight }),
+        }
+    }
+}
+
+/// Options that decide which model makes the pictures.
+#[derive(clap::Args)]
+pub struct ModelArgs {
+    /// Folder in diffusers' layout, single file in the original one, or name on the Hugging Face hub
+    #[arg(long, value_name = "DIR|FILE|NAME")]
+    pub model: Option<PathBuf>,
+    /// Take the tokenizer of this folder: for single files whose vocabulary is not OpenAI's
+    #[arg(long, value_name = "DIR")]
+    pub tokenizer: Option<PathBuf>,
+    /// Merge a LoRA, with a strength (1 is as trained); may be given several times
+    #[arg(long, value_name = "FILE:WEIGHT")]
+    pub lora: Vec<Lora>,
+    /// Learn a word from a textual-inversion file: what it names itself, or its file name; may be given several
+    /// times
+    #[arg(long, value_name = "FILE")]
+    pub embedding: Vec<PathBuf>,
+    /// Leave out this many layers at the end of the text encoder (1 is the last but one)
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub clip_skip: usize,
+    /// Read long prompts in chunks instead of cutting them off at the encoder's length
+    #[arg(long)]
+    pub long_prompt: bool,
+    /// Take (brackets:1.2) in prompts for what they are, not for weights
+    #[arg(long)]
+    pub plain_prompt: bool,
+    /// Decode in overlapping tiles: the memory of a large picture does not grow with it
+    #[arg(long)]
+    pub vae_tiling: bool,
+    /// bf16: weights in half the memory, and products of bf16 numbers where the processor has them; another picture
+    #[arg(long, value_enum, default_value_t = Dtype::F32)]
+    pub dtype: Dtype,
+}
+
+impl ModelArgs {
+    /// The model with everything that the options do to it.
+    pub fn load(&self, context: &Context) -> Result<TextToImage> {
+        let Some(model) = &self.model else {
+            return Err(Error::argument("--model", "a folder, file or name on the hub", "none"));
+        };
+        let mut checkpoint = Checkpoint::open(&resolve(model, context)?)?;
+        if let Some(folder) = &self.tokenizer {
+            checkpoint.use_tokenizers(folder)?;
+        }
+        for Lora { file, weight } in &self.lora {
+            let merged = checkpoint.merge_lora(file, *weight)?;
+            context.bars.say(&format!("{}: {} layers, weight {weight}", file.display(), merged.layers));
+            if let Some(name) = merged.unmatched.first() {
+                let count = merged.unmatched.len();
+                context
+                    .bars
+                    .say(&format!("warning: {count} of its tensors have no layer here, `{name}` first"));
+            }
+        }
+        if self.dtype == Dtype::Bf16 {
+            checkpoint.store_as(Storage::Bf16);
+            // Without such instructions the kernels widen the numbers as they read them.
+            use_bf16(true);
+        }
+        let mut model = TextToImage::new(checkpoint, &context.device)?;
+        for file in &self.embedding {
+            let word = model.text.learn(file)?;
+            context.bars.say(&format!("{}: `{word}`", file.display()));
+        }
+        model.text.options =
+            PromptOptions { clip_skip: self.clip_skip, chunks: self.long_prompt, plain: self.plain_prompt };
+        model.vae_tiling = self.vae_tiling;
+        Ok(model)
+    }
+}
+
+/// A path, or where a model of the hub lies.
+pub fn resolve(model: &Path, context: &Context) -> Result<PathBuf> {
+    let name = model.to_str().unwrap_or_default();
+    if model.exists() || !hub::looks_like_repo(name) {
+        return match model.exists() {
+            true => Ok(model.to_owned()),
+            false => Err(Error::io("read", model)(std::io::ErrorKind::NotFound.into())),
+        };
+    }
+    hub::fetch_pipeline(name, &mut |file, bytes| {
+        context.bars.say(&format!("{name}: {file}, {:.1} MiB", bytes as f64 / (1 << 20) as f64));
+    })
+}

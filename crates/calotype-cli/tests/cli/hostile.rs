@@ -1,0 +1,210 @@
+//! Files of strangers: a clear error at once, nothing executed, nothing written, no memory taken.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use calotype::formats::safetensors_io;
+use calotype::nn::parameters::NamedTensor;
+
+use super::checkpoints::golden;
+use super::support::TempDir;
+use super::{assert_says, fails, replace};
+
+const WEIGHTS: &str = "model/unet/diffusion_pytorch_model.safetensors";
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        match entry.file_type().unwrap().is_dir() {
+            true => copy_folder(&entry.path(), &to.join(entry.file_name())),
+            false => drop(fs::copy(entry.path(), to.join(entry.file_name())).unwrap()),
+        }
+    }
+}
+
+/// A folder with a copy of a small model.
+fn with_copy(model: &str) -> TempDir {
+    let dir = TempDir::new();
+    copy_folder(Path::new(&golden(model)), &dir.join("model"));
+    dir
+}
+
+/// The message of `generate`, which must fail within a second and write nothing.
+fn refused(dir: &TempDir, more: &[&str]) -> String {
+    let begin = Instant::now();
+    let args = ["generate", "a cat", "--model", "model", "--steps", "1", "--out", "x.png"];
+    let message = fails(dir, 1, &[&args, more].concat());
+    assert!(begin.elapsed() < Duration::from_secs(1), "{:?}: {message}", begin.elapsed());
+    assert!(!dir.join("x.png").exists());
+    message
+}
+
+fn header(json: &str, data: usize) -> Vec<u8> {
+    let mut bytes = (json.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(json.bytes());
+    bytes.resize(bytes.len() + data, 0);
+    bytes
+}
+
+#[test]
+fn safetensors_that_lie() {
+    let dir = with_copy("sd1");
+    let whole = fs::read(dir.join(WEIGHTS)).unwrap();
+    let huge = r#"{"a":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,16]}}"#;
+    let outside = r#"{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16000000000]}}"#;
+    let backwards = r#"{"a":{"dtype":"F32","shape":[4],"data_offsets":[16,0]}}"#;
+    let overlapping = r#"{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]},"b":{"dtype":"F32","shape":[4],"data_offsets":[8,24]}}"#;
+    let short = r#"{"a":{"dtype":"F32","shape":[8],"data_offsets":[0,16]}}"#;
+    for (what, bytes) in [
+        ("empty", vec![]),
+        ("four bytes", whole[..4].to_vec()),
+        ("half", whole[..whole.len() / 2].to_vec()),
+        ("one byte too few", whole[..whole.len() - 1].to_vec()),
+        ("a header of 2^63 bytes", [&[0xFF; 8][..], &whole[8..]].concat()),
+        ("a header that is longer than the file", [&(1u64 << 40).to_le_bytes()[..], &whole[8..]].concat()),
+        ("no JSON", header("{\"a\":", 16)),
+        ("a shape that overflows", header(huge, 16)),
+        ("an offset outside", header(outside, 16)),
+        ("offsets backwards", header(backwards, 16)),
+        ("tensors over each other", header(overlapping, 24)),
+        ("fewer numbers than the shape", header(short, 16)),
+    ] {
+        fs::write(dir.join(WEIGHTS), bytes).unwrap();
+        let message = refused(&dir, &[]);
+        assert!(message.contains(WEIGHTS) && message.contains("safetensors"), "{what}: {message}");
+    }
+}
+
+#[test]
+fn numbers_that_are_none() {
+    let dir = with_copy("sd1");
+    let mut tensors: Vec<NamedTensor> =
+        safetensors_io::read(&dir.join(WEIGHTS)).unwrap().into_values().collect();
+    tensors.iter_mut().find(|t| t.name == "mid_block.resnets.0.conv1.weight").unwrap().values[70] = f32::NAN;
+    safetensors_io::write(&dir.join(WEIGHTS), &tensors).unwrap();
+    assert_says(&refused(&dir, &[]), &["mid_block.resnets.0.conv1.weight", "finite numbers", "NaN"]);
+}
+
+#[test]
+fn shards_elsewhere_or_missing() {
+    let dir = with_copy("sd1");
+    let whole = fs::read(dir.join(WEIGHTS)).unwrap();
+    fs::remove_file(dir.join(WEIGHTS)).unwrap();
+    fs::write(dir.join("secret.safetensors"), &whole).unwrap();
+    let index = dir.join("model/unet/diffusion_pytorch_model.safetensors.index.json");
+    for (shard, said) in [
+        ("../../secret.safetensors", "not the name of a file beside it"),
+        ("/etc/passwd", "not the name of a file beside it"),
+        ("..", "not the name of a file beside it"),
+        ("", "not the name of a file beside it"),
+        ("missing-00001-of-00002.safetensors", "missing-00001-of-00002.safetensors"),
+    ] {
+        fs::write(&index, format!(r#"{{"weight_map":{{"conv_in.weight":"{shard}"}}}}"#)).unwrap();
+        assert_says(&refused(&dir, &[]), &[said]);
+    }
+    let beside = dir.join("model/unet/a.safetensors");
+    fs::write(&beside, &whole).unwrap();
+    fs::write(&index, r#"{"weight_map":{"conv_in.weight":"a.safetensors"}}"#).unwrap();
+    assert_says(&refused(&dir, &[]), &["where the index does not have it"]);
+    fs::write(&index, r#"{"weight_map":[1,2]}"#).unwrap();
+    assert_says(&refused(&dir, &[]), &["index.json"]);
+}
+
+#[test]
+fn a_pickle_that_calls_something() {
+    let dir = with_copy("sd1");
+    fs::remove_file(dir.join(WEIGHTS)).unwrap();
+    let target = dir.join("touched");
+    let call = format!("touch {}", target.display());
+    // {"conv_in.weight": os.system("touch …")}, protocol 2.
+    let mut pickle = b"\x80\x02}q\x00X\x0e\x00\x00\x00conv_in.weightq\x01cposix\nsystem\nq\x02X".to_vec();
+    pickle.extend((call.len() as u32).to_le_bytes());
+    pickle.extend(call.bytes());
+    pickle.extend(b"q\x03\x85q\x04Rq\x05s.");
+    fs::write(dir.join("model/unet/diffusion_pytorch_model.bin"), pickle).unwrap();
+    assert_says(&refused(&dir, &[]), &["posix.system", "nothing was called"]);
+    assert!(!target.exists());
+    for garbage in
+        [&b"\x80\x02"[..], b"PK\x03\x04not a zip", b"\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\xff."]
+    {
+        fs::write(dir.join("model/unet/diffusion_pytorch_model.bin"), garbage).unwrap();
+        assert_says(&refused(&dir, &[]), &["PyTorch weights"]);
+    }
+}
+
+#[test]
+fn configs_of_no_network() {
+    for (file, from, to, said) in [
+        (
+            "unet/config.json",
+            "\"cross_attention_dim\": 32",
+            "\"cross_attention_dim\": 900000000000",
+            "cross_attention_dim",
+        ),
+        (
+            "unet/config.json",
+            "\"layers_per_block\": 2",
+            "\"layers_per_block\": 4000000000",
+            "layers_per_block",
+        ),
+        ("unet/config.json", "\"in_channels\": 4", "\"in_channels\": 18446744073709551615", "in_channels"),
+        ("unet/config.json", "\"UNet2DConditionModel\"", "\"UNet3DConditionModel\"", "UNet3DConditionModel"),
+        ("vae/config.json", "\"AutoencoderKL\"", "\"AutoencoderKLWan\"", "AutoencoderKLWan"),
+        ("vae/config.json", "\"latent_channels\": 4", "\"latent_channels\": 400000000000", "latent_channels"),
+        (
+            "text_encoder/config.json",
+            "\"num_hidden_layers\": 2",
+            "\"num_hidden_layers\": 2000000000",
+            "num_hidden_layers",
+        ),
+        ("text_encoder/config.json", "\"vocab_size\": 569", "\"vocab_size\": 1000000000000", "vocab_size"),
+        (
+            "model_index.json",
+            "\"StableDiffusionPipeline\"",
+            "\"StableVideoDiffusionPipeline\"",
+            "StableVideoDiffusion",
+        ),
+    ] {
+        let dir = with_copy("sd1");
+        replace(&dir.join("model").join(file), from, to);
+        assert_says(&refused(&dir, &[]), &[said]);
+    }
+}
+
+#[test]
+fn a_lora_of_another_architecture() {
+    let dir = with_copy("sd1");
+    let key = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k";
+    let tensor = |name: String, shape: [usize; 2]| NamedTensor {
+        values: vec![0.1; shape[0] * shape[1]],
+        shape: shape.to_vec(),
+        name,
+    };
+    let tensors = [
+        tensor(format!("{key}.lora_down.weight"), [2, 2048]),
+        tensor(format!("{key}.lora_up.weight"), [8, 2]),
+    ];
+    safetensors_io::write(&dir.join("xl.safetensors"), &tensors).unwrap();
+    assert_says(&refused(&dir, &["--lora", "xl.safetensors:0.8"]), &["xl.safetensors", "2048"]);
+    safetensors_io::write(&dir.join("half.safetensors"), &tensors[..1]).unwrap();
+    assert_says(&refused(&dir, &["--lora", "half.safetensors"]), &["half.safetensors", "up"]);
+    fs::write(dir.join("text.safetensors"), b"not a LoRA").unwrap();
+    assert_says(&refused(&dir, &["--lora", "text.safetensors"]), &["text.safetensors"]);
+}
+
+#[test]
+fn single_files_of_something_else() {
+    let dir = TempDir::new();
+    let tensor = |name: &str| NamedTensor { name: name.into(), shape: vec![2], values: vec![0.5; 2] };
+    for (name, said) in [
+        ("double_blocks.0.img_attn.qkv.weight", "Flux"),
+        ("model.diffusion_model.joint_blocks.0.x", "Stable Diffusion 3"),
+        ("lora_unet_x.lora_down.weight", "LoRA"),
+        ("anything", "expected a Stable Diffusion U-Net"),
+    ] {
+        safetensors_io::write(&dir.join("model"), &[tensor(name)]).unwrap();
+        assert_says(&refused(&dir, &[]), &[said]);
+    }
+}

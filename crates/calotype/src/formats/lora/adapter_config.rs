@@ -1,0 +1,90 @@
+//! PEFT's configuration of an adapter: `alpha` for files that have no tensor of it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::{FORMAT, Part};
+use crate::error::{Error, Result};
+
+/// Key under which the text of PEFT's `adapter_config.json` is handed to [`super::assign`].
+pub const ADAPTER_CONFIG: &str = "adapter_config.json";
+
+/// Key under which diffusers (0.34 and later) keeps the same in the file, each key after its part's name.
+const OF_DIFFUSERS: &str = "lora_adapter_metadata";
+
+/// The configuration; empty where the file has none.
+#[derive(Debug, Default)]
+pub(super) struct AdapterConfig {
+    values: Map<String, Value>,
+}
+
+impl AdapterConfig {
+    /// Takes it from the texts of the file.
+    ///
+    /// # Errors
+    /// `Error::Format` if it is not JSON, asks for another method than LoRA, or has a pattern or an alpha
+    /// that cannot be used.
+    pub(super) fn new(file: &Path, metadata: &BTreeMap<String, String>) -> Result<Self> {
+        let Some((key, text)) =
+            [OF_DIFFUSERS, ADAPTER_CONFIG].iter().find_map(|k| metadata.get_key_value(*k))
+        else {
+            return Ok(Self::default());
+        };
+        let refuse = |reason: String| Error::format(file, FORMAT, format!("metadata `{key}`: {reason}"));
+        let values: Map<String, Value> = serde_json::from_str(text).map_err(|e| refuse(e.to_string()))?;
+        for (key, value) in &values {
+            match key.rsplit('.').next().unwrap_or(key) {
+                "use_dora" if *value == Value::Bool(true) => {
+                    return Err(refuse("DoRA is not supported".into()));
+                }
+                "peft_type" if value.as_str() != Some("LORA") => {
+                    return Err(refuse(format!("expected `peft_type` LORA, got {value}")));
+                }
+                "lora_alpha" if !value.is_null() && !value.as_f64().is_some_and(f64::is_finite) => {
+                    return Err(refuse(format!("`{key}`: expected a number, got {value}")));
+                }
+                "alpha_pattern" => {
+                    refuse_bad_pattern(value).map_err(|reason| refuse(format!("`{key}`: {reason}")))?
+                }
+                _ => {}
+            }
+        }
+        Ok(Self { values })
+    }
+
+    /// Alpha of a layer (its path in the part); with `use_rslora` the scale is alpha / √rank.
+    pub(super) fn alpha(&self, part: Part, layer: &str, rank: usize) -> Option<f64> {
+        let pattern = self.get(part, "alpha_pattern").and_then(Value::as_object);
+        let special =
+            pattern.into_iter().flatten().find(|(pattern, _)| applies(pattern, layer)).map(|(_, v)| v);
+        let alpha = special.or_else(|| self.get(part, "lora_alpha")).and_then(Value::as_f64)?;
+        let by_root = self.get(part, "use_rslora").and_then(Value::as_bool).unwrap_or(false);
+        Some(if by_root { alpha * (rank as f64).sqrt() } else { alpha })
+    }
+
+    fn get(&self, part: Part, key: &str) -> Option<&Value> {
+        self.values.get(&format!("{}.{key}", part.folder())).or_else(|| self.values.get(key))
+    }
+}
+
+/// PEFT's patterns are regular expressions; in files they are names of layers, or of their last pieces.
+fn refuse_bad_pattern(patterns: &Value) -> std::result::Result<(), String> {
+    for (pattern, alpha) in patterns.as_object().into_iter().flatten() {
+        if pattern.contains(['*', '+', '?', '(', ')', '[', ']', '{', '}', '|', '\\', '$']) {
+            return Err(format!("expected a layer's name, got the regular expression `{pattern}`"));
+        }
+        if !alpha.as_f64().is_some_and(f64::is_finite) {
+            return Err(format!("expected a number for `{pattern}`, got {alpha}"));
+        }
+    }
+    Ok(())
+}
+
+fn applies(pattern: &str, layer: &str) -> bool {
+    match pattern.strip_prefix('^') {
+        Some(whole) => whole == layer,
+        None => layer.strip_suffix(pattern).is_some_and(|before| before.is_empty() || before.ends_with('.')),
+    }
+}

@@ -1,0 +1,82 @@
+//! The model's weights by every name that LoRA files call them.
+
+use std::collections::BTreeMap;
+
+use super::stability::StabilityNames;
+use super::{Part, Shapes};
+
+/// Old diffusers' names of CLIP's projections, and CLIP's own.
+const CLIP_PROJECTIONS: [(&str, &str); 4] =
+    [("q_proj", "to_q"), ("k_proj", "to_k"), ("v_proj", "to_v"), ("out_proj", "to_out")];
+
+/// Weights by part and underscored name.
+pub(super) struct ModelIndex<'a> {
+    /// `None` where two weights would share a name.
+    weights: BTreeMap<(Part, String), Option<&'a str>>,
+}
+
+impl<'a> ModelIndex<'a> {
+    /// The index of all parts.
+    pub(super) fn new(model: &'a BTreeMap<Part, Shapes>) -> Self {
+        let mut weights: BTreeMap<(Part, String), Option<&'a str>> = BTreeMap::new();
+        for (&part, shapes) in model {
+            let stability = (part == Part::Unet).then(|| StabilityNames::new(shapes));
+            for (target, shape) in shapes {
+                let Some(layer) = target.strip_suffix(".weight").filter(|_| shape.len() > 1) else {
+                    continue;
+                };
+                let mut names = match part {
+                    Part::Unet => unet_names(layer),
+                    Part::TextEncoder | Part::TextEncoder2 => text_encoder_names(layer),
+                };
+                names.extend(stability.as_ref().and_then(|s| s.of(layer)));
+                for name in names {
+                    weights
+                        .entry((part, underscored(&name)))
+                        .and_modify(|known| *known = known.filter(|known| *known == target))
+                        .or_insert(Some(target));
+                }
+            }
+        }
+        Self { weights }
+    }
+
+    /// The weights that a layer's name means; more than one only if the part is not given.
+    pub(super) fn find(&self, part: Option<Part>, layer: &str) -> Vec<(Part, &'a str)> {
+        let name = underscored(layer);
+        [Part::Unet, Part::TextEncoder, Part::TextEncoder2]
+            .into_iter()
+            .filter(|p| part.is_none_or(|part| part == *p))
+            .filter_map(|p| Some((p, (*self.weights.get(&(p, name.clone()))?)?)))
+            .collect()
+    }
+}
+
+/// Dots and underscores of kohya's names cannot be told apart, so all names are compared without dots.
+fn underscored(name: &str) -> String {
+    name.replace('.', "_")
+}
+
+fn unet_names(layer: &str) -> Vec<String> {
+    let mut names = vec![layer.to_owned()];
+    // `to_out` is a list of a linear layer and a dropout; old diffusers' processors left the 0 out.
+    names.extend(layer.strip_suffix(".to_out.0").map(|attention| format!("{attention}.to_out")));
+    names
+}
+
+fn text_encoder_names(layer: &str) -> Vec<String> {
+    let mut names = vec![layer.to_owned()];
+    names.extend(CLIP_PROJECTIONS.iter().find_map(|(own, old)| {
+        let attention = layer.strip_suffix(own)?.strip_suffix('.')?;
+        attention.ends_with("self_attn").then(|| format!("{attention}.{old}"))
+    }));
+    // transformers 5 left `text_model.` out of the names; files of both times are read for models of both.
+    let other: Vec<String> = names
+        .iter()
+        .map(|name| {
+            name.strip_prefix("text_model.").map_or_else(|| format!("text_model.{name}"), str::to_owned)
+        })
+        .collect();
+    names.extend(other);
+    names
+}

@@ -1,0 +1,167 @@
+//! Files of cloneofsimo's `lora`: layers numbered in the order in which Python found them.
+//!
+//! `save_safeloras` walks over all modules of the network, takes those whose class the metadata names, and
+//! numbers the linear layers inside (in the extended kind, convolutions too). PyTorch walks over modules in
+//! the order of their registration, so the numbers depend on the lines of diffusers' constructors:
+//!
+//! - `UNet2DConditionModel`: `down_blocks`, `up_blocks`, `mid_block` (its place was `None` at first);
+//! - blocks: `attentions`, `resnets`;
+//! - `BasicTransformerBlock`: `attn1`, `ff`, `attn2` in diffusers 0.11 (January 2023); now `ff` is last;
+//! - attention: `to_q`, `to_k`, `to_v`, `to_out`;
+//! - `ResnetBlock2D`: `conv1`, `time_emb_proj`, `conv2`, `conv_shortcut`;
+//! - transformers' `CLIPAttention`: `k_proj`, `v_proj`, `q_proj`, `out_proj`.
+//!
+//! Shapes decide between the two orders of a transformer block. They cannot tell equal shapes apart (query
+//! and output, or CLIP's four projections); that order is from the sources. A published file agrees: of the
+//! three changes that each `CLIPAttention` begins with, the first and the third have nearly the same energy
+//! per head (correlation 0.94: keys and queries), the second has that of the fourth's input (0.71: values).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use super::key::Layer;
+use super::{FORMAT, Part, Places, Shapes, fit};
+use crate::error::{Error, Result};
+
+/// Names of modules in the order of their registration, with the transformer block of early 2023.
+const REGISTERED: [&str; 23] = [
+    "down_blocks",
+    "up_blocks",
+    "mid_block",
+    "attentions",
+    "resnets",
+    "attn1",
+    "ff",
+    "attn2",
+    "to_q",
+    "to_k",
+    "to_v",
+    "to_out",
+    "conv1",
+    "time_emb_proj",
+    "conv2",
+    "conv_shortcut",
+    "self_attn",
+    "mlp",
+    "k_proj",
+    "v_proj",
+    "q_proj",
+    "out_proj",
+    "fc1",
+];
+
+/// Classes by default, where the metadata is lost.
+const DEFAULT_CLASSES: [(Part, &[&str]); 2] =
+    [(Part::Unet, &["CrossAttention", "Attention", "GEGLU"]), (Part::TextEncoder, &["CLIPAttention"])];
+
+/// The weight of each numbered layer; empty for files of other kinds.
+///
+/// # Errors
+/// `Error::Format` for a class that is not known, or if the model has another number of such layers.
+pub(super) fn places(
+    file: &Path,
+    tensors: &Shapes,
+    layers: &BTreeMap<String, Layer>,
+    metadata: &BTreeMap<String, String>,
+    model: &BTreeMap<Part, Shapes>,
+) -> Result<Places> {
+    let mut places = Places::new();
+    for (part, default) in DEFAULT_CLASSES {
+        let prefix = format!("{}:", part.folder());
+        let numbers: BTreeSet<usize> =
+            layers.keys().filter_map(|stem| stem.strip_prefix(&prefix)?.parse().ok()).collect();
+        let Some(shapes) = model.get(&part).filter(|_| !numbers.is_empty()) else { continue };
+        let classes = classes(file, part, metadata, default)?;
+        let stem = |n: usize| format!("{prefix}{n}");
+        let orders = orders(shapes, &classes);
+        let counted: Vec<&Vec<&String>> =
+            orders.iter().filter(|order| numbers == (0..order.len()).collect()).collect();
+        let fitting = |order: &[&String]| {
+            let fits = |(n, target): (usize, &&String)| {
+                let layer = layers.get(&stem(n));
+                layer.is_some_and(|layer| fit::rank(tensors, layer, target, &shapes[*target]).is_ok())
+            };
+            order.iter().enumerate().filter(|place| fits(*place)).count()
+        };
+        // `rev`: of equals, `max_by_key` takes the last. If none fits wholly, the caller reports where the
+        // best does not.
+        let Some(order) = counted.into_iter().rev().max_by_key(|order| fitting(order)) else {
+            return Err(wrong_number(file, part, numbers.len(), &classes, &orders));
+        };
+        places.extend(order.iter().enumerate().map(|(n, target)| (stem(n), (part, (*target).clone()))));
+    }
+    Ok(places)
+}
+
+fn wrong_number(file: &Path, part: Part, got: usize, classes: &[String], orders: &[Vec<&String>]) -> Error {
+    let reason = format!(
+        "it numbers {got} layers of `{}`, but the model has {} inside {}",
+        part.folder(),
+        orders.first().map_or(0, Vec::len),
+        classes.join(", ")
+    );
+    Error::format(file, FORMAT, reason)
+}
+
+fn classes(
+    file: &Path,
+    part: Part,
+    metadata: &BTreeMap<String, String>,
+    default: &[&str],
+) -> Result<Vec<String>> {
+    let Some(text) = metadata.get(part.folder()) else {
+        return Ok(default.iter().map(|class| (*class).to_owned()).collect());
+    };
+    let refuse =
+        |reason: String| Error::format(file, FORMAT, format!("metadata `{}`: {reason}", part.folder()));
+    let classes: Vec<String> = serde_json::from_str(text).map_err(|e| refuse(e.to_string()))?;
+    match classes.iter().find(|class| inside(class, "").is_none()) {
+        Some(class) => Err(refuse(format!("the class `{class}` is not known here"))),
+        None => Ok(classes),
+    }
+}
+
+/// Whether a layer lies inside a module of the class; `None` for a class that is not known.
+fn inside(class: &str, layer: &str) -> Option<bool> {
+    let has = |piece: &str| layer.split('.').any(|p| p == piece);
+    match class {
+        // diffusers renamed the first to the second.
+        "CrossAttention" | "Attention" => Some(has("attn1") || has("attn2")),
+        "GEGLU" => Some(layer.contains(".ff.net.0.")),
+        "ResnetBlock2D" => Some(has("resnets")),
+        "CLIPAttention" => Some(has("self_attn")),
+        "CLIPMLP" => Some(has("mlp")),
+        _ => None,
+    }
+}
+
+/// The orders that the file may have: of either transformer block, with and without convolutions.
+fn orders<'a>(shapes: &'a Shapes, classes: &[String]) -> Vec<Vec<&'a String>> {
+    let mut orders = Vec::new();
+    for feed_forward_last in [false, true] {
+        for convolutions in [true, false] {
+            let mut order: Vec<&String> = shapes
+                .iter()
+                .filter(|(name, shape)| {
+                    name.ends_with(".weight") && (shape.len() == 2 || (convolutions && shape.len() == 4))
+                })
+                .map(|(name, _)| name)
+                .filter(|name| classes.iter().any(|class| inside(class, name) == Some(true)))
+                .collect();
+            order.sort_by_cached_key(|name| registration(name, feed_forward_last));
+            if !orders.contains(&order) {
+                orders.push(order);
+            }
+        }
+    }
+    orders
+}
+
+/// The place of a weight in PyTorch's walk: the place of each module on its path among its siblings.
+fn registration(name: &str, feed_forward_last: bool) -> Vec<usize> {
+    let place = |piece: &str| match piece {
+        "ff" if feed_forward_last => REGISTERED.len(),
+        _ => REGISTERED.iter().position(|known| *known == piece).unwrap_or(REGISTERED.len()),
+    };
+    name.split('.').map(|piece| piece.parse().unwrap_or_else(|_| place(piece))).collect()
+}

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Tensor, TensorData};
 use calotype::autoencoder::Vae;
-use calotype::denoiser::AddedCondition;
+use calotype::denoiser::{AddedCondition, Beside};
 use calotype::formats::checkpoint::{self, Part, StoredPart, component_folder};
 use calotype::formats::{atomic, safetensors_io};
 use calotype::nn::parameters::NamedTensor;
@@ -138,7 +138,16 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             let timesteps = inputs.timesteps(sample.dims()[0])?;
             let context = inputs.tensor::<3>("encoder_hidden_states")?;
             let added = inputs.added()?;
-            vec![named("output", network.forward_with(sample, &timesteps, &context, added.as_ref(), None)?)]
+            vec![named(
+                "output",
+                network.forward_with(
+                    sample,
+                    &timesteps,
+                    &context,
+                    Beside { added: added.as_ref(), guidance: None },
+                    None,
+                )?,
+            )]
         }
         Component::TextEncoder | Component::TextEncoder2 => {
             let part = match args.component {

@@ -4,11 +4,13 @@
 //! 32 bits of one f32 (Intel, AVX512-BF16, `vdpbf16ps`). An operand in pairs is half as long in the inner
 //! dimension and otherwise lies as it did, so the matrix product is the same code for both.
 
+use burn_std::bf16;
 use rayon::prelude::*;
 
 use crate::isa::{Isa, by_isa};
 use crate::memory::Buffer;
 use crate::product;
+use crate::stored::{Stored, Weights};
 
 /// Numbers that are converted together.
 const PIECE: usize = 16 * 1024;
@@ -24,7 +26,7 @@ fn rounded(x: f32) -> u32 {
 
 /// Two neighbours of the inner dimension.
 #[inline(always)]
-fn pair(first: f32, second: f32) -> f32 {
+pub(crate) fn pair(first: f32, second: f32) -> f32 {
     f32::from_bits(rounded(first) | rounded(second) << 16)
 }
 
@@ -80,6 +82,26 @@ pub fn pairs_of_rows(isa: Isa, x: &[f32], columns: usize) -> Buffer {
 pub fn pack_rows(isa: Isa, depth: usize, columns: usize, rows: &[f32]) -> Buffer {
     let pairs = pairs_of_rows(isa, rows, columns);
     product::pack_rows(isa, depth.div_ceil(2), columns, &pairs, columns)
+}
+
+/// Two neighbours that are stored in bf16: a pair as it is.
+impl Stored for [bf16; 2] {
+    #[inline(always)]
+    fn f32(self) -> f32 {
+        f32::from_bits(u32::from(self[0].to_bits()) | u32::from(self[1].to_bits()) << 16)
+    }
+}
+
+/// [`crate::product::pack_columns`] in pairs, of numbers stored in any way.
+pub fn pack_stored_columns(isa: Isa, depth: usize, columns: usize, columns_of: Weights) -> Buffer {
+    match columns_of {
+        // Nothing is rounded.
+        Weights::Bf16(values) if depth.is_multiple_of(2) => {
+            let pairs = values.as_chunks::<2>().0;
+            product::pack_columns(isa, depth / 2, columns, pairs, depth / 2)
+        }
+        other => pack_columns(isa, depth, columns, &other.widened(isa)),
+    }
 }
 
 /// [`crate::product::pack_columns`] in pairs.
@@ -165,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn convolutions_weight_gradients_are_those_of_rounded_operands() {
+    fn convolutions_and_their_gradients_are_those_of_rounded_operands() {
         let Some(isa) = Isa::bf16() else { return };
         for (batch, side, input, output, stride) in
             [(1, 5, 3, 7, 1), (3, 8, 24, 16, 1), (2, 8, 4, 33, 2), (4, 4, 64, 64, 1)]
@@ -183,6 +205,21 @@ mod tests {
                 out_width: side.div_ceil(stride),
             };
             let (x, dy) = (numbers(batch * side * side * input, 1), numbers(shape.output_len(), 2));
+            let (w, b) = (numbers(9 * input * output, 3), numbers(output, 4));
+            let (rx, rw, rdy) = (rounded_all(&x), rounded_all(&w), rounded_all(&dy));
+            use crate::conv2d::{backward_input, forward};
+            // An odd number of channels has no pairs, and is not rounded.
+            let (from, to) = (input.is_multiple_of(2), output.is_multiple_of(2));
+            let expected = match from {
+                true => forward(isa.f32(), &shape, &rx, &rw, &b),
+                false => forward(isa.f32(), &shape, &x, &w, &b),
+            };
+            assert_close(&forward(isa, &shape, &x, &w, &b), &expected);
+            let expected = match to {
+                true => backward_input(isa.f32(), &shape, &rdy, &rw),
+                false => backward_input(isa.f32(), &shape, &dy, &w),
+            };
+            assert_close(&backward_input(isa, &shape, &dy, &w), &expected);
             let expected =
                 crate::conv2d::backward_weight(isa.f32(), &shape, &rounded_all(&x), &rounded_all(&dy));
             assert_close(&crate::conv2d::backward_weight(isa, &shape, &x, &dy), &expected);

@@ -21,8 +21,7 @@ pub fn forward(isa: Isa, x: &[f32], weight: &[f32], bias: &[f32], input: usize) 
 /// The weights as [`forward_packed`] reads them.
 pub fn packed(isa: Isa, weight: Weights, input: usize) -> Buffer {
     if isa.takes_pairs() {
-        let weight = weight.widened(isa);
-        return bf16::pack_columns(isa, input, weight.len() / input, &weight);
+        return bf16::pack_stored_columns(isa, input, weight.len() / input, weight);
     }
     by_storage!(weight, weight => pack_columns(isa, input, weight.len() / input, weight, input))
 }

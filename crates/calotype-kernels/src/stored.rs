@@ -96,6 +96,16 @@ impl<'a> Weights<'a> {
         found.expect("weights are contiguous floats of 16 or 32 bits")
     }
 
+    /// How many.
+    pub fn len(&self) -> usize {
+        by_storage!(self, values => values.len())
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// All of them in f32; a copy only where they are not.
     pub fn widened(self, isa: Isa) -> Cow<'a, [f32]> {
         fn all<T: Sync>(from: &[T], widen: impl Fn(&[T], &mut [f32]) + Sync) -> Vec<f32> {

@@ -4,8 +4,10 @@ mod model;
 mod png;
 mod sampling;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use burn::tensor::Tensor;
 use calotype::data::image_folder::load_picture;
@@ -75,7 +77,9 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         return Err(Error::argument("-n", "at least 1", 0));
     }
     let prompt = args.prompt();
+    let mut clock = Clock::start();
     let model = args.model.load(context)?;
+    clock.lap("load");
     warn_of_cut(&model, prompt, context);
     let picture = args.init_image.as_deref().map(load_picture).transpose()?;
     let size = picture.as_ref().map(|picture| (picture.width() as usize, picture.height() as usize));
@@ -86,12 +90,14 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         .map(|i| Request { negative_prompt: args.negative.clone(), ..Request::new(prompt, guidance, i) })
         .collect();
     let latents = sample(&model, &requests, &sampling, &origin, &args.sampling, context)?;
+    clock.lap("sample");
     if let Some(path) = &args.save_latents {
         let shape = latents.dims().to_vec();
         let values = latents.to_data().iter::<f32>().collect();
         safetensors_io::write(path, &[NamedTensor { name: "latents".into(), shape, values }])?;
     }
     let images = model.decode(latents)?;
+    clock.lap("decode");
     let paths: Vec<PathBuf> = match images.len() {
         1 => vec![args.out.clone()],
         n => (0..n).map(|i| args.out.join(format!("{i:05}.png"))).collect(),
@@ -104,9 +110,27 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             "images": paths, "seed": sampling.seed, "steps": sampling.sampler.steps,
             "sampler": sampling.sampler.kind.name(), "dtype": args.model.dtype,
             "guidance": guidance.scale, "width": sampling.width, "height": sampling.height,
+            "seconds": clock.laps,
         }));
     }
     Ok(())
+}
+
+/// How long the stages of a run took.
+struct Clock {
+    since: Instant,
+    laps: BTreeMap<&'static str, f64>,
+}
+
+impl Clock {
+    fn start() -> Self {
+        Self { since: Instant::now(), laps: BTreeMap::new() }
+    }
+
+    fn lap(&mut self, stage: &'static str) {
+        self.laps.insert(stage, self.since.elapsed().as_secs_f64());
+        self.since = Instant::now();
+    }
 }
 
 impl Args {

@@ -106,6 +106,9 @@ impl SamplingArgs {
             }
         };
         let scale = self.guidance.unwrap_or_else(|| model.default_guidance());
+        if !scale.is_finite() {
+            return Err(Error::argument("--guidance", "a finite number (1 is off)", scale));
+        }
         Ok(Guidance { scale, rescale: self.guidance_rescale, interval })
     }
 

@@ -25,7 +25,7 @@ fn latents(dir: &TempDir, model: &str, more: &[&str]) -> Vec<f32> {
         "--steps",
         "2",
         "--sampler",
-        "ddim",
+        "euler",
         "--guidance",
         "7.5",
         "--out",

@@ -155,7 +155,7 @@ fn configs_of_no_network() {
         ("vae/config.json", "\"latent_channels\": 4", "\"latent_channels\": 400000000000", "latent_channels"),
         (
             "text_encoder/config.json",
-            "\"num_hidden_layers\": 2",
+            "\"num_hidden_layers\": 3",
             "\"num_hidden_layers\": 2000000000",
             "num_hidden_layers",
         ),

@@ -4,6 +4,7 @@ mod weight_gradient;
 
 use rayon::prelude::*;
 
+use crate::bf16;
 use crate::isa::Isa;
 use crate::linear;
 use crate::memory::Buffer;
@@ -44,6 +45,11 @@ pub struct Conv2dShape {
 }
 
 impl Conv2dShape {
+    /// Places of the kernel.
+    fn places(&self) -> usize {
+        self.kernel[0] * self.kernel[1]
+    }
+
     fn picture(&self) -> usize {
         self.height * self.width * self.input
     }
@@ -77,12 +83,19 @@ impl Conv2dShape {
     }
 
     /// How it is computed.
-    pub fn form(&self) -> Form {
+    pub fn form(&self, isa: Isa) -> Form {
         match self.winograd() {
             _ if self.is_linear() => Form::Linear,
+            // Twice as many multiplications at once, of weights half as large, are worth more than fewer of them.
+            _ if isa.takes_pairs() && self.input.is_multiple_of(2) => Form::Pairs,
             Some(_) => Form::Winograd,
             None => Form::Windows,
         }
+    }
+
+    /// The same with channels of the input in pairs.
+    fn in_pairs(&self) -> Self {
+        Self { input: self.input / 2, ..*self }
     }
 
     /// Numbers in the output.
@@ -101,6 +114,8 @@ pub enum Form {
     Linear,
     /// The product over windows.
     Windows,
+    /// The same, of pairs of bf16 channels.
+    Pairs,
     /// F(2×2, 3×3).
     Winograd,
 }
@@ -112,23 +127,29 @@ pub fn forward(isa: Isa, s: &Conv2dShape, x: &[f32], weight: &[f32], bias: &[f32
 
 /// The weights as [`forward_packed`] reads them, for shapes of the same [`Conv2dShape::form`].
 pub fn packed(isa: Isa, s: &Conv2dShape, weight: Weights) -> Buffer {
-    match s.form() {
+    match s.form(isa) {
+        Form::Pairs => by_storage!(weight, weight => pack_windows(isa, &s.in_pairs(), |o, i, place| {
+            let at = |i: usize| weight[(o * s.input + i) * s.places() + place].f32();
+            bf16::pair(at(2 * i), at(2 * i + 1))
+        })),
         Form::Linear => linear::packed(isa, weight, s.input),
         Form::Winograd => by_storage!(weight, weight => winograd::packed(isa, s.input, s.output, |o, i| {
             std::array::from_fn(|t| weight[(o * s.input + i) * 9 + t].f32())
         })),
-        Form::Windows => by_storage!(weight, weight => pack_windows(isa, s, weight)),
+        Form::Windows => by_storage!(weight, weight => pack_windows(isa, s, |o, i, place| {
+            weight[(o * s.input + i) * s.places() + place].f32()
+        })),
     }
 }
 
-/// B row (place of the window, i) holds the weights of every output channel.
-fn pack_windows<T: Stored>(isa: Isa, s: &Conv2dShape, weight: &[T]) -> Buffer {
-    let (input, places) = (s.input, s.kernel[0] * s.kernel[1]);
+/// B row (place of the window, i) holds the weights of every output channel; `weight(o, i, place)`.
+fn pack_windows(isa: Isa, s: &Conv2dShape, weight: impl Fn(usize, usize, usize) -> f32 + Sync) -> Buffer {
+    let (input, places) = (s.input, s.places());
     pack_panels(isa, places * input, s.output, |panel, outputs| {
         for i in 0..input {
             for (j, o) in outputs.clone().enumerate() {
-                for (place, &w) in weight[(o * input + i) * places..][..places].iter().enumerate() {
-                    panel[(place * input + i) * isa.panel_width() + j] = w.f32();
+                for place in 0..places {
+                    panel[(place * input + i) * isa.panel_width() + j] = weight(o, i, place);
                 }
             }
         }
@@ -140,7 +161,8 @@ pub fn forward_packed(isa: Isa, s: &Conv2dShape, x: &[f32], packed: &[f32], bias
     if s.is_linear() {
         return linear::forward_packed(isa, x, packed, bias, s.input);
     }
-    if let Some(w) = s.winograd() {
+    let pairs = s.form(isa) == Form::Pairs;
+    if let Some(w) = s.winograd().filter(|_| !pairs) {
         return winograd::forward(isa, &w, x, packed, bias);
     }
     let [k_h, k_w] = s.kernel;
@@ -150,7 +172,19 @@ pub fn forward_packed(isa: Isa, s: &Conv2dShape, x: &[f32], packed: &[f32], bias
     let [pad_rows, pad_columns] = s.pad_begin;
     let rows = source(s.height, (s.out_height - 1) * s.stride + k_h, pad_rows);
     let columns = source(s.width, (s.out_width - 1) * s.stride + k_w, pad_columns);
-    windows(isa, s, x, packed, &product::padded_bias(isa, bias), &rows, &columns)
+    let bias = product::padded_bias(isa, bias);
+    match pairs {
+        true => windows(
+            isa,
+            &s.in_pairs(),
+            &bf16::pairs_of_columns(isa, x, s.input),
+            packed,
+            &bias,
+            &rows,
+            &columns,
+        ),
+        false => windows(isa.f32(), s, x, packed, &bias, &rows, &columns),
+    }
 }
 
 /// ∂L/∂x from ∂L/∂y: a convolution of ∂L/∂y, spread out by the stride, with the flipped weights.
@@ -158,7 +192,8 @@ pub fn backward_input(isa: Isa, s: &Conv2dShape, dy: &[f32], weight: &[f32]) -> 
     if s.is_linear() {
         return linear::backward_input(isa, dy, weight, s.input);
     }
-    if let Some(w) = s.winograd() {
+    let pairs = isa.takes_pairs() && s.output.is_multiple_of(2);
+    if let Some(w) = s.winograd().filter(|_| !pairs) {
         let w = WinogradShape { input: w.output, output: w.input, ..w };
         let packed = winograd::packed(isa, s.output, s.input, |i, o| {
             std::array::from_fn(|t| weight[(o * s.input + i) * 9 + 8 - t])
@@ -166,17 +201,7 @@ pub fn backward_input(isa: Isa, s: &Conv2dShape, dy: &[f32], weight: &[f32]) -> 
         return winograd::forward(isa, &w, dy, &packed, &vec![0.0; s.input]);
     }
     let [k_h, k_w] = s.kernel;
-    let places = k_h * k_w;
-    let width = isa.panel_width();
-    let packed = pack_panels(isa, places * s.output, s.input, |panel, inputs| {
-        for o in 0..s.output {
-            for (j, i) in inputs.clone().enumerate() {
-                for (place, &w) in weight[(o * s.input + i) * places..][..places].iter().rev().enumerate() {
-                    panel[(place * s.output + o) * width + j] = w;
-                }
-            }
-        }
-    });
+    let last = s.places() - 1;
     let adjoint = Conv2dShape {
         height: s.out_height,
         width: s.out_width,
@@ -187,6 +212,17 @@ pub fn backward_input(isa: Isa, s: &Conv2dShape, dy: &[f32], weight: &[f32]) -> 
         out_height: s.height,
         out_width: s.width,
         ..*s
+    };
+    let flipped = |i: usize, o: usize, place: usize| weight[(o * s.input + i) * s.places() + last - place];
+    let (adjoint, packed) = match pairs {
+        true => {
+            let adjoint = adjoint.in_pairs();
+            let pair = |i: usize, o: usize, place| {
+                bf16::pair(flipped(i, 2 * o, place), flipped(i, 2 * o + 1, place))
+            };
+            (adjoint, pack_windows(isa, &adjoint, pair))
+        }
+        false => (adjoint, pack_windows(isa, &adjoint, flipped)),
     };
     // Place i of the padded, spread gradient is dy[(i + pad_begin − (k − 1)) / stride].
     let source = |n: usize, length: usize, k: usize, pad: usize| -> Sources {
@@ -200,7 +236,13 @@ pub fn backward_input(isa: Isa, s: &Conv2dShape, dy: &[f32], weight: &[f32]) -> 
     let rows = source(s.out_height, s.height - 1 + k_h, k_h, s.pad_begin[0]);
     let columns = source(s.out_width, s.width - 1 + k_w, k_w, s.pad_begin[1]);
     let no_bias = vec![0.0; isa.round_up(s.input)];
-    windows(isa, &adjoint, dy, &packed, &no_bias, &rows, &columns)
+    match pairs {
+        true => {
+            let dy = bf16::pairs_of_columns(isa, dy, s.output);
+            windows(isa, &adjoint, &dy, &packed, &no_bias, &rows, &columns)
+        }
+        false => windows(isa.f32(), &adjoint, dy, &packed, &no_bias, &rows, &columns),
+    }
 }
 
 /// A piece of work: pictures, or rows of one picture.
@@ -242,7 +284,6 @@ fn windows(
     rows: &Sources,
     columns: &Sources,
 ) -> Buffer {
-    let isa = isa.f32();
     let mut y = Buffer::any(s.output_len());
     let mut left = &mut y[..];
     let mut work = Vec::new();

@@ -47,7 +47,7 @@ pub fn forward(
     let (x, weight, bias) = (contiguous(x), contiguous(weight), contiguous(bias));
     let isa = Isa::best();
     let pack = || conv2d::packed(isa, &s, Weights::of(&weight));
-    let packed = if keep { kept::packed(isa, &weight, s.form(), pack) } else { Arc::new(pack()) };
+    let packed = if keep { kept::packed(isa, &weight, s.form(isa), pack) } else { Arc::new(pack()) };
     let y = conv2d::forward_packed(isa, &s, values(&x), &packed, values(&bias));
     tensor(y, [s.batch, s.out_height, s.out_width, s.output])
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::formats::config_json::{Extra, require};
+use crate::formats::config_json::{Extra, first_number, require};
 
 /// diffusers' keys of `AutoencoderKL`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,12 +34,19 @@ pub struct AutoencoderConfig {
     /// Groups of the group norms.
     pub norm_num_groups: usize,
     /// Side of the training images in pixels.
-    pub sample_size: usize,
+    #[serde(deserialize_with = "first_number")]
+    pub sample_size: Option<usize>,
     /// Latents times this have standard deviation ≈ 1. Measured at the end of training.
     pub scaling_factor: f64,
     /// Subtracted from the latent before scaling; 0 where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shift_factor: Option<f64>,
+    /// Mean of each channel of the latent, of models that normalise channels one by one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latents_mean: Option<Vec<f64>>,
+    /// Standard deviation of each channel, with `latents_mean`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latents_std: Option<Vec<f64>>,
     /// Whether a 1×1 convolution follows the encoder.
     pub use_quant_conv: bool,
     /// Whether a 1×1 convolution precedes the decoder.
@@ -65,9 +72,11 @@ impl Default for AutoencoderConfig {
             act_fn: "silu".into(),
             latent_channels: 4,
             norm_num_groups: 32,
-            sample_size: 32,
+            sample_size: Some(32),
             scaling_factor: 0.18215,
             shift_factor: None,
+            latents_mean: None,
+            latents_std: None,
             use_quant_conv: true,
             use_post_quant_conv: true,
             mid_block_add_attention: true,
@@ -120,6 +129,17 @@ impl AutoencoderConfig {
         if groups == 0 || self.block_out_channels.iter().any(|&c| c == 0 || c > WIDEST || c % groups != 0) {
             let got = format!("{:?}", self.block_out_channels);
             return Err(bad("block_out_channels", format!("multiples of norm_num_groups = {groups}"), got));
+        }
+        for (key, values) in [("latents_mean", &self.latents_mean), ("latents_std", &self.latents_std)] {
+            let both = self.latents_mean.is_some() == self.latents_std.is_some();
+            let fits = values.as_ref().is_none_or(|values| {
+                values.len() == self.latent_channels && values.iter().all(|v| v.is_finite())
+            });
+            if !both || !fits {
+                let expected =
+                    format!("{} numbers, for both of latents_mean and latents_std", self.latent_channels);
+                return Err(bad(key, expected, format!("{values:?}")));
+            }
         }
         for (key, value, most) in [
             ("layers_per_block", self.layers_per_block, MOST_LAYERS),

@@ -1,6 +1,6 @@
 //! Either autoencoder, as a pipeline uses it: scaled latents in and out, large pictures in tiles.
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 
 use super::{AutoencoderConfig, AutoencoderKl, AutoencoderTiny, AutoencoderTinyConfig};
 use crate::error::Result;
@@ -47,12 +47,24 @@ impl Vae {
         }
     }
 
-    /// (`scaling_factor`, `shift_factor`).
-    fn scaling(&self) -> (f64, f64) {
-        match self {
-            Self::Kl { config, .. } => (config.scaling_factor, config.shift_factor.unwrap_or(0.0)),
-            Self::Tiny { config, .. } => (config.scaling_factor, config.shift_factor),
-        }
+    /// What is subtracted from the latent, and what it is then multiplied by: `[1, Z or 1, 1, 1]` each.
+    fn scaling(&self, device: &Device) -> [Tensor<4>; 2] {
+        let (scale, shift, channels) = match self {
+            Self::Kl { config, .. } => {
+                let channels = config.latents_mean.as_ref().zip(config.latents_std.as_ref());
+                (config.scaling_factor, config.shift_factor.unwrap_or(0.0), channels)
+            }
+            Self::Tiny { config, .. } => (config.scaling_factor, config.shift_factor, None),
+        };
+        let (shifts, scales) = match channels {
+            Some((mean, std)) => (mean.clone(), std.iter().map(|std| scale / std).collect()),
+            None => (vec![shift], vec![scale]),
+        };
+        [shifts, scales].map(|values| {
+            let n = values.len();
+            let values: Vec<f32> = values.into_iter().map(|value| value as f32).collect();
+            Tensor::from_data(TensorData::new(values, [1, n, 1, 1]), device)
+        })
     }
 
     /// Unscaled latents `[B, Z, h, w]` of images `[B, 3, H, W]` in [−1, 1]: the posterior's mean, or, with unit
@@ -78,7 +90,7 @@ impl Vae {
     /// # Errors
     /// As there.
     pub fn encode_scaled(&self, images: Tensor<4>, noise: Option<Tensor<4>>) -> Result<Tensor<4>> {
-        let (scale, shift) = self.scaling();
+        let [shift, scale] = self.scaling(&images.device());
         Ok((self.encode(images, noise)? - shift) * scale)
     }
 
@@ -92,7 +104,7 @@ impl Vae {
 
     /// Images of scaled latents, one picture after the other (the memory of one), in tiles if `tiled`.
     pub fn decode_scaled(&self, latents: Tensor<4>, tiled: bool) -> Tensor<4> {
-        let (scale, shift) = self.scaling();
+        let [shift, scale] = self.scaling(&latents.device());
         let latents = latents / scale + shift;
         let pictures = (0..latents.dims()[0]).map(|i| {
             let one = latents.clone().narrow(0, i, 1);
@@ -159,8 +171,6 @@ fn joined(parts: Vec<(usize, Tensor<4>)>, axis: usize, downsampling: usize) -> T
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Device;
-
     use super::*;
     use crate::nn::Init;
 

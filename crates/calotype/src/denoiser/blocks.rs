@@ -4,6 +4,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::UnetConfig;
+use super::config::Middle;
 use crate::nn::resample::{Downsample, Upsample};
 use crate::nn::resnet_block::ResnetConfig;
 use crate::nn::transformer_2d::{Transformer2d, Transformer2dConfig};
@@ -28,11 +29,11 @@ pub(super) fn resnet_config(config: &UnetConfig) -> ResnetConfig {
     }
 }
 
-fn transformer_config(config: &UnetConfig, level: usize) -> Transformer2dConfig {
+fn transformer_config(config: &UnetConfig, level: usize, layers: usize) -> Transformer2dConfig {
     Transformer2dConfig {
         heads: config.heads(level),
         context_width: config.cross_attention_dim,
-        layers: config.transformer_layers_per_block.at(level),
+        layers,
         groups: config.norm_num_groups,
         linear_projection: config.use_linear_projection,
     }
@@ -59,7 +60,8 @@ impl DownBlock {
                 })
                 .collect(),
             attentions: (0..if attends { layers } else { 0 })
-                .map(|_| Transformer2d::new(output, transformer_config(config, level), init))
+                .map(|i| transformer_config(config, level, config.depth_down(level, i)))
+                .map(|transformer| Transformer2d::new(output, transformer, init))
                 .collect(),
             downsamplers: if last { vec![] } else { vec![Downsample::new(output, 1, init)] },
         }
@@ -82,7 +84,7 @@ impl DownBlock {
     }
 }
 
-/// Residual block, transformer, residual block at the coarsest level.
+/// Residual block, transformer, residual block at the coarsest level; or the first of them alone.
 #[derive(Module, Debug)]
 pub struct MidBlock {
     resnets: Vec<ResnetBlock>,
@@ -90,19 +92,30 @@ pub struct MidBlock {
 }
 
 impl MidBlock {
-    pub(super) fn new(config: &UnetConfig, init: &mut Init) -> Self {
+    /// `None` where the config has no middle.
+    pub(super) fn new(config: &UnetConfig, init: &mut Init) -> Option<Self> {
         let level = config.block_out_channels.len() - 1;
         let width = config.block_out_channels[level];
-        Self {
-            resnets: (0..2).map(|_| ResnetBlock::new(width, width, resnet_config(config), init)).collect(),
-            attentions: vec![Transformer2d::new(width, transformer_config(config, level), init)],
-        }
+        let (resnets, transformers) = match config.middle() {
+            Middle::None => return None,
+            Middle::Residual => (1, 0),
+            Middle::Transformer => (2, 1),
+        };
+        let transformer = transformer_config(config, level, config.depth_down(level, 0));
+        Some(Self {
+            resnets: (0..resnets)
+                .map(|_| ResnetBlock::new(width, width, resnet_config(config), init))
+                .collect(),
+            attentions: (0..transformers).map(|_| Transformer2d::new(width, transformer, init)).collect(),
+        })
     }
 
     pub(super) fn forward(&self, x: Tensor<4>, on: Condition) -> Tensor<4> {
-        let x = self.resnets[0].forward(x, Some(on.time));
-        let x = self.attentions[0].forward(x, on.context, on.hook);
-        self.resnets[1].forward(x, Some(on.time))
+        let mut x = self.resnets[0].forward(x, Some(on.time));
+        for (transformer, resnet) in self.attentions.iter().zip(&self.resnets[1..]) {
+            x = resnet.forward(transformer.forward(x, on.context, on.hook), Some(on.time));
+        }
+        x
     }
 }
 
@@ -133,7 +146,8 @@ impl UpBlock {
                 })
                 .collect(),
             attentions: (0..if config.up_attends(i) { layers } else { 0 })
-                .map(|_| Transformer2d::new(output, transformer_config(config, level), init))
+                .map(|j| transformer_config(config, level, config.depth_up(level, j)))
+                .map(|transformer| Transformer2d::new(output, transformer, init))
                 .collect(),
             upsamplers: if level == 0 { vec![] } else { vec![Upsample::new(output, init)] },
         }

@@ -1,9 +1,9 @@
 //! `unet/config.json`.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::{Error, Result};
-use crate::formats::config_json::{Extra, refuse_unknown, require};
+use crate::formats::config_json::{Extra, first_number, one_number, refuse_unknown, require};
 
 const FILE: &str = "unet/config.json";
 
@@ -27,6 +27,57 @@ impl PerLevel {
     }
 }
 
+/// Transformer blocks of one level: the same in each of its transformers, or a number for each.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Depth {
+    /// The same in each.
+    Same(usize),
+    /// One for each transformer of the level.
+    Each(Vec<usize>),
+}
+
+impl Depth {
+    /// That of transformer `i`; 0 where a list does not have it (`validate` refuses that).
+    fn at(&self, i: usize) -> usize {
+        match self {
+            Depth::Same(depth) => *depth,
+            Depth::Each(depths) => depths.get(i).copied().unwrap_or(0),
+        }
+    }
+}
+
+/// Transformer blocks of all levels.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Depths {
+    /// The same everywhere.
+    All(usize),
+    /// One entry for each level.
+    Each(Vec<Depth>),
+}
+
+impl Depths {
+    /// Those of transformer `i` of entry `level`; 0 where a list does not have it (`validate` refuses that).
+    pub fn at(&self, level: usize, i: usize) -> usize {
+        match self {
+            Depths::All(depth) => *depth,
+            Depths::Each(depths) => depths.get(level).map_or(0, |depth| depth.at(i)),
+        }
+    }
+}
+
+/// What is at the coarsest level between the way down and the way up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Middle {
+    /// Nothing.
+    None,
+    /// One residual block.
+    Residual,
+    /// Two residual blocks with a transformer between them.
+    Transformer,
+}
+
 /// diffusers' keys of `UNet2DConditionModel`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -38,6 +89,7 @@ pub struct UnetConfig {
     #[serde(rename = "_diffusers_version")]
     pub diffusers_version: String,
     /// Side of the latent the network was trained on.
+    #[serde(deserialize_with = "first_number")]
     pub sample_size: Option<usize>,
     /// Latent channels in.
     pub in_channels: usize,
@@ -45,7 +97,7 @@ pub struct UnetConfig {
     pub out_channels: usize,
     /// `CrossAttnDownBlock2D` or `DownBlock2D`, finest first.
     pub down_block_types: Vec<String>,
-    /// `UNetMidBlock2DCrossAttn`.
+    /// `UNetMidBlock2DCrossAttn`, `UNetMidBlock2D`, or null for no middle.
     pub mid_block_type: Option<String>,
     /// `UpBlock2D` or `CrossAttnUpBlock2D`, coarsest first.
     pub up_block_types: Vec<String>,
@@ -54,13 +106,17 @@ pub struct UnetConfig {
     /// Residual blocks at each level on the way down; one more on the way up.
     pub layers_per_block: PerLevel,
     /// Transformer blocks in each transformer.
-    pub transformer_layers_per_block: PerLevel,
+    pub transformer_layers_per_block: Depths,
+    /// The same on the way up, coarsest level first; those on the way down where it is absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reverse_transformer_layers_per_block: Option<Depths>,
     /// diffusers' misnomer: the **number of attention heads** at each level.
     pub attention_head_dim: PerLevel,
     /// The number of attention heads under its right name; where it is given, it counts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub num_attention_heads: Option<PerLevel>,
     /// Width of the text features.
+    #[serde(deserialize_with = "width")]
     pub cross_attention_dim: usize,
     /// `text_time` in SDXL: the pooled text and the picture's sizes are added to the timestep.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -71,6 +127,9 @@ pub struct UnetConfig {
     /// Width of the pooled text and all sinusoids together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub projection_class_embeddings_input_dim: Option<usize>,
+    /// Width of the embedded guidance scale, of latent consistency models.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_cond_proj_dim: Option<usize>,
     /// Linear layers instead of 1×1 convolutions around the transformers.
     pub use_linear_projection: bool,
     /// Only `silu`.
@@ -108,13 +167,15 @@ impl Default for UnetConfig {
                 .collect(),
             block_out_channels: vec![320, 640, 1280, 1280],
             layers_per_block: PerLevel::All(2),
-            transformer_layers_per_block: PerLevel::All(1),
+            transformer_layers_per_block: Depths::All(1),
+            reverse_transformer_layers_per_block: None,
             attention_head_dim: PerLevel::All(8),
             num_attention_heads: None,
             cross_attention_dim: 1280,
             addition_embed_type: None,
             addition_time_embed_dim: None,
             projection_class_embeddings_input_dim: None,
+            time_cond_proj_dim: None,
             use_linear_projection: false,
             act_fn: "silu".into(),
             norm_num_groups: 32,
@@ -135,6 +196,28 @@ impl UnetConfig {
     /// Number of attention heads at `level`.
     pub fn heads(&self, level: usize) -> usize {
         self.num_attention_heads.as_ref().unwrap_or(&self.attention_head_dim).at(level)
+    }
+
+    /// What is at the coarsest level.
+    pub fn middle(&self) -> Middle {
+        match self.mid_block_type.as_deref() {
+            None => Middle::None,
+            Some("UNetMidBlock2D") => Middle::Residual,
+            Some(_) => Middle::Transformer,
+        }
+    }
+
+    /// Transformer blocks of transformer `i` at `level` on the way down.
+    pub fn depth_down(&self, level: usize, i: usize) -> usize {
+        self.transformer_layers_per_block.at(level, i)
+    }
+
+    /// The same on the way up.
+    pub fn depth_up(&self, level: usize, i: usize) -> usize {
+        match &self.reverse_transformer_layers_per_block {
+            Some(depths) => depths.at(self.block_out_channels.len() - 1 - level, i),
+            None => self.transformer_layers_per_block.at(level, i),
+        }
     }
 
     /// Sizes of SDXL's added condition: sinusoids of each size, and width of all that is embedded.
@@ -165,12 +248,8 @@ impl UnetConfig {
         for block in &self.up_block_types {
             require(FILE, "up_block_types", block, &["CrossAttnUpBlock2D", "UpBlock2D"])?;
         }
-        require(
-            FILE,
-            "mid_block_type",
-            self.mid_block_type.as_deref().unwrap_or("null"),
-            &["UNetMidBlock2DCrossAttn"],
-        )?;
+        let middle = self.mid_block_type.as_deref().unwrap_or("null");
+        require(FILE, "mid_block_type", middle, &["UNetMidBlock2DCrossAttn", "UNetMidBlock2D", "null"])?;
         require(FILE, "act_fn", &self.act_fn, &["silu", "swish"])?;
         // diffusers' defaults of keys that no supported model changes.
         let one = serde_json::json!(1);
@@ -184,7 +263,7 @@ impl UnetConfig {
             ("attention_type", serde_json::json!("default")),
             ("resnet_skip_time_act", serde_json::json!(false)),
             ("resnet_out_scale_factor", serde_json::json!(1.0)),
-            ("dropout", serde_json::json!(0.0)),
+            ("dropout", serde_json::Value::Null),
             ("upcast_attention", serde_json::Value::Null),
             ("addition_embed_type_num_heads", serde_json::Value::Null),
         ];
@@ -199,22 +278,27 @@ impl UnetConfig {
             return bad("down_block_types", format!("one block for each of {levels} levels"), got);
         }
         for (key, values) in [
-            ("layers_per_block", &self.layers_per_block),
-            ("transformer_layers_per_block", &self.transformer_layers_per_block),
-            ("attention_head_dim", &self.attention_head_dim),
-            ("num_attention_heads", self.num_attention_heads.as_ref().unwrap_or(&self.attention_head_dim)),
+            ("layers_per_block", Some(&self.layers_per_block)),
+            ("attention_head_dim", Some(&self.attention_head_dim)),
+            ("num_attention_heads", self.num_attention_heads.as_ref()),
         ] {
             match values {
-                PerLevel::Each(list) if list.len() != levels => {
+                Some(PerLevel::Each(list)) if list.len() != levels => {
                     return bad(key, format!("{levels} numbers"), format!("{list:?}"));
                 }
                 _ => (),
             }
-            if let Some(value) =
-                (0..levels).map(|level| values.at(level)).find(|n| !(1..=MOST_LAYERS).contains(n))
-            {
-                return bad(key, format!("numbers from 1 to {MOST_LAYERS}"), value.to_string());
+        }
+        for level in 0..levels {
+            let layers = self.layers_per_block.at(level);
+            if !(1..=MOST_LAYERS).contains(&layers) {
+                return bad(
+                    "layers_per_block",
+                    format!("numbers from 1 to {MOST_LAYERS}"),
+                    layers.to_string(),
+                );
             }
+            self.validate_attention(level, layers)?;
         }
         for (key, width) in [
             ("in_channels", self.in_channels),
@@ -226,18 +310,38 @@ impl UnetConfig {
             }
         }
         for (level, &channels) in self.block_out_channels.iter().enumerate() {
-            let heads = self.heads(level);
             if self.norm_num_groups == 0
                 || !(1..=WIDEST).contains(&channels)
                 || channels % self.norm_num_groups != 0
             {
                 let expected = format!("multiples of norm_num_groups = {}", self.norm_num_groups);
-                return bad("block_out_channels", expected, channels.to_string());
+                return bad("block_out_channels", expected, format!("{channels} at level {level}"));
             }
-            if channels % heads != 0 {
-                let expected = format!("a number of heads that divides {channels} channels");
-                return bad("attention_head_dim", expected, heads.to_string());
-            }
+        }
+        Ok(())
+    }
+
+    /// Heads and depths of a level, where it has transformers at all.
+    fn validate_attention(&self, level: usize, layers: usize) -> Result<()> {
+        let levels = self.block_out_channels.len();
+        let (down, up) = (self.down_attends(level), self.up_attends(levels - 1 - level));
+        let middle = level + 1 == levels && self.middle() == Middle::Transformer;
+        let bad = |key: &str, expected: String, got: String| {
+            Err(Error::Config { path: FILE.into(), key: key.into(), expected, got })
+        };
+        let depths_down = (0..if down { layers } else { 0 }).map(|i| self.depth_down(level, i));
+        let depths_up = (0..if up { layers + 1 } else { 0 }).map(|i| self.depth_up(level, i));
+        let of_middle = middle.then(|| self.depth_down(level, 0));
+        if let Some(depth) =
+            depths_down.chain(depths_up).chain(of_middle).find(|n| !(1..=MOST_LAYERS).contains(n))
+        {
+            let expected = format!("numbers from 1 to {MOST_LAYERS} for every transformer");
+            return bad("transformer_layers_per_block", expected, format!("{depth} at level {level}"));
+        }
+        let (channels, heads) = (self.block_out_channels[level], self.heads(level));
+        if (down || up || middle) && (heads == 0 || channels % heads != 0) {
+            let expected = format!("a number of heads that divides {channels} channels");
+            return bad("attention_head_dim", expected, heads.to_string());
         }
         Ok(())
     }
@@ -267,4 +371,8 @@ impl UnetConfig {
             ),
         }
     }
+}
+
+fn width<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<usize, D::Error> {
+    one_number(deserializer)?.ok_or_else(|| serde::de::Error::custom("expected a number, got null"))
 }

@@ -7,4 +7,4 @@ pub mod config;
 pub mod unet;
 
 pub use config::UnetConfig;
-pub use unet::{AddedCondition, Unet};
+pub use unet::{AddedCondition, Beside, Unet};

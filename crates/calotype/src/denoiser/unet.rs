@@ -1,7 +1,7 @@
 //! The conditional U-Net.
 
 use burn::module::Module;
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 
 use super::UnetConfig;
 use super::blocks::{Condition, DownBlock, MidBlock, UpBlock};
@@ -19,6 +19,16 @@ pub struct AddedCondition {
     pub time_ids: Vec<Vec<f64>>,
 }
 
+/// What some networks take beside the text.
+#[derive(Clone, Copy, Default)]
+pub struct Beside<'a> {
+    /// SDXL's sizes and pooled text.
+    pub added: Option<&'a AddedCondition>,
+    /// The guidance scale of each sample, for networks that were distilled with guidance; others do not look.
+    /// Luo et al. 2023, arXiv:2310.04378, section 4.2.
+    pub guidance: Option<&'a [f64]>,
+}
+
 /// ε_θ(z_t, t, c): `[B, in, H, W]` to `[B, out, H, W]`. Ronneberger et al. 2015 with the blocks of
 /// Rombach et al. 2022.
 #[derive(Module, Debug)]
@@ -27,7 +37,7 @@ pub struct Unet {
     time_embedding: TimestepEmbedding,
     add_embedding: Option<TimestepEmbedding>,
     down_blocks: Vec<DownBlock>,
-    mid_block: MidBlock,
+    mid_block: Option<MidBlock>,
     up_blocks: Vec<UpBlock>,
     conv_norm_out: GroupNorm,
     conv_out: Conv2d,
@@ -40,6 +50,9 @@ pub struct Unet {
     /// Sinusoids of each size, and width of all that is embedded.
     #[module(skip)]
     added_widths: Option<[usize; 2]>,
+    /// Sinusoids of the guidance scale, of networks that were distilled with guidance.
+    #[module(skip)]
+    guidance_width: Option<usize>,
     #[module(skip)]
     flip_sin_to_cos: bool,
     #[module(skip)]
@@ -58,7 +71,12 @@ impl Unet {
         let inputs = [first].into_iter().chain(channels.iter().copied());
         Ok(Self {
             conv_in: Conv2d::same(config.in_channels, first, 3, init),
-            time_embedding: TimestepEmbedding::new(first, 4 * first, init),
+            time_embedding: match config.time_cond_proj_dim {
+                Some(condition) => {
+                    TimestepEmbedding::new(first, 4 * first, init).with_condition(first, condition, init)
+                }
+                None => TimestepEmbedding::new(first, 4 * first, init),
+            },
             add_embedding: config.added_widths().map(|[_, all]| TimestepEmbedding::new(all, 4 * first, init)),
             down_blocks: inputs
                 .take(channels.len())
@@ -73,6 +91,7 @@ impl Unet {
             in_channels: config.in_channels,
             context_width: config.cross_attention_dim,
             added_widths: config.added_widths(),
+            guidance_width: config.time_cond_proj_dim,
             flip_sin_to_cos: config.flip_sin_to_cos,
             freq_shift: config.freq_shift,
         })
@@ -89,24 +108,24 @@ impl Unet {
         context: &Tensor<3>,
         hook: Option<&dyn AttentionHook>,
     ) -> Result<Tensor<4>> {
-        self.forward_with(x_t, timesteps, context, None, hook)
+        self.forward_with(x_t, timesteps, context, Beside::default(), hook)
     }
 
     /// - `x_t`: `[B, in, H, W]`, noisy scaled latents.
     /// - `timesteps`: `B` numbers in [0, T).
     /// - `context`: `[B, L, cross_attention_dim]`, text features.
-    /// - `added`: what SDXL takes beside them.
+    /// - `beside`: what some networks take beside the text.
     /// - `hook`: sees the probabilities of every cross-attention layer.
     ///
     /// # Errors
-    /// `Error::Shape` if channels, batch sizes or the text width do not fit, or `added` is there for a network
-    /// without, or the reverse.
+    /// `Error::Shape` if channels, batch sizes or the text width do not fit, or SDXL's condition is there for a
+    /// network without, or the reverse.
     pub fn forward_with(
         &self,
         x_t: Tensor<4>,
         timesteps: &[f64],
         context: &Tensor<3>,
-        added: Option<&AddedCondition>,
+        beside: Beside,
         hook: Option<&dyn AttentionHook>,
     ) -> Result<Tensor<4>> {
         let [b, c, h, w] = x_t.dims();
@@ -118,16 +137,17 @@ impl Unet {
                 format!("{:?}", [b, c, h, w]),
             ));
         }
-        if timesteps.len() != b || context_batch != b || width != self.context_width {
-            let expected = format!("{b} timesteps and context [{b}, L, {}]", self.context_width);
+        if timesteps.len() != b || context_batch != b || tokens == 0 || width != self.context_width {
+            let expected = format!("{b} timesteps and context [{b}, L ≥ 1, {}]", self.context_width);
             let got =
                 format!("{} timesteps and context {:?}", timesteps.len(), [context_batch, tokens, width]);
             return Err(Error::shape("U-Net condition", expected, got));
         }
         let embedding =
             sinusoids(timesteps, self.sinusoid_width, self.flip_sin_to_cos, self.freq_shift, &x_t.device());
-        let time = self.time_embedding.forward(embedding); // [B, 4·C₀]
-        let time = match (&self.add_embedding, self.added(b, added)?) {
+        let scale = beside.guidance.and_then(|scales| self.embedded_guidance(scales, &embedding.device()));
+        let time = self.time_embedding.forward_with(embedding, scale); // [B, 4·C₀]
+        let time = match (&self.add_embedding, self.added(b, beside.added)?) {
             (Some(network), Some(added)) => time + network.forward(added),
             _ => time,
         };
@@ -136,9 +156,23 @@ impl Unet {
         let x = self.conv_in.forward(channels_last(x_t));
         let mut skips = vec![x.clone()];
         let x = self.down_blocks.iter().fold(x, |x, block| block.forward(x, on, &mut skips));
-        let x = self.mid_block.forward(x, on);
+        let x = match &self.mid_block {
+            Some(block) => block.forward(x, on),
+            None => x,
+        };
         let x = self.up_blocks.iter().fold(x, |x, block| block.forward(x, on, &mut skips));
         Ok(channels_first(self.conv_out.forward(self.conv_norm_out.forward_silu(x))))
+    }
+
+    /// Whether guidance is in the network: a scale, and no second pass.
+    pub fn takes_guidance(&self) -> bool {
+        self.guidance_width.is_some()
+    }
+
+    /// Sinusoids of 1000·(s − 1): `[B, width]`.
+    fn embedded_guidance(&self, scales: &[f64], device: &Device) -> Option<Tensor<2>> {
+        let scaled: Vec<f64> = scales.iter().map(|scale| 1000.0 * (scale - 1.0)).collect();
+        Some(sinusoids(&scaled, self.guidance_width?, false, 1.0, device))
     }
 
     /// Pooled text and the sinusoids of all sizes: `[B, all]`. Podell et al. 2023, section 2.2.

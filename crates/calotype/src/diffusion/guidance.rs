@@ -8,7 +8,8 @@ use crate::{Error, Result};
 /// How a prompt steers a run.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Guidance {
-    /// s of [`classifier_free`]; 1 is off.
+    /// s of [`classifier_free`]; 1 and less are off, as in diffusers: models that were distilled for few steps are
+    /// run with 0.
     pub scale: f64,
     /// φ of [`rescale`], in [0, 1]; 0 is off.
     pub rescale: f64,
@@ -27,7 +28,7 @@ impl Guidance {
 
     /// Whether the unconditional prediction matters at noise level σ.
     pub fn is_on(&self, sigma: f64) -> bool {
-        self.scale != 1.0 && self.interval.is_none_or(|(lowest, highest)| (lowest..=highest).contains(&sigma))
+        self.scale > 1.0 && self.interval.is_none_or(|(lowest, highest)| (lowest..=highest).contains(&sigma))
     }
 
     /// The guided prediction at noise level σ.

@@ -50,6 +50,9 @@ pub enum SchedulerClass {
     /// Flow matching by Heun's method.
     #[serde(rename = "FlowMatchHeunDiscreteScheduler")]
     FlowMatchHeunDiscrete,
+    /// Any other: the model can be sampled by naming a sampler.
+    #[serde(other)]
+    Other,
 }
 
 impl SchedulerClass {
@@ -78,6 +81,7 @@ impl SchedulerClass {
             dynamic_thresholding_ratio: 0.995,
             sample_max_value: 1.0,
             variance_type: None,
+            given: None,
             options: Default::default(),
         };
         let leading = SchedulerConfig { timestep_spacing: TimestepSpacing::Leading, ..base.clone() };
@@ -96,7 +100,8 @@ impl SchedulerClass {
             | Self::EulerAncestralDiscrete
             | Self::DpmSolverMultistep
             | Self::DpmSolverSinglestep
-            | Self::UniPcMultistep => base,
+            | Self::UniPcMultistep
+            | Self::Other => base,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! diffusers' `scheduler/scheduler_config.json`: how a model was trained to see noise, and which
 //! sampler its folder asks for.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -36,7 +37,8 @@ pub enum VarianceType {
 /// The content of `scheduler_config.json`, keys as diffusers has them.
 ///
 /// [`Default`] is Stable Diffusion's. A key that a *file* lacks takes the default of its class
-/// instead ([`SchedulerClass::constructor_defaults`]).
+/// instead ([`SchedulerClass::constructor_defaults`]), or of the class that samples
+/// ([`SchedulerConfig::sampled_by`]).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SchedulerConfig {
     /// diffusers' class.
@@ -76,6 +78,9 @@ pub struct SchedulerConfig {
     /// DDPM's variance; absent means [`VarianceType::FixedSmall`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub variance_type: Option<VarianceType>,
+    /// The keys that a file gave; `None` where there was no file, and nothing is a default.
+    #[serde(skip)]
+    pub given: Option<BTreeSet<String>>,
     /// Keys that only some classes have; a sampler that cannot honour one refuses it by name.
     #[serde(flatten)]
     pub options: serde_json::Map<String, Value>,
@@ -118,11 +123,46 @@ impl SchedulerConfig {
         let file: serde_json::Map<String, Value> = serde_json::from_str(&text)?;
         let class = file.get("_class_name").cloned();
         let class: SchedulerClass = class.map_or(Ok(SchedulerClass::default()), serde_json::from_value)?;
+        let given = file.keys().cloned().collect();
         let mut merged = serde_json::to_value(class.constructor_defaults())?;
         if let Value::Object(keys) = &mut merged {
             keys.extend(file);
         }
-        serde_json::from_value(merged)
+        Ok(Self { given: Some(given), ..serde_json::from_value(merged)? })
+    }
+
+    /// The same for a sampler of `class`: what the file does not say takes the defaults of that class, as
+    /// diffusers' `from_config` has it. (Stable Diffusion 1's file has no spacing: Euler's is `linspace`, PNDM's
+    /// own `leading`.)
+    pub fn sampled_by(&self, class: SchedulerClass) -> Self {
+        let Some(given) = &self.given else { return self.clone() };
+        let defaults = class.constructor_defaults();
+        let mut config = self.clone();
+        macro_rules! take_defaults {
+            ($($key:ident),*) => {
+                $(if !given.contains(stringify!($key)) {
+                    config.$key = defaults.$key;
+                })*
+            };
+        }
+        take_defaults!(
+            num_train_timesteps,
+            beta_start,
+            beta_end,
+            beta_schedule,
+            trained_betas,
+            rescale_betas_zero_snr,
+            timestep_spacing,
+            steps_offset,
+            set_alpha_to_one,
+            clip_sample,
+            clip_sample_range,
+            thresholding,
+            dynamic_thresholding_ratio,
+            sample_max_value,
+            variance_type
+        );
+        config
     }
 
     /// A key that only some classes have, if the file has it and it is not null.
@@ -236,7 +276,10 @@ mod tests {
             variance_type: Some(VarianceType::FixedLarge),
             ..SchedulerConfig::default()
         };
-        assert_eq!(parse(&config.to_json()).unwrap(), config);
+        let again = parse(&config.to_json()).unwrap();
+        assert_eq!(SchedulerConfig { given: None, ..again.clone() }, config);
+        // A file that says everything leaves nothing to the sampler's class.
+        assert_eq!(again.sampled_by(SchedulerClass::EulerDiscrete), again);
         let json: serde_json::Value = serde_json::from_str(&config.to_json()).unwrap();
         assert_eq!(json["_class_name"], "DDPMScheduler");
         assert_eq!(json["beta_schedule"], "scaled_linear");
@@ -259,7 +302,11 @@ mod tests {
         )
         .unwrap();
         assert_eq!(config.option::<bool>("skip_prk_steps").unwrap(), Some(true));
-        let plain = SchedulerConfig { options: Default::default(), ..config };
+        // diffusers 0.42.1: EulerDiscreteScheduler.from_config(PNDMScheduler.from_config(file).config).
+        let euler = config.sampled_by(SchedulerClass::EulerDiscrete);
+        assert_eq!((euler.timestep_spacing, euler.steps_offset), (TimestepSpacing::Linspace, 1));
+        assert_eq!(config.sampled_by(SchedulerClass::Ddim).timestep_spacing, TimestepSpacing::Leading);
+        let plain = SchedulerConfig { options: Default::default(), given: None, ..config };
         assert_eq!(
             plain,
             SchedulerConfig { class_name: SchedulerClass::Pndm, ..SchedulerConfig::default() },
@@ -288,7 +335,6 @@ mod tests {
         let error = parse(r#"{"beta_schedule": "laplace"}"#).unwrap_err();
         assert!(error.contains("laplace") && error.contains("scaled_linear"), "{error}");
         for text in [
-            r#"{"_class_name": "VQDiffusionScheduler"}"#,
             r#"{"prediction_type": "flow"}"#,
             r#"{"variance_type": "learned_range"}"#,
             r#"{"num_train_timesteps": -1}"#,

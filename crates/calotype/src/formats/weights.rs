@@ -40,7 +40,8 @@ pub fn read(path: &Path) -> Result<HashMap<String, NamedTensor>> {
 }
 
 /// Opens the weights of a component's folder: a single file or the shards that an index lists, safetensors
-/// before pickles, full precision before the `fp16` variant. Returns the file's or the index's path, for
+/// before pickles, without a variant before `fp16`, `bf16` and
+/// `non_ema`. Returns the file's or the index's path, for
 /// messages.
 ///
 /// - `stem`: `diffusion_pytorch_model` or `model`; a pickle of the latter is called `pytorch_model.bin`.
@@ -50,7 +51,7 @@ pub fn read(path: &Path) -> Result<HashMap<String, NamedTensor>> {
 /// names files outside of the folder; those of [`open`].
 pub fn open_folder(folder: &Path, stem: &str) -> Result<(PathBuf, Tensors)> {
     let pickle = if stem == "model" { "pytorch_model" } else { stem };
-    for variant in ["", ".fp16"] {
+    for variant in ["", ".fp16", ".bf16", ".non_ema"] {
         for (name, index) in [
             (format!("{stem}{variant}.safetensors"), format!("{stem}.safetensors.index{variant}.json")),
             (format!("{pickle}{variant}.bin"), format!("{pickle}.bin.index{variant}.json")),

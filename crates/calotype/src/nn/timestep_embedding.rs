@@ -40,6 +40,8 @@ pub fn sinusoids(
 pub struct TimestepEmbedding {
     /// `[time width, channels]`.
     pub linear_1: Linear,
+    /// `[channels, condition width]`: adds an embedded condition to the sinusoids.
+    pub cond_proj: Option<Linear>,
     /// `[time width, time width]`.
     pub linear_2: Linear,
 }
@@ -49,12 +51,27 @@ impl TimestepEmbedding {
     pub fn new(channels: usize, width: usize, init: &mut Init) -> Self {
         Self {
             linear_1: Linear::new(channels, width, true, init),
+            cond_proj: None,
             linear_2: Linear::new(width, width, true, init),
         }
+    }
+
+    /// With a condition of `condition` numbers beside the `channels` sinusoids.
+    pub fn with_condition(mut self, channels: usize, condition: usize, init: &mut Init) -> Self {
+        self.cond_proj = Some(Linear::new(condition, channels, false, init));
+        self
     }
 
     /// `[B, channels]` to `[B, width]`.
     pub fn forward(&self, sinusoids: Tensor<2>) -> Tensor<2> {
         self.linear_2.forward(silu(self.linear_1.forward(sinusoids)))
+    }
+
+    /// [`TimestepEmbedding::forward`] with a condition `[B, condition]`, where the network takes one.
+    pub fn forward_with(&self, sinusoids: Tensor<2>, condition: Option<Tensor<2>>) -> Tensor<2> {
+        match (&self.cond_proj, condition) {
+            (Some(projection), Some(condition)) => self.forward(sinusoids + projection.forward(condition)),
+            _ => self.forward(sinusoids),
+        }
     }
 }

@@ -51,6 +51,16 @@ pub struct TextCondition {
 }
 
 impl TextCondition {
+    /// Both batches as one; `None` where their texts have another number of tokens.
+    pub fn followed_by(&self, other: &Self) -> Option<Self> {
+        let both = |(a, b): (&Tensor<2>, &Tensor<2>)| Tensor::cat(vec![a.clone(), b.clone()], 0);
+        let same = self.context.dims()[1] == other.context.dims()[1];
+        same.then(|| Self {
+            context: Tensor::cat(vec![self.context.clone(), other.context.clone()], 0),
+            pooled: self.pooled.as_ref().zip(other.pooled.as_ref()).map(both),
+        })
+    }
+
     /// Zeros for the texts that `zeros` names: SDXL's negative prompt where there is none.
     pub fn with_zeros(self, zeros: &[bool]) -> Self {
         if !zeros.contains(&true) {

@@ -9,7 +9,7 @@ use super::origin::Origin;
 use super::text_condition::{PromptOptions, TextCondition, TextStack, TextTower};
 use crate::autoencoder::Vae;
 use crate::data::tensors::to_images;
-use crate::denoiser::{AddedCondition, Unet, UnetConfig};
+use crate::denoiser::{AddedCondition, Beside, Unet, UnetConfig};
 use crate::diffusion::guidance::Guidance;
 use crate::diffusion::{NoiseSchedule, SchedulerConfig};
 use crate::error::{Error, Result};
@@ -245,7 +245,8 @@ impl TextToImage {
         hook: Option<&dyn AttentionHook>,
         on_step: &mut dyn FnMut(usize, usize),
     ) -> Result<Tensor<4>> {
-        let sampler = Sampler::new(&self.scheduler, &sampling.sampler)?;
+        let scheduler = self.scheduler.sampled_by(sampling.sampler.kind.class());
+        let sampler = Sampler::new(&scheduler, &sampling.sampler)?;
         let prepared = self.prepare(requests.len(), sampling, origin, noise)?;
         let guided = Guided::new(self, requests, sampling, prepared.beside, hook)?;
         let mut denoise = |x_t: &Tensor<4>, t: f64| guided.predict(x_t, t);
@@ -320,7 +321,8 @@ impl<'a> Guided<'a> {
         let encode =
             |[first, second]: &[Vec<&str>; 2], clip_skip| model.text.encode([first, second], clip_skip);
         let positive = encode(&positives, model.text.options.clip_skip)?;
-        let unguided = guidance.iter().all(|guidance| guidance.scale == 1.0);
+        let unguided =
+            guidance.iter().all(|guidance| guidance.scale <= 1.0) || model.unet.network.takes_guidance();
         let zeros: Vec<bool> = requests
             .iter()
             .map(|request| model.force_zeros_for_empty_prompt && request.negative_prompt.is_none())
@@ -334,7 +336,7 @@ impl<'a> Guided<'a> {
         let sizes = [original.unwrap_or(own), crop, target.unwrap_or(own)];
         let sizes = sizes.iter().flat_map(|&(a, b)| [a as f64, b as f64]).collect();
         let time_ids = vec![sizes; requests.len()];
-        let schedule = model.scheduler.noise_schedule()?;
+        let schedule = model.scheduler.sampled_by(sampling.sampler.kind.class()).noise_schedule()?;
         Ok(Self { model, positive, negative, guidance, schedule, time_ids, beside, hook })
     }
 
@@ -343,33 +345,44 @@ impl<'a> Guided<'a> {
             Some(beside) => Tensor::cat(vec![x_t.clone(), beside.clone()], 1),
             None => x_t.clone(),
         };
-        let cond = self.ask(&input, t, &self.positive, self.hook)?;
-        let Some(negative) = &self.negative else { return Ok(cond) };
         let scheduler = &self.model.scheduler;
         let sigma = match scheduler.class_name.is_flow() {
             true => t / (scheduler.num_train_timesteps as f64 - t),
             false => self.schedule.sigma_at(t)?,
         };
-        if !self.guidance.iter().any(|guidance| guidance.is_on(sigma)) {
-            return Ok(cond);
-        }
-        let uncond = self.ask(&input, t, negative, None)?;
+        let guided = self.guidance.iter().any(|guidance| guidance.is_on(sigma));
+        let Some(negative) = self.negative.as_ref().filter(|_| guided) else {
+            return self.ask(input, t, &self.positive, self.hook);
+        };
+        let (cond, uncond) = match (self.hook, self.positive.followed_by(negative)) {
+            // Weights are read once for both; the results are the same.
+            (None, Some(both)) => {
+                let batch = self.guidance.len();
+                let output = self.ask(input.repeat_dim(0, 2), t, &both, None)?;
+                (output.clone().narrow(0, 0, batch), output.narrow(0, batch, batch))
+            }
+            (hook, _) => {
+                (self.ask(input.clone(), t, &self.positive, hook)?, self.ask(input, t, negative, None)?)
+            }
+        };
         guide(cond, uncond, &self.guidance, sigma)
     }
 
     fn ask(
         &self,
-        x: &Tensor<4>,
+        x: Tensor<4>,
         t: f64,
         text: &TextCondition,
         hook: Option<&dyn AttentionHook>,
     ) -> Result<Tensor<4>> {
-        let added = text
-            .pooled
-            .as_ref()
-            .map(|pooled| AddedCondition { text_embeds: pooled.clone(), time_ids: self.time_ids.clone() });
-        let timesteps = vec![t; self.guidance.len()];
-        self.model.unet.network.forward_with(x.clone(), &timesteps, &text.context, added.as_ref(), hook)
+        let [batch, ..] = x.dims();
+        let added = text.pooled.as_ref().map(|pooled| AddedCondition {
+            text_embeds: pooled.clone(),
+            time_ids: (0..batch).map(|i| self.time_ids[i % self.time_ids.len()].clone()).collect(),
+        });
+        let scales: Vec<f64> = self.guidance.iter().map(|guidance| guidance.scale).collect();
+        let beside = Beside { added: added.as_ref(), guidance: Some(&scales) };
+        self.model.unet.network.forward_with(x, &vec![t; batch], &text.context, beside, hook)
     }
 }
 

@@ -84,7 +84,12 @@ impl SamplerKind {
             SchedulerClass::KDpm2Discrete => Self::Dpm2,
             SchedulerClass::DpmSolverMultistep => dpm_solver(config)?,
             // Its order 2 takes two calls of the network a step, where diffusers counts calls.
-            SchedulerClass::DpmSolverSinglestep => Self::DpmPp2S,
+            SchedulerClass::DpmSolverSinglestep => match dpm_solver(config)? {
+                Self::DpmPp2M => Self::DpmPp2S,
+                other => {
+                    return Err(not_here("algorithm_type", "dpmsolver++ of order 2", &other.to_string()));
+                }
+            },
             SchedulerClass::UniPcMultistep => {
                 UniPcSettings::of(config)?;
                 Self::UniPc
@@ -92,7 +97,34 @@ impl SamplerKind {
             SchedulerClass::Lcm => Self::Lcm,
             SchedulerClass::FlowMatchEulerDiscrete => Self::FlowEuler,
             SchedulerClass::FlowMatchHeunDiscrete => Self::FlowHeun,
+            SchedulerClass::Other => {
+                return Err(not_here(
+                    "_class_name",
+                    "a scheduler that is known here (name a --sampler)",
+                    &"another",
+                ));
+            }
         })
+    }
+
+    /// The class of diffusers that takes such steps.
+    pub fn class(self) -> SchedulerClass {
+        match self {
+            Self::Ddpm => SchedulerClass::Ddpm,
+            Self::Ddim => SchedulerClass::Ddim,
+            Self::Euler => SchedulerClass::EulerDiscrete,
+            Self::EulerAncestral => SchedulerClass::EulerAncestralDiscrete,
+            Self::Heun => SchedulerClass::HeunDiscrete,
+            Self::Dpm2 => SchedulerClass::KDpm2Discrete,
+            Self::DpmPp2S => SchedulerClass::DpmSolverSinglestep,
+            Self::DpmPp2M | Self::DpmPp2MSde | Self::DpmPp3MSde => SchedulerClass::DpmSolverMultistep,
+            Self::UniPc => SchedulerClass::UniPcMultistep,
+            Self::Lms => SchedulerClass::LmsDiscrete,
+            Self::Pndm => SchedulerClass::Pndm,
+            Self::Lcm => SchedulerClass::Lcm,
+            Self::FlowEuler => SchedulerClass::FlowMatchEulerDiscrete,
+            Self::FlowHeun => SchedulerClass::FlowMatchHeunDiscrete,
+        }
     }
 }
 

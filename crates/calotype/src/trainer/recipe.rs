@@ -258,7 +258,7 @@ impl Recipe {
             layers_per_block: self.vae.layers_per_block,
             norm_num_groups: self.vae.norm_num_groups,
             mid_block_add_attention: self.vae.mid_block_add_attention,
-            sample_size: self.data.size as usize,
+            sample_size: Some(self.data.size as usize),
             ..AutoencoderConfig::default()
         }
         .with_levels(self.vae.block_out_channels.clone())

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use burn::tensor::{Device, Tensor, TensorData};
 use calotype::Result;
 use calotype::autoencoder::Vae;
-use calotype::denoiser::AddedCondition;
+use calotype::denoiser::{AddedCondition, Beside};
 use calotype::diffusion::SchedulerConfig;
 use calotype::diffusion::guidance::Guidance;
 use calotype::formats::checkpoint::{self, Part, StoredPart};
@@ -137,7 +137,15 @@ fn every_component_gives_what_pytorch_gives() {
                     .find("text_embeds")
                     .map(|text_embeds| AddedCondition { text_embeds, time_ids: inputs.rows("time_ids") });
                 let context = inputs.get::<3>("encoder_hidden_states");
-                let got = network.forward_with(sample, &timesteps, &context, added.as_ref(), None).unwrap();
+                let got = network
+                    .forward_with(
+                        sample,
+                        &timesteps,
+                        &context,
+                        Beside { added: added.as_ref(), guidance: None },
+                        None,
+                    )
+                    .unwrap();
                 check(&case, &outputs, "output", got, &mut worst);
             }
             "vae-encode" => match checkpoint::vae(part(Part::Vae), &device).unwrap() {

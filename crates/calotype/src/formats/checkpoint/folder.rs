@@ -50,6 +50,11 @@ pub fn open(folder: &Path) -> Result<Checkpoint> {
             got: format!("`{class}`"),
         });
     }
+    if !folder.join("text_encoder").is_dir() && folder.join("text_encoder_2").is_dir() {
+        let reason = "it has only a second text encoder, as SDXL's refiner, which finishes what the base model began \
+                      and cannot be used alone";
+        return Err(Error::format(folder, "model folder", reason));
+    }
     let mut parts = BTreeMap::new();
     for part in Part::ALL {
         let inside = folder.join(part.folder());

@@ -1,0 +1,394 @@
+//! Files of strangers: whatever is changed in them, every reader answers within a second, with a value or an
+//! error, and never panics. The changes are the same in every run; `fuzz/` looks for new ones.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Cursor, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use calotype::diffusion::SchedulerConfig;
+use calotype::formats::npz::{self, Npz};
+use calotype::formats::{hub, lora, png_text, pytorch_pickle, safetensors_io, single_file, weights};
+use calotype::pipeline::generation_parameters;
+use calotype::text_encoder::prompt::{self, Framing, Piece, TokenPiece};
+use serde_json::Value;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
+
+use crate::support::TempDir;
+
+type Shapes = BTreeMap<String, Vec<usize>>;
+
+/// The longest that a reader may take for one of these inputs, all of them below 200 kB.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Xorshift (Marsaglia 2003, 64 bits, shifts 13, 7, 17).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        (self.next() % n.max(1) as u64) as usize
+    }
+
+    /// Numbers at which arithmetic and allocations break, and small ones.
+    fn extreme(&mut self) -> u64 {
+        let bit = 1_u64 << self.below(64);
+        [0, 1, 3, bit, bit - 1, !bit, u64::MAX, i64::MAX as u64, u32::MAX.into()][self.below(9)]
+    }
+
+    /// A part of at most `longest` bytes.
+    fn part<'a>(&mut self, bytes: &'a [u8], longest: usize) -> &'a [u8] {
+        let begin = self.below(bytes.len() + 1);
+        &bytes[begin..bytes.len().min(begin + self.below(longest + 1))]
+    }
+}
+
+/// Something that bytes can be changed into.
+trait Mutate {
+    fn mutate(&mut self, random: &mut Random);
+}
+
+impl Mutate for Vec<u8> {
+    fn mutate(&mut self, random: &mut Random) {
+        let at = random.below(self.len());
+        match random.below(8) {
+            0 | 1 => self.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= 1 << random.below(8)),
+            2 => self.truncate(at),
+            3 => drop(self.splice(at..at, random.next().to_le_bytes())),
+            4 => {
+                let copy = random.part(self, 64).to_vec();
+                self.splice(at..at, copy);
+            }
+            5 => drop(self.drain(at..self.len().min(at + random.below(16)))),
+            6 => {
+                let width = 1 << random.below(4);
+                let number = random.extreme().to_le_bytes();
+                self.iter_mut().skip(at).zip(&number[..width]).for_each(|(byte, new)| *byte = *new);
+            }
+            _ => *self = with_tokens_swapped(self, random),
+        }
+    }
+}
+
+/// Text as JSON has it, with one number or word where another was, or an extreme number.
+fn with_tokens_swapped(text: &[u8], random: &mut Random) -> Vec<u8> {
+    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-+.".contains(byte);
+    let pieces: Vec<&[u8]> = text.chunk_by(|a, b| is_token(a) && is_token(b)).collect();
+    let tokens: Vec<usize> = (0..pieces.len()).filter(|&i| is_token(&pieces[i][0])).collect();
+    if tokens.is_empty() {
+        return text.to_vec();
+    }
+    let [one, other] = [(); 2].map(|()| tokens[random.below(tokens.len())]);
+    let number = random.extreme().to_string();
+    let new = if random.below(3) == 0 { number.as_bytes() } else { pieces[other] };
+    let changed = |(i, piece): (usize, &&[u8])| if i == one { new.to_vec() } else { piece.to_vec() };
+    pieces.iter().enumerate().flat_map(changed).collect()
+}
+
+impl Mutate for Shapes {
+    fn mutate(&mut self, random: &mut Random) {
+        let Some((name, shape)) = self.iter().nth(random.below(self.len())) else { return };
+        let (name, mut shape) = (name.clone(), shape.clone());
+        match random.below(5) {
+            0 => drop(self.remove(&name)),
+            1 => {
+                let mut changed = name.into_bytes();
+                changed.mutate(random);
+                self.insert(String::from_utf8_lossy(&changed).into_owned(), shape);
+            }
+            2 => {
+                shape.truncate(random.below(shape.len()));
+                self.insert(name, shape);
+            }
+            _ => {
+                let axis = random.below(shape.len());
+                let side = random.extreme() as usize;
+                shape.iter_mut().skip(axis).take(1).for_each(|old| *old = side);
+                self.insert(name, shape);
+            }
+        }
+    }
+}
+
+/// Changes `seeds` in `runs` ways, each in one to four places; `accepts` reads them and says whether it took
+/// them for what they were. Some must be taken and some not, or else the changes reach nothing.
+fn fuzz<T: Mutate + Clone + std::fmt::Debug>(seeds: &[T], runs: usize, mut accepts: impl FnMut(&T) -> bool) {
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut accepted = 0;
+    for seed in seeds {
+        assert!(accepts(seed), "refused unchanged: {seed:?}");
+    }
+    for run in 0..runs {
+        let mut input = seeds[random.below(seeds.len())].clone();
+        (0..=random.below(4)).for_each(|_| input.mutate(&mut random));
+        let begin = Instant::now();
+        let answer = catch_unwind(AssertUnwindSafe(|| accepts(&input)));
+        let took = begin.elapsed();
+        accepted += usize::from(answer.unwrap_or_else(|_| panic!("run {run} panicked: {input:?}")));
+        assert!(took < PATIENCE, "run {run} took {took:?}: {input:?}");
+    }
+    assert!((1..runs).contains(&accepted), "{accepted} of {runs} accepted");
+}
+
+/// A reader of files as one of bytes.
+fn of_file<T>(path: PathBuf, read: impl Fn(&Path) -> calotype::Result<T>) -> impl Fn(&Vec<u8>) -> bool {
+    move |bytes| {
+        fs::write(&path, bytes).unwrap();
+        read(&path).is_ok()
+    }
+}
+
+fn golden(name: &str) -> Vec<u8> {
+    fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)).unwrap()
+}
+
+fn golden_json(name: &str) -> Value {
+    serde_json::from_slice(&golden(name)).unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A zip of files as they are.
+fn zip(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
+    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+    for (name, bytes) in files {
+        archive.start_file(*name, options).unwrap();
+        archive.write_all(bytes).unwrap();
+    }
+    archive.finish().unwrap().into_inner()
+}
+
+/// A file's header, without its length, and its data.
+fn split(safetensors: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let length = u64::from_le_bytes(safetensors[..8].try_into().unwrap()) as usize;
+    (safetensors[8..8 + length].to_vec(), safetensors[8 + length..].to_vec())
+}
+
+#[test]
+fn safetensors() {
+    let dir = TempDir::new();
+    let read = of_file(dir.join("a.safetensors"), |path| {
+        safetensors_io::read_metadata(path).and(safetensors_io::read(path))
+    });
+    let file = golden("stable_diffusion/cases/inpaint-9-channels-ddim-0.6/inputs.safetensors");
+    fuzz(std::slice::from_ref(&file), 3000, &read);
+    // Only the header, and its length is right.
+    let (header, data) = split(&file);
+    fuzz(&[header], 3000, |header| {
+        read(&[&(header.len() as u64).to_le_bytes(), &header[..], &data].concat())
+    });
+}
+
+#[test]
+fn shards() {
+    let dir = TempDir::new();
+    let index = dir.join("model.safetensors.index.json");
+    let shard = golden("stable_diffusion/cases/sd1-text-encoder/inputs.safetensors");
+    fs::write(dir.join("model-1.safetensors"), shard).unwrap();
+    let text = r#"{"metadata": {"total_size": 1848}, "weight_map": {"input_ids": "model-1.safetensors"}}"#;
+    fuzz(
+        &[text.as_bytes().to_vec()],
+        2000,
+        of_file(index, |index| weights::open_folder(index.parent().unwrap(), "model")),
+    );
+}
+
+/// `{"w": torch.zeros(2, 2)}` as `torch.save` writes it.
+const PICKLE: &[u8] = b"\x80\x02}q\x00X\x01\x00\x00\x00wq\x01ctorch._utils\n_rebuild_tensor_v2\nq\x02((X\x07\x00\
+    \x00\x00storageq\x03ctorch\nFloatStorage\nq\x04X\x01\x00\x00\x000q\x05X\x03\x00\x00\x00cpuq\x06K\x04tq\x07QK\
+    \x00K\x02K\x02\x86q\x08K\x02K\x01\x86q\x09\x89ccollections\nOrderedDict\nq\x0a)Rq\x0btq\x0cRq\x0ds.";
+
+#[test]
+fn pickles() {
+    let dir = TempDir::new();
+    let read = of_file(dir.join("a.pt"), pytorch_pickle::open);
+    let saved = |pickle: &[u8]| {
+        zip(&[
+            ("a/data.pkl", pickle),
+            ("a/byteorder", b"little"),
+            ("a/data/0", &[0; 16]),
+            ("a/version", b"3\n"),
+        ])
+    };
+    fuzz(&[saved(PICKLE), b"\x80\x02}q\x00X\x01\x00\x00\x00aq\x01K\x01s.".to_vec()], 3000, &read);
+    fuzz(&[PICKLE.to_vec()], 3000, |pickle| read(&saved(pickle)));
+}
+
+#[test]
+fn numpy_archives() {
+    let dir = TempDir::new();
+    let path = dir.join("a.npz");
+    let array = npz::Array::new(&[2, 3], vec![0.5; 6]);
+    let arrays = BTreeMap::from([("mu".into(), array.clone()), ("sigma".into(), array)]);
+    npz::write(&path, &Npz { arrays, texts: BTreeMap::from([("protocol.json".into(), "{}".into())]) })
+        .unwrap();
+    let file = fs::read(&path).unwrap();
+    let read = of_file(path, npz::read);
+    fuzz(&[file], 2000, &read);
+    // Only an array, and the zip around it is right.
+    let mut array =
+        b"\x93NUMPY\x01\x00\x40\x00{'descr': '<f4', 'fortran_order': False, 'shape': (3,), }".to_vec();
+    array.resize(10 + 64 + 12, b' ');
+    fuzz(&[array], 2000, |array| read(&zip(&[("mu.npy", array)])));
+}
+
+/// CRC-32 bit by bit.
+fn crc_32(bytes: &[u8]) -> u32 {
+    let bit = |crc: u32, _| (crc >> 1) ^ if crc & 1 == 1 { 0xedb8_8320 } else { 0 };
+    !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), bit))
+}
+
+fn png(text_kind: &[u8; 4], text: &[u8]) -> Vec<u8> {
+    let mut png = b"\x89PNG\r\n\x1a\n".to_vec();
+    let one_pixel = b"\0\0\0\x01\0\0\0\x01\x08\x02\0\0\0";
+    for (kind, data) in [(b"IHDR", &one_pixel[..]), (text_kind, text), (b"IEND", b"")] {
+        let checked = [kind, data].concat();
+        png.extend((data.len() as u32).to_be_bytes());
+        png.extend(&checked);
+        png.extend(crc_32(&checked).to_be_bytes());
+    }
+    png
+}
+
+#[test]
+fn texts_in_pictures() {
+    let (plain, international) = (b"parameters\0caf\xe9".to_vec(), b"Title\0\0\0en\0\0\xe6\x97\xa5".to_vec());
+    let files = [png(b"tEXt", &plain), png(b"iTXt", &international)];
+    fuzz(&files, 5000, |png| png_text::read(png).is_ok_and(|texts| !texts.is_empty()));
+    for (kind, data) in [(b"tEXt", plain), (b"iTXt", international)] {
+        fuzz(&[data], 2000, |data| png_text::read(&png(kind, data)).is_ok());
+    }
+}
+
+#[test]
+fn texts_of_pictures() {
+    let written = "a (cat:1.2), [sun] BREAK\nhat\nNegative prompt: blurry\nbad\nSteps: 20, Sampler: DPM++ 2M, \
+        Seed: 42, Size: 512x512, Lora hashes: \"a: 0f, \\\"b\\\": 1e\", Version: 1";
+    fuzz(&[written.as_bytes().to_vec()], 5000, |bytes| {
+        let parameters = generation_parameters::parse(&text(bytes));
+        generation_parameters::parse(&parameters.to_string()).get("Seed") == Some("42")
+    });
+}
+
+#[test]
+fn prompts() {
+    let seeds =
+        ["a (((house:1.3)) [on] a (hill:0.5), sun, (((sky))).", "(a BREAK b:2)\\(c\\) [d", "(日本:1.1)"];
+    let framing = Framing { length: 8, start: 1, end: 2, pad: 0, comma: Some(b','.into()) };
+    let tokens = |piece| match piece {
+        Piece::Text(text) => TokenPiece::Text(text.text.bytes().map(u32::from).collect(), text.weight),
+        Piece::Break => TokenPiece::Break,
+    };
+    fuzz(&seeds.map(|seed| seed.as_bytes().to_vec()), 5000, |bytes| {
+        let pieces: Vec<TokenPiece> = prompt::parse(&text(bytes)).into_iter().map(tokens).collect();
+        let chunks = prompt::chunks(&pieces, &framing).unwrap();
+        assert!(chunks.iter().all(|chunk| (chunk.ids.len(), chunk.weights.len()) == (8, 8)));
+        !prompt::is_plain(&text(bytes))
+    });
+}
+
+#[test]
+fn schedulers() {
+    let seeds = ["sd1", "sd2", "sdxl"];
+    let file = |model| golden(&format!("stable_diffusion/{model}/scheduler/scheduler_config.json"));
+    fuzz(&seeds.map(file), 3000, |bytes| {
+        SchedulerConfig::parse(&text(bytes)).is_ok_and(|config| config.noise_schedule().is_ok())
+    });
+}
+
+#[test]
+fn names_on_the_hub() {
+    let names = ["stable-diffusion-v1-5/stable-diffusion-v1-5", "o/m@refs/pr/1"];
+    fuzz(&names.map(|name| name.as_bytes().to_vec()), 3000, |name| hub::looks_like_repo(&text(name)));
+}
+
+fn shape(value: &Value) -> Vec<usize> {
+    serde_json::from_value(value.clone()).unwrap()
+}
+
+#[test]
+fn single_files() {
+    let golden = golden_json("single_file_keys.json");
+    let file = |case: &Value| -> Shapes {
+        let parts = case["parts"].as_object().unwrap().iter();
+        let keys = parts.flat_map(|(folder, name)| {
+            let keys = golden["parts"][name.as_str().unwrap()]["keys"].as_array().unwrap();
+            keys.iter().map(move |key| (&case["prefixes"][folder], key))
+        });
+        keys.map(|(prefix, key)| {
+            (prefix.as_str().unwrap().to_owned() + key[0].as_str().unwrap(), shape(&key[1]))
+        })
+        .collect()
+    };
+    let files = ["sd1", "sd2", "sdxl"].map(|case| file(&golden["cases"][case]));
+    fuzz(&files, 1000, |shapes| {
+        let Ok(recognised) = single_file::recognise(shapes) else { return false };
+        for (key, shape) in shapes {
+            for target in single_file::from_single_file(key, &recognised) {
+                let _ = target.change.shape(shape);
+            }
+        }
+        single_file::unexpected(shapes, &recognised).is_empty()
+    });
+}
+
+/// Names and shapes of a golden LoRA file, and its metadata.
+fn lora_file(model: &Value, file: &Value) -> (Shapes, BTreeMap<String, String>) {
+    let mut tensors = Shapes::new();
+    for group in file["groups"].as_array().unwrap() {
+        let weights = &model["parts"][group["part"].as_str().unwrap()];
+        for layer in group["layers"].as_array().unwrap() {
+            let rank = layer[2].as_u64().unwrap() as usize;
+            let weight = shape(&weights[layer[1].as_u64().unwrap() as usize][1]);
+            let name = |role: &str| Some(format!("{}{}", layer[0].as_str()?, group[role].as_str()?));
+            tensors.insert(name("down").unwrap(), [&[rank], &weight[1..]].concat());
+            tensors
+                .insert(name("up").unwrap(), [&[weight[0], rank], &vec![1; weight.len() - 2][..]].concat());
+            tensors.extend(name("alpha").map(|name| (name, Vec::new())));
+        }
+    }
+    (tensors, serde_json::from_value(file["metadata"].clone()).unwrap())
+}
+
+#[test]
+fn loras() {
+    let golden = golden_json("lora_names.json");
+    let model = &golden["models"][0];
+    let part = |folder: &str| -> Shapes {
+        let weights = model["parts"][folder].as_array().unwrap().iter();
+        weights.map(|weight| (weight[0].as_str().unwrap().to_owned(), shape(&weight[1]))).collect()
+    };
+    let own =
+        BTreeMap::from([(lora::Part::Unet, part("unet")), (lora::Part::TextEncoder, part("text_encoder"))]);
+    let path = Path::new("style.safetensors");
+    for file in model["files"].as_array().unwrap() {
+        let (tensors, metadata) = lora_file(model, file);
+        let reads = |tensors: &Shapes| lora::assign(path, tensors, &metadata, &own).is_ok();
+        fuzz(&[tensors], 200, reads);
+    }
+    let peft =
+        model["files"].as_array().unwrap().iter().find(|file| file["name"] == "diffusers peft").unwrap();
+    let (tensors, metadata) = lora_file(model, peft);
+    let (key, config) = metadata.iter().next().unwrap();
+    fuzz(&[config.as_bytes().to_vec()], 500, |config| {
+        let metadata = BTreeMap::from([(key.clone(), text(config))]);
+        lora::assign(path, &tensors, &metadata, &own).is_ok()
+    });
+    // The model may be somebody's, too.
+    fuzz(&[own[&lora::Part::Unet].clone()], 500, |unet| {
+        let own = BTreeMap::from([(lora::Part::Unet, unet.clone())]);
+        lora::assign(path, &tensors, &metadata, &own).is_ok()
+    });
+}

@@ -48,6 +48,8 @@ def golden(folder):
     write.text("sdxl", "_2", CLIPTextModelWithProjection)
     write.text_to_image()
     write.from_image()
+    for model in ("unet-no-middle", "unet-depths", "unet-distilled"):
+        write.unet(model, part="")
     versions = dict(diffusers=diffusers.__version__, transformers=transformers.__version__, torch=torch.__version__)
     cases = ",\n".join(json.dumps(case) for case in write.cases)
     (folder / "cases.json").write_text(f'{{"versions": {json.dumps(versions)}, "cases": [\n{cases}\n]}}\n')

@@ -11,7 +11,13 @@ import json
 import diffusers
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, DiffusionPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderTiny,
+    DiffusionPipeline,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
 from diffusers.models.autoencoders import vae as vae_module
 from safetensors.torch import save_file
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
@@ -136,12 +142,16 @@ class Golden:
         with torch.no_grad():
             self.write(name, model, "probe", component, inputs, forward(**inputs), **settings)
 
-    def unet(self, model):
-        network = UNet2DConditionModel.from_pretrained(self.folder / model / "unet", dtype=torch.float32)
+    def unet(self, model, part="unet"):
+        network = UNet2DConditionModel.from_pretrained(self.folder / model / part, dtype=torch.float32)
         channels, width = network.config.in_channels, network.config.cross_attention_dim
 
-        def forward(sample, timestep, encoder_hidden_states, **added):
-            output = network(sample, timestep, encoder_hidden_states, added_cond_kwargs=added)
+        def forward(sample, timestep, encoder_hidden_states, guidance_scale=None, **added):
+            scale = None
+            if guidance_scale is not None:
+                embed = StableDiffusionPipeline.get_guidance_scale_embedding
+                scale = embed(None, guidance_scale - 1, network.config.time_cond_proj_dim)
+            output = network(sample, timestep, encoder_hidden_states, added_cond_kwargs=added, timestep_cond=scale)
             return dict(output=output.sample)
 
         # The second has sides that no power of two divides and a timestep between two.
@@ -151,6 +161,8 @@ class Golden:
             if network.config.addition_embed_type == "text_time":
                 inputs["text_embeds"] = self.normal(2, 32)
                 inputs["time_ids"] = torch.tensor([[32.0, 24, 0, 4, 16, 16], [1024, 768, 8, 0, 512, 640]])
+            if network.config.time_cond_proj_dim:
+                inputs["guidance_scale"] = torch.tensor([7.5, 2.0])
             self.probe(f"{model}-unet{name}", model, "unet", inputs, forward)
 
     def autoencoder(self, model, kind=AutoencoderKL, part="", encoded=(16, 16), decoded=(8, 8)):

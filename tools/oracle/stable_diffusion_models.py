@@ -208,10 +208,26 @@ def single_autoencoders(folder):
     randomise(tiny, 52).save_pretrained(folder / "vae-tiny")
 
 
+def single_unets(folder):
+    """U-Nets of other shapes: BK-SDM's has no middle, SSD-1B's has depths of its own for every transformer and one
+    residual block in the middle, a latent consistency model's takes the guidance scale."""
+    two = dict(channels=[8, 16], heads=2)
+    unet(61, down=[CROSS, CROSS], mid_block_type=None, **two).save_pretrained(folder / "unet-no-middle")
+    depths = dict(
+        transformer_layers_per_block=[1, [2, 1]],
+        reverse_transformer_layers_per_block=[[1, 2, 1], 1],
+        mid_block_type="UNetMidBlock2D",
+        use_linear_projection=True,
+    )
+    unet(62, down=[PLAIN, CROSS], layers=2, **(two | depths)).save_pretrained(folder / "unet-depths")
+    unet(63, down=[CROSS, PLAIN], time_cond_proj_dim=12, **two).save_pretrained(folder / "unet-distilled")
+
+
 def write_models(folder):
-    """Every model under `folder`: sd1, sd1-inpaint, sd2, sdxl, vae-flux, vae-tiny."""
+    """Every model under `folder`: sd1, sd1-inpaint, sd2, sdxl, vae-flux, vae-tiny, and three U-Nets alone."""
     sd1(folder / "sd1")
     sd1(folder / "sd1-inpaint", inpainting=True)
     sd2(folder / "sd2")
     sdxl(folder / "sdxl")
     single_autoencoders(folder)
+    single_unets(folder)

@@ -11,6 +11,22 @@ use calotype::pipeline::text_to_image::{Sampling, Sizes};
 use calotype::sampler::{Compat, Generator, SamplerKind, SamplerSettings};
 use calotype::{Error, Result};
 
+/// Two noise levels σ, the lower first.
+#[derive(Debug, Clone, Copy)]
+pub struct Interval(f64, f64);
+
+impl std::str::FromStr for Interval {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
+        let pair = text.split_once(',').and_then(|(low, high)| Some((low.parse().ok()?, high.parse().ok()?)));
+        match pair {
+            Some((low, high)) if 0.0 <= low && low < high => Ok(Self(low, high)),
+            _ => Err("expected two noise levels, the lower first"),
+        }
+    }
+}
+
 /// Options that decide how a picture is sampled.
 #[derive(clap::Args)]
 pub struct SamplingArgs {
@@ -34,8 +50,8 @@ pub struct SamplingArgs {
     #[arg(long, default_value_t = 0.0, value_name = "PHI")]
     pub guidance_rescale: f64,
     /// Guide only between two noise levels sigma, for instance 0.3,5
-    #[arg(long, value_delimiter = ',', num_args = 1, value_name = "LOW,HIGH")]
-    pub guidance_interval: Vec<f64>,
+    #[arg(long, value_name = "LOW,HIGH")]
+    pub guidance_interval: Option<Interval>,
     /// Seed of the noise: the same seed, the same picture [default: 0]
     #[arg(long)]
     pub seed: Option<u64>,
@@ -97,18 +113,11 @@ impl SamplingArgs {
         if !(0.0..=1.0).contains(&self.guidance_rescale) {
             return Err(Error::argument("--guidance-rescale", "0 to 1", self.guidance_rescale));
         }
-        let interval = match self.guidance_interval[..] {
-            [] => None,
-            [lowest, highest] if 0.0 <= lowest && lowest < highest => Some((lowest, highest)),
-            _ => {
-                let got = format!("{:?}", self.guidance_interval);
-                return Err(Error::argument("--guidance-interval", "two noise levels, the lower first", got));
-            }
-        };
         let scale = self.guidance.unwrap_or_else(|| model.default_guidance());
         if !scale.is_finite() {
             return Err(Error::argument("--guidance", "a finite number (1 is off)", scale));
         }
+        let interval = self.guidance_interval.map(|Interval(low, high)| (low, high));
         Ok(Guidance { scale, rescale: self.guidance_rescale, interval })
     }
 

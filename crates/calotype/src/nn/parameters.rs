@@ -87,7 +87,8 @@ fn collect<M: Module>(module: &M, gradients: Option<&mut Gradients>) -> Vec<Name
         gradients,
         each: |name, data: TensorData| {
             let shape = data.shape().to_vec();
-            let values = data.convert::<f32>().try_into_vec::<f32>().expect("just converted to f32");
+            // Not taken over: the numbers may lie in a mapped file.
+            let values = data.convert::<f32>().iter::<f32>().collect();
             out.push(NamedTensor { name, shape, values });
         },
     });

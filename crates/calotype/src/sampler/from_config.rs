@@ -98,11 +98,7 @@ impl SamplerKind {
             SchedulerClass::FlowMatchEulerDiscrete => Self::FlowEuler,
             SchedulerClass::FlowMatchHeunDiscrete => Self::FlowHeun,
             SchedulerClass::Other => {
-                return Err(not_here(
-                    "_class_name",
-                    "a scheduler that is known here (name a --sampler)",
-                    &"another",
-                ));
+                return Err(not_here("_class_name", "a scheduler that is known here", &"another"));
             }
         })
     }

@@ -9,9 +9,12 @@ use std::path::PathBuf;
 use burn::tensor::{Device, Tensor, TensorData};
 use calotype::Result;
 use calotype::autoencoder::Vae;
+use calotype::data::image_folder::load_picture;
+use calotype::data::tensors::{to_images, to_tensor};
 use calotype::denoiser::{AddedCondition, Beside};
 use calotype::diffusion::SchedulerConfig;
 use calotype::diffusion::guidance::Guidance;
+use calotype::evaluate::pixel::psnr_rgb;
 use calotype::formats::checkpoint::{self, Part, StoredPart};
 use calotype::formats::safetensors_io;
 use calotype::nn::parameters::NamedTensor;
@@ -137,15 +140,10 @@ fn every_component_gives_what_pytorch_gives() {
                     .find("text_embeds")
                     .map(|text_embeds| AddedCondition { text_embeds, time_ids: inputs.rows("time_ids") });
                 let context = inputs.get::<3>("encoder_hidden_states");
-                let got = network
-                    .forward_with(
-                        sample,
-                        &timesteps,
-                        &context,
-                        Beside { added: added.as_ref(), guidance: None },
-                        None,
-                    )
-                    .unwrap();
+                let scales =
+                    inputs.0.contains_key("guidance_scale").then(|| inputs.rows("guidance_scale").concat());
+                let beside = Beside { added: added.as_ref(), guidance: scales.as_deref() };
+                let got = network.forward_with(sample, &timesteps, &context, beside, None).unwrap();
                 check(&case, &outputs, "output", got, &mut worst);
             }
             "vae-encode" => match checkpoint::vae(part(Part::Vae), &device).unwrap() {
@@ -279,4 +277,23 @@ fn every_pipeline_gives_the_latents_that_diffusers_gives() {
         check(&case, &outputs, "output", latents, &mut worst);
     }
     assert!(worst.is_empty(), "{}", worst.join("\n"));
+}
+
+/// The round trip of published weights: PSNR by `tools/oracle/taesd.py` with torch 2.15.0.
+#[test]
+fn taef2_reconstructs_photographs_as_pytorch_does() {
+    let Some(data) = std::env::var_os("CALOTYPE_TEST_DATA").map(PathBuf::from) else {
+        eprintln!("skipped: CALOTYPE_TEST_DATA is not set");
+        return;
+    };
+    let device = Device::flex();
+    let stored = StoredPart::find(&data.join("weights/taef2"), Part::Vae).unwrap();
+    let vae = checkpoint::vae(stored, &device).unwrap();
+    for (name, expected) in [("butterfly", 23.973_085), ("lotus", 24.533_236)] {
+        let picture = load_picture(&data.join(format!("data/pictures/{name}-192.png"))).unwrap();
+        let images = to_tensor(std::slice::from_ref(&picture), &device).unwrap();
+        let again = to_images(vae.decode(vae.encode(images, None).unwrap())).unwrap();
+        let psnr = psnr_rgb(&picture, &again[0]).unwrap();
+        assert!((psnr - expected).abs() < 0.01, "{name}: {psnr} dB, expected {expected}");
+    }
 }

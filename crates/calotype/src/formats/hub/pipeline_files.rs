@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::formats::atomic;
 
 /// Networks of a pipeline: a config and weights. `clip` holds both towers in folders that we write.
-const NETWORKS: [&str; 4] = ["vae", "unet", "text_encoder", "clip"];
+const NETWORKS: [&str; 5] = ["vae", "unet", "text_encoder", "text_encoder_2", "clip"];
 const TOKENIZER_FILES: [&str; 6] = [
     "vocab.json",
     "merges.txt",
@@ -30,7 +30,7 @@ pub fn wanted_for_pipeline(siblings: &[String]) -> Vec<String> {
     let weights: Vec<&String> = NETWORKS.iter().flat_map(|network| weight_set(siblings, network)).collect();
     let wanted = |file: &str| match file.split_once('/') {
         None => file == "model_index.json",
-        Some(("tokenizer", name)) => TOKENIZER_FILES.contains(&name),
+        Some(("tokenizer" | "tokenizer_2", name)) => TOKENIZER_FILES.contains(&name),
         Some(("scheduler", name)) => name == "scheduler_config.json",
         Some((folder, name)) => NETWORKS.contains(&folder) && name == "config.json",
     };

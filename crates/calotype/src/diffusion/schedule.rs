@@ -116,6 +116,10 @@ impl NoiseSchedule {
         let [first, .., last] = roots[..] else {
             return Err(Error::argument("num_train_timesteps", "at least 2, to rescale", roots.len()));
         };
+        if first <= last {
+            let expected = "betas that add noise: without any there is nothing to rescale to zero SNR";
+            return Err(Error::argument("beta", expected, format!("alpha_bar from {first} to {last}")));
+        }
         let rescaled = roots.iter().map(|root| ((root - last) * first / (first - last)).powi(2));
         let alpha_bars: Vec<f64> = rescaled.collect();
         let before = std::iter::once(&1.0).chain(&alpha_bars);

@@ -12,6 +12,8 @@ use super::weights::numbers;
 use crate::error::{Error, Result};
 
 const FORMAT: &str = "NumPy archive (.npz)";
+/// Bytes of a text that are read.
+const LONGEST_TEXT: u64 = 1 << 20;
 
 /// An array of numbers, row by row.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,7 +60,8 @@ pub fn read(path: &Path) -> Result<Npz> {
             }
             None => {
                 let mut text = String::new();
-                if entry.read_to_string(&mut text).is_ok() {
+                // An archive can be a thousand times as long as its file: more than this is no note.
+                if entry.by_ref().take(LONGEST_TEXT).read_to_string(&mut text).is_ok() {
                     npz.texts.insert(name, text);
                 }
             }
@@ -129,12 +132,28 @@ fn read_npy(entry: &mut impl Read) -> std::result::Result<Array, String> {
         .map(|size| size.parse::<usize>().map_err(|e| e.to_string()))
         .collect::<std::result::Result<Vec<_>, _>>()?;
     let count = shape.iter().try_fold(1_usize, |n, size| n.checked_mul(*size)).ok_or("an absurd shape")?;
+    let wrong_type = || format!("type `{descr}` is not a number");
+    let size = size_of(&descr).ok_or_else(wrong_type)?;
+    let length = (count as u64).checked_mul(size).ok_or("an absurd shape")?;
+    // One byte more, to see that there are too many.
     let mut data = Vec::new();
-    entry.read_to_end(&mut data).map_err(|e| e.to_string())?;
-    let values = to_f64(&descr, &data).ok_or_else(|| format!("type `{descr}` is not a number"))?;
-    match values.len() == count {
+    entry.take(length.saturating_add(1)).read_to_end(&mut data).map_err(|e| e.to_string())?;
+    let values = to_f64(&descr, &data).ok_or_else(wrong_type)?;
+    match data.len() as u64 == length {
         true => Ok(Array { shape, values }),
+        false if data.len() as u64 > length => Err(format!("{count} numbers promised, more there")),
         false => Err(format!("{count} numbers promised, {} there", values.len())),
+    }
+}
+
+/// Bytes of a number.
+fn size_of(descr: &str) -> Option<u64> {
+    match descr {
+        "<f8" | "<i8" => Some(8),
+        "<f4" | "<i4" => Some(4),
+        "<f2" => Some(2),
+        "|u1" => Some(1),
+        _ => None,
     }
 }
 

@@ -12,6 +12,9 @@ use crate::nn::{Storage, StoredTensor};
 
 const FORMAT: &str = "PyTorch weights";
 
+/// Bytes of all tensors for each byte of the file, at most: several names may share one tensor.
+const MOST_EXPANSION: u64 = 4;
+
 /// Names of callables that may stand in a file beside its tensors, without effect here: settings that trainers
 /// saved with their weights. Anything else is a file that wants to run something.
 const HARMLESS: [&str; 12] = [
@@ -45,6 +48,7 @@ pub fn open(path: &Path) -> Result<HashMap<String, StoredTensor>> {
         return Err(Error::format(path, FORMAT, reason));
     }
     let reader = PytorchReader::new(path).map_err(failed)?;
+    refuse_expansion(path, reader.tensors().values().map(|tensor| tensor.byte_len() as u64))?;
     let tensors = reader.into_tensors().into_iter();
     tensors
         .map(|(name, tensor)| {
@@ -56,6 +60,19 @@ pub fn open(path: &Path) -> Result<HashMap<String, StoredTensor>> {
             Ok((name, stored))
         })
         .collect()
+}
+
+/// Refuses a small file that stands for much memory: a stride of 0 repeats one number without end.
+fn refuse_expansion(path: &Path, sizes: impl Iterator<Item = u64>) -> Result<()> {
+    let asked = sizes.fold(0_u64, u64::saturating_add);
+    let length = std::fs::metadata(path).map_err(Error::io("read", path))?.len();
+    match asked <= length.saturating_mul(MOST_EXPANSION) {
+        true => Ok(()),
+        false => {
+            let reason = format!("its tensors have {asked} bytes, the file has {length}");
+            Err(Error::format(path, FORMAT, reason))
+        }
+    }
 }
 
 /// The first callable of a file that is not [`HARMLESS`].

@@ -8,6 +8,9 @@ use crate::text_encoder::prompt::{self, Chunk, Framing, Piece, TokenPiece};
 use crate::text_encoder::tokenizer::ClipTokenizer;
 use crate::text_encoder::{ClipText, ClipTextConfig};
 
+/// Bytes of a prompt: brackets in brackets take time that grows with its square.
+const LONGEST: usize = 1 << 16;
+
 /// A tokenizer and the tower that reads its tokens.
 #[derive(Clone)]
 pub struct TextTower {
@@ -157,6 +160,9 @@ impl TextTower {
 
     /// A text as the encoder takes it: one chunk unless it is long and `options` ask for more, or it has breaks.
     fn chunks(&self, text: &str, options: PromptOptions) -> Result<Vec<Chunk>> {
+        if text.len() > LONGEST {
+            return Err(Error::argument("prompt", format!("at most {LONGEST} bytes"), text.len()));
+        }
         let pieces = pieces(text, options.plain);
         let mut tokens = Vec::new();
         for piece in &pieces {

@@ -79,19 +79,21 @@ impl Mutate for Vec<u8> {
     }
 }
 
-/// Text as JSON has it, with one number or word where another was, or an extreme number.
+/// Text, such as JSON or a name, with two of its numbers and words swapped, or an extreme number for one.
 fn with_tokens_swapped(text: &[u8], random: &mut Random) -> Vec<u8> {
-    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-+.".contains(byte);
-    let pieces: Vec<&[u8]> = text.chunk_by(|a, b| is_token(a) && is_token(b)).collect();
+    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-+".contains(byte);
+    let mut pieces: Vec<&[u8]> = text.chunk_by(|a, b| is_token(a) && is_token(b)).collect();
     let tokens: Vec<usize> = (0..pieces.len()).filter(|&i| is_token(&pieces[i][0])).collect();
     if tokens.is_empty() {
         return text.to_vec();
     }
     let [one, other] = [(); 2].map(|()| tokens[random.below(tokens.len())]);
     let number = random.extreme().to_string();
-    let new = if random.below(3) == 0 { number.as_bytes() } else { pieces[other] };
-    let changed = |(i, piece): (usize, &&[u8])| if i == one { new.to_vec() } else { piece.to_vec() };
-    pieces.iter().enumerate().flat_map(changed).collect()
+    match random.below(3) {
+        0 => pieces[one] = number.as_bytes(),
+        _ => pieces.swap(one, other),
+    }
+    pieces.concat()
 }
 
 impl Mutate for Shapes {
@@ -142,6 +144,8 @@ fn fuzz<T: Mutate + Clone + std::fmt::Debug>(seeds: &[T], runs: usize, mut accep
 /// A reader of files as one of bytes.
 fn of_file<T>(path: PathBuf, read: impl Fn(&Path) -> calotype::Result<T>) -> impl Fn(&Vec<u8>) -> bool {
     move |bytes| {
+        // A new file: some file systems write one that was cut and filled again to the disk at once.
+        let _ = fs::remove_file(&path);
         fs::write(&path, bytes).unwrap();
         read(&path).is_ok()
     }
@@ -387,7 +391,7 @@ fn loras() {
         lora::assign(path, &tensors, &metadata, &own).is_ok()
     });
     // The model may be somebody's, too.
-    fuzz(&[own[&lora::Part::Unet].clone()], 500, |unet| {
+    fuzz(&[own[&lora::Part::Unet].clone()], 2000, |unet| {
         let own = BTreeMap::from([(lora::Part::Unet, unet.clone())]);
         lora::assign(path, &tensors, &metadata, &own).is_ok()
     });

@@ -3,6 +3,7 @@
 
 mod diffusers_schedulers;
 mod formula;
+mod fuzz;
 mod golden;
 mod gradients;
 mod inception;

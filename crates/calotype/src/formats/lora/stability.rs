@@ -41,7 +41,8 @@ impl StabilityNames {
     pub(super) fn new(unet: &Shapes) -> Self {
         let down_sizes = sizes(unet, "down_blocks");
         let up_sizes = sizes(unet, "up_blocks");
-        let with_downsampler = down_sizes.iter().map(|size| size.resnets + usize::from(size.downsampler));
+        let with_downsampler =
+            down_sizes.iter().map(|size| size.resnets.saturating_add(size.downsampler.into()));
         Self {
             down: starts(1, with_downsampler),
             up: starts(0, up_sizes.iter().map(|size| size.resnets)),
@@ -58,7 +59,7 @@ impl StabilityNames {
         if block == "mid_block" {
             let (kind, n, inner) = kind_number_rest(rest)?;
             return match (kind, n) {
-                ("resnets", n) => Some(format!("middle_block.{}.{}", 2 * n, in_resnet(inner)?)),
+                ("resnets", n) => Some(format!("middle_block.{}.{}", n.saturating_mul(2), in_resnet(inner)?)),
                 ("attentions", 0) => Some(format!("middle_block.1.{inner}")),
                 _ => None,
             };
@@ -71,13 +72,15 @@ impl StabilityNames {
             _ => return None,
         };
         match kind {
-            "resnets" => Some(format!("{side}.{}.0.{}", first + n, in_resnet(inner)?)),
-            "attentions" => Some(format!("{side}.{}.1.{inner}", first + n)),
-            "downsamplers" => Some(format!("{side}.{}.0.op", self.down.get(i + 1)?.checked_sub(1)?)),
+            "resnets" => Some(format!("{side}.{}.0.{}", first.saturating_add(n), in_resnet(inner)?)),
+            "attentions" => Some(format!("{side}.{}.1.{inner}", first.saturating_add(n))),
+            "downsamplers" => {
+                Some(format!("{side}.{}.0.op", self.down.get(i.checked_add(1)?)?.checked_sub(1)?))
+            }
             "upsamplers" => {
                 let (resnets, attention) = *self.up_blocks.get(i)?;
                 let place = 1 + usize::from(attention);
-                Some(format!("{side}.{}.{place}.{inner}", (first + resnets).checked_sub(1)?))
+                Some(format!("{side}.{}.{place}.{inner}", first.saturating_add(resnets).checked_sub(1)?))
             }
             _ => None,
         }
@@ -112,7 +115,7 @@ fn starts(first: usize, lengths: impl Iterator<Item = usize>) -> Vec<usize> {
     let mut starts = vec![first];
     let mut next = first;
     for length in lengths {
-        next += length;
+        next = next.saturating_add(length);
         starts.push(next);
     }
     starts

@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use crate::bf16;
 use crate::isa::{Isa, by_isa};
 use crate::math::exp;
 use crate::memory::Buffer;
@@ -35,36 +36,65 @@ impl AttentionShape {
     }
 }
 
-/// softmax(Q Kᵀ/√d) V for each head: `[B, N, heads·d]`.
+/// softmax(Q Kᵀ/√d) V for each head: `[B, N, heads·d]`. In pairs of bf16 numbers if `isa` takes them and d is
+/// even; the softmax is in f32.
 pub fn forward(isa: Isa, s: &AttentionShape, q: &[f32], k: &[f32], v: &[f32]) -> Buffer {
-    let isa = isa.f32();
+    let pairs = isa.takes_pairs() && s.head_width.is_multiple_of(2);
+    let isa = if pairs { isa } else { isa.f32() };
     let (query_rows, key_rows) = (s.queries * s.width(), s.keys * s.width());
     let mut y = Buffer::any(q.len());
     y.par_chunks_mut(query_rows).zip(q.par_chunks(query_rows)).enumerate().for_each(|(b, (y, q))| {
         let (k, v) = (&k[b * key_rows..][..key_rows], &v[b * key_rows..][..key_rows]);
-        for head in 0..s.heads {
-            let keys = Head { rows: k, shape: s, head };
-            let values = Head { rows: v, shape: s, head };
-            let (keys_t, values) = (keys.packed_transpose(isa), values.packed(isa));
-            for first in (0..s.queries).step_by(QUERIES) {
-                let count = QUERIES.min(s.queries - first);
-                let at = first * s.width() + head * s.head_width;
-                let p = probabilities(isa, s, &q[at..], &keys_t, first, count);
-                let product = Product {
-                    a_row: s.keys,
-                    a_step: 1,
-                    terms: &[Term { a: 0, b: 0, length: s.keys }],
-                    b: Columns::packed(isa, &values, s.keys),
-                    rows: count,
-                    columns: s.head_width,
-                    c_row: s.width(),
-                    start: Start::Zero,
-                };
-                product::run(isa, &product, &p, &mut y[at..], &[(0, 0)]);
-            }
+        if pairs {
+            let width = s.width();
+            let [q, k] = [q, k].map(|x| bf16::pairs_of_columns(isa, x, width));
+            let v = bf16::pairs_of_rows(isa, v, width);
+            let halved = AttentionShape { head_width: s.head_width / 2, ..*s };
+            forward_sample(isa, s, &halved, [&q, &k, &v], y);
+        } else {
+            forward_sample(isa, s, s, [q, k, v], y);
         }
     });
     y
+}
+
+/// One sample. `inner` is the shape that queries and keys have: that of `s`, or half as wide in pairs.
+fn forward_sample(
+    isa: Isa,
+    s: &AttentionShape,
+    inner: &AttentionShape,
+    [q, k, v]: [&[f32]; 3],
+    y: &mut [f32],
+) {
+    let pairs = isa.takes_pairs();
+    let key_rows = if pairs { s.keys.div_ceil(2) } else { s.keys };
+    for head in 0..s.heads {
+        let keys_t = Head { rows: k, shape: inner, head }.packed_transpose(isa);
+        let values = pack_rows(isa, key_rows, s.head_width, &v[head * s.head_width..], s.width());
+        for first in (0..s.queries).step_by(QUERIES) {
+            let count = QUERIES.min(s.queries - first);
+            let from = first * inner.width() + head * inner.head_width;
+            let (mut p, reciprocals) = weights(isa, inner, s.scale(), &q[from..], &keys_t, first, count);
+            if pairs {
+                p = bf16::pairs_of_columns(isa, &p, s.keys);
+            }
+            let product = Product {
+                a_row: key_rows,
+                a_step: 1,
+                terms: &[Term { a: 0, b: 0, length: key_rows }],
+                b: Columns::packed(isa, &values, key_rows),
+                rows: count,
+                columns: s.head_width,
+                c_row: s.width(),
+                start: Start::Zero,
+            };
+            let to = first * s.width() + head * s.head_width;
+            product::run(isa, &product, &p, &mut y[to..], &[(0, 0)]);
+            for (row, reciprocal) in y[to..].chunks_mut(s.width()).zip(&reciprocals[..count]) {
+                row[..s.head_width].iter_mut().for_each(|y| *y *= reciprocal);
+            }
+        }
+    }
 }
 
 /// (∂L/∂q, ∂L/∂k, ∂L/∂v). The probabilities are computed again: they would be the largest tensors of a
@@ -189,6 +219,23 @@ fn probabilities(
     first: usize,
     count: usize,
 ) -> Buffer {
+    let (mut p, reciprocals) = weights(isa, s, s.scale(), q, keys_t, first, count);
+    for (row, reciprocal) in p.chunks_exact_mut(s.keys).zip(&reciprocals[..count]) {
+        row.iter_mut().for_each(|x| *x *= reciprocal);
+    }
+    p
+}
+
+/// The same before each row is divided by its sum, and the reciprocals of the sums.
+fn weights(
+    isa: Isa,
+    s: &AttentionShape,
+    scale: f32,
+    q: &[f32],
+    keys_t: &[f32],
+    first: usize,
+    count: usize,
+) -> (Buffer, [f32; QUERIES]) {
     let mut p = Buffer::any(count * s.keys);
     let product = Product {
         a_row: s.width(),
@@ -206,39 +253,41 @@ fn probabilities(
             row.iter_mut().skip(first + i + 1).for_each(|x| *x = f32::NEG_INFINITY);
         }
     }
-    softmax(isa, &mut p, s.keys, s.scale());
-    p
+    let mut reciprocals = [0.0; QUERIES];
+    exponentials(isa, &mut p, s.keys, scale, &mut reciprocals[..count]);
+    (p, reciprocals)
 }
 
+/// Numbers that are summed side by side: a vector.
+const LANES: usize = 16;
+
 by_isa! {
-    /// softmax(x·scale) of each row, in place.
-    fn softmax(x: &mut [f32], columns: usize, scale: f32) {
-        for row in x.chunks_exact_mut(columns) {
-            // Eight partial results, which the compiler keeps in a vector.
-            let mut largest = [f32::NEG_INFINITY; 8];
-            let mut chunks = row.chunks_exact(8);
-            for chunk in &mut chunks {
+    /// e^(x·scale − largest) of each row, in place, and 1 / the sum of each row. Together they are the softmax; who
+    /// multiplies the row with something narrow multiplies the result by the latter.
+    fn exponentials(x: &mut [f32], columns: usize, scale: f32, reciprocals: &mut [f32]) {
+        for (row, reciprocal) in x.chunks_exact_mut(columns).zip(reciprocals) {
+            let mut largest = [f32::NEG_INFINITY; LANES];
+            let (chunks, rest) = row.as_chunks::<LANES>();
+            for chunk in chunks {
                 for (l, x) in largest.iter_mut().zip(chunk) {
                     *l = if *x > *l { *x } else { *l };
                 }
             }
-            let rest = chunks.remainder().iter().copied();
-            let largest = largest.into_iter().chain(rest).fold(f32::NEG_INFINITY, f32::max);
-            for x in row.iter_mut() {
-                *x = exp((*x - largest) * scale);
-            }
-            let mut sums = [0.0f32; 8];
-            let mut chunks = row.chunks_exact(8);
-            for chunk in &mut chunks {
-                for (s, x) in sums.iter_mut().zip(chunk) {
-                    *s += x;
+            let largest = largest.into_iter().chain(rest.iter().copied()).fold(f32::NEG_INFINITY, f32::max);
+            let mut sums = [0.0f32; LANES];
+            let (chunks, rest) = row.as_chunks_mut::<LANES>();
+            for chunk in chunks {
+                for (sum, x) in sums.iter_mut().zip(chunk) {
+                    *x = exp((*x - largest) * scale);
+                    *sum += *x;
                 }
             }
-            let sum = sums.iter().sum::<f32>() + chunks.remainder().iter().sum::<f32>();
-            let reciprocal = 1.0 / sum;
-            for x in row.iter_mut() {
-                *x *= reciprocal;
+            let mut sum = sums.iter().sum::<f32>();
+            for x in rest {
+                *x = exp((*x - largest) * scale);
+                sum += *x;
             }
+            *reciprocal = 1.0 / sum;
         }
     }
 }

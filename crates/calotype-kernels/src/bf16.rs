@@ -225,4 +225,35 @@ mod tests {
             assert_close(&crate::conv2d::backward_weight(isa, &shape, &x, &dy), &expected);
         }
     }
+
+    #[test]
+    fn attention_is_that_of_rounded_operands_but_for_the_rounding_of_its_probabilities() {
+        let Some(isa) = Isa::bf16() else { return };
+        for (queries, keys, heads, head_width, causal) in
+            [(1, 1, 1, 2, false), (70, 77, 2, 40, false), (9, 9, 3, 8, true), (130, 5, 1, 64, false)]
+        {
+            let s = crate::attention::AttentionShape { queries, keys, heads, head_width, causal };
+            let width = heads * head_width;
+            let (q, k, v) =
+                (numbers(2 * queries * width, 1), numbers(2 * keys * width, 2), numbers(2 * keys * width, 3));
+            let expected = crate::attention::forward(
+                isa.f32(),
+                &s,
+                &rounded_all(&q),
+                &rounded_all(&k),
+                &rounded_all(&v),
+            );
+            let got = crate::attention::forward(isa, &s, &q, &k, &v);
+            // A probability has 8 significant bits, and they sum to 1.
+            for (got, expected) in got.iter().zip(expected.iter()) {
+                assert!((got - expected).abs() < 1.0 / 256.0, "{got}, expected {expected}");
+            }
+        }
+        // An odd width has no pairs.
+        let s =
+            crate::attention::AttentionShape { queries: 3, keys: 4, heads: 2, head_width: 5, causal: false };
+        let (q, k) = (numbers(30, 1), numbers(40, 2));
+        let exact = crate::attention::forward(isa.f32(), &s, &q, &k, &k);
+        assert_eq!(crate::attention::forward(isa, &s, &q, &k, &k)[..], exact[..]);
+    }
 }

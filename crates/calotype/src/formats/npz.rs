@@ -195,6 +195,8 @@ mod tests {
         let array = npy(&Array::new(&[2], vec![1.0, 2.0]));
         assert!(read_npy(&mut &array[..]).is_ok());
         assert!(read_npy(&mut &array[..array.len() - 8]).unwrap_err().contains("promised"));
+        let longer = [&array[..], &[0; 1 << 20]].concat();
+        assert_eq!(read_npy(&mut &longer[..]).unwrap_err(), "2 numbers promised, more there");
         let text = String::from_utf8_lossy(&array).into_owned();
         for (from, to) in [("'<f8'", "'|O8'"), ("False", "True "), ("(2,)", "(9,)")] {
             let changed: Vec<u8> = array

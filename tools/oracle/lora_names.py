@@ -2,7 +2,7 @@
 
     python tools/oracle/lora_names.py crates/calotype/tests/golden/lora_names.json
 
-Needs `peft` beside requirements.txt. For a tiny Stable Diffusion 1 and a tiny XL, LoRA files are made in
+For a tiny Stable Diffusion 1 and a tiny XL, LoRA files are made in
 every usual way of naming: two by diffusers' `save_lora_weights`, one by PEFT's `save_pretrained`, the
 others by their rule. Each `down` tensor is filled with its own number; the file is loaded by diffusers,
 and the layer that ends up with the number is the answer. (PEFT's file, and the one with metadata, are not

@@ -40,7 +40,7 @@ pub enum DeviceName {
 pub enum Dtype {
     /// 24 significant bits
     F32,
-    /// 8 significant bits, on processors with AVX512-BF16
+    /// 8 significant bits, multiplied so on processors with AVX512-BF16
     Bf16,
 }
 

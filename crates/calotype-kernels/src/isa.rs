@@ -77,8 +77,8 @@ impl Isa {
 
 static BF16: AtomicBool = AtomicBool::new(false);
 
-/// Rounds the operands of linear maps and of the gradients of weights to bf16 from now on (sums stay in
-/// f32), or no longer. Returns whether this machine can.
+/// Rounds the operands of linear maps, convolutions, their gradients and attention's forward pass to bf16 from now
+/// on (sums stay in f32), or no longer. Returns whether this machine can.
 pub fn use_bf16(on: bool) -> bool {
     BF16.store(on, Ordering::Relaxed);
     Isa::bf16().is_some()

@@ -223,7 +223,7 @@ impl PictureNoise for Recorded {
     }
 }
 
-/// Cases where diffusers does something on purpose not done here; docs/samplers.md says why.
+/// Cases where diffusers does something on purpose not done here; docs/stable-diffusion.md says why.
 const KNOWN_SLIPS: [&str; 3] = ["sd1-img2img-pndm", "sd1-img2img-lms", "inpaint-4-channels-heun-0.6"];
 
 fn latents(case: &Case, model: &mut TextToImage, inputs: &Tensors) -> Tensor<4> {

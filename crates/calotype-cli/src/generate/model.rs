@@ -114,6 +114,7 @@ pub fn resolve(model: &Path, context: &Context) -> Result<PathBuf> {
             false => Err(Error::io("read", model)(std::io::ErrorKind::NotFound.into())),
         };
     }
+    context.bars.say(&format!("`{name}` is no file here: looking for it on the Hugging Face hub"));
     hub::fetch_pipeline(name, &mut |file, bytes| {
         context.bars.say(&format!("{name}: {file}, {:.1} MiB", bytes as f64 / (1 << 20) as f64));
     })

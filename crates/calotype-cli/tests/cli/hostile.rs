@@ -151,6 +151,12 @@ fn configs_of_no_network() {
         ),
         ("unet/config.json", "\"in_channels\": 4", "\"in_channels\": 18446744073709551615", "in_channels"),
         ("unet/config.json", "\"UNet2DConditionModel\"", "\"UNet3DConditionModel\"", "UNet3DConditionModel"),
+        (
+            "unet/config.json",
+            "\"transformer_layers_per_block\": 1",
+            "\"transformer_layers_per_block\": 1000",
+            "transformer_layers_per_block",
+        ),
         ("vae/config.json", "\"AutoencoderKL\"", "\"AutoencoderKLWan\"", "AutoencoderKLWan"),
         ("vae/config.json", "\"latent_channels\": 4", "\"latent_channels\": 400000000000", "latent_channels"),
         (

@@ -86,7 +86,7 @@ impl Default for AutoencoderConfig {
 }
 
 /// Residual blocks of a level: more is a damaged config, not a network.
-const MOST_LAYERS: usize = 1024;
+const MOST_LAYERS: usize = 256;
 /// Channels: as [`MOST_LAYERS`].
 const WIDEST: usize = 1 << 20;
 

@@ -15,8 +15,10 @@ use crate::nn::{Conv2d, GroupNorm, Init};
 const FILE: &str = "vae/config.json";
 /// Latents are clamped to ±3 by 3·tanh(x/3) before they are decoded.
 const MAGNITUDE: f64 = 3.0;
-/// Blocks of a level, and channels: more is a damaged config, not a network.
+/// Channels: more is a damaged config, not a network.
 const MOST: usize = 1 << 16;
+/// Blocks of a level: as [`MOST`].
+const MOST_BLOCKS: usize = 256;
 
 /// diffusers' keys of `AutoencoderTiny`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -107,10 +109,10 @@ impl AutoencoderTinyConfig {
             if channels.iter().any(|n| *n != channels[0]) {
                 return bad(key, "one number of channels for all levels".into(), format!("{channels:?}"));
             }
-            if blocks.iter().chain(channels).any(|&n| n > MOST) || channels.contains(&0) {
+            if blocks.iter().any(|&n| n > MOST_BLOCKS) || channels.iter().any(|n| !(1..=MOST).contains(n)) {
                 return bad(
                     key,
-                    format!("blocks and channels up to {MOST}"),
+                    format!("up to {MOST_BLOCKS} blocks and {MOST} channels"),
                     format!("{blocks:?}, {channels:?}"),
                 );
             }

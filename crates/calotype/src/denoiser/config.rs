@@ -2,70 +2,11 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+pub use super::levels::{Depth, Depths, PerLevel};
 use crate::error::{Error, Result};
 use crate::formats::config_json::{Extra, first_number, one_number, refuse_unknown, require};
 
 const FILE: &str = "unet/config.json";
-
-/// One value for all levels, or one for each.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum PerLevel {
-    /// The same everywhere.
-    All(usize),
-    /// Finest level first.
-    Each(Vec<usize>),
-}
-
-impl PerLevel {
-    /// The value at `level`, 0 the finest; `validate` has checked that a list has every level.
-    pub fn at(&self, level: usize) -> usize {
-        match self {
-            PerLevel::All(value) => *value,
-            PerLevel::Each(values) => values[level],
-        }
-    }
-}
-
-/// Transformer blocks of one level: the same in each of its transformers, or a number for each.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Depth {
-    /// The same in each.
-    Same(usize),
-    /// One for each transformer of the level.
-    Each(Vec<usize>),
-}
-
-impl Depth {
-    /// That of transformer `i`; 0 where a list does not have it (`validate` refuses that).
-    fn at(&self, i: usize) -> usize {
-        match self {
-            Depth::Same(depth) => *depth,
-            Depth::Each(depths) => depths.get(i).copied().unwrap_or(0),
-        }
-    }
-}
-
-/// Transformer blocks of all levels.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Depths {
-    /// The same everywhere.
-    All(usize),
-    /// One entry for each level.
-    Each(Vec<Depth>),
-}
-
-impl Depths {
-    /// Those of transformer `i` of entry `level`; 0 where a list does not have it (`validate` refuses that).
-    pub fn at(&self, level: usize, i: usize) -> usize {
-        match self {
-            Depths::All(depth) => *depth,
-            Depths::Each(depths) => depths.get(level).map_or(0, |depth| depth.at(i)),
-        }
-    }
-}
 
 /// What is at the coarsest level between the way down and the way up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -187,8 +128,8 @@ impl Default for UnetConfig {
     }
 }
 
-/// Layers and transformer blocks of a level: more is a damaged config, not a network.
-const MOST_LAYERS: usize = 1024;
+/// Layers of a level, and blocks of a transformer: more is a damaged config, not a network (SDXL has 2 and 10).
+const MOST_LAYERS: usize = 64;
 /// Channels and widths: as [`MOST_LAYERS`].
 const WIDEST: usize = 1 << 20;
 

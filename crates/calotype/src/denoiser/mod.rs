@@ -4,6 +4,7 @@
 pub mod blocks;
 pub mod conditioning;
 pub mod config;
+pub mod levels;
 pub mod unet;
 
 pub use config::UnetConfig;

@@ -1,6 +1,7 @@
 //! From a prompt, and perhaps a picture, to a picture.
 
 pub mod generation_parameters;
+mod guided;
 pub mod origin;
 pub mod text_condition;
 pub mod text_to_image;

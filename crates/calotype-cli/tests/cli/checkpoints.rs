@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use calotype::formats::safetensors_io;
 use calotype::nn::parameters::NamedTensor;
 
+use super::hostile::with_copy;
 use super::support::TempDir;
-use super::{assert_says, fails, json, pixels, stderr, succeeds};
+use super::{assert_says, fails, json, pixels, replace, stderr, succeeds};
 
 /// A small model with random weights, made by diffusers.
 pub fn golden(name: &str) -> String {
@@ -75,6 +76,40 @@ fn a_model_is_the_same_in_every_layout() {
         let difference = largest_difference(&first, &latents(&dir, "brain.safetensors", &from_file));
         assert!(difference > 0.0 && difference < 0.2, "{model}: bf16 {difference}");
     }
+}
+
+#[test]
+fn a_scheduler_that_is_not_known_here_goes_through() {
+    let dir = with_copy("sdxl");
+    let config = dir.join("model/scheduler/scheduler_config.json");
+    replace(
+        &config,
+        "\"EulerDiscreteScheduler\",",
+        "\"DEISMultistepScheduler\", \"lambda_min_clipped\": -Infinity,",
+    );
+    replace(&config, "\"prediction_type\": \"epsilon\"", "\"prediction_type\": \"v_prediction\"");
+    succeeds(&dir, &["convert", "model", "again"]);
+    let index = fs::read_to_string(dir.join("again/model_index.json")).unwrap();
+    assert!(index.contains("DEISMultistepScheduler"), "{index}");
+    assert_eq!(
+        fs::read(&config).unwrap(),
+        fs::read(dir.join("again/scheduler/scheduler_config.json")).unwrap()
+    );
+    succeeds(&dir, &["convert", "model", "one.safetensors"]);
+    let tensors = safetensors_io::read(&dir.join("one.safetensors")).unwrap();
+    assert!(tensors.contains_key("v_pred"), "the mark that other readers look for");
+    let generate = ["generate", "a cat", "--model", "again", "--steps", "2", "--out", "x.png"];
+    assert_says(&fails(&dir, 1, &generate), &["_class_name", "name a sampler"]);
+    succeeds(&dir, &[&generate[..], &["--sampler", "euler"]].concat());
+    let endless = "(".repeat(1 << 20);
+    assert_says(
+        &fails(
+            &dir,
+            2,
+            &["generate", &endless[..100_000], "--model", "again", "--out", "x.png", "--sampler", "euler"],
+        ),
+        &["65536"],
+    );
 }
 
 /// (names and numbers of a tensor, `[rows, columns]`), each its own.

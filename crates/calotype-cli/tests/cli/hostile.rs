@@ -25,7 +25,7 @@ fn copy_folder(from: &Path, to: &Path) {
 }
 
 /// A folder with a copy of a small model.
-fn with_copy(model: &str) -> TempDir {
+pub fn with_copy(model: &str) -> TempDir {
     let dir = TempDir::new();
     copy_folder(Path::new(&golden(model)), &dir.join("model"));
     dir

@@ -113,14 +113,21 @@ impl SchedulerConfig {
         Ok(config)
     }
 
+    /// The text of a `scheduler_config.json` as JSON. Python writes an infinite float in a way that JSON does not
+    /// have; it is null here.
+    ///
+    /// # Errors
+    /// JSON's.
+    pub fn json(text: &str) -> serde_json::Result<Value> {
+        serde_json::from_str(&text.replace(": -Infinity", ": null").replace(": Infinity", ": null"))
+    }
+
     /// From the text of a `scheduler_config.json`, with the defaults of its class.
     ///
     /// # Errors
     /// JSON's, and values that no field can hold.
     pub fn parse(text: &str) -> serde_json::Result<Self> {
-        // Python writes an infinite float in a way that JSON does not have.
-        let text = text.replace(": -Infinity", ": null").replace(": Infinity", ": null");
-        let file: serde_json::Map<String, Value> = serde_json::from_str(&text)?;
+        let file: serde_json::Map<String, Value> = serde_json::from_value(Self::json(text)?)?;
         let class = file.get("_class_name").cloned();
         let class: SchedulerClass = class.map_or(Ok(SchedulerClass::default()), serde_json::from_value)?;
         let given = file.keys().cloned().collect();

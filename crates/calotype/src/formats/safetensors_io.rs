@@ -24,12 +24,7 @@ const SCALARS: [&str; 1] = ["logit_scale"];
 /// # Errors
 /// `Error::Io`; `Error::Format` for a truncated or foreign file, or an unknown dtype.
 pub fn read(path: &Path) -> Result<HashMap<String, NamedTensor>> {
-    let each = |(name, tensor): (String, StoredTensor)| {
-        let named =
-            NamedTensor { name: name.clone(), shape: tensor.shape().to_vec(), values: tensor.to_f32() };
-        (name, named)
-    };
-    Ok(open(path)?.into_iter().map(each).collect())
+    Ok(NamedTensor::all_of(open(path)?))
 }
 
 /// The tensors of a file as they are stored there, mapped into memory: nothing is read before it is used

@@ -31,12 +31,7 @@ pub fn open(path: &Path) -> Result<Tensors> {
 /// # Errors
 /// As [`open`].
 pub fn read(path: &Path) -> Result<HashMap<String, NamedTensor>> {
-    let each = |(name, tensor): (String, StoredTensor)| {
-        let named =
-            NamedTensor { name: name.clone(), shape: tensor.shape().to_vec(), values: tensor.to_f32() };
-        (name, named)
-    };
-    Ok(open(path)?.into_iter().map(each).collect())
+    Ok(NamedTensor::all_of(open(path)?))
 }
 
 /// Opens the weights of a component's folder: a single file or the shards that an index lists, safetensors

@@ -20,6 +20,16 @@ pub struct NamedTensor {
     pub values: Vec<f32>,
 }
 
+impl NamedTensor {
+    /// Every tensor of a weight file in f32.
+    pub fn all_of(tensors: HashMap<String, StoredTensor>) -> HashMap<String, Self> {
+        let each = |(name, tensor): (String, StoredTensor)| {
+            (name.clone(), Self { name, shape: tensor.shape().to_vec(), values: tensor.to_f32() })
+        };
+        tensors.into_iter().map(each).collect()
+    }
+}
+
 /// The way from the root of a network to a parameter.
 #[derive(Default)]
 struct FieldPath(Vec<String>);

@@ -16,6 +16,9 @@ pub(super) struct Guided<'a> {
     positive: TextCondition,
     /// `None` where no request has guidance.
     negative: Option<TextCondition>,
+    /// Both as one batch, for one pass in place of two; `None` where somebody watches the positive one alone, or
+    /// their texts have another number of tokens.
+    both: Option<TextCondition>,
     guidance: Vec<Guidance>,
     schedule: NoiseSchedule,
     /// For each request: original size, crop, target size, in pixels.
@@ -66,7 +69,9 @@ impl<'a> Guided<'a> {
         let sizes = sizes.iter().flat_map(|&(a, b)| [a as f64, b as f64]).collect();
         let time_ids = vec![sizes; requests.len()];
         let schedule = model.scheduler.sampled_by(sampling.sampler.kind.class()).noise_schedule()?;
-        Ok(Self { model, positive, negative, guidance, schedule, time_ids, beside, hook })
+        let watched = hook.is_some();
+        let both = negative.as_ref().filter(|_| !watched).and_then(|negative| positive.followed_by(negative));
+        Ok(Self { model, positive, negative, both, guidance, schedule, time_ids, beside, hook })
     }
 
     /// The guided prediction at x_t `[B, C, h, w]` and timestep t.
@@ -84,15 +89,16 @@ impl<'a> Guided<'a> {
         let Some(negative) = self.negative.as_ref().filter(|_| guided) else {
             return self.ask(input, t, &self.positive, self.hook);
         };
-        let (cond, uncond) = match (self.hook, self.positive.followed_by(negative)) {
+        let (cond, uncond) = match &self.both {
             // Weights are read once for both; the results are the same.
-            (None, Some(both)) => {
+            Some(both) => {
                 let batch = self.guidance.len();
-                let output = self.ask(input.repeat_dim(0, 2), t, &both, None)?;
+                let output = self.ask(input.repeat_dim(0, 2), t, both, None)?;
                 (output.clone().narrow(0, 0, batch), output.narrow(0, batch, batch))
             }
-            (hook, _) => {
-                (self.ask(input.clone(), t, &self.positive, hook)?, self.ask(input, t, negative, None)?)
+            None => {
+                let cond = self.ask(input.clone(), t, &self.positive, self.hook)?;
+                (cond, self.ask(input, t, negative, None)?)
             }
         };
         guide(cond, uncond, &self.guidance, sigma)

@@ -88,7 +88,9 @@ impl TextStack {
 
     /// Whether a prompt is cut off: it has more tokens than the encoder takes, and is not read in chunks.
     pub fn cuts_off(&self, text: &str) -> bool {
-        !self.options.chunks
+        // A longer one is refused, and not looked into.
+        text.len() <= LONGEST
+            && !self.options.chunks
             && !self.has_breaks(text)
             && self.towers[0].count(text, self.options.plain) > self.longest()
     }

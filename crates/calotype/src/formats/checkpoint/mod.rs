@@ -8,7 +8,7 @@ mod single;
 mod taesd;
 mod write;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -162,9 +162,4 @@ impl Checkpoint {
     pub fn write_single_file(&self, file: &Path) -> Result<()> {
         write::single_file(self, file)
     }
-}
-
-/// The header of a weight file that says nothing but that it is PyTorch's.
-fn no_metadata() -> HashMap<String, String> {
-    HashMap::new()
 }

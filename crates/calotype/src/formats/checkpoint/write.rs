@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{CONFIGS, Checkpoint, Part, SCHEDULER, StoredPart, no_metadata};
+use super::{CONFIGS, Checkpoint, Part, SCHEDULER, StoredPart};
 use crate::diffusion::SchedulerConfig;
 use crate::error::{Error, Result};
 use crate::formats::single_file::{self, Change, Layout};
@@ -22,15 +22,14 @@ pub fn folder(checkpoint: &Checkpoint, root: &Path) -> Result<()> {
             stored.weights.iter().map(|(n, t)| (n.as_str(), t)).collect();
         tensors.sort_by_key(|(name, _)| *name);
         let file = folder.join(part.weights_stem()).with_extension("safetensors");
-        safetensors_io::write_stored(&file, tensors.into_iter(), no_metadata())?;
+        safetensors_io::write_stored(&file, tensors.into_iter(), HashMap::new())?;
         atomic::write_json(&folder.join("config.json"), &config_of(*part, stored))?;
     }
     for (tokenizer, name) in checkpoint.tokenizers.iter().zip(["tokenizer", "tokenizer_2"]) {
         tokenizer.save(&root.join(name))?;
     }
     atomic::write(&root.join("scheduler/scheduler_config.json"), checkpoint.scheduler.as_bytes())?;
-    let scheduler = checkpoint.scheduler_config()?;
-    atomic::write_json(&root.join("model_index.json"), &index(checkpoint, &scheduler))
+    atomic::write_json(&root.join("model_index.json"), &index(checkpoint, &scheduler(checkpoint)?))
 }
 
 /// The config with the dtype that transformers writes and reads.
@@ -46,8 +45,14 @@ fn config_of(part: Part, stored: &StoredPart) -> Value {
     config
 }
 
+/// `scheduler_config.json` as it stands, with the class that it names, also one that is not known here.
+fn scheduler(checkpoint: &Checkpoint) -> Result<Value> {
+    SchedulerConfig::json(&checkpoint.scheduler)
+        .map_err(|e| Error::format(&checkpoint.path, "scheduler configuration", e))
+}
+
 /// `model_index.json`.
-fn index(checkpoint: &Checkpoint, scheduler: &SchedulerConfig) -> Value {
+fn index(checkpoint: &Checkpoint, scheduler: &Value) -> Value {
     let two = checkpoint.parts.contains_key(&Part::TextEncoder2);
     let config = |part: Part, key: &str| checkpoint.parts.get(&part).map(|stored| &stored.config[key]);
     let channels = |key: &str| config(Part::Unet, key).and_then(Value::as_u64);
@@ -64,7 +69,7 @@ fn index(checkpoint: &Checkpoint, scheduler: &SchedulerConfig) -> Value {
         "_diffusers_version": DIFFUSERS_VERSION,
         "feature_extractor": [null, null],
         "image_encoder": [null, null],
-        "scheduler": ["diffusers", scheduler.class_name],
+        "scheduler": ["diffusers", scheduler["_class_name"].as_str().unwrap_or("DDIMScheduler")],
         "text_encoder": ["transformers", "CLIPTextModel"],
         "tokenizer": ["transformers", "CLIPTokenizer"],
         "unet": ["diffusers", "UNet2DConditionModel"],
@@ -129,9 +134,8 @@ pub fn single_file(checkpoint: &Checkpoint, path: &Path) -> Result<()> {
         (CONFIGS.to_owned(), json!(configs).to_string()),
         (SCHEDULER.to_owned(), checkpoint.scheduler.clone()),
     ]);
-    let scheduler: Value = serde_json::from_str(&checkpoint.scheduler).unwrap_or_default();
     let marker = StoredTensor::from_f32(vec![0], vec![]).expect("no numbers");
-    for key in single_file::markers(layout.architecture, &scheduler) {
+    for key in single_file::markers(layout.architecture, &scheduler(checkpoint)?) {
         tensors.insert(key.to_owned(), Cow::Borrowed(&marker));
     }
     safetensors_io::write_stored(path, tensors.iter().map(|(name, t)| (name.as_str(), &**t)), metadata)

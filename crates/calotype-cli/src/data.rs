@@ -3,8 +3,11 @@
 use std::path::PathBuf;
 
 use calotype::Result;
+use calotype::data::collection::Collection;
 use calotype::data::emoji_scenes::{EmojiScenes, EmojiScenesConfig, Split, render_folder};
-use calotype::data::image_folder::{Inspection, inspect};
+use calotype::data::inspection::{Inspection, inspect};
+use calotype::data::open::{Captions, open};
+use calotype::trainer::Progress;
 use clap::{Subcommand, ValueEnum};
 
 use crate::message;
@@ -20,11 +23,8 @@ pub struct Args {
 enum Verb {
     /// Write the embedded emoji-scenes as an image folder with captions and masks
     Render(Render),
-    /// Count pictures and sizes; find unreadable files and missing captions
-    Inspect {
-        /// Image folder with metadata.jsonl
-        dir: PathBuf,
-    },
+    /// Sizes, shapes and captions of pictures; unreadable files and duplicates
+    Inspect(Inspect),
 }
 
 #[derive(clap::Args)]
@@ -47,6 +47,19 @@ struct Render {
     /// Which compositions
     #[arg(long, value_enum, default_value_t = SplitName::Train)]
     split: SplitName,
+}
+
+#[derive(clap::Args)]
+struct Inspect {
+    /// Image folder, folder of tar shards or parquet files, such files, or addresses of shards
+    #[arg(required = true, num_args = 1.., value_name = "PATH")]
+    data: Vec<String>,
+    /// Name pictures whose shorter side has fewer pixels
+    #[arg(long, value_name = "PIXELS")]
+    size: Option<u32>,
+    /// Folder for downloads and copies
+    #[arg(long, value_name = "DIR", default_value = ".calotype-cache")]
+    cache: PathBuf,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -72,39 +85,85 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             }
             Ok(())
         }
-        Verb::Inspect { dir } => {
-            let inspection = inspect(dir)?;
+        Verb::Inspect(args) => {
+            // Missing captions are what an inspection is for: they are counted, not refused.
+            let collection = open(&args.data, Captions::Optional, &args.cache)?;
+            let inspection = watched(collection.as_ref(), context);
+            let small = args.size.map(|size| inspection.smaller_than(size)).unwrap_or_default();
             match context.json {
-                true => message::json(&inspection),
-                false => print_inspection(&inspection),
+                true => message::json(&serde_json::json!({
+                    "inspection": inspection, "problems": inspection.problems(), "smaller": small,
+                })),
+                false => print_inspection(&inspection, &small),
             }
             Ok(())
         }
     }
 }
 
-fn print_inspection(inspection: &Inspection) {
-    println!("{} lines, {} readable pictures", inspection.lines, inspection.images);
-    for (size, count) in &inspection.sizes {
-        println!("  {size}: {count}");
+fn watched(collection: &dyn Collection, context: &Context) -> Inspection {
+    context.bars.begin("pictures", 0, collection.len());
+    let inspection = inspect(collection, context.threads, &|done| context.bars.step(done, ""));
+    context.bars.end("pictures");
+    inspection
+}
+
+/// Names in a list at most; --json has all.
+const SHOWN: usize = 20;
+
+fn print_inspection(inspection: &Inspection, small: &[&str]) {
+    let Inspection { sizes, kinds, captions, .. } = inspection;
+    println!("{} pictures, {} unreadable", inspection.count, inspection.unreadable.len());
+    println!(
+        "shorter side  {} to {} pixels, median {}",
+        sizes.shorter_side.min, sizes.shorter_side.max, sizes.shorter_side.median
+    );
+    println!(
+        "longer side   {} to {} pixels, median {}",
+        sizes.longer_side.min, sizes.longer_side.max, sizes.longer_side.median
+    );
+    for counted in sizes.most_frequent.iter().take(5) {
+        println!("  {:>11}  {}", counted.value, counted.count);
     }
-    let words = inspection.caption_words;
-    println!("captions: {} to {} words, {:.1} on average", words.min, words.max, words.mean);
-    for (what, list) in [
-        ("unreadable pictures", &inspection.unreadable_images),
-        ("missing captions", &inspection.missing_captions),
-        ("empty captions", &inspection.empty_captions),
-        ("unusable lines", &inspection.bad_lines),
-        ("pictures without a line", &inspection.images_without_line),
-    ] {
-        if !list.is_empty() {
-            println!("{what}: {}", list.len());
-        }
-        for item in list {
-            println!("  {item}");
-        }
+    println!("shapes (width : height)");
+    for shape in inspection.aspect_ratios.iter().filter(|shape| shape.count > 0) {
+        println!("  {:>11}  {}", shape.ratio, shape.count);
     }
-    if inspection.problems() == 0 {
-        println!("no problems");
+    println!(
+        "files  {} JPEG, {} PNG, {} WebP; {} grey, {} with alpha, {} of 16 bits, {} turned by EXIF",
+        kinds.jpeg, kinds.png, kinds.webp, kinds.grey, kinds.alpha, kinds.sixteen_bit, kinds.rotated
+    );
+    println!(
+        "captions  {} of {} pictures have one; {} different; {} to {} words, {:.1} on average",
+        captions.pictures_with,
+        inspection.count,
+        captions.distinct,
+        captions.words.min,
+        captions.words.max,
+        captions.words.mean
+    );
+    for counted in captions.most_frequent.iter().take(5) {
+        println!("  {:>5}  {}", counted.count, counted.value);
+    }
+    list("unreadable", inspection.unreadable.iter().map(|one| one.reason.clone()));
+    list("equal files", inspection.duplicates.iter().map(|group| group.join(" = ")));
+    list("look the same", inspection.near_duplicates.iter().map(|group| group.join(" ~ ")));
+    list("smaller than asked", small.iter().map(|&name| name.to_owned()));
+    let problems = inspection.problems();
+    match problems.is_empty() {
+        true => println!("no problems"),
+        false => list("problems", problems.into_iter()),
+    }
+}
+
+fn list(what: &str, lines: impl ExactSizeIterator<Item = String>) {
+    let count = lines.len();
+    if count == 0 {
+        return;
+    }
+    println!("{what}: {count}");
+    lines.take(SHOWN).for_each(|line| println!("  {line}"));
+    if count > SHOWN {
+        println!("  … {} more: --json has all", count - SHOWN);
     }
 }

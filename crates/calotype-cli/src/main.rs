@@ -12,6 +12,7 @@ mod options;
 mod probe;
 mod progress;
 mod reconstruct;
+mod runs;
 mod self_test;
 mod train;
 
@@ -42,6 +43,8 @@ enum Verb {
     Demo(demo::Args),
     /// Train one part
     Train(train::Args),
+    /// List, compare and plot runs
+    Runs(runs::Args),
     /// Make pictures from a prompt
     Generate(generate::Args),
     /// Show which word lit which pixel
@@ -95,6 +98,7 @@ fn run(verb: Verb, context: &options::Context) -> calotype::Result<ExitCode> {
     match verb {
         Verb::Demo(args) => demo::run(&args, context).map(done),
         Verb::Train(args) => train::run(&args, context).map(done),
+        Verb::Runs(args) => runs::run(&args, context).map(done),
         Verb::Generate(args) => generate::run(&args, context).map(done),
         Verb::Explain(args) => explain::run(&args, context).map(done),
         Verb::Evaluate(args) => evaluate::run(&args, context).map(done),

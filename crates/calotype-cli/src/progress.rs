@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use calotype::trainer::Progress;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -34,10 +34,14 @@ impl Bars {
         });
     }
 
-    /// One line on stderr about what begins.
+    /// One line on stderr about what begins or happens, above the bar.
     pub fn say(&self, text: &str) {
         let seconds = self.started.elapsed().as_secs();
-        eprintln!("[{:>2}:{:02}] {text}", seconds / 60, seconds % 60);
+        let line = format!("[{:>2}:{:02}] {text}", seconds / 60, seconds % 60);
+        self.with(|bar| match bar {
+            Some(bar) => bar.println(&line),
+            None => eprintln!("{line}"),
+        });
     }
 
     fn with(&self, act: impl FnOnce(&mut Option<ProgressBar>)) {
@@ -81,6 +85,15 @@ impl Progress for Bars {
             }
         });
         self.say(&format!("{part}: done"));
+    }
+
+    fn say(&self, text: &str) {
+        Self::say(self, text);
+    }
+
+    fn clock(&self) -> Box<dyn Fn() -> f64 + Send> {
+        // Before 1970 the log's times are not worth an error.
+        Box::new(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64()))
     }
 
     fn interrupted(&self) -> bool {

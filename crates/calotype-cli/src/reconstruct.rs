@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use calotype::data::image_folder::load_picture;
+use calotype::data::picture;
 use calotype::data::tensors::{to_images, to_tensor};
 use calotype::evaluate::pixel::{psnr_rgb, ssim_rgb};
 use calotype::formats::checkpoint::{self, Part, StoredPart};
@@ -29,7 +29,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let vae = checkpoint::vae(StoredPart::find(&args.model, Part::Vae)?, &context.device)?;
     let mut results = Vec::new();
     for path in &args.images {
-        let original = load_picture(path)?;
+        let original = picture::load(path)?;
         let latents = vae.encode(to_tensor(std::slice::from_ref(&original), &context.device)?, None)?;
         let reconstruction = to_images(vae.decode(latents))?.swap_remove(0);
         let (psnr, ssim) = (psnr_rgb(&original, &reconstruction)?, ssim_rgb(&original, &reconstruction)?);

@@ -96,6 +96,24 @@ pub enum Error {
         /// The value.
         got: String,
     },
+    /// A loss or gradient of a training step is NaN or infinite; nothing has changed in that step.
+    #[error("{what} is not finite at step {step}: got {got}\n  batch: {}", items.join(", "))]
+    Diverged {
+        /// The loss, one of its terms, or the tensor whose gradient it is.
+        what: String,
+        /// The training step.
+        step: usize,
+        /// The value.
+        got: String,
+        /// The samples that it comes from.
+        items: Vec<String>,
+    },
+    /// The check before a training found faults.
+    #[error("the check before the first step found what would spoil the training:{}", list(faults))]
+    Preflight {
+        /// Each in a sentence.
+        faults: Vec<String>,
+    },
     /// The user pressed Ctrl-C; the run folder holds a checkpoint of `step`.
     #[error("interrupted at step {step}")]
     Interrupted {
@@ -109,6 +127,14 @@ impl Error {
     pub fn of_data(self) -> Self {
         match self {
             Error::Argument { name, expected, got } => Error::Data { what: name, expected, got },
+            other => other,
+        }
+    }
+
+    /// The same, if it is a number that is not finite, with the step and the samples that it comes from.
+    pub fn in_batch(self, step: usize, items: Vec<String>) -> Self {
+        match self {
+            Error::NonFinite { what, got, .. } => Error::Diverged { what, step, got, items },
             other => other,
         }
     }
@@ -158,10 +184,18 @@ impl Error {
             Error::NonFinite { .. } => Some(
                 "lower `learning_rate` in the recipe; the last checkpoint is from before this step".into(),
             ),
+            Error::Diverged { .. } => Some(
+                "look at these pictures, or lower `learning_rate`; the last checkpoint is from before this step".into(),
+            ),
+            Error::Preflight { .. } => Some("--no-check trains nevertheless".into()),
             Error::Interrupted { .. } => Some("run the same command with --resume to go on".into()),
             _ => None,
         }
     }
+}
+
+fn list(lines: &[String]) -> String {
+    lines.iter().map(|line| format!("\n  - {line}")).collect()
 }
 
 /// The one of `all` whose name is `text`; `what` is the option, for the message.

@@ -53,9 +53,11 @@ pub mod nn;
 pub mod parallel;
 pub mod pipeline;
 pub mod rng;
+pub mod runs;
 pub mod sampler;
 pub mod self_test;
 pub mod text_encoder;
 pub mod trainer;
+pub mod validation;
 
 pub use error::{Error, Result};

@@ -35,8 +35,16 @@ pub enum Purpose {
     Evaluation = 9,
     /// Which compositions are held out.
     Split = 10,
-    /// The order of an image folder; index = epoch.
+    /// The order of a collection of pictures; index = epoch.
     Epoch = 11,
+    /// Crop and flip of a training picture; index = position in the run.
+    Transform = 12,
+    /// Which of its captions a training picture has; index = position in the run.
+    CaptionChoice = 13,
+    /// Noise that moves whole channels in training; index = position in the run.
+    OffsetNoise = 14,
+    /// Times of a flow in training; index = position in the run.
+    FlowTime = 15,
 }
 
 /// One stream of random numbers.

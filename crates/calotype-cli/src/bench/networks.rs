@@ -2,13 +2,15 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
-use calotype::autoencoder::loss::autoencoder_loss;
+use calotype::autoencoder::loss::{Reconstruction, autoencoder_loss};
 use calotype::autoencoder::{AutoencoderConfig, AutoencoderKl};
 use calotype::denoiser::{Unet, UnetConfig};
 use calotype::nn::{Init, parameters};
 use calotype::rng::{Philox, Purpose};
-use calotype::trainer::data_parallel::{PartLoss, batch_gradients};
-use calotype::trainer::optimizer::{AdamW, AdamWConfig};
+use calotype::trainer::data_parallel::batch_gradients;
+use calotype::trainer::objective::{Batch, PartLoss};
+use calotype::trainer::optimizer::{Optimizer, OptimizerConfig};
+use calotype::trainer::training_loop::{Weights, fill};
 use calotype::{Error, Result};
 use calotype_kernels::work;
 
@@ -31,8 +33,8 @@ const PER_PART: usize = 8;
 /// A network, its optimiser once it trains, and two functions of a part of its batch.
 struct Timed<M, P, F, L> {
     network: M,
-    optimizer: Option<AdamW>,
-    parts: Vec<P>,
+    optimizer: Option<Optimizer>,
+    batch: Batch<P>,
     whole: P,
     threads: usize,
     forward: F,
@@ -41,7 +43,7 @@ struct Timed<M, P, F, L> {
 
 impl<M, P, F, L> Bench for Timed<M, P, F, L>
 where
-    M: Module,
+    M: Module + Sync,
     P: Send + Sync + Clone,
     F: Fn(&M, &P) -> Result<Tensor<4>>,
     L: Fn(&M, &P) -> Result<Tensor<1>> + Sync,
@@ -53,14 +55,16 @@ where
             return Ok(());
         }
         let network = &self.network;
-        let optimizer = self.optimizer.get_or_insert_with(|| AdamW::new(network, AdamWConfig::default()));
+        let optimizer = self.optimizer.get_or_insert_with(|| {
+            Optimizer::new(parameters::named_parameters(network), OptimizerConfig::default())
+        });
         let steps = optimizer.steps();
-        let batch = batch_gradients(network, self.parts.clone(), self.threads, steps, |network, part| {
-            let total = (self.loss)(network, &part)?;
-            Ok(PartLoss { total, logged: vec![] })
-        })?;
-        optimizer.step(&batch.gradients, 1e-4)?;
-        self.network = optimizer.current(self.network.clone());
+        let loss = |network: &M, part: &P| {
+            Ok(PartLoss { total: (self.loss)(network, part)?, terms: vec![], logged: vec![] })
+        };
+        let computed = batch_gradients(network, &self.batch, self.threads, steps, |_| true, loss)?;
+        optimizer.step(&computed.gradients, 1e-4)?;
+        self.network = fill(optimizer, self.network.clone(), Weights::Current);
         Ok(())
     }
 
@@ -83,14 +87,15 @@ fn timed<M, P, F, L>(
     (forward, loss): (F, L),
 ) -> Box<dyn Bench>
 where
-    M: Module + 'static,
+    M: Module + Sync + 'static,
     P: Send + Sync + Clone + 'static,
     F: Fn(&M, &P) -> Result<Tensor<4>> + 'static,
     L: Fn(&M, &P) -> Result<Tensor<1>> + Sync + 'static,
 {
     let parts = part_sizes(args.batch).into_iter().map(&inputs).collect();
+    let batch = Batch { parts, items: vec![], captions: vec![], damaged: vec![] };
     let (whole, threads) = (inputs(args.batch), context.threads);
-    Box::new(Timed { network, optimizer: None, parts, whole, threads, forward, loss })
+    Box::new(Timed { network, optimizer: None, batch, whole, threads, forward, loss })
 }
 
 /// N(0, 1).
@@ -160,7 +165,7 @@ pub fn autoencoder(config: &AutoencoderConfig, args: &Args, context: &Context) -
         let x = on.x.clone().autodiff();
         let posterior = network.encode(x.clone())?;
         let reconstruction = network.decode(posterior.sample(on.noise.clone().autodiff()));
-        Ok(autoencoder_loss(x, reconstruction, &posterior, 1e-6).total)
+        Ok(autoencoder_loss(Reconstruction::Mse, x, reconstruction, &posterior, 1e-6).total)
     };
     Ok(timed(network, pictures, args, context, (forward, loss)))
 }

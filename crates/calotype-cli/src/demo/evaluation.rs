@@ -80,19 +80,20 @@ pub fn evaluate(
     context: &Context,
 ) -> Result<Evaluation> {
     let model = TextToImage::load(&run.model(), &context.device)?;
-    let n = recipe.evaluation.scenes;
+    let asked = recipe.evaluation()?;
+    let n = asked.scenes;
     let scenes: Vec<Scene> = (0..n as u64).map(|i| data.scene(Split::HeldOut, i)).collect();
     let truth: Vec<RgbImage> = scenes.iter().map(|scene| scene.image.clone()).collect();
     let specs: Vec<SceneSpec> = scenes.iter().map(|scene| scene.spec.clone()).collect();
     let sampling = Sampling {
-        sampler: SamplerSettings::new(recipe.evaluation.sampler, recipe.evaluation.steps),
-        seed: recipe.evaluation.seed,
+        sampler: SamplerSettings::new(asked.sampler, asked.steps),
+        seed: asked.seed,
         width: model.default_size(),
         height: model.default_size(),
         generator: Generator::default(),
         sizes: Sizes::default(),
     };
-    let guidance = recipe.evaluation.guidance;
+    let guidance = asked.guidance;
 
     let reconstructions = reconstruct(&model, &truth)?;
     let pairs = || truth.iter().zip(&reconstructions);

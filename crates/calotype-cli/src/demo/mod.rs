@@ -5,15 +5,14 @@ mod report;
 
 use std::path::{Path, PathBuf};
 
-use calotype::data::source::TrainingScenes;
 use calotype::formats::atomic;
 use calotype::trainer::training_loop::Session;
-use calotype::trainer::{Progress, Recipe, RunFolder};
+use calotype::trainer::{Preflight, Progress, Recipe, RunFolder};
 use calotype::{Error, Result};
 
 use crate::message;
 use crate::options::Context;
-use crate::train::{Part, embedded, train_part};
+use crate::train::{Data, Part, embedded, train_part};
 
 /// Recipes in the binary; any other name is a file.
 const RECIPES: [(&str, &str); 3] = [
@@ -46,15 +45,23 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         let got = format!("`{}`, which has files in it", args.out.display());
         return Err(Error::argument("--out", "a new folder, or --resume to go on with this run", got));
     }
-    let data = TrainingScenes(embedded(&recipe)?);
-    let session =
-        Session { run: &run, threads: context.threads, resume: args.resume, progress: &context.bars };
+    let scenes = embedded(&recipe)?;
+    let session = Session {
+        run: &run,
+        threads: context.threads,
+        workers: 1,
+        resume: args.resume,
+        preflight: Preflight::Before,
+        progress: &context.bars,
+    };
     context.bars.catch_ctrl_c();
+    atomic::write(&run.recipe(), recipe.to_toml()?.as_bytes())?;
     for part in [Part::Vae, Part::Clip, Part::Diffusion] {
+        let data = Data::embedded(&recipe, part, scenes.clone())?;
         train_part(part, &recipe, &data, context, session)?;
     }
     let training_seconds = started.elapsed().as_secs_f64();
-    let evaluation = evaluation::evaluate(&recipe, &data.0, &run, context)?;
+    let evaluation = evaluation::evaluate(&recipe, &scenes, &run, context)?;
 
     let metrics = evaluation.metrics(training_seconds, started.elapsed().as_secs_f64());
     report::write(&args.recipe, &recipe, &run, &evaluation)?;

@@ -1,5 +1,6 @@
 //! `--metrics clip-score`: pictures against their own captions.
 
+use calotype::data::collection::Collection;
 use calotype::data::image_folder::ImageFolder;
 use calotype::evaluate::captioned::{OfCaptions, measure_clip_score};
 use calotype::evaluate::extractor::ClipExtractor;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use burn::tensor::Tensor;
-use calotype::data::image_folder::load_picture;
+use calotype::data::picture;
 use calotype::formats::{atomic, safetensors_io};
 use calotype::nn::parameters::NamedTensor;
 use calotype::parallel::in_parallel;
@@ -81,7 +81,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let model = args.model.load(context)?;
     clock.lap("load");
     warn_of_cut(&model, prompt, context);
-    let picture = args.init_image.as_deref().map(load_picture).transpose()?;
+    let picture = args.init_image.as_deref().map(picture::load).transpose()?;
     let size = picture.as_ref().map(|picture| (picture.width() as usize, picture.height() as usize));
     let sampling = args.sampling.sampling(&model, size)?;
     let origin = origin(args, picture.as_ref(), &sampling, &model)?;
@@ -181,7 +181,7 @@ fn origin(
     model: &TextToImage,
 ) -> Result<Origin> {
     let Some(picture) = picture else { return Ok(Origin::default()) };
-    let mask = args.mask.as_deref().map(load_picture).transpose()?;
+    let mask = args.mask.as_deref().map(picture::load).transpose()?;
     let mask = mask.map(|mask| image::DynamicImage::ImageRgb8(mask).to_luma8());
     Origin::new(picture, args.strength(), mask.as_ref(), (sampling.width, sampling.height), model.device())
 }

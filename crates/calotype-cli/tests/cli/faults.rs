@@ -65,7 +65,7 @@ fn kill_9_and_resume_give_the_weights_of_one_run() {
         write_files(&dir.join("run/model"), &components(part.reads));
         let train = ["train", name, "--config", "tiny.toml", "--run", "run"];
         let mut child = spawn(&dir, &train);
-        let state = dir.join(&format!("run/state/{name}.safetensors"));
+        let state = dir.join(&format!("run/state/{name}/000000005.safetensors"));
         wait_for(&mut child, "the first checkpoint", || state.exists());
         signal(&child, "-KILL");
         child.wait().unwrap();
@@ -112,13 +112,16 @@ fn a_full_disk_in_training_costs_no_checkpoint() {
     // Blocks for the log and for the checkpoint's older half.
     let output = run_with_little_disk(&dir, 40, &train);
     assert_eq!(output.status.code(), Some(1));
-    assert_says(&stderr(&output), &["error: cannot write", "run/state/clip.safetensors", "too large"]);
+    assert_says(
+        &stderr(&output),
+        &["error: cannot write", "run/state/clip/000000005.safetensors", "too large"],
+    );
     assert_eq!(leftovers(&dir.join("run")), Vec::<PathBuf>::new());
-    assert!(!dir.join("run/state/clip.safetensors").exists());
+    assert!(!dir.join("run/state/clip/000000005.safetensors").exists());
 
     // With a checkpoint from before, that one stays.
     let mut child = spawn(&dir, &train);
-    let state = dir.join("run/state/clip.safetensors");
+    let state = dir.join("run/state/clip/000000005.safetensors");
     wait_for(&mut child, "the first checkpoint", || state.exists());
     signal(&child, "-KILL");
     child.wait().unwrap();
@@ -133,5 +136,5 @@ fn a_full_disk_in_training_costs_no_checkpoint() {
 fn a_folder_that_cannot_be_written_is_named() {
     let dir = with_recipe();
     fs::write(dir.join("run"), "a file, not a folder").unwrap();
-    assert_says(&fails(&dir, 1, &TRAIN_VAE), &["run/"]);
+    assert_says(&fails(&dir, 1, &TRAIN_VAE), &["`run`"]);
 }

@@ -40,8 +40,18 @@ impl Decoder {
 
     /// See the type.
     pub fn forward(&self, latents: Tensor<4>) -> Tensor<4> {
+        self.conv_out.forward(self.features(latents))
+    }
+
+    /// All layers but the last, `[B, f·h, f·w, C]`.
+    pub fn features(&self, latents: Tensor<4>) -> Tensor<4> {
         let x = self.mid_block.forward(self.conv_in.forward(latents));
         let x = self.up_blocks.iter().fold(x, |x, block| block.forward(x));
-        self.conv_out.forward(self.conv_norm_out.forward_silu(x))
+        self.conv_norm_out.forward_silu(x)
+    }
+
+    /// The last layer.
+    pub fn last_layer(&self) -> &Conv2d {
+        &self.conv_out
     }
 }

@@ -1,13 +1,38 @@
 //! The autoencoder's loss: reconstruction + β · KL.
 
 use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
 
 use super::DiagonalGaussian;
+
+/// Error that a reconstruction is judged by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reconstruction {
+    /// (x − x̂)²: blurred where it is unsure.
+    #[default]
+    Mse,
+    /// |x − x̂|: sharper edges.
+    L1,
+}
+
+impl Reconstruction {
+    /// Mean over all pixels, channels and samples, `[1]`.
+    ///
+    /// `x`, `reconstruction`: `[B, 3, H, W]` in [−1, 1].
+    pub fn error(self, x: Tensor<4>, reconstruction: Tensor<4>) -> Tensor<1> {
+        let difference = x - reconstruction;
+        match self {
+            Self::Mse => difference.square().mean(),
+            Self::L1 => difference.abs().mean(),
+        }
+    }
+}
 
 /// Both terms and their weighted sum, each `[1]`.
 #[derive(Debug, Clone)]
 pub struct AutoencoderLoss {
-    /// Mean over all pixels, channels and samples of (x − x̂)².
+    /// Mean over all pixels, channels and samples of the error.
     pub reconstruction: Tensor<1>,
     /// KL(q(z|x) ‖ N(0, I)), summed over the latent, averaged over the batch.
     pub kl: Tensor<1>,
@@ -23,12 +48,13 @@ pub struct AutoencoderLoss {
 ///
 /// `x`, `reconstruction`: `[B, 3, H, W]` in [−1, 1]; `beta` ≥ 0.
 pub fn autoencoder_loss(
+    error: Reconstruction,
     x: Tensor<4>,
     reconstruction: Tensor<4>,
     posterior: &DiagonalGaussian,
     beta: f64,
 ) -> AutoencoderLoss {
-    let reconstruction = (x - reconstruction).square().mean();
+    let reconstruction = error.error(x, reconstruction);
     let kl = posterior.kl().mean();
     let total = reconstruction.clone() + kl.clone() * beta;
     AutoencoderLoss { reconstruction, kl, total }

@@ -9,6 +9,7 @@ pub mod discriminator;
 pub mod encoder;
 pub mod loss;
 pub mod lpips;
+pub mod patch_discriminator;
 pub mod tiny;
 pub mod vae;
 
@@ -23,6 +24,7 @@ pub use config::AutoencoderConfig;
 pub use decoder::Decoder;
 pub use diagonal_gaussian::DiagonalGaussian;
 pub use encoder::Encoder;
+pub use patch_discriminator::PatchDiscriminator;
 pub use tiny::{AutoencoderTiny, AutoencoderTinyConfig};
 pub use vae::Vae;
 
@@ -88,11 +90,26 @@ impl AutoencoderKl {
 
     /// Images `[B, 3, f·h, f·w]`, about [−1, 1], from unscaled latents `[B, Z, h, w]`.
     pub fn decode(&self, latents: Tensor<4>) -> Tensor<4> {
+        channels_first(self.last_layer().forward(self.decode_features(latents)))
+    }
+
+    /// What the decoder's last layer sees, `[B, f·h, f·w, C]`.
+    pub fn decode_features(&self, latents: Tensor<4>) -> Tensor<4> {
         let z = channels_last(latents);
         let z = match &self.post_quant_conv {
             Some(conv) => conv.forward(z),
             None => z,
         };
-        channels_first(self.decoder.forward(z))
+        self.decoder.features(z)
+    }
+
+    /// The decoder's last layer, from features to pixels (channels last).
+    pub fn last_layer(&self) -> &Conv2d {
+        self.decoder.last_layer()
+    }
+
+    /// Side of a latent's pixel in the picture's.
+    pub fn downsampling(&self) -> usize {
+        self.downsampling
     }
 }

@@ -1,7 +1,17 @@
-//! The embedded emoji-scenes and image folders.
+//! Captioned pictures: the embedded emoji-scenes, and collections of files.
 
+pub mod buckets;
+pub mod collection;
 pub mod emoji_scenes;
 pub mod image_folder;
+pub mod inspection;
+pub mod loader;
+pub mod open;
+pub mod parquet;
+pub mod picture;
+pub mod pictures;
 pub mod resize;
 pub mod source;
 pub mod tensors;
+pub mod transform;
+pub mod web_dataset;

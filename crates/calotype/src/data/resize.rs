@@ -3,6 +3,8 @@
 //! They disagree by enough to move a FID (Parmar et al. 2022, arXiv:2104.11222), so each has a name here
 //! and none is the default.
 
+use std::ops::{AddAssign, Mul};
+
 use crate::error::{Error, Result};
 
 /// How an output pixel is made from input pixels, along each axis.
@@ -21,16 +23,21 @@ pub enum Filter {
     PilLanczos,
 }
 
-/// The input pixels of one output pixel, `first` and those after it, and their weights (sum 1).
+/// The input pixels of one output pixel, `first` and those after it, and their weights (sum 1, or 2²²).
 #[derive(Debug, Clone, PartialEq)]
-struct Taps {
+struct Taps<W> {
     first: usize,
-    weights: Vec<f64>,
+    weights: Vec<W>,
 }
+
+/// What weights are written in and products summed in.
+trait Number: Copy + AddAssign + Mul<Output = Self> {}
+impl Number for f64 {}
+impl Number for i32 {}
 
 impl Filter {
     /// The taps of every output pixel of an axis.
-    fn taps(self, n_in: usize, n_out: usize) -> Vec<Taps> {
+    fn taps(self, n_in: usize, n_out: usize) -> Vec<Taps<f64>> {
         let scale = n_in as f64 / n_out as f64;
         (0..n_out)
             .map(|o| match self {
@@ -45,7 +52,7 @@ impl Filter {
 }
 
 /// Linear interpolation at `position`; beyond the last pixel there is only the last.
-fn between(position: f64, n_in: usize) -> Taps {
+fn between(position: f64, n_in: usize) -> Taps<f64> {
     let first = (position as usize).min(n_in - 1);
     let fraction = position - first as f64;
     match first + 1 < n_in {
@@ -55,7 +62,7 @@ fn between(position: f64, n_in: usize) -> Taps {
 }
 
 /// Pillow's weights: the kernel, `support` input pixels to either side, stretched when shrinking.
-fn averaged(o: usize, scale: f64, n_in: usize, support: f64, kernel: fn(f64) -> f64) -> Taps {
+fn averaged(o: usize, scale: f64, n_in: usize, support: f64, kernel: fn(f64) -> f64) -> Taps<f64> {
     let stretch = scale.max(1.0);
     let (centre, support) = ((o as f64 + 0.5) * scale, support * stretch);
     // `as usize` truncates towards zero, and to zero from below, as Pillow does.
@@ -102,11 +109,9 @@ pub fn resize(
     filter: Filter,
 ) -> Result<Vec<f64>> {
     require_sizes(picture.len(), channels, from, to)?;
-    let sum = |taps: &Taps, at: &dyn Fn(usize) -> f64| {
-        taps.weights.iter().enumerate().map(|(i, weight)| weight * at(taps.first + i)).sum()
-    };
-    let wide = along_width(picture, channels, from.1, &filter.taps(from.1, to.1), sum);
-    Ok(along_height(&wide, channels * to.1, &filter.taps(from.0, to.0), sum))
+    // Summing starts at −0: 0 would turn a sum of −0 into 0.
+    let wide = along(picture, from.1, channels, &filter.taps(from.1, to.1), -0.0, |sum| sum);
+    Ok(along(&wide, from.0, channels * to.1, &filter.taps(from.0, to.0), -0.0, |sum| sum))
 }
 
 /// Resizes 8-bit pictures as Pillow does: weights are integers over 2²², and the result of the first
@@ -130,54 +135,69 @@ pub fn resize_u8(
     if !matches!(filter, Filter::PilBilinear | Filter::PilBicubic | Filter::PilLanczos) {
         return Err(Error::argument("filter", "one of Pillow's for 8 bits", format!("{filter:?}")));
     }
-    let wide = match from.1 == to.1 {
+    // Half away from zero: Pillow adds ±½ and truncates.
+    let weight = |w: &f64| (w * f64::from(1u32 << BITS) + 0.5f64.copysign(*w)) as i32;
+    let whole = |t: Taps<f64>| Taps { first: t.first, weights: t.weights.iter().map(weight).collect() };
+    let level = |sum: i32| (sum >> BITS).clamp(0, 255) as u8;
+    let pass = |picture: &[u8], n_in, n_out, stride| match n_in == n_out {
         true => picture.to_vec(),
-        false => along_width(picture, channels, from.1, &filter.taps(from.1, to.1), fixed_point),
+        false => {
+            let taps: Vec<_> = filter.taps(n_in, n_out).into_iter().map(whole).collect();
+            along(picture, n_in, stride, &taps, 1 << (BITS - 1), level)
+        }
     };
-    Ok(match from.0 == to.0 {
-        true => wide,
-        false => along_height(&wide, channels * to.1, &filter.taps(from.0, to.0), fixed_point),
-    })
+    Ok(pass(&pass(picture, from.1, to.1, channels), from.0, to.0, channels * to.1))
 }
 
-/// Fraction bits of Pillow's integer weights.
+/// Fraction bits of Pillow's integer weights: of an `i32` they leave 8 bits for the level, one for the sign
+/// and one for overshoot.
+///
+/// No sum overflows while the magnitudes of the weights add up to at most 2, since 2·255 and ½ for rounding
+/// are below 2⁹ = 2³¹/2²². They add up to 1 (triangle), 1.27 at most (cubic) or 1.59 (Lanczos; both where an
+/// edge cuts the kernel). Rounding them adds ¼ at most if they are up to 2²¹; if they are more, the sum of
+/// the rounded ones is 1.42 at most. The maxima were searched numerically, over positions and scales.
 const BITS: u32 = 22;
 
-fn fixed_point(taps: &Taps, at: &dyn Fn(usize) -> u8) -> u8 {
-    let one = f64::from(1u32 << BITS);
-    // Half away from zero: Pillow adds ±½ and truncates.
-    let weight = |w: &f64| (w * one + 0.5f64.copysign(*w)) as i64;
-    let products = taps.weights.iter().enumerate().map(|(i, w)| weight(w) * i64::from(at(taps.first + i)));
-    let sum = (1i64 << (BITS - 1)) + products.sum::<i64>();
-    (sum >> BITS).clamp(0, 255) as u8
-}
-
-fn along_width<T: Copy>(
+/// Weighted sums, begun at `start` and ended by `finish`, along one axis: `n_in` pixels or rows, each of
+/// `stride` numbers, which do not mix.
+fn along<T: Copy + Into<W>, W: Number>(
     picture: &[T],
-    channels: usize,
-    width: usize,
-    taps: &[Taps],
-    sum: impl Fn(&Taps, &dyn Fn(usize) -> T) -> T,
+    n_in: usize,
+    stride: usize,
+    taps: &[Taps<W>],
+    start: W,
+    finish: impl Fn(W) -> T,
 ) -> Vec<T> {
-    let mut wide = Vec::with_capacity(picture.len() / width * taps.len());
-    for row in picture.chunks_exact(width * channels) {
-        for taps in taps {
-            wide.extend((0..channels).map(|c| sum(taps, &|x| row[x * channels + c])));
+    let mut out = Vec::with_capacity(picture.len() / n_in * taps.len());
+    let mut sums = vec![start; stride];
+    for line in picture.chunks_exact(n_in * stride) {
+        for Taps { first, weights } in taps {
+            let line = &line[first * stride..];
+            match stride {
+                // Few sums, if their number is known when this is compiled, stay in registers.
+                1 => out.extend(short(line.as_chunks::<1>().0, weights, start).map(&finish)),
+                3 => out.extend(short(line.as_chunks::<3>().0, weights, start).map(&finish)),
+                _ => {
+                    sums.fill(start);
+                    line.chunks_exact(stride).zip(weights).for_each(|(v, &weight)| add(&mut sums, v, weight));
+                    out.extend(sums.iter().map(|&sum| finish(sum)));
+                }
+            }
         }
     }
-    wide
+    out
 }
 
-/// `row`: numbers in a row of pixels.
-fn along_height<T: Copy>(
-    picture: &[T],
-    row: usize,
-    taps: &[Taps],
-    sum: impl Fn(&Taps, &dyn Fn(usize) -> T) -> T,
-) -> Vec<T> {
-    taps.iter()
-        .flat_map(|taps| (0..row).map(|x| sum(taps, &|y| picture[y * row + x])).collect::<Vec<_>>())
-        .collect()
+/// The `N` weighted sums over the first pixels of a line, as many as there are weights.
+fn short<T: Copy + Into<W>, W: Number, const N: usize>(line: &[[T; N]], weights: &[W], start: W) -> [W; N] {
+    let mut sums = [start; N];
+    line.iter().zip(weights).for_each(|(values, weight)| add(&mut sums, values, *weight));
+    sums
+}
+
+#[inline]
+fn add<T: Copy + Into<W>, W: Number>(sums: &mut [W], values: &[T], weight: W) {
+    sums.iter_mut().zip(values).for_each(|(sum, &value)| *sum += weight * value.into());
 }
 
 fn require_sizes(numbers: usize, channels: usize, from: (usize, usize), to: (usize, usize)) -> Result<()> {
@@ -194,6 +214,7 @@ fn require_sizes(numbers: usize, channels: usize, from: (usize, usize), to: (usi
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rng::{Philox, Purpose};
 
     const ALL: [Filter; 4] =
         [Filter::Tf1Bilinear, Filter::TorchBilinear, Filter::PilBilinear, Filter::PilBicubic];
@@ -229,5 +250,48 @@ mod tests {
     fn eight_bits_are_pillows_only() {
         assert!(resize_u8(&[1, 2], 1, (1, 2), (1, 4), Filter::TorchBilinear).is_err());
         assert_eq!(resize_u8(&[10, 10], 1, (1, 2), (3, 4), Filter::PilBicubic).unwrap(), [10; 12]);
+    }
+
+    type Sum<T> = fn(&[(f64, T)]) -> T;
+
+    /// What [`along`] computes, each number by itself.
+    fn plain<T: Copy>(v: &[T], n_in: usize, stride: usize, taps: &[Taps<f64>], sum: Sum<T>) -> Vec<T> {
+        let number = |j: usize| {
+            let (line, taps) = (j / stride / taps.len(), &taps[j / stride % taps.len()]);
+            let value = |i| v[(line * n_in + taps.first + i) * stride + j % stride];
+            sum(&taps.weights.iter().enumerate().map(|(i, &w)| (w, value(i))).collect::<Vec<_>>())
+        };
+        (0..v.len() / n_in * taps.len()).map(number).collect()
+    }
+
+    #[test]
+    fn every_bit_is_that_of_plain_sums() {
+        let bits = |values: &[f64]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        let sum = |terms: &[(f64, f64)]| terms.iter().map(|(w, v)| w * v).sum();
+        let sum_u8 = |terms: &[(f64, u8)]| {
+            let whole = |w: f64| (w * 4_194_304.0 + if w < 0.0 { -0.5 } else { 0.5 }) as i64;
+            let sum: i64 = terms.iter().map(|&(w, level)| whole(w) * i64::from(level)).sum();
+            ((sum + 2_097_152) >> 22).clamp(0, 255) as u8
+        };
+        let mut rng = Philox::new(1, Purpose::Evaluation, 0);
+        let sides = [(1, 1), (1, 6), (2, 3), (3, 1), (4, 5), (7, 7), (13, 31), (37, 4)];
+        for case in 0..8 * 8 * 4 * 4 {
+            let ((h, to_h), (w, to_w), channels) = (sides[case % 8], sides[case / 8 % 8], 1 + case / 64 % 4);
+            // Noise; 0 and 255, which make the largest sums; 0; 255.
+            let level = |noise: u32| [noise as u8, (noise as i8 >> 7) as u8, 0, 255][case / 256];
+            let picture: Vec<u8> = (0..h * w * channels).map(|_| level(rng.next_u32())).collect();
+            let values: Vec<f64> = picture.iter().map(|&v| f64::from(v) * -0.1).collect();
+            for filter in ALL.into_iter().chain([Filter::PilLanczos]) {
+                let (across, down) = (filter.taps(w, to_w), filter.taps(h, to_h));
+                let right = plain(&plain(&values, w, channels, &across, sum), h, channels * to_w, &down, sum);
+                let found = resize(&values, channels, (h, w), (to_h, to_w), filter).unwrap();
+                assert_eq!(bits(&found), bits(&right), "{filter:?} {case}");
+                if !matches!(filter, Filter::Tf1Bilinear | Filter::TorchBilinear) {
+                    let wide = plain(&picture, w, channels, &across, sum_u8);
+                    let found = resize_u8(&picture, channels, (h, w), (to_h, to_w), filter).unwrap();
+                    assert_eq!(found, plain(&wide, h, channels * to_w, &down, sum_u8), "{filter:?} {case}");
+                }
+            }
+        }
     }
 }

@@ -1,92 +1,308 @@
-//! Where training takes its captioned pictures from.
+//! The order in which training sees its pictures, and what it sees of each.
 
-use std::sync::{Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use image::RgbImage;
+use serde::Serialize;
 
-use super::emoji_scenes::{EmojiScenes, Split};
-use super::image_folder::ImageFolder;
+use super::buckets::{self, Buckets};
+use super::pictures::Pictures;
+use super::transform::{Crop, Transform};
 use crate::error::{Error, Result};
 use crate::rng::{Philox, Purpose};
 
-/// Captioned pictures, numbered from 0 without end; number n is always the same.
-pub trait CaptionedPictures: Sync {
-    /// Picture and caption `n` of the run.
-    ///
-    /// # Errors
-    /// `Error::Io` or `Error::Format` for a file that does not decode, `Error::Shape` for a size
-    /// that the recipe does not have.
-    fn get(&self, n: u64) -> Result<(RgbImage, String)>;
+/// How many pictures in a row may be damaged before the run gives up looking for the next good one.
+const MOST_DAMAGED_IN_A_ROW: usize = 64;
 
-    /// The caption alone.
-    ///
-    /// # Errors
-    /// As [`CaptionedPictures::get`].
-    fn caption(&self, n: u64) -> Result<String> {
-        Ok(self.get(n)?.1)
-    }
+/// Epochs whose order is kept: workers are at most a few steps apart, on two sides of an epoch's end.
+const EPOCHS_KEPT: usize = 3;
+
+/// One training picture.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Item {
+    /// The picture as the network will see it.
+    pub image: RgbImage,
+    /// One of its captions; empty if it has none.
+    pub caption: String,
+    /// Where it lies.
+    pub name: String,
+    /// Pictures that were to come before it and could not be read.
+    pub damaged: Vec<Damaged>,
 }
 
-/// The endless training split of the embedded data.
-#[derive(Debug)]
-pub struct TrainingScenes(pub EmojiScenes);
-
-impl CaptionedPictures for TrainingScenes {
-    fn get(&self, n: u64) -> Result<(RgbImage, String)> {
-        let scene = self.0.scene(Split::Train, n);
-        Ok((scene.image, scene.caption))
-    }
+/// A picture that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Damaged {
+    /// Where it lies.
+    pub name: String,
+    /// What the decoder says.
+    pub reason: String,
 }
 
-/// An image folder, in a new order each epoch.
-#[derive(Debug)]
-pub struct ShuffledFolder {
-    folder: ImageFolder,
+/// Which picture stands at a position of the run, and the size that it is brought to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Its number.
+    pub picture: u64,
+    /// Width and height.
+    pub size: (u32, u32),
+}
+
+/// Pictures in the order of a run: positions count from 0 without end, and what stands at a position is a pure
+/// function of the settings.
+pub struct TrainingSet {
+    pictures: Arc<dyn Pictures>,
+    /// The pictures that belong to it; `None`: all of an endless source, in their own order.
+    members: Option<Vec<u64>>,
     seed: u64,
     size: u32,
-    /// The epoch asked for last, and its order.
-    order: Mutex<(u64, Vec<usize>)>,
+    transform: Transform,
+    bucketed: Option<Bucketed>,
+    orders: Mutex<BTreeMap<u64, Arc<Vec<usize>>>>,
 }
 
-impl ShuffledFolder {
-    /// `seed` decides the order; every picture must have a side of `size` pixels.
-    pub fn new(folder: ImageFolder, seed: u64, size: u32) -> Self {
-        let order = Mutex::new((0, epoch_order(seed, 0, folder.len())));
-        Self { folder, seed, size, order }
-    }
+/// Every batch has pictures of one shape.
+struct Bucketed {
+    buckets: Buckets,
+    /// Bucket of each member.
+    of: Vec<usize>,
+    batch_size: usize,
+}
 
-    /// Place of number `n` of the run in the folder's list.
-    fn place(&self, n: u64) -> usize {
-        let count = self.folder.len() as u64;
-        let (epoch, i) = (n / count, (n % count) as usize);
-        // The order is whole at any time, whatever happened to the thread that held the lock.
-        let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
-        if order.0 != epoch {
-            *order = (epoch, epoch_order(self.seed, epoch, self.folder.len()));
+impl TrainingSet {
+    /// The pictures `members` of `pictures` (`None`: all of them, in their own order if they have no end), brought
+    /// to `size` × `size` pixels by `transform`. `seed` decides order, crops, flips and the choice of captions.
+    ///
+    /// # Errors
+    /// `Error::Data` if no picture is left.
+    pub fn new(
+        pictures: Arc<dyn Pictures>,
+        members: Option<Vec<u64>>,
+        seed: u64,
+        size: u32,
+        transform: Transform,
+    ) -> Result<Self> {
+        let members = members.or_else(|| pictures.count().map(|count| (0..count).collect()));
+        if members.as_ref().is_some_and(Vec::is_empty) {
+            return Err(Error::Data {
+                what: "training pictures".into(),
+                expected: "at least one".into(),
+                got: "none".into(),
+            });
         }
-        order.1[i]
+        Ok(Self { pictures, members, seed, size, transform, bucketed: None, orders: Mutex::default() })
     }
-}
 
-fn epoch_order(seed: u64, epoch: u64, count: usize) -> Vec<usize> {
-    Philox::new(seed, Purpose::Epoch, epoch).permutation(count)
-}
+    /// The same pictures, each in the bucket that is nearest to its shape, and `batch_size` positions in a row from
+    /// one bucket. Pictures whose size cannot be read are left out and returned.
+    ///
+    /// # Errors
+    /// `Error::Data` if none can be read, or the pictures have no end.
+    pub fn in_buckets(mut self, buckets: Buckets, batch_size: usize) -> Result<(Self, Vec<Damaged>)> {
+        let Some(members) = self.members.take() else {
+            return Err(Error::Data {
+                what: "`data.buckets`".into(),
+                expected: "pictures of different shapes".into(),
+                got: "the embedded data, which is square".into(),
+            });
+        };
+        let (mut kept, mut of, mut damaged) = (Vec::new(), Vec::new(), Vec::new());
+        for i in members {
+            match self.pictures.dimensions(i) {
+                Ok(dimensions) => {
+                    kept.push(i);
+                    of.push(buckets.of(dimensions));
+                }
+                Err(error) => damaged.push(self.damaged(i, &error)),
+            }
+        }
+        if kept.is_empty() {
+            return Err(unreadable(&damaged));
+        }
+        self.members = Some(kept);
+        self.bucketed = Some(Bucketed { buckets, of, batch_size });
+        Ok((self, damaged))
+    }
 
-impl CaptionedPictures for ShuffledFolder {
-    fn get(&self, n: u64) -> Result<(RgbImage, String)> {
-        let place = self.place(n);
-        let (image, caption) = self.folder.load(place)?;
-        match image.dimensions() == (self.size, self.size) {
-            true => Ok((image, caption)),
-            false => Err(Error::shape(
-                format!("picture `{}`", self.folder.entries()[place].path.display()),
-                format!("{0}x{0}, `data.size` of the recipe", self.size),
-                format!("{}x{}", image.width(), image.height()),
-            )),
+    /// Number of different pictures; `None` if there is no end to them.
+    pub fn count(&self) -> Option<usize> {
+        self.members.as_ref().map(Vec::len)
+    }
+
+    /// What the pictures are taken from.
+    pub fn pictures(&self) -> &dyn Pictures {
+        self.pictures.as_ref()
+    }
+
+    /// How they are brought to size.
+    pub fn transform(&self) -> &Transform {
+        &self.transform
+    }
+
+    /// What stands at position `n`.
+    pub fn place(&self, n: u64) -> Place {
+        self.places(n).next().expect("the first place is always there")
+    }
+
+    /// What stands at position `n`, and what takes its place if that is damaged: the pictures that follow it in
+    /// its epoch, of the same bucket.
+    pub fn places(&self, n: u64) -> impl Iterator<Item = Place> + '_ {
+        let square = (self.size, self.size);
+        let (order, first) = match &self.members {
+            None => (None, 0),
+            Some(_) => {
+                let length = self.order(0).len() as u64;
+                (Some(self.order(n / length)), (n % length) as usize)
+            }
+        };
+        let bucket = |at: usize| self.bucketed.as_ref().map(|bucketed| bucketed.of[at]);
+        let wanted = order.as_ref().and_then(|order| bucket(order[first]));
+        let length = order.as_ref().map_or(MOST_DAMAGED_IN_A_ROW, |order| order.len());
+        (0..length).filter_map(move |ahead| {
+            let (Some(order), Some(members)) = (&order, &self.members) else {
+                return Some(Place { picture: n + ahead as u64, size: square });
+            };
+            let at = order[(first + ahead) % order.len()];
+            let size = match (&self.bucketed, wanted) {
+                (Some(bucketed), Some(wanted)) if bucketed.of[at] == wanted => bucketed.buckets.all()[wanted],
+                (Some(_), _) => return None,
+                (None, _) => square,
+            };
+            Some(Place { picture: members[at], size })
+        })
+    }
+
+    fn order(&self, epoch: u64) -> Arc<Vec<usize>> {
+        // The map is whole at any time, whatever happened to the thread that held the lock.
+        let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(order) = orders.get(&epoch) {
+            return order.clone();
+        }
+        let count = self.members.as_ref().map_or(0, Vec::len);
+        let order = Arc::new(match &self.bucketed {
+            None => Philox::new(self.seed, Purpose::Epoch, epoch).permutation(count),
+            Some(bucketed) => buckets::batches(&bucketed.of, bucketed.batch_size, self.seed, epoch).concat(),
+        });
+        while orders.len() >= EPOCHS_KEPT {
+            orders.pop_first();
+        }
+        orders.insert(epoch, order.clone());
+        order
+    }
+
+    /// Picture and caption at position `n`; a picture that cannot be read gives its place to the next.
+    ///
+    /// # Errors
+    /// `Error::Shape` if the transform refuses the picture's size; `Error::Data` if no picture near `n` can be
+    /// read.
+    pub fn item(&self, n: u64) -> Result<Item> {
+        let mut damaged = Vec::new();
+        for place in self.places(n).take(MOST_DAMAGED_IN_A_ROW) {
+            match self.pictures.captioned(place.picture, self.transform.background) {
+                Ok((picture, captions)) => {
+                    let name = self.pictures.name(place.picture);
+                    let caption = self.choose(n, &captions);
+                    let image = self.transformed(n, place, picture)?;
+                    return Ok(Item { image, caption, name, damaged });
+                }
+                Err(error) => damaged.push(self.damaged(place.picture, &error)),
+            }
+        }
+        Err(unreadable(&damaged))
+    }
+
+    /// `picture` as position `n` sees it.
+    ///
+    /// # Errors
+    /// `Error::Shape` if the transform refuses its size.
+    pub fn transformed(&self, n: u64, place: Place, picture: RgbImage) -> Result<RgbImage> {
+        let mut rng = Philox::new(self.seed, Purpose::Transform, n);
+        let name = self.pictures.name(place.picture);
+        Ok(self.transform.apply(picture, place.size, &mut rng, &name)?.0)
+    }
+
+    /// Whether position `n` sees its picture mirrored.
+    pub fn is_mirrored(&self, n: u64) -> bool {
+        // The third number that `Transform::apply` draws.
+        let mut rng = Philox::new(self.seed, Purpose::Transform, n);
+        self.transform.flip && [(); 3].map(|()| rng.uniform())[2] < 0.5
+    }
+
+    /// The picture of a place, cut in the middle, mirrored or not: what every position that has it sees of it, as
+    /// long as crops are not random.
+    ///
+    /// # Errors
+    /// As [`Pictures::picture`] and [`TrainingSet::item`].
+    pub fn variant(&self, place: Place, mirrored: bool) -> Result<RgbImage> {
+        let mut picture = self.pictures.picture(place.picture, self.transform.background)?;
+        if mirrored {
+            image::imageops::flip_horizontal_in_place(&mut picture);
+        }
+        let transform = Transform { flip: false, crop: Crop::Center, ..self.transform };
+        let mut unused = Philox::new(self.seed, Purpose::Transform, 0);
+        let name = self.pictures.name(place.picture);
+        Ok(transform.apply(picture, place.size, &mut unused, &name)?.0)
+    }
+
+    /// Every picture once, with its size.
+    pub fn all(&self) -> Vec<Place> {
+        let members = self.members.iter().flatten().enumerate();
+        let size = |i: usize| match &self.bucketed {
+            Some(bucketed) => bucketed.buckets.all()[bucketed.of[i]],
+            None => (self.size, self.size),
+        };
+        members.map(|(i, &picture)| Place { picture, size: size(i) }).collect()
+    }
+
+    /// The caption at position `n`, of the picture `place`; empty if it has none.
+    pub fn caption(&self, n: u64, place: Place) -> String {
+        self.choose(n, &self.pictures.captions(place.picture))
+    }
+
+    fn choose(&self, n: u64, captions: &[String]) -> String {
+        match captions {
+            [] => String::new(),
+            [only] => only.clone(),
+            several => {
+                let choice = Philox::new(self.seed, Purpose::CaptionChoice, n).below(several.len());
+                several[choice].clone()
+            }
         }
     }
 
-    fn caption(&self, n: u64) -> Result<String> {
-        Ok(self.folder.entries()[self.place(n)].caption.clone())
+    /// What there is to say of picture `i` that cannot be read.
+    pub fn damaged(&self, i: u64, error: &Error) -> Damaged {
+        Damaged { name: self.pictures.name(i), reason: error.to_string() }
     }
 }
+
+fn unreadable(damaged: &[Damaged]) -> Error {
+    Error::Data {
+        what: "training pictures".into(),
+        expected: "pictures that can be read".into(),
+        got: format!(
+            "{} in a row that cannot, first: {}",
+            damaged.len(),
+            damaged.first().map_or("", |first| first.reason.as_str())
+        ),
+    }
+}
+
+/// Divides `count` pictures: (for training, for validation). The share `validation` is chosen by a permutation that
+/// depends on the number of pictures alone; at least one picture stays on each side if there are two.
+pub fn divide(count: u64, validation: f64) -> (Vec<u64>, Vec<u64>) {
+    let wanted = (count as f64 * validation).round() as usize;
+    let most = (count as usize).saturating_sub(1);
+    let held_out = if validation > 0.0 { wanted.max(1).min(most) } else { 0 };
+    let order = Philox::new(SPLIT_SEED, Purpose::Split, count).permutation(count as usize);
+    let side = |places: &[usize]| {
+        let mut side: Vec<u64> = places.iter().map(|&i| i as u64).collect();
+        side.sort_unstable();
+        side
+    };
+    (side(&order[held_out..]), side(&order[..held_out]))
+}
+
+/// The division is the same whatever the seed of the run, so that runs compare.
+const SPLIT_SEED: u64 = 1841;

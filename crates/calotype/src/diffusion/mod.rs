@@ -13,6 +13,7 @@ pub mod schedule;
 pub mod scheduler_class;
 pub mod scheduler_config;
 pub mod sigma_grid;
+pub mod training_sample;
 pub mod x_0_limit;
 
 pub use forward_process::Rates;
@@ -21,6 +22,7 @@ pub use schedule::{BetaSchedule, NoiseSchedule};
 pub use scheduler_class::SchedulerClass;
 pub use scheduler_config::{SchedulerConfig, TimestepSpacing, VarianceType};
 pub use sigma_grid::SigmaSpacing;
+pub use training_sample::{Times, TrainingSample};
 pub use x_0_limit::X0Limit;
 
 use burn::tensor::Tensor;

@@ -7,6 +7,7 @@ use super::clip_features;
 use super::clip_score::{ClipScoreRule, clip_score};
 use super::extractor::{ClipExtractor, Extractor};
 use super::picture_set::{Reading, SetFacts, decode};
+use crate::data::collection::Collection;
 use crate::data::image_folder::ImageFolder;
 use crate::error::{Error, Result};
 
@@ -26,6 +27,7 @@ pub struct OfCaptions {
 /// Hessel et al. 2021, arXiv:2104.08718, Section 3, with torchmetrics' scale of 100 in the place of their 2.5.
 ///
 /// # Errors
+/// `Error::Data` for a picture without a caption;
 /// `Error::Io` and `Error::Format` naming a picture that cannot be read, unless `skip_broken`;
 /// `Error::Argument` if fewer than 2 are left; `Error::Shape` for pictures of another size than the tower's.
 pub fn measure_clip_score(
@@ -35,6 +37,13 @@ pub fn measure_clip_score(
     skip_broken: bool,
     on_pictures: &mut dyn FnMut(usize),
 ) -> Result<OfCaptions> {
+    if let Some(bare) = folder.entries().iter().find(|entry| entry.captions.is_empty()) {
+        return Err(Error::Data {
+            what: "captions".into(),
+            expected: "one for each picture (metadata.jsonl, metadata.csv, or a .txt beside it)".into(),
+            got: format!("none for `{}`", bare.path.display()),
+        });
+    }
     let (mut facts, mut cosines) = (SetFacts::default(), Vec::with_capacity(folder.len()));
     for entries in folder.entries().chunks(batch.max(1)) {
         let (mut pictures, mut captions) = (Vec::new(), Vec::new());
@@ -42,7 +51,8 @@ pub fn measure_clip_score(
             match decode(&entry.path, Reading::Upright) {
                 Ok(decoded) => {
                     pictures.push(facts.count(decoded));
-                    captions.push(entry.caption.clone());
+                    // The first of several: one score for each picture.
+                    captions.extend(entry.captions.first().cloned());
                 }
                 Err(_) if skip_broken => facts.broken.push(entry.path.display().to_string()),
                 Err(error) => return Err(error),

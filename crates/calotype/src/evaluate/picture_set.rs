@@ -7,7 +7,7 @@ use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Rgb
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::data::image_folder::load_picture;
+use crate::data::picture;
 use crate::error::{Error, Result};
 
 /// Endings of the files that are taken for pictures.
@@ -47,7 +47,7 @@ pub enum Reading {
     /// As Pillow's `convert("RGB")` in the reference programs of set metrics: transparency is dropped, not
     /// blended, and no EXIF rotation is applied.
     AsPillow,
-    /// As everywhere else here ([`load_picture`]): upright, transparency over white.
+    /// As everywhere else here ([`picture::load`]): upright, transparency over white.
     Upright,
 }
 
@@ -165,7 +165,7 @@ pub(super) fn decode(path: &Path, reading: Reading) -> Result<Decoded> {
         Ok((picture, format, color))
     };
     let (picture, format, color) = decode().map_err(|e| Error::format(path, "PNG, JPEG or WebP", e))?;
-    let picture = picture.map_or_else(|| load_picture(path), Ok)?;
+    let picture = picture.map_or_else(|| picture::load(path), Ok)?;
     Ok(Decoded { picture, format, color })
 }
 

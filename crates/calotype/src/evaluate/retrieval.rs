@@ -54,6 +54,58 @@ pub fn retrieval_at_1<T: Copy + Into<f64>>(
     })
 }
 
+/// Retrieval at k, as [`retrieval_at_1`]: whether a right candidate is among the `k` most similar ones. Of
+/// candidates that tie for the last places, as many are taken as there are places, and any choice is equally
+/// likely. `chance` is what a blind guess scores where every query has one right candidate: k/n.
+///
+/// # Errors
+/// As [`retrieval_at_1`]; `Error::Argument` for k = 0.
+pub fn retrieval_at<T: Copy + Into<f64>>(
+    k: usize,
+    image: &[T],
+    text: &[T],
+    dimension: usize,
+    same: impl Fn(usize, usize) -> bool,
+) -> Result<Retrieval> {
+    if k == 0 {
+        return Err(Error::argument("k", "at least 1", k));
+    }
+    let first = retrieval_at_1(image, text, dimension, &same)?;
+    let image = normalised(image, dimension, "image features")?;
+    let text = normalised(text, dimension, "text features")?;
+    let right = |i: usize, j: usize| i == j || same(i, j);
+    let chance = if k == 1 { first.chance } else { (k as f64 / first.n as f64).min(1.0) };
+    Ok(Retrieval {
+        image_to_text: hits(k, &image, &text, right),
+        text_to_image: hits(k, &text, &image, right),
+        chance,
+        n: first.n,
+    })
+}
+
+/// Mean over the queries of the probability that a right candidate is among the `k` most similar ones.
+fn hits(
+    k: usize,
+    queries: &[Vec<f64>],
+    candidates: &[Vec<f64>],
+    right: impl Fn(usize, usize) -> bool,
+) -> f64 {
+    let hit = |(i, query): (usize, &Vec<f64>)| {
+        let dot = |candidate: &Vec<f64>| query.iter().zip(candidate).map(|(q, c)| q * c).sum::<f64>();
+        let similarities: Vec<f64> = candidates.iter().map(dot).collect();
+        let of_right = (0..candidates.len()).filter(|&j| right(i, j)).map(|j| similarities[j]);
+        let best = of_right.fold(f64::NEG_INFINITY, f64::max);
+        let nearer = similarities.iter().filter(|&&s| s > best).count();
+        let tied: Vec<usize> = (0..candidates.len()).filter(|&j| similarities[j] == best).collect();
+        let wrong = tied.iter().filter(|&&j| !right(i, j)).count();
+        let places = k.saturating_sub(nearer).min(tied.len());
+        // 1 − the probability that all places go to wrong ones.
+        let missed = |place: usize| wrong.saturating_sub(place) as f64 / (tied.len() - place) as f64;
+        1.0 - (0..places).map(missed).product::<f64>()
+    };
+    queries.iter().enumerate().map(hit).sum::<f64>() / queries.len() as f64
+}
+
 /// Mean over the queries of the share of right candidates among the most similar ones.
 fn accuracy(queries: &[Vec<f64>], candidates: &[Vec<f64>], right: impl Fn(usize, usize) -> bool) -> f64 {
     let score = |(i, query): (usize, &Vec<f64>)| {
@@ -128,5 +180,21 @@ mod tests {
         assert!(retrieval_at_1(&AXES, &AXES[..6], 3, none).is_err());
         assert!(retrieval_at_1(&[0.0_f32; 3], &[1.0; 3], 3, none).is_err());
         assert!(retrieval_at_1(&[f32::NAN, 1.0, 1.0], &[1.0; 3], 3, none).is_err());
+    }
+
+    #[test]
+    fn five_places_are_five_chances() {
+        // Unit vectors at growing angles: query 0 finds candidate j at rank j.
+        let at = |degrees: f64| [degrees.to_radians().cos(), degrees.to_radians().sin()];
+        let image: Vec<f64> = (0..8).flat_map(|_| at(0.0)).collect();
+        let text: Vec<f64> = (0..8).flat_map(|j| at(10.0 * f64::from(j))).collect();
+        let five = retrieval_at(5, &image, &text, 2, |_, _| false).unwrap();
+        assert_eq!(five.image_to_text, 5.0 / 8.0);
+        // All images are equal: a blind guess.
+        assert!((five.text_to_image - 5.0 / 8.0).abs() < 1e-12);
+        assert_eq!(five.chance, 5.0 / 8.0);
+        let one = retrieval_at(1, &image, &text, 2, |_, _| false).unwrap();
+        assert_eq!(one, retrieval_at_1(&image, &text, 2, |_, _| false).unwrap());
+        assert!(retrieval_at(0, &image, &text, 2, |_, _| false).is_err());
     }
 }

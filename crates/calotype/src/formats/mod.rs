@@ -11,6 +11,7 @@ pub mod png_text;
 pub mod pytorch_pickle;
 pub mod safetensors_io;
 pub mod single_file;
+pub mod tensorboard;
 pub mod weights;
 
 /// The version of diffusers whose folder layout we write.

@@ -32,17 +32,17 @@ impl NamedTensor {
 
 /// The way from the root of a network to a parameter.
 #[derive(Default)]
-struct FieldPath(Vec<String>);
+pub(super) struct FieldPath(Vec<String>);
 
 impl FieldPath {
-    fn enter(&mut self, name: &str, container: &str) {
+    pub(super) fn enter(&mut self, name: &str, container: &str) {
         // An enum's variant has no place in the key.
         if !container.starts_with("Enum:") {
             self.0.push(name.to_owned());
         }
     }
 
-    fn exit(&mut self, container: &str) {
+    pub(super) fn exit(&mut self, container: &str) {
         if !container.starts_with("Enum:") {
             self.0.pop();
         }
@@ -51,7 +51,7 @@ impl FieldPath {
     /// The key in the weight file: the field names, but for three blocks whose Rust structure differs from
     /// diffusers'. The numbered fields of [`FeedForward`](super::transformer_2d::FeedForward) and of the tiny
     /// autoencoder's block are places in a list, and the autoencoder's attention lies flat in its block.
-    fn key(&self) -> String {
+    pub(super) fn key(&self) -> String {
         let mut key = self.0.join(".");
         for (ours, theirs) in
             [(".net_", ".net."), (".attention.", "."), (".stack_", ".conv."), (".pool.place_", ".pool.")]
@@ -287,15 +287,33 @@ fn same_shape(file: &[usize], ours: &[usize]) -> bool {
     file == ours || (file.is_empty() && ours == [1])
 }
 
-struct Track;
+struct Track<F: FnMut(&str) -> bool> {
+    path: FieldPath,
+    trains: F,
+}
 
-impl ModuleMapper for Track {
+impl<F: FnMut(&str) -> bool> ModuleMapper for Track<F> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _: &str, container: &str) {
+        self.path.exit(container);
+    }
+
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        Param::initialized(param.id, param.val().autodiff().require_grad())
+        let value = param.val().autodiff();
+        let value = if (self.trains)(&self.path.key()) { value.require_grad() } else { value };
+        Param::initialized(param.id, value)
     }
 }
 
 /// A copy whose parameters are leaves of a new autodiff graph (the values are shared, not copied).
 pub fn tracked<M: Module>(module: &M) -> M {
-    module.clone().map(&mut Track)
+    tracked_where(module, |_| true)
+}
+
+/// The same, but only parameters that `trains` names have a gradient; the others are constants of the graph.
+pub fn tracked_where<M: Module>(module: &M, trains: impl FnMut(&str) -> bool) -> M {
+    module.clone().map(&mut Track { path: FieldPath::default(), trains })
 }

@@ -137,6 +137,30 @@ impl TextToImage {
         Ok(model)
     }
 
+    /// A model of networks that are in memory already.
+    ///
+    /// # Errors
+    /// `Error::Shape` if they do not fit each other.
+    pub fn of_networks(
+        vae: Vae,
+        unet: Component<Unet, UnetConfig>,
+        tower: TextTower,
+        scheduler: SchedulerConfig,
+        device: &Device,
+    ) -> Result<Self> {
+        let model = Self {
+            vae,
+            unet,
+            text: TextStack { towers: vec![tower], options: PromptOptions::default() },
+            scheduler,
+            force_zeros_for_empty_prompt: false,
+            vae_tiling: false,
+            device: device.clone(),
+        };
+        model.check()?;
+        Ok(model)
+    }
+
     /// Whether the components fit each other.
     fn check(&self) -> Result<()> {
         let config = &self.unet.config;

@@ -1,115 +1,257 @@
-//! Trains the autoencoder, then measures the latent's scale.
+//! Trains the autoencoder, then measures its latents.
 
+use std::path::Path;
+
+use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use image::RgbImage;
-use rayon::prelude::*;
 
-use super::data_parallel::{PartLoss, batch_gradients};
-use super::recipe::Recipe;
-use super::training_loop::{self, Part, Session};
-use crate::autoencoder::AutoencoderKl;
+use super::data_parallel::scalar;
+use super::latent_statistics::LatentStatistics;
+use super::objective::{Batch, Input, InputKind, Objective, PartLoss, Watch};
+use super::preflight::Report;
+use super::recipe::{AdversarialRecipe, Recipe, TrainingRecipe, VaeRecipe};
+use super::training_loop::{self, Damage, Outcome, Session, Weights, fill};
 use crate::autoencoder::loss::{autoencoder_loss, beta_at};
-use crate::data::source::CaptionedPictures;
+use crate::autoencoder::lpips::{self, Lpips};
+use crate::autoencoder::{
+    AutoencoderConfig, AutoencoderKl, DiagonalGaussian, PatchDiscriminator, discriminator,
+};
+use crate::data::source::TrainingSet;
 use crate::data::tensors::to_tensor;
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::formats::checkpoint::component_folder;
 use crate::formats::diffusers_folder;
-use crate::nn::Init;
+use crate::nn::layout::channels_first;
+use crate::nn::{Init, parameters};
 use crate::rng::{Philox, Purpose};
-
-/// Pictures whose latents the scale is measured on.
-const SCALE_PICTURES: u64 = 256;
 
 /// ln σ² of the posterior at the start: σ ≈ 0.05.
 const INITIAL_LOGVAR: f32 = -6.0;
 
-/// Minimises reconstruction + β · KL and writes `model/vae/`.
-///
-/// # Errors
-/// As [`training_loop::train`], and those of `data`.
-pub fn train(recipe: &Recipe, data: &dyn CaptionedPictures, device: &Device, session: Session) -> Result<()> {
-    let vae = &recipe.vae;
-    let training = &vae.training;
-    let mut config = recipe.vae_config();
-    let network = AutoencoderKl::new(&config, &mut Init::random(recipe.seed, device))?
-        .with_initial_logvar(INITIAL_LOGVAR);
-    let side = recipe.data.size as usize / config.downsampling();
-    let latent = [vae.latent_channels, side, side];
-
-    let part = Part {
-        name: "vae",
-        settings: &(recipe.seed, &recipe.data, vae),
-        training,
-        logged: &["loss", "reconstruction", "kl"],
-    };
-    let optimizer = training_loop::train(
-        session,
-        part,
-        network.clone(),
-        |network, step| {
-            let beta = beta_at(step, vae.beta, vae.beta_warm_up);
-            let batch = pictures(data, (step * training.batch_size) as u64, training.batch_size)?;
-            let per_part = training.batch_size / training.parts;
-            let parts: Vec<(usize, &[RgbImage])> = batch.chunks(per_part).enumerate().collect();
-            batch_gradients(network, parts, session.threads, step, |network, (part, images)| {
-                let first = step * training.batch_size + part * per_part;
-                let x = to_tensor(images, device)?.autodiff();
-                let posterior = network.encode(x.clone())?;
-                let noise = posterior_noise(recipe.seed, first as u64, images.len(), latent, device);
-                let reconstruction = network.decode(posterior.sample(noise));
-                let loss = autoencoder_loss(x, reconstruction, &posterior, beta);
-                let logged = [&loss.total, &loss.reconstruction, &loss.kl].map(scalar).to_vec();
-                Ok(PartLoss { total: loss.total, logged })
-            })
-        },
-        |_| (),
-    )?;
-
-    let network = optimizer.averaged(network);
-    config.scaling_factor = measure_scaling_factor(&network, data, device)?;
-    diffusers_folder::save_autoencoder(&session.run.model().join("vae"), &network, &config)
+/// The autoencoder and what judges it.
+#[derive(Module, Debug)]
+pub struct AutoencoderInTraining {
+    /// What is kept in the end.
+    pub autoencoder: AutoencoderKl,
+    /// What tells its pictures from real ones.
+    pub discriminator: Option<PatchDiscriminator>,
 }
 
-/// 1 / standard deviation of the latents of training pictures, so that scaled latents have unit
-/// variance and the noise schedule means what it says. Rombach et al. 2022, appendix G.
+/// Minimises reconstruction + β · KL, with LPIPS and a discriminator where the recipe asks for them, and writes
+/// `model/vae/`.
 ///
 /// # Errors
-/// Those of `data`; `Error::NonFinite` for latents that are not numbers or all equal.
-pub fn measure_scaling_factor(
-    network: &AutoencoderKl,
-    data: &dyn CaptionedPictures,
+/// As [`training_loop::train`], and those of `data`; `Error::Io` and others for a base model or LPIPS weights that
+/// cannot be read.
+pub fn train(
+    recipe: &Recipe,
+    data: &TrainingSet,
     device: &Device,
-) -> Result<f64> {
-    let (mut n, mut sum, mut sum_of_squares) = (0.0f64, 0.0f64, 0.0f64);
-    for first in (0..SCALE_PICTURES).step_by(32) {
-        let posterior = network.encode(to_tensor(&pictures(data, first, 32)?, device)?)?;
-        // E[z²] over the posterior is μ² + σ².
-        let second = posterior.mean.clone().square() + posterior.logvar.exp();
-        n += posterior.mean.shape().num_elements() as f64;
-        sum += scalar(&posterior.mean.sum());
-        sum_of_squares += scalar(&second.sum());
-    }
-    let mean = sum / n;
-    let std = (sum_of_squares / n - mean * mean).sqrt();
-    let scale = 1.0 / std;
-    match scale.is_finite() {
-        true => Ok(to_six_digits(scale)),
-        false => {
-            let what = "scale of the latents".into();
-            Err(Error::NonFinite { what, step: 0, got: scale.to_string() })
+    session: Session,
+    watch: &dyn Watch<AutoencoderInTraining>,
+) -> Result<Option<Report>> {
+    let vae = recipe.vae()?;
+    let (autoencoder, config) = start(recipe, device)?;
+    let discriminator = vae.adversarial.as_ref().map(|adversarial| {
+        let AdversarialRecipe { channels, layers, .. } = *adversarial;
+        PatchDiscriminator::new(channels, layers, &mut Init::random(recipe.seed.wrapping_add(3), device))
+    });
+    let perceptual = vae.perceptual.as_ref();
+    let lpips = perceptual.map(|perceptual| {
+        Ok(lpips::weights::load(&[perceptual.backbone.clone(), perceptual.linear.clone()], device)?.tracked())
+    });
+    let objective = Reconstructing {
+        recipe: vae,
+        seed: recipe.seed,
+        config: config.clone(),
+        data,
+        device: device.clone(),
+        lpips: lpips.transpose()?,
+    };
+    let network = AutoencoderInTraining { autoencoder, discriminator };
+    let settings = (recipe.seed, &recipe.model, &recipe.data, vae, data.count());
+    let damage = Damage { pictures: data.count(), most: recipe.data.max_damaged };
+    match training_loop::train(session, &objective, network.clone(), &settings, damage, watch)? {
+        Outcome::Checked(report) => Ok(Some(report)),
+        Outcome::Trained(optimizer) => {
+            objective.save(&fill(&optimizer, network, Weights::Averaged), &session.run.model())?;
+            Ok(None)
         }
     }
 }
 
-/// More digits than are measured; and unlike 17 digits these are read back as the same number by
-/// every JSON reader.
-fn to_six_digits(x: f64) -> f64 {
-    let unit = 10f64.powi(5 - x.log10().floor() as i32);
-    (x * unit).round() / unit
+/// The network at the first step: random, or the recipe's model.
+fn start(recipe: &Recipe, device: &Device) -> Result<(AutoencoderKl, AutoencoderConfig)> {
+    match &recipe.model {
+        Some(model) => {
+            let loaded = diffusers_folder::load_autoencoder(&component_folder(model, "vae"), device)?;
+            Ok((loaded.network, loaded.config))
+        }
+        None => {
+            let config = recipe.vae()?.config(recipe.data.size as usize);
+            let network = AutoencoderKl::new(&config, &mut Init::random(recipe.seed, device))?;
+            Ok((network.with_initial_logvar(INITIAL_LOGVAR), config))
+        }
+    }
 }
 
-/// `count` pictures of the run, decoded or rendered side by side.
-pub(super) fn pictures(data: &dyn CaptionedPictures, first: u64, count: usize) -> Result<Vec<RgbImage>> {
-    (0..count as u64).into_par_iter().map(|i| Ok(data.get(first + i)?.0)).collect()
+/// The objective of an autoencoder.
+pub struct Reconstructing<'a> {
+    recipe: &'a VaeRecipe,
+    seed: u64,
+    config: AutoencoderConfig,
+    data: &'a TrainingSet,
+    device: Device,
+    lpips: Option<Lpips>,
+}
+
+/// Pictures, and the position of the first in the run.
+pub struct Pictures {
+    first: u64,
+    images: Vec<RgbImage>,
+}
+
+impl Reconstructing<'_> {
+    fn latent_shape(&self, images: &[RgbImage]) -> [usize; 3] {
+        let (width, height) = images.first().map_or((0, 0), RgbImage::dimensions);
+        let f = self.config.downsampling();
+        [self.config.latent_channels, height as usize / f, width as usize / f]
+    }
+
+    /// Error of the pixels, and of what LPIPS sees in them; `[1]` each.
+    fn errors(&self, x: &Tensor<4>, reconstruction: &Tensor<4>) -> Result<(Tensor<1>, Option<Tensor<1>>)> {
+        let error = self.recipe.reconstruction.error(x.clone(), reconstruction.clone());
+        let (Some(lpips), Some(perceptual)) = (&self.lpips, &self.recipe.perceptual) else {
+            return Ok((error, None));
+        };
+        let distance = lpips.distance(x.clone(), reconstruction.clone())?.mean();
+        Ok((error, Some(distance * perceptual.weight)))
+    }
+
+    /// The weight at which the discriminator's gradient is as long as that of the error, at the decoder's last
+    /// layer. Esser et al. 2021, Eq. 7.
+    fn adaptive_weight(
+        &self,
+        weight: f64,
+        network: &AutoencoderInTraining,
+        judge: &PatchDiscriminator,
+        features: &Tensor<4>,
+        x: &Tensor<4>,
+    ) -> Result<f64> {
+        let last = parameters::tracked(network.autoencoder.last_layer());
+        let reconstruction = channels_first(last.forward(features.clone().detach()));
+        let (error, lpips) = self.errors(x, &reconstruction)?;
+        let error = lpips.map_or(error.clone(), |lpips| error + lpips);
+        let length = |loss: Tensor<1>| -> Vec<f64> {
+            let gradient = last.weight.val().grad(&loss.backward());
+            gradient.map_or(vec![], |gradient| gradient.into_data().iter::<f64>().collect())
+        };
+        let judged = discriminator::generator(judge.forward(reconstruction));
+        Ok(discriminator::adaptive_weight(&length(error), &length(judged), weight))
+    }
+}
+
+impl Objective for Reconstructing<'_> {
+    type Network = AutoencoderInTraining;
+    type Part = Pictures;
+
+    fn name(&self) -> &'static str {
+        "vae"
+    }
+
+    fn training(&self) -> &TrainingRecipe {
+        &self.recipe.training
+    }
+
+    fn logged(&self) -> Vec<&'static str> {
+        let mut names = vec!["loss", "reconstruction", "kl"];
+        names.extend(self.recipe.perceptual.as_ref().map(|_| "lpips"));
+        if self.recipe.adversarial.is_some() {
+            names.extend(["adversarial", "adaptive_weight", "discriminator"]);
+        }
+        names
+    }
+
+    fn trains(&self, name: &str) -> bool {
+        let encodes = ["autoencoder.encoder.", "autoencoder.quant_conv."];
+        !(self.recipe.decoder_only && encodes.iter().any(|start| name.starts_with(start)))
+    }
+
+    fn prepare(&self, step: usize) -> Result<Batch<Pictures>> {
+        let TrainingRecipe { batch_size, parts, .. } = self.recipe.training;
+        let (mut items, mut damaged, mut shares) = (vec![], vec![], vec![]);
+        for part in 0..parts {
+            let first = (step * batch_size + part * (batch_size / parts)) as u64;
+            let mut images = Vec::with_capacity(batch_size / parts);
+            for n in first..first + (batch_size / parts) as u64 {
+                let item = self.data.item(n)?;
+                images.push(item.image);
+                items.push(item.name);
+                damaged.extend(item.damaged);
+            }
+            shares.push(Pictures { first, images });
+        }
+        Ok(Batch { parts: shares, items, captions: vec![], damaged })
+    }
+
+    fn loss(&self, network: &AutoencoderInTraining, step: usize, part: &Pictures) -> Result<PartLoss> {
+        let vae = self.recipe;
+        let beta = beta_at(step, vae.beta, vae.beta_warm_up);
+        let x = to_tensor(&part.images, &self.device)?.autodiff();
+        let posterior = network.autoencoder.encode(x.clone())?;
+        let shape = self.latent_shape(&part.images);
+        let noise = posterior_noise(self.seed, part.first, part.images.len(), shape, &self.device);
+        let features = network.autoencoder.decode_features(posterior.sample(noise));
+        let reconstruction = channels_first(network.autoencoder.last_layer().forward(features.clone()));
+        let loss = autoencoder_loss(vae.reconstruction, x.clone(), reconstruction.clone(), &posterior, beta);
+
+        let mut total = loss.total;
+        let mut terms = vec![("reconstruction", loss.reconstruction.clone())];
+        if vae.beta > 0.0 && !vae.decoder_only {
+            terms.push(("kl", loss.kl.clone()));
+        }
+        let mut logged = vec![scalar(&loss.reconstruction), scalar(&loss.kl)];
+        if let Some(lpips) = self.errors(&x, &reconstruction)?.1 {
+            logged.push(scalar(&lpips));
+            total = total + lpips.clone();
+            terms.push(("lpips", lpips));
+        }
+        if let (Some(adversarial), Some(network_d)) = (&vae.adversarial, &network.discriminator) {
+            if step < adversarial.start {
+                logged.extend([0.0, 0.0, 0.0]);
+            } else {
+                // The judge of the autoencoder is a constant: its own loss comes from pictures alone.
+                let judge = parameters::tracked_where(network_d, |_| false);
+                let weight = self.adaptive_weight(adversarial.weight, network, &judge, &features, &x)?;
+                let judged = discriminator::generator(judge.forward(reconstruction.clone()));
+                let real = network_d.forward(x);
+                let fake = network_d.forward(reconstruction.detach());
+                let told_apart = discriminator::hinge(real, fake);
+                logged.extend([scalar(&judged), weight, scalar(&told_apart)]);
+                total = total + judged.clone() * weight + told_apart.clone();
+                terms.extend([("adversarial", judged), ("discriminator", told_apart)]);
+            }
+        }
+        logged.insert(0, scalar(&total));
+        Ok(PartLoss { total, terms, logged })
+    }
+
+    fn inputs(&self, part: &Pictures) -> Result<Vec<Input>> {
+        let values = to_tensor(&part.images, &self.device)?.into_data().iter::<f32>().collect();
+        Ok(vec![Input { kind: InputKind::Picture, values }])
+    }
+
+    fn save(&self, network: &AutoencoderInTraining, model: &Path) -> Result<()> {
+        let mut config = self.config.clone();
+        let folder = model.join("vae");
+        let statistics = LatentStatistics::measure(&network.autoencoder, self.data, &self.device)?;
+        if !self.recipe.decoder_only {
+            config.scaling_factor = statistics.scaling_factor;
+        }
+        diffusers_folder::save_autoencoder(&folder, &network.autoencoder, &config)?;
+        statistics.write(&folder)
+    }
 }
 
 /// ε of samples `first..first + count` of the run: each has a stream of its own.
@@ -120,6 +262,14 @@ fn posterior_noise(seed: u64, first: u64, count: usize, [c, h, w]: [usize; 3], d
     Tensor::from_data(TensorData::new(values, [count, c, h, w]), device).autodiff()
 }
 
-pub(super) fn scalar(x: &Tensor<1>) -> f64 {
-    f64::from(x.clone().into_scalar::<f32>())
+/// The posterior of pictures without a graph.
+///
+/// # Errors
+/// As [`AutoencoderKl::encode`].
+pub(super) fn encode(
+    network: &AutoencoderKl,
+    images: &[RgbImage],
+    device: &Device,
+) -> Result<DiagonalGaussian> {
+    network.encode(to_tensor(images, device)?)
 }

@@ -1,44 +1,112 @@
-//! Training state on disk.
+//! Training state on disk: one file for each checkpoint, the newest few.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use super::optimizer::AdamW;
+use serde::{Deserialize, Serialize};
+
+use super::optimizer::Optimizer;
+use super::spikes::Spikes;
 use crate::error::{Error, Result};
 use crate::formats::safetensors_io;
 
-/// Saves weights, moments, averages and the number of steps, whole or not at all. `recipe` is the
-/// part's settings as JSON: a resume under other settings is refused.
+/// What a run remembers beside weights and moments.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Memory {
+    /// Of the loss.
+    pub spikes: Spikes,
+    /// Best validation so far: steps and value.
+    pub best: Option<(usize, f64)>,
+    /// Pictures that could not be read.
+    pub damaged: Vec<String>,
+}
+
+/// The checkpoints of one part.
+#[derive(Debug)]
+pub struct Checkpoints {
+    folder: PathBuf,
+    keep: usize,
+    /// The settings as JSON: a resume under other ones is refused.
+    settings: String,
+}
+
+impl Checkpoints {
+    /// Those in `folder`, of which the newest `keep` stay.
+    ///
+    /// # Errors
+    /// `Error::Format` for settings that JSON cannot say.
+    pub fn open(folder: PathBuf, keep: usize, settings: &impl Serialize) -> Result<Self> {
+        let settings = serde_json::to_string(settings).map_err(|e| Error::format(&folder, "JSON", e))?;
+        Ok(Self { folder, keep, settings })
+    }
+
+    /// Saves weights, moments, averages and the number of steps, whole or not at all; then removes the oldest.
+    /// Data, noise and order follow from seed and step: there is no other state of randomness.
+    ///
+    /// # Errors
+    /// `Error::Io`; the older checkpoints are then still there.
+    pub fn save(&self, optimizer: &Optimizer, memory: &Memory) -> Result<()> {
+        let steps = optimizer.steps();
+        let path = self.folder.join(format!("{steps:09}.safetensors"));
+        let memory = serde_json::to_string(memory).map_err(|e| Error::format(&path, "JSON", e))?;
+        let metadata = HashMap::from([
+            ("steps".to_owned(), steps.to_string()),
+            ("recipe".to_owned(), self.settings.clone()),
+            ("memory".to_owned(), memory),
+        ]);
+        safetensors_io::write_with_metadata(&path, &optimizer.state(), metadata)?;
+        let all = checkpoints(&self.folder)?;
+        for (_, old) in &all[..all.len().saturating_sub(self.keep)] {
+            fs::remove_file(old).map_err(Error::io("remove", old))?;
+        }
+        Ok(())
+    }
+
+    /// Puts the newest checkpoint into `optimizer`; `None` if there is none.
+    ///
+    /// # Errors
+    /// `Error::Io`, `Error::Format` for a damaged file, `Error::Config` if the recipe has changed,
+    /// `Error::Weights` if the network has.
+    pub fn load(&self, optimizer: &mut Optimizer) -> Result<Option<Memory>> {
+        let Some((_, path)) = checkpoints(&self.folder)?.pop() else { return Ok(None) };
+        let metadata = safetensors_io::read_metadata(&path)?;
+        let saved = metadata.get("recipe").map_or("", String::as_str);
+        if saved != self.settings {
+            return Err(Error::Config {
+                path,
+                key: "recipe".into(),
+                expected: format!("the settings that this run began with: {saved}"),
+                got: self.settings.clone(),
+            });
+        }
+        let missing = |what: &str| Error::format(&path, "training state", format!("it has no {what}"));
+        let steps = metadata.get("steps").and_then(|steps| steps.parse().ok());
+        let memory = metadata.get("memory").and_then(|memory| serde_json::from_str(memory).ok());
+        let memory = memory.ok_or_else(|| missing("memory"))?;
+        let steps = steps.ok_or_else(|| missing("number of steps"))?;
+        optimizer.restore(&path, safetensors_io::read(&path)?, steps)?;
+        Ok(Some(memory))
+    }
+}
+
+/// Steps and file of every checkpoint in a folder, the oldest first; none if there is no folder.
 ///
 /// # Errors
 /// `Error::Io`.
-pub fn save(path: &Path, optimizer: &AdamW, recipe: &str) -> Result<()> {
-    let metadata = HashMap::from([
-        ("steps".to_owned(), optimizer.steps().to_string()),
-        ("recipe".to_owned(), recipe.to_owned()),
-    ]);
-    safetensors_io::write_with_metadata(path, &optimizer.state(), metadata)
-}
-
-/// Puts a saved state back into `optimizer`.
-///
-/// # Errors
-/// `Error::Io`, `Error::Format` for a truncated file, `Error::Config` if the recipe has changed,
-/// `Error::Weights` if the network has.
-pub fn load(path: &Path, optimizer: &mut AdamW, recipe: &str) -> Result<()> {
-    let metadata = safetensors_io::read_metadata(path)?;
-    let saved = metadata.get("recipe").map_or("", String::as_str);
-    if saved != recipe {
-        return Err(Error::Config {
-            path: path.to_owned(),
-            key: "recipe".into(),
-            expected: format!("the settings that this run began with: {saved}"),
-            got: recipe.to_owned(),
-        });
+pub fn checkpoints(folder: &Path) -> Result<Vec<(usize, PathBuf)>> {
+    if !folder.is_dir() {
+        return Ok(vec![]);
     }
-    let steps = metadata
-        .get("steps")
-        .and_then(|steps| steps.parse().ok())
-        .ok_or_else(|| Error::format(path, "training state", "it has no number of steps"))?;
-    optimizer.restore(path, safetensors_io::read(path)?, steps)
+    let steps = |path: &Path| match path.extension()?.to_str()? {
+        "safetensors" => path.file_stem()?.to_str()?.parse().ok(),
+        _ => None,
+    };
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
+        let path = entry.map_err(Error::io("read", folder))?.path();
+        found.extend(steps(&path).map(|steps| (steps, path)));
+    }
+    found.sort();
+    Ok(found)
 }

@@ -1,90 +1,247 @@
 //! Trains the tokenizer and both CLIP towers.
 
-use burn::tensor::Device;
-use image::RgbImage;
-use rayon::prelude::*;
+use std::path::Path;
 
-use super::autoencoder::scalar;
-use super::data_parallel::{PartLoss, batch_gradients};
-use super::recipe::Recipe;
-use super::training_loop::{self, Part, Session};
-use crate::data::source::CaptionedPictures;
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Tensor};
+use image::RgbImage;
+
+use super::data_parallel::{BatchGradients, batch_gradients, scalar};
+use super::gradient_cache::{self, Embeddings};
+use super::objective::{Batch, Input, InputKind, Objective, PartLoss, Watch};
+use super::optimizer::Optimizer;
+use super::preflight::Report;
+use super::recipe::{ClipObjective, ClipRecipe, Recipe, TrainingRecipe};
+use super::training_loop::{self, Damage, Outcome, Session, Weights, fill};
+use crate::data::source::TrainingSet;
 use crate::data::tensors::to_tensor;
 use crate::error::Result;
 use crate::formats::diffusers_folder;
 use crate::nn::Init;
-use crate::text_encoder::Clip;
 use crate::text_encoder::clip::MAX_LOGIT_SCALE;
-use crate::text_encoder::contrastive_loss::info_nce;
+use crate::text_encoder::contrastive_loss::{info_nce, siglip};
 use crate::text_encoder::tokenizer::ClipTokenizer;
+use crate::text_encoder::{Clip, ClipConfig};
 
 /// Captions that the tokenizer learns from.
 const TOKENIZER_CAPTIONS: u64 = 4096;
 
-/// Minimises the symmetric InfoNCE loss and writes `model/tokenizer/`, `model/clip/` and
+/// SigLIP's logits at the start: scale 10, bias −10. Zhai et al. 2023, arXiv:2303.15343, section 3.2.
+const SIGLIP_START: [f64; 2] = [10.0, -10.0];
+
+/// Both towers, and what SigLIP adds to their logits.
+#[derive(Module, Debug)]
+pub struct ClipInTraining {
+    /// What is kept in the end.
+    pub clip: Clip,
+    /// SigLIP's b: `[1]`.
+    logit_bias: Option<Param<Tensor<1>>>,
+}
+
+impl ClipInTraining {
+    /// `[images, texts]`.
+    fn logits(&self, images: Tensor<2>, texts: Tensor<2>) -> Tensor<2> {
+        let logits = self.clip.logits_per_image(images, texts);
+        match &self.logit_bias {
+            Some(bias) => logits + bias.val().reshape([1, 1]),
+            None => logits,
+        }
+    }
+}
+
+/// Minimises the symmetric InfoNCE loss, or SigLIP's, and writes `model/tokenizer/`, `model/clip/` and
 /// `model/text_encoder/`.
 ///
 /// # Errors
 /// As [`training_loop::train`], and those of `data`.
-pub fn train(recipe: &Recipe, data: &dyn CaptionedPictures, device: &Device, session: Session) -> Result<()> {
-    let clip = &recipe.clip;
-    let training = &clip.training;
-    let captions =
-        (0..TOKENIZER_CAPTIONS).into_par_iter().map(|i| data.caption(i)).collect::<Result<Vec<String>>>()?;
-    let tokenizer =
-        ClipTokenizer::train(captions.iter().map(String::as_str), clip.vocab_size, clip.max_length)?;
-    let config = recipe.clip_config(
-        tokenizer.vocab_size(),
-        tokenizer.start_id(),
-        tokenizer.end_id(),
-        tokenizer.pad_id(),
-    );
-    let network = Clip::new(&config, &mut Init::random(recipe.seed.wrapping_add(1), device))?;
-
-    let part = Part {
-        name: "clip",
-        settings: &(recipe.seed, &recipe.data, clip),
-        training,
-        logged: &["loss", "image_to_text", "text_to_image", "chance_loss", "inverse_temperature"],
+pub fn train(
+    recipe: &Recipe,
+    data: &TrainingSet,
+    device: &Device,
+    session: Session,
+    watch: &dyn Watch<ClipInTraining>,
+) -> Result<Option<Report>> {
+    let clip = recipe.clip()?;
+    let tokenizer = tokenizer(clip, data)?;
+    let size = recipe.data.size as usize;
+    let ids = [tokenizer.start_id(), tokenizer.end_id(), tokenizer.pad_id()];
+    let mut config = clip.config(size, tokenizer.vocab_size(), ids);
+    let siglip = clip.objective == ClipObjective::Siglip;
+    if siglip {
+        config.logit_scale_init_value = SIGLIP_START[0].ln();
+    }
+    let mut init = Init::random(recipe.seed.wrapping_add(1), device);
+    let network = ClipInTraining {
+        clip: Clip::new(&config, &mut init)?,
+        logit_bias: siglip.then(|| init.constant([1], SIGLIP_START[1] as f32)),
     };
-    let batch_size = training.batch_size;
-    let optimizer = training_loop::train(
-        session,
-        part,
-        network.clone(),
-        |network, step| {
-            let first = (step * batch_size) as u64;
-            let pairs = (0..batch_size as u64)
-                .into_par_iter()
-                .map(|i| data.get(first + i))
-                .collect::<Result<Vec<(RgbImage, String)>>>()?;
-            let (images, captions): (Vec<RgbImage>, Vec<String>) = pairs.into_iter().unzip();
-            let ids: Vec<Vec<u32>> =
-                captions.iter().map(|caption| tokenizer.encode_padded(caption).ids).collect();
-            batch_gradients(network, vec![(images, ids)], session.threads, step, |network, (images, ids)| {
-                let images = network.embed_images(to_tensor(&images, device)?.autodiff())?;
-                let logits = network.logits_per_image(images, network.embed_text(&ids)?);
-                let total = info_nce(logits.clone())?.total();
-                let [image_to_text, text_to_image] = accuracy(&logits);
-                let temperature = scalar(&network.temperature_inverse());
-                let chance = (batch_size as f64).ln();
-                let logged = vec![scalar(&total), image_to_text, text_to_image, chance, temperature];
-                Ok(PartLoss { total, logged })
-            })
-        },
-        |optimizer| optimizer.constrain("logit_scale", |x| x.min(MAX_LOGIT_SCALE)),
-    )?;
+    let objective = Contrasting { recipe: clip, config, tokenizer, data, device: device.clone() };
+    let settings = (recipe.seed, &recipe.data, clip, data.count());
+    let damage = Damage { pictures: data.count(), most: recipe.data.max_damaged };
+    match training_loop::train(session, &objective, network.clone(), &settings, damage, watch)? {
+        Outcome::Checked(report) => Ok(Some(report)),
+        Outcome::Trained(optimizer) => {
+            objective.save(&fill(&optimizer, network, Weights::Averaged), &session.run.model())?;
+            Ok(None)
+        }
+    }
+}
 
-    let network = optimizer.averaged(network);
-    let model = session.run.model();
-    tokenizer.save(&model.join("tokenizer"))?;
-    diffusers_folder::save_clip(&model.join("clip"), &network, &config)?;
-    diffusers_folder::save_text_encoder(&model.join("text_encoder"), network.text(), &config.text_config)
+/// A vocabulary of the first captions.
+///
+/// # Errors
+/// As [`ClipTokenizer::train`].
+pub fn tokenizer(clip: &ClipRecipe, data: &TrainingSet) -> Result<ClipTokenizer> {
+    let count = data.count().map_or(TOKENIZER_CAPTIONS, |count| TOKENIZER_CAPTIONS.min(count as u64));
+    let captions: Vec<String> = (0..count).map(|n| data.caption(n, data.place(n))).collect();
+    ClipTokenizer::train(captions.iter().map(String::as_str), clip.vocab_size, clip.max_length)
+}
+
+/// The objective of a pair of towers.
+pub struct Contrasting<'a> {
+    recipe: &'a ClipRecipe,
+    config: ClipConfig,
+    tokenizer: ClipTokenizer,
+    data: &'a TrainingSet,
+    device: Device,
+}
+
+/// Pictures and the tokens of their captions.
+pub struct Pairs {
+    images: Vec<RgbImage>,
+    ids: Vec<Vec<u32>>,
+}
+
+impl Contrasting<'_> {
+    fn embed(&self, network: &ClipInTraining, part: &Pairs) -> Result<Embeddings> {
+        let images = to_tensor(&part.images, &self.device)?;
+        // Constants of a graph have to be part of it.
+        let tracked = network.clip.temperature_inverse().device().is_autodiff();
+        let images = if tracked { images.autodiff() } else { images };
+        Ok(Embeddings {
+            images: network.clip.embed_images(images)?,
+            texts: network.clip.embed_text(&part.ids)?,
+        })
+    }
+
+    /// The loss of a whole batch from its embeddings.
+    fn compare(
+        &self,
+        network: &ClipInTraining,
+        Embeddings { images, texts }: Embeddings,
+    ) -> Result<PartLoss> {
+        let pairs = images.dims()[0];
+        let logits = network.logits(images, texts);
+        let [image_to_text, text_to_image] = accuracy(&logits);
+        let total = match self.recipe.objective {
+            ClipObjective::InfoNce => info_nce(logits)?.total(),
+            ClipObjective::Siglip => siglip(logits)?,
+        };
+        let temperature = scalar(&network.clip.temperature_inverse());
+        let chance = self.loss_of_chance(pairs);
+        let logged = vec![scalar(&total), image_to_text, text_to_image, chance, temperature];
+        Ok(PartLoss { terms: vec![("contrastive", total.clone())], total, logged })
+    }
+
+    /// What a model that knows nothing pays: ln B; for SigLIP at best −ln p of the diagonal's share p = 1/B, and
+    /// of the rest.
+    fn loss_of_chance(&self, pairs: usize) -> f64 {
+        let b = pairs as f64;
+        match self.recipe.objective {
+            ClipObjective::InfoNce => b.ln(),
+            ClipObjective::Siglip => b.ln() - (b - 1.0) * (1.0 - 1.0 / b).ln(),
+        }
+    }
+}
+
+impl Objective for Contrasting<'_> {
+    type Network = ClipInTraining;
+    type Part = Pairs;
+
+    fn name(&self) -> &'static str {
+        "clip"
+    }
+
+    fn training(&self) -> &TrainingRecipe {
+        &self.recipe.training
+    }
+
+    fn logged(&self) -> Vec<&'static str> {
+        vec!["loss", "image_to_text", "text_to_image", "chance_loss", "inverse_temperature"]
+    }
+
+    fn prepare(&self, step: usize) -> Result<Batch<Pairs>> {
+        let TrainingRecipe { batch_size, parts, .. } = self.recipe.training;
+        let mut batch = Batch { parts: vec![], items: vec![], captions: vec![], damaged: vec![] };
+        for part in 0..parts {
+            let mut pairs = Pairs { images: vec![], ids: vec![] };
+            for i in 0..batch_size / parts {
+                let n = step * batch_size + part * (batch_size / parts) + i;
+                let item = self.data.item(n as u64)?;
+                pairs.images.push(item.image);
+                pairs.ids.push(self.tokenizer.encode_padded(&item.caption).ids);
+                batch.captions.push(item.caption);
+                batch.items.push(item.name);
+                batch.damaged.extend(item.damaged);
+            }
+            batch.parts.push(pairs);
+        }
+        Ok(batch)
+    }
+
+    fn loss(&self, network: &ClipInTraining, _: usize, part: &Pairs) -> Result<PartLoss> {
+        let embeddings = self.embed(network, part)?;
+        self.compare(network, embeddings)
+    }
+
+    /// Every pair of the batch is compared with every other, whatever the parts.
+    fn gradients(
+        &self,
+        network: &ClipInTraining,
+        step: usize,
+        batch: &Batch<Pairs>,
+        threads: usize,
+    ) -> Result<BatchGradients> {
+        if batch.parts.len() == 1 {
+            let loss = |network: &ClipInTraining, part: &Pairs| self.loss(network, step, part);
+            return batch_gradients(network, batch, threads, step, |_| true, loss);
+        }
+        let embed = |network: &ClipInTraining, part: &Pairs| self.embed(network, part);
+        let compare = |network: &ClipInTraining, embeddings| self.compare(network, embeddings);
+        gradient_cache::gradients(network, batch, threads, step, embed, compare)
+    }
+
+    fn constrain(&self, optimizer: &mut Optimizer) {
+        optimizer.constrain("clip.logit_scale", |x| x.min(MAX_LOGIT_SCALE));
+    }
+
+    fn warning(&self, mean_loss: f64) -> Option<String> {
+        let pairs = self.recipe.training.batch_size;
+        let chance = self.loss_of_chance(pairs);
+        (mean_loss > 0.97 * chance).then(|| {
+            format!(
+                "the loss is still {mean_loss:.3}, that of chance is {chance:.3} for {pairs} pairs: nothing is learned; do \
+                 the captions belong to their pictures? a lower learning rate may help"
+            )
+        })
+    }
+
+    fn inputs(&self, part: &Pairs) -> Result<Vec<Input>> {
+        let values = to_tensor(&part.images, &self.device)?.into_data().iter::<f32>().collect();
+        Ok(vec![Input { kind: InputKind::Picture, values }])
+    }
+
+    fn save(&self, network: &ClipInTraining, model: &Path) -> Result<()> {
+        let text = network.clip.text();
+        self.tokenizer.save(&model.join("tokenizer"))?;
+        diffusers_folder::save_clip(&model.join("clip"), &network.clip, &self.config)?;
+        diffusers_folder::save_text_encoder(&model.join("text_encoder"), text, &self.config.text_config)
+    }
 }
 
 /// Share of images whose own text has the largest logit of its row, and of texts whose own image has
 /// the largest of its column.
-fn accuracy(logits: &burn::tensor::Tensor<2>) -> [f64; 2] {
+fn accuracy(logits: &Tensor<2>) -> [f64; 2] {
     let n = logits.dims()[0];
     [1, 0].map(|dim| {
         let best: Vec<i64> = logits.clone().argmax(dim).into_data().iter::<i64>().collect();

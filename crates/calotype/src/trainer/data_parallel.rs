@@ -1,63 +1,50 @@
-//! Loss and gradients of a batch, in parts that run side by side.
+//! Loss and gradients of a batch, in parts that run side by side, and one after another where there are more of
+//! them than threads.
 //!
 //! The number of parts is a setting of the recipe, not of the machine: gradients are always summed
 //! in the same order, so that 1 and 2 threads train the same weights.
 
 use burn::module::Module;
-use burn::tensor::Tensor;
 use rayon::prelude::*;
 
+use super::objective::{Batch, PartLoss};
 use crate::error::{Error, Result};
 use crate::nn::parameters::{self, NamedTensor};
 use crate::parallel::each_in_order;
 
-/// What a loss function says about its part of the batch.
-pub struct PartLoss {
-    /// What is differentiated: `[1]`, a mean over the part.
-    pub total: Tensor<1>,
-    /// Numbers for the log, means over the part.
-    pub logged: Vec<f64>,
-}
-
 /// Mean loss over the whole batch.
 #[derive(Debug, Clone)]
 pub struct BatchGradients {
-    /// The gradient of every parameter.
+    /// The gradient of every parameter that is trained.
     pub gradients: Vec<NamedTensor>,
     /// Means of [`PartLoss::logged`].
     pub logged: Vec<f64>,
 }
 
-/// Runs `loss` on each of `parts` (equal shares of one batch), at most `threads` at a time, and
-/// averages.
+/// Runs `loss` on each part of `batch`, at most `threads` at a time, and averages. Only parameters that `trains`
+/// names have a gradient.
 ///
 /// # Errors
-/// The first error of `loss` in the order of the parts; `Error::NonFinite` for a loss that is not
-/// finite.
-pub fn batch_gradients<M, P>(
+/// The first error of `loss` in the order of the parts; `Error::Diverged` for a loss or gradient that is not
+/// finite, with the samples of the part that it comes from.
+pub fn batch_gradients<M: Module + Sync, P: Sync>(
     module: &M,
-    parts: Vec<P>,
+    batch: &Batch<P>,
     threads: usize,
     step: usize,
-    loss: impl Fn(&M, P) -> Result<PartLoss> + Sync,
-) -> Result<BatchGradients>
-where
-    M: Module,
-    P: Send,
-{
-    let count = parts.len();
-    let parts: Vec<(M, P)> = parts.into_iter().map(|part| (module.clone(), part)).collect();
+    trains: impl Fn(&str) -> bool + Sync,
+    loss: impl Fn(&M, &P) -> Result<PartLoss> + Sync,
+) -> Result<BatchGradients> {
+    let count = batch.parts.len();
+    let per_part = batch.items.len().div_ceil(count.max(1)).max(1);
+    let parts: Vec<(usize, M)> = (0..count).map(|part| (part, module.clone())).collect();
     let mut sum: Option<BatchGradients> = None;
-    let gradients = |(module, part): (M, P)| {
+    let gradients = |(part, module): (usize, M)| {
         // Every part has leaves of its own: their graphs do not touch.
-        let module = parameters::tracked(&module);
-        let PartLoss { total, logged } = loss(&module, part)?;
-        let mut gradients = total.backward();
-        let value: f32 = total.into_scalar();
-        if !value.is_finite() {
-            return Err(Error::NonFinite { what: "loss".into(), step, got: value.to_string() });
-        }
-        Ok(BatchGradients { gradients: parameters::named_gradients(&module, &mut gradients), logged })
+        let module = parameters::tracked_where(&module, &trains);
+        let loss = loss(&module, &batch.parts[part])?;
+        let items = || batch.items.chunks(per_part).nth(part).unwrap_or(&[]).to_vec();
+        gradients_of(&module, loss, &trains).map_err(|e| e.in_batch(step, items()))
     };
     // Added as they come, in their order: the gradients of more parts need no more memory.
     each_in_order(parts, threads, gradients, |part| match &mut sum {
@@ -71,9 +58,45 @@ where
     Ok(sum)
 }
 
+/// The gradients of one part.
+///
+/// # Errors
+/// `Error::NonFinite` for a term, a loss or a gradient that is not finite.
+fn gradients_of<M: Module>(
+    module: &M,
+    PartLoss { total, terms, logged }: PartLoss,
+    trains: &(impl Fn(&str) -> bool + Sync),
+) -> Result<BatchGradients> {
+    let not_finite = |what: String, got: f32| Error::NonFinite { what, step: 0, got: got.to_string() };
+    let mut gradients = total.backward();
+    let value: f32 = total.into_scalar();
+    if !value.is_finite() {
+        let term = terms.into_iter().map(|(name, term)| (name, term.into_scalar::<f32>()));
+        let term = term.into_iter().find(|(_, value)| !value.is_finite());
+        return Err(match term {
+            Some((name, value)) => not_finite(format!("`{name}` of the loss"), value),
+            None => not_finite("loss".into(), value),
+        });
+    }
+    let mut gradients = parameters::named_gradients(module, &mut gradients);
+    gradients.retain(|gradient| trains(&gradient.name));
+    let bad = gradients.par_iter().find_map_first(|gradient| {
+        gradient.values.iter().find(|g| !g.is_finite()).map(|&g| (gradient.name.clone(), g))
+    });
+    match bad {
+        Some((name, value)) => Err(not_finite(format!("gradient of `{name}`"), value)),
+        None => Ok(BatchGradients { gradients, logged }),
+    }
+}
+
 fn add(sum: &mut BatchGradients, other: &BatchGradients) {
     sum.gradients.par_iter_mut().zip(&other.gradients).for_each(|(sum, other)| {
         sum.values.iter_mut().zip(&other.values).for_each(|(s, o)| *s += o);
     });
     sum.logged.iter_mut().zip(&other.logged).for_each(|(s, o)| *s += o);
+}
+
+/// The value of a tensor of one number.
+pub(super) fn scalar(x: &burn::tensor::Tensor<1>) -> f64 {
+    f64::from(x.clone().into_scalar::<f32>())
 }

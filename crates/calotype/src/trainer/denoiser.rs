@@ -1,121 +1,354 @@
-//! Trains the U-Net on the latents of a trained autoencoder, steered by a trained text tower.
+//! Trains a denoiser on the latents of a trained autoencoder, steered by a trained text tower.
 
+use std::path::Path;
+
+use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::autoencoder::scalar;
-use super::data_parallel::{PartLoss, batch_gradients};
-use super::latent_cache::LatentCache;
-use super::recipe::Recipe;
-use super::training_loop::{self, Part, Session};
-use crate::data::source::CaptionedPictures;
+use super::base_model::BaseModel;
+use super::data_parallel::scalar;
+use super::draws::{Draws, Seeded};
+use super::latent_cache::{Encoding, LatentCache, Posterior, TextCache, posterior_of};
+use super::objective::{Batch, Input, InputKind, Objective, PartLoss, Watch};
+use super::preflight::Report;
+use super::recipe::{DiffusionRecipe, Recipe, TrainingRecipe};
+use super::training_loop::{self, Damage, Outcome, Session, Weights, fill};
+use super::{denoiser_lora::LoraInTraining, text_doubts};
+use crate::data::source::{Damaged, TrainingSet};
 use crate::denoiser::Unet;
 use crate::denoiser::conditioning::drops_caption;
-use crate::diffusion::forward_process::add_noise;
-use crate::diffusion::{Rates, SchedulerConfig};
-use crate::error::Result;
-use crate::formats::diffusers_folder;
-use crate::nn::Init;
-use crate::rng::{Philox, Purpose};
+use crate::diffusion::forward_process::offset_noise;
+use crate::diffusion::{NoiseSchedule, PredictionType, Times, TrainingSample};
+use crate::error::{Error, Result};
 use crate::text_encoder::ClipText;
-use crate::text_encoder::tokenizer::ClipTokenizer;
 
-/// Minimises E‖ε − ε_θ(z_t, t, c)‖² (Ho et al. 2020, Eq. 14) with t uniform in 0..T, and writes
-/// `model/unet/`, `model/scheduler/` and `model/model_index.json`. The autoencoder and the text tower
-/// of the same run stay as they are.
+/// What is trained of a denoiser: all of its U-Net, or a low-rank change.
+pub trait DenoiserInTraining: Module + Sync {
+    /// The U-Net as it stands.
+    fn unet(&self, base: &BaseModel) -> Unet;
+
+    /// The text tower as it stands; `None` if it stays what it was.
+    fn text(&self, base: &BaseModel) -> Option<ClipText>;
+
+    /// Writes what was trained into a model folder.
+    ///
+    /// # Errors
+    /// `Error::Io`.
+    fn save(&self, base: &BaseModel, model: &Path) -> Result<()>;
+}
+
+impl DenoiserInTraining for Unet {
+    fn unet(&self, _: &BaseModel) -> Unet {
+        self.clone()
+    }
+
+    fn text(&self, _: &BaseModel) -> Option<ClipText> {
+        None
+    }
+
+    fn save(&self, base: &BaseModel, model: &Path) -> Result<()> {
+        base.save_with(self, model)
+    }
+}
+
+/// Minimises E‖ε − ε_θ(z_t, t, c)‖² (Ho et al. 2020, Eq. 14), or what the recipe asks for in its place, and writes
+/// `model/unet/`, `model/scheduler/` and `model/model_index.json`, or `model/lora.safetensors`. Autoencoder and text
+/// tower stay as they are.
 ///
 /// # Errors
-/// As [`training_loop::train`]; `Error::Io` if the run has no trained autoencoder or text tower.
-pub fn train(recipe: &Recipe, data: &dyn CaptionedPictures, device: &Device, session: Session) -> Result<()> {
-    let diffusion = &recipe.diffusion;
-    let training = &diffusion.training;
-    let model = session.run.model();
-    let vae = diffusers_folder::load_autoencoder(&model.join("vae"), device)?;
-    let text = diffusers_folder::load_text_encoder(&model.join("text_encoder"), device)?.network;
-    let tokenizer = ClipTokenizer::load(&model.join("tokenizer"))?;
-    let cache = LatentCache::encode(
-        &vae.network,
-        vae.config.scaling_factor,
-        &tokenizer,
-        data,
-        diffusion.cached_scenes,
-        device,
-        session.threads,
-        session.progress,
-    )?;
-    let scheduler = SchedulerConfig { prediction_type: diffusion.prediction, ..SchedulerConfig::default() };
-    let schedule = scheduler.noise_schedule()?;
-    let config = recipe.unet_config();
-    let network = Unet::new(&config, &mut Init::random(recipe.seed.wrapping_add(2), device))?;
-    let no_caption = tokenizer.encode_padded("").ids;
-
-    let part = Part {
-        name: "diffusion",
-        settings: &(recipe.seed, &recipe.data, diffusion),
-        training,
-        logged: &["loss"],
-    };
-    let optimizer = training_loop::train(
-        session,
-        part,
-        network.clone(),
-        |network, step| {
-            let per_part = training.batch_size / training.parts;
-            let order = batch_pictures(recipe.seed, step, training.batch_size, cache.len());
-            let parts: Vec<&[(u64, usize)]> = order.chunks(per_part).collect();
-            batch_gradients(network, parts, session.threads, step, |network, items| {
-                let (z_0, mut ids) = cache.batch(recipe.seed, items, device);
-                for (ids, &(position, _)) in ids.iter_mut().zip(items) {
-                    if drops_caption(recipe.seed, position, diffusion.caption_dropout) {
-                        ids.clone_from(&no_caption);
-                    }
-                }
-                let (t, eps) =
-                    timesteps_and_noise(recipe.seed, items, schedule.num_timesteps(), z_0.dims(), device);
-                let rates = Rates::at(&schedule, &t)?;
-                let target = diffusion.prediction.target(z_0.clone(), eps.clone(), &rates)?;
-                let z_t = add_noise(z_0, eps, &rates)?;
-                let t: Vec<f64> = t.iter().map(|&t| t as f64).collect();
-                let context = encode_text(&text, &ids)?.autodiff();
-                let predicted = network.forward(z_t.autodiff(), &t, &context, None)?;
-                let total = (target.autodiff() - predicted).square().mean();
-                Ok(PartLoss { logged: vec![scalar(&total)], total })
-            })
-        },
-        |_| (),
-    )?;
-
-    let network = optimizer.averaged(network);
-    diffusers_folder::save_unet(&model.join("unet"), &network, &config)?;
-    diffusers_folder::save_scheduler(&model.join("scheduler"), &scheduler)?;
-    diffusers_folder::save_index(&model, &scheduler)
-}
-
-/// Text features of the frozen tower.
-fn encode_text(text: &ClipText, ids: &[Vec<u32>]) -> Result<Tensor<3>> {
-    Ok(text.forward(ids)?.last_hidden_state)
-}
-
-/// (position in the run, picture of the cache) for each sample of `step`: pictures drawn with
-/// replacement.
-fn batch_pictures(seed: u64, step: usize, batch_size: usize, pictures: usize) -> Vec<(u64, usize)> {
-    let mut rng = Philox::new(seed, Purpose::Batch, step as u64);
-    (0..batch_size).map(|i| ((step * batch_size + i) as u64, rng.below(pictures))).collect()
-}
-
-/// t and ε of each sample, from the stream of its position.
-fn timesteps_and_noise(
-    seed: u64,
-    items: &[(u64, usize)],
-    num_timesteps: usize,
-    [b, c, h, w]: [usize; 4],
+/// As [`training_loop::train`] and [`LatentCache::fill`].
+pub fn train<W: Watch<Unet> + Watch<LoraInTraining>>(
+    recipe: &Recipe,
+    base: &BaseModel,
+    data: &TrainingSet,
     device: &Device,
-) -> (Vec<usize>, Tensor<4>) {
-    let mut timesteps = Vec::with_capacity(b);
-    let mut noise = Vec::with_capacity(b * c * h * w);
-    for &(position, _) in items {
-        let mut rng = Philox::new(seed, Purpose::TrainingNoise, position);
-        timesteps.push(rng.below(num_timesteps));
-        noise.extend(rng.normals(c * h * w));
+    session: Session,
+    watch: &W,
+) -> Result<Option<Report>> {
+    let diffusion = recipe.diffusion()?;
+    let encoding = Encoding { device, threads: session.threads, progress: session.progress };
+    let objective = Denoising::new(recipe, base, data, device)?.with_caches(&session, encoding)?;
+    match &diffusion.lora {
+        None => minimise(recipe, &objective, base.unet.network.clone(), session, watch),
+        Some(lora) => {
+            let network = LoraInTraining::new(base, lora, recipe, device)?;
+            minimise(recipe, &objective, network, session, watch)
+        }
     }
-    (timesteps, Tensor::from_data(TensorData::new(noise, [b, c, h, w]), device))
+}
+
+/// Trains `network` for an objective that is made already, and writes it.
+///
+/// # Errors
+/// As [`training_loop::train`].
+pub fn minimise<N: DenoiserInTraining>(
+    recipe: &Recipe,
+    objective: &Denoising,
+    network: N,
+    session: Session,
+    watch: &dyn Watch<N>,
+) -> Result<Option<Report>> {
+    let objective = Of { denoising: objective, network: std::marker::PhantomData };
+    let data = objective.denoising.data;
+    let settings = (recipe.seed, &recipe.model, &recipe.data, recipe.diffusion()?, data.count());
+    let damage = Damage { pictures: data.count(), most: recipe.data.max_damaged };
+    match training_loop::train(session, &objective, network.clone(), &settings, damage, watch)? {
+        Outcome::Checked(report) => Ok(Some(report)),
+        Outcome::Trained(optimizer) => {
+            objective.save(&fill(&optimizer, network, Weights::Averaged), &session.run.model())?;
+            Ok(None)
+        }
+    }
+}
+
+/// The objective of a denoiser, whatever is trained of it.
+pub struct Denoising<'a> {
+    recipe: &'a DiffusionRecipe,
+    seed: u64,
+    base: &'a BaseModel,
+    data: &'a TrainingSet,
+    device: Device,
+    schedule: NoiseSchedule,
+    draws: Box<dyn Draws + 'a>,
+    no_caption: Vec<u32>,
+    latents: Option<LatentCache>,
+    texts: Option<TextCache>,
+    /// Pictures that the encoding of the latents could not read; the first batch reports them.
+    damaged: Vec<Damaged>,
+}
+
+/// Clean latents and captions of some samples.
+pub struct Latents {
+    positions: Vec<u64>,
+    /// Scaled samples of the posteriors, `[B, C, h, w]`.
+    z_0: Vec<f32>,
+    shape: [usize; 4],
+    ids: Vec<Vec<u32>>,
+}
+
+impl<'a> Denoising<'a> {
+    /// The objective of a recipe, with nothing cached.
+    ///
+    /// # Errors
+    /// `Error::Config` for a scheduler that is not understood.
+    pub fn new(
+        recipe: &'a Recipe,
+        base: &'a BaseModel,
+        data: &'a TrainingSet,
+        device: &Device,
+    ) -> Result<Self> {
+        let diffusion = recipe.diffusion()?;
+        Ok(Self {
+            recipe: diffusion,
+            seed: recipe.seed,
+            base,
+            data,
+            device: device.clone(),
+            schedule: base.scheduler.noise_schedule()?,
+            draws: Box::new(Seeded { seed: recipe.seed, flow_times: diffusion.flow_times }),
+            no_caption: base.tokenizer.encode_padded("").ids,
+            latents: None,
+            texts: None,
+            damaged: vec![],
+        })
+    }
+
+    /// The same with other random numbers.
+    pub fn with_draws(self, draws: impl Draws + 'a) -> Self {
+        Self { draws: Box::new(draws), ..self }
+    }
+
+    /// The same with latents and text features from the run's files, if the recipe wants that and the data ends.
+    fn with_caches(mut self, session: &Session, encoding: Encoding) -> Result<Self> {
+        let folder = session.run.cache();
+        if self.recipe.cache_latents && self.data.count().is_some() {
+            let path = folder.join("latents.store");
+            let (latents, damaged) = LatentCache::fill(&path, self.base, self.data, encoding)?;
+            (self.latents, self.damaged) = (Some(latents), damaged);
+        }
+        if self.recipe.cache_text && self.data.count().is_some() {
+            let mut texts = TextCache::open(&folder.join("captions.store"), self.base)?;
+            let captions = self.data.all().into_iter();
+            let mut captions: Vec<String> = captions
+                .flat_map(|place| self.data.pictures().captions(place.picture).into_owned())
+                .collect();
+            captions.push(String::new());
+            texts.fill(self.base, &captions, encoding)?;
+            self.texts = Some(texts);
+        }
+        Ok(self)
+    }
+
+    /// z₀ of the sample at a position, its caption, its name and what was damaged before it.
+    fn sample(&self, n: u64) -> Result<Sample> {
+        let encoded = |posterior: Posterior, (width, height): (u32, u32)| {
+            let f = self.base.vae.network.downsampling();
+            let shape = [height as usize / f, width as usize / f];
+            let noise = self.draws.posterior(n, posterior.mean.len());
+            let scale = self.base.vae.config.scaling_factor as f32;
+            let each = posterior.mean.iter().zip(&posterior.std).zip(noise);
+            (shape, each.map(|((mean, std), z)| (mean + std * z) * scale).collect::<Vec<f32>>())
+        };
+        match &self.latents {
+            Some(cache) => {
+                let (place, posterior) = cache.at(self.data, n)?;
+                let (shape, z_0) = encoded(posterior, place.size);
+                let caption = self.data.caption(n, place);
+                let name = self.data.pictures().name(place.picture);
+                Ok(Sample { shape, z_0, caption, name, damaged: vec![] })
+            }
+            None => {
+                let item = self.data.item(n)?;
+                let size = item.image.dimensions();
+                let mut posterior = posterior_of(self.base, &[item.image], &self.device)?;
+                let (shape, z_0) = encoded(posterior.swap_remove(0), size);
+                Ok(Sample { shape, z_0, caption: item.caption, name: item.name, damaged: item.damaged })
+            }
+        }
+    }
+
+    /// The batch of a step; see [`Objective::prepare`].
+    ///
+    /// # Errors
+    /// Those of the data.
+    pub fn prepare(&self, step: usize) -> Result<Batch<Latents>> {
+        let TrainingRecipe { batch_size, parts, .. } = self.recipe.training;
+        let damaged = if step == 0 { self.damaged.clone() } else { vec![] };
+        let mut batch = Batch { parts: vec![], items: vec![], captions: vec![], damaged };
+        let channels = self.base.vae.config.latent_channels;
+        for part in 0..parts {
+            let first = (step * batch_size + part * (batch_size / parts)) as u64;
+            let positions: Vec<u64> = (first..first + (batch_size / parts) as u64).collect();
+            let mut latents =
+                Latents { shape: [positions.len(), channels, 0, 0], positions, z_0: vec![], ids: vec![] };
+            for &n in &latents.positions {
+                let sample = self.sample(n)?;
+                [latents.shape[2], latents.shape[3]] = sample.shape;
+                latents.z_0.extend(sample.z_0);
+                latents.ids.push(match drops_caption(self.seed, n, self.recipe.caption_dropout) {
+                    true => self.no_caption.clone(),
+                    false => self.base.tokenizer.encode_padded(&sample.caption).ids,
+                });
+                batch.captions.push(sample.caption);
+                batch.items.push(sample.name);
+                batch.damaged.extend(sample.damaged);
+            }
+            batch.parts.push(latents);
+        }
+        Ok(batch)
+    }
+
+    /// Noise is added to clean latents: what the U-Net is trained on.
+    ///
+    /// # Errors
+    /// As [`TrainingSample::new`].
+    pub fn noised(&self, part: &Latents) -> Result<TrainingSample> {
+        let [b, c, h, w] = part.shape;
+        let tensor = |values: Vec<f32>, shape: [usize; 4]| {
+            Tensor::<4>::from_data(TensorData::new(values, shape), &self.device)
+        };
+        let (mut t, mut noise) = (Vec::with_capacity(b), Vec::with_capacity(b * c * h * w));
+        for &position in &part.positions {
+            let (timestep, eps) = self.draws.noise(position, self.schedule.num_timesteps(), c * h * w);
+            t.push(timestep);
+            noise.extend(eps);
+        }
+        let mut eps = tensor(noise, part.shape);
+        if self.recipe.noise_offset > 0.0 {
+            let z = part.positions.iter().flat_map(|&position| self.draws.offset(position, c)).collect();
+            eps = offset_noise(eps, tensor(z, [b, c, 1, 1]), self.recipe.noise_offset)?;
+        }
+        let prediction = self.base.scheduler.prediction_type;
+        let times = match prediction {
+            PredictionType::Flow => {
+                Times::Flow(part.positions.iter().map(|&position| self.draws.flow_time(position)).collect())
+            }
+            _ => Times::Steps(&self.schedule, t),
+        };
+        let z_0 = tensor(part.z_0.clone(), part.shape);
+        TrainingSample::new(z_0, eps, &times, prediction, self.recipe.min_snr_gamma)
+    }
+
+    /// The loss of one part; see [`Objective::loss`].
+    ///
+    /// # Errors
+    /// As [`Unet::forward`].
+    pub fn loss<N: DenoiserInTraining>(&self, network: &N, part: &Latents) -> Result<PartLoss> {
+        let context = match (network.text(self.base), &self.texts) {
+            (Some(text), _) => BaseModel::encode_text(&text, &part.ids)?,
+            (None, Some(texts)) => texts.get(&part.ids, &self.device)?.autodiff(),
+            (None, None) => BaseModel::encode_text(&self.base.text.network, &part.ids)?.autodiff(),
+        };
+        let sample = self.noised(part)?;
+        let unet = network.unet(self.base);
+        let predicted = unet.forward(sample.x_t.clone().autodiff(), &sample.timesteps, &context, None)?;
+        let total = sample.loss(predicted);
+        Ok(PartLoss { logged: vec![scalar(&total)], terms: vec![("denoising", total.clone())], total })
+    }
+}
+
+/// One clean latent and what belongs to it.
+struct Sample {
+    /// Height and width.
+    shape: [usize; 2],
+    z_0: Vec<f32>,
+    caption: String,
+    name: String,
+    damaged: Vec<Damaged>,
+}
+
+/// [`Denoising`] of a kind of network.
+struct Of<'a, 'b, N> {
+    denoising: &'b Denoising<'a>,
+    network: std::marker::PhantomData<fn() -> N>,
+}
+
+impl<N: DenoiserInTraining> Objective for Of<'_, '_, N> {
+    type Network = N;
+    type Part = Latents;
+
+    fn name(&self) -> &'static str {
+        "diffusion"
+    }
+
+    fn training(&self) -> &TrainingRecipe {
+        &self.denoising.recipe.training
+    }
+
+    fn logged(&self) -> Vec<&'static str> {
+        vec!["loss"]
+    }
+
+    fn prepare(&self, step: usize) -> Result<Batch<Latents>> {
+        self.denoising.prepare(step)
+    }
+
+    fn loss(&self, network: &N, _: usize, part: &Latents) -> Result<PartLoss> {
+        self.denoising.loss(network, part)
+    }
+
+    fn inputs(&self, part: &Latents) -> Result<Vec<Input>> {
+        Ok(vec![Input { kind: InputKind::Latent, values: part.z_0.clone() }])
+    }
+
+    fn doubts(&self) -> Result<Vec<String>> {
+        Ok(text_doubts::doubts(&self.denoising.base.text.network))
+    }
+
+    fn save(&self, network: &N, model: &Path) -> Result<()> {
+        network.save(self.denoising.base, model)
+    }
+}
+
+/// Refuses a LoRA that changes nothing.
+pub(super) fn require_layers(count: usize, key: &str, targets: &[String], path: &Path) -> Result<()> {
+    if count > 0 || targets.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Config {
+        path: path.to_owned(),
+        key: key.into(),
+        expected: "names that layers of the model end with".into(),
+        got: format!("{targets:?}, which none does"),
+    })
 }

@@ -1,104 +1,237 @@
-//! Latents and captions of training pictures, encoded once.
+//! Latents of training pictures and features of their captions, computed once and kept on disk.
+//!
+//! A record's key is a hash of all that it depends on: the network's weights, the picture's file, what is done to
+//! the picture. So nothing goes stale: after a change of any of them the old records are not found.
 
+use std::collections::HashSet;
+use std::path::Path;
+
+use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
-use image::RgbImage;
+use sha2::{Digest, Sha256};
 
 use super::Progress;
-use crate::autoencoder::AutoencoderKl;
-use crate::data::source::CaptionedPictures;
+use super::base_model::BaseModel;
+use super::tensor_store::{Key, TensorStore};
+use crate::data::source::{Damaged, Place, TrainingSet};
 use crate::data::tensors::to_tensor;
 use crate::error::{Error, Result};
+use crate::nn::parameters;
 use crate::parallel::in_parallel;
-use crate::rng::{Philox, Purpose};
-use crate::text_encoder::tokenizer::ClipTokenizer;
 
-/// Pictures encoded at a time.
-const BATCH: usize = 32;
+/// Pictures or captions encoded by a thread at a time.
+const BATCH: usize = 16;
 
-/// The posterior of each picture and its caption's tokens, in memory: 8 bytes for each latent number.
-#[derive(Debug, Clone)]
+/// Mean and standard deviation of a picture's posterior, unscaled.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Posterior {
+    /// `[C, h, w]`.
+    pub mean: Vec<f32>,
+    /// `[C, h, w]`.
+    pub std: Vec<f32>,
+}
+
+/// The latents of a training set.
 pub struct LatentCache {
-    shape: [usize; 3],
-    mean: Vec<f32>,
-    std: Vec<f32>,
-    input_ids: Vec<Vec<u32>>,
-    scaling_factor: f32,
+    store: TensorStore,
+    model: Key,
+    transform: String,
+    /// Pictures that cannot be read.
+    damaged: HashSet<u64>,
+}
+
+/// Who watches an encoding, and how many threads do it.
+#[derive(Clone, Copy)]
+pub struct Encoding<'a> {
+    /// Where the networks run.
+    pub device: &'a Device,
+    /// Threads; changes the time, not the result.
+    pub threads: usize,
+    /// May stop it.
+    pub progress: &'a dyn Progress,
 }
 
 impl LatentCache {
-    /// Encodes pictures 0 to `count` − 1 of `data`.
+    /// Opens the file at `path` and encodes what it lacks of `data`. Returns the damaged pictures too.
     ///
     /// # Errors
-    /// Those of `data`; `Error::Interrupted`.
-    #[expect(clippy::too_many_arguments, reason = "what to encode, with what, how and who watches")]
-    pub fn encode(
-        network: &AutoencoderKl,
-        scaling_factor: f64,
-        tokenizer: &ClipTokenizer,
-        data: &dyn CaptionedPictures,
-        count: usize,
-        device: &Device,
-        threads: usize,
-        progress: &dyn Progress,
-    ) -> Result<Self> {
-        let mut cache = Self {
-            shape: [0; 3],
-            mean: vec![],
-            std: vec![],
-            input_ids: vec![],
-            scaling_factor: scaling_factor as f32,
-        };
-        progress.begin("latents", 0, count);
-        let batches: Vec<(usize, usize)> =
-            (0..count).step_by(BATCH).map(|first| (first, (first + BATCH).min(count))).collect();
-        for wave in batches.chunks(threads.max(1)) {
-            let encoded = in_parallel(wave.to_vec(), threads, |(first, end)| {
-                let pairs =
-                    (first..end).map(|i| data.get(i as u64)).collect::<Result<Vec<(RgbImage, String)>>>()?;
-                let (images, captions): (Vec<RgbImage>, Vec<String>) = pairs.into_iter().unzip();
-                Ok((network.encode(to_tensor(&images, device)?)?, captions))
+    /// Those of `data` and of the file; `Error::Interrupted`: what was encoded until then is kept.
+    pub fn fill(
+        path: &Path,
+        base: &BaseModel,
+        data: &TrainingSet,
+        encoding: Encoding,
+    ) -> Result<(Self, Vec<Damaged>)> {
+        let transform = toml::to_string(data.transform()).map_err(|e| Error::format(path, "TOML", e))?;
+        let model = weights_key(&base.vae.network);
+        let mut cache = Self { store: TensorStore::open(path)?, model, transform, damaged: HashSet::new() };
+        let variants = if data.transform().flip { vec![false, true] } else { vec![false] };
+        let all: Vec<(Place, bool)> = data
+            .all()
+            .into_iter()
+            .flat_map(|place| variants.iter().map(move |&flip| (place, flip)))
+            .collect();
+        encoding.progress.begin("latents", 0, all.len());
+        let mut damaged = Vec::new();
+        let mut done = 0;
+        for wave in all.chunks(BATCH * encoding.threads.max(1)) {
+            let parts: Vec<&[(Place, bool)]> = wave.chunks(BATCH).collect();
+            let encoded = in_parallel(parts, encoding.threads, |part| {
+                Ok(part
+                    .iter()
+                    .map(|&(place, flip)| cache.encode(base, data, place, flip, encoding.device))
+                    .collect::<Vec<_>>())
             })?;
-            for (posterior, captions) in encoded {
-                let [_, c, h, w] = posterior.mean.dims();
-                cache.shape = [c, h, w];
-                cache.mean.extend(posterior.mean.into_data().iter::<f32>());
-                cache.std.extend((posterior.logvar * 0.5).exp().into_data().iter::<f32>());
-                cache.input_ids.extend(captions.iter().map(|caption| tokenizer.encode_padded(caption).ids));
+            for (result, &(place, flip)) in encoded.into_iter().flatten().zip(wave) {
+                match result {
+                    Ok(None) => {}
+                    Ok(Some((key, values))) => cache.store.put(&key, &values)?,
+                    Err(error) if is_damage(&error) => {
+                        if cache.damaged.insert(place.picture) && !flip {
+                            damaged.push(data.damaged(place.picture, &error));
+                        }
+                    }
+                    Err(error) => return Err(error),
+                }
             }
-            progress.step(cache.input_ids.len(), "");
-            if progress.interrupted() {
+            done += wave.len();
+            encoding.progress.step(done, "");
+            if encoding.progress.interrupted() {
                 return Err(Error::Interrupted { step: 0 });
             }
         }
-        progress.end("latents");
-        Ok(cache)
+        encoding.progress.end("latents");
+        Ok((cache, damaged))
     }
 
-    /// Pictures in the cache.
-    #[expect(clippy::len_without_is_empty, reason = "recipes ask for at least one scene")]
-    pub fn len(&self) -> usize {
-        self.input_ids.len()
-    }
-
-    /// `[C, h, w]`.
-    pub fn shape(&self) -> [usize; 3] {
-        self.shape
-    }
-
-    /// Scaled latents `[B, C, h, w]`, a fresh sample of each posterior, and the tokens. `items` are
-    /// pairs (position in the run, picture).
-    pub fn batch(&self, seed: u64, items: &[(u64, usize)], device: &Device) -> (Tensor<4>, Vec<Vec<u32>>) {
-        let [c, h, w] = self.shape;
-        let numbers = c * h * w;
-        let mut values = Vec::with_capacity(items.len() * numbers);
-        for &(position, picture) in items {
-            let noise = Philox::new(seed, Purpose::Posterior, position).normals(numbers);
-            let range = picture * numbers..(picture + 1) * numbers;
-            let posterior = self.mean[range.clone()].iter().zip(&self.std[range]);
-            values
-                .extend(posterior.zip(noise).map(|((mean, std), z)| (mean + std * z) * self.scaling_factor));
+    /// The record of a picture; `None` if the store has it.
+    fn encode(
+        &self,
+        base: &BaseModel,
+        data: &TrainingSet,
+        place: Place,
+        mirrored: bool,
+        device: &Device,
+    ) -> Result<Option<(Key, Vec<f32>)>> {
+        let key = self.key(data, place, mirrored)?;
+        if self.store.contains(&key) {
+            return Ok(None);
         }
-        let latents = Tensor::from_data(TensorData::new(values, [items.len(), c, h, w]), device);
-        (latents, items.iter().map(|&(_, picture)| self.input_ids[picture].clone()).collect())
+        let posterior = posterior_of(base, &[data.variant(place, mirrored)?], device)?;
+        let [Posterior { mean, std }] = posterior.as_slice() else { return Ok(None) };
+        Ok(Some((key, [mean.as_slice(), std].concat())))
     }
+
+    fn key(&self, data: &TrainingSet, Place { picture, size }: Place, mirrored: bool) -> Result<Key> {
+        let hash = Sha256::new().chain_update(self.model).chain_update(data.pictures().key(picture)?);
+        let how = format!("{size:?} {mirrored} {}", self.transform);
+        Ok(hash.chain_update(how).finalize().into())
+    }
+
+    /// The posterior of the picture at position `n`, and where it stands; damaged ones give their place to the next.
+    ///
+    /// # Errors
+    /// `Error::Io`; `Error::Data` if all are damaged.
+    pub fn at(&self, data: &TrainingSet, n: u64) -> Result<(Place, Posterior)> {
+        let place = data.places(n).find(|place| !self.damaged.contains(&place.picture));
+        let place = place.ok_or_else(|| Error::Data {
+            what: "training pictures".into(),
+            expected: "pictures that can be read".into(),
+            got: "none".into(),
+        })?;
+        let values = self.store.get(&self.key(data, place, data.is_mirrored(n))?)?;
+        let (mean, std) = values.split_at(values.len() / 2);
+        Ok((place, Posterior { mean: mean.to_vec(), std: std.to_vec() }))
+    }
+}
+
+/// The posteriors of pictures of one size.
+///
+/// # Errors
+/// As [`AutoencoderKl::encode`](crate::autoencoder::AutoencoderKl::encode).
+pub fn posterior_of(base: &BaseModel, images: &[image::RgbImage], device: &Device) -> Result<Vec<Posterior>> {
+    let posterior = base.vae.network.encode(to_tensor(images, device)?)?;
+    let numbers = |x: Tensor<4>| x.into_data().iter::<f32>().collect::<Vec<f32>>();
+    let (mean, std) = (numbers(posterior.mean.clone()), numbers(posterior.std()));
+    let each = mean.len() / images.len();
+    let pairs = mean.chunks(each).zip(std.chunks(each));
+    Ok(pairs.map(|(mean, std)| Posterior { mean: mean.to_vec(), std: std.to_vec() }).collect())
+}
+
+/// Whether this is about one picture.
+fn is_damage(error: &Error) -> bool {
+    matches!(error, Error::Format { .. } | Error::Io { .. })
+}
+
+/// The features of captions, each computed once.
+pub struct TextCache {
+    store: TensorStore,
+    model: Key,
+    width: usize,
+}
+
+impl TextCache {
+    /// Opens the file at `path`, for the text tower of `base`.
+    ///
+    /// # Errors
+    /// Those of the file.
+    pub fn open(path: &Path, base: &BaseModel) -> Result<Self> {
+        let model = weights_key(&base.text.network);
+        Ok(Self { store: TensorStore::open(path)?, model, width: base.text.config.hidden_size })
+    }
+
+    /// Encodes those of `captions` that the file lacks.
+    ///
+    /// # Errors
+    /// As [`BaseModel::encode_text`]; `Error::Interrupted`.
+    pub fn fill(&mut self, base: &BaseModel, captions: &[String], encoding: Encoding) -> Result<()> {
+        let mut seen = HashSet::new();
+        let ids = captions.iter().map(|caption| base.tokenizer.encode_padded(caption).ids);
+        let missing: Vec<Vec<u32>> =
+            ids.filter(|ids| !self.store.contains(&self.key(ids)) && seen.insert(ids.clone())).collect();
+        encoding.progress.begin("captions", 0, missing.len());
+        for (i, wave) in missing.chunks(BATCH * encoding.threads.max(1)).enumerate() {
+            let parts: Vec<&[Vec<u32>]> = wave.chunks(BATCH).collect();
+            let features = in_parallel(parts, encoding.threads, |ids| {
+                let features = BaseModel::encode_text(&base.text.network, ids)?;
+                Ok(features.into_data().iter::<f32>().collect::<Vec<f32>>())
+            })?;
+            let features: Vec<f32> = features.concat();
+            for (ids, features) in wave.iter().zip(features.chunks(features.len() / wave.len())) {
+                self.store.put(&self.key(ids), features)?;
+            }
+            encoding.progress.step((i + 1) * wave.len(), "");
+            if encoding.progress.interrupted() {
+                return Err(Error::Interrupted { step: 0 });
+            }
+        }
+        encoding.progress.end("captions");
+        Ok(())
+    }
+
+    fn key(&self, ids: &[u32]) -> Key {
+        let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+        Sha256::new().chain_update(self.model).chain_update(bytes).finalize().into()
+    }
+
+    /// Features `[B, L, D]` of captions that were filled in.
+    ///
+    /// # Errors
+    /// `Error::Format` for one that was not; `Error::Io`.
+    pub fn get(&self, ids: &[Vec<u32>], device: &Device) -> Result<Tensor<3>> {
+        let each = ids.iter().map(|ids| self.store.get(&self.key(ids))).collect::<Result<Vec<_>>>()?;
+        let values = each.concat();
+        let shape = [ids.len(), values.len() / (ids.len() * self.width).max(1), self.width];
+        Ok(Tensor::from_data(TensorData::new(values, shape), device))
+    }
+}
+
+/// A hash of all weights.
+fn weights_key<M: Module>(network: &M) -> Key {
+    let mut hash = Sha256::new();
+    for tensor in parameters::named_parameters(network) {
+        hash.update(tensor.name);
+        hash.update(tensor.values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>());
+    }
+    hash.finalize().into()
 }

@@ -1,4 +1,4 @@
-//! One JSON object for each logged step.
+//! JSON lines: the numbers of logged steps, and what happened in between.
 
 use std::fs::File;
 use std::io::Write;
@@ -36,15 +36,29 @@ impl MetricsLog {
         Ok(Self { path: path.to_owned(), file })
     }
 
-    /// One line.
+    /// One line of numbers.
     ///
     /// # Errors
     /// `Error::Io`.
     pub fn write(&mut self, step: usize, values: &[(&str, f64)]) -> Result<()> {
+        self.write_line(step, values.iter().map(|&(name, value)| (name, Value::from(value))))
+    }
+
+    /// One line about something that happened: `{"step": …, "event": …, name: value, …}`.
+    ///
+    /// # Errors
+    /// `Error::Io`.
+    pub fn event(&mut self, step: usize, event: &str, values: &[(&str, Value)]) -> Result<()> {
+        let name = [("event", Value::from(event))];
+        self.write_line(step, name.into_iter().chain(values.iter().cloned()))
+    }
+
+    fn write_line<'a>(&mut self, step: usize, values: impl Iterator<Item = (&'a str, Value)>) -> Result<()> {
         let mut line = Map::new();
         line.insert("step".into(), step.into());
-        line.extend(values.iter().map(|(name, value)| ((*name).to_owned(), Value::from(*value))));
-        writeln!(self.file, "{}", Value::Object(line)).map_err(Error::io("write", &self.path))
+        line.extend(values.map(|(name, value)| (name.to_owned(), value)));
+        let line = format!("{}\n", Value::Object(line));
+        self.file.write_all(line.as_bytes()).map_err(Error::io("write", &self.path))
     }
 }
 

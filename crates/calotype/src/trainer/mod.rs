@@ -1,20 +1,34 @@
 //! One readable loop for each part, and what they share.
 
 pub mod autoencoder;
+pub mod base_model;
 pub mod checkpoint;
 pub mod clip;
 pub mod data_parallel;
 pub mod denoiser;
+pub mod denoiser_lora;
+pub mod draws;
+pub mod gradient_cache;
 pub mod latent_cache;
+pub mod latent_statistics;
 pub mod lr_schedule;
 pub mod metrics_log;
+pub mod objective;
 pub mod optimizer;
+pub mod preflight;
 pub mod recipe;
+mod run_log;
+pub mod spikes;
+pub mod tensor_store;
+mod text_doubts;
 pub mod training_loop;
 
 pub use recipe::Recipe;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
 
 /// Watches a training; the command line draws progress bars with it.
 pub trait Progress: Sync {
@@ -24,8 +38,32 @@ pub trait Progress: Sync {
     fn step(&self, step: usize, message: &str);
     /// The part is complete.
     fn end(&self, part: &str);
+    /// One line about something that happened.
+    fn say(&self, text: &str);
+    /// Seconds since 1970, for logs that want them; a test may stop the clock.
+    fn clock(&self) -> Box<dyn Fn() -> f64 + Send> {
+        Box::new(|| 0.0)
+    }
     /// Whether the user wants to stop: the loop saves and returns [`crate::Error::Interrupted`].
     fn interrupted(&self) -> bool;
+}
+
+/// Whether a training is checked before its first step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Preflight {
+    /// Yes; faults stop it.
+    Before,
+    /// No.
+    Skip,
+    /// Yes, and nothing is trained.
+    Only,
+}
+
+impl Preflight {
+    /// Before the training, unless the user skips it.
+    pub fn unless(skipped: bool) -> Self {
+        if skipped { Self::Skip } else { Self::Before }
+    }
 }
 
 /// Says nothing and never stops.
@@ -36,6 +74,7 @@ impl Progress for Silent {
     fn begin(&self, _: &str, _: usize, _: usize) {}
     fn step(&self, _: usize, _: &str) {}
     fn end(&self, _: &str) {}
+    fn say(&self, _: &str) {}
     fn interrupted(&self) -> bool {
         false
     }
@@ -57,18 +96,86 @@ impl RunFolder {
         &self.0
     }
 
+    /// Keeps other processes from training the same part of this run; until the file is dropped.
+    ///
+    /// # Errors
+    /// `Error::Io` if another process does, or the folder cannot be written.
+    pub(crate) fn lock(&self, part: &str) -> Result<File> {
+        let folder = self.checkpoints(part);
+        std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+        let path = folder.join("lock");
+        let file = File::create(&path).map_err(Error::io("create", &path))?;
+        let taken = |_| std::io::Error::other("another process is training this part of the run");
+        file.try_lock().map_err(taken).map_err(Error::io("lock", &path))?;
+        Ok(file)
+    }
+
+    /// Removes what a crash left half-written. The caches look after themselves.
+    ///
+    /// # Errors
+    /// `Error::Io`.
+    pub(crate) fn remove_leftovers(&self) -> Result<()> {
+        let mut folders = vec![self.0.clone()];
+        while let Some(folder) = folders.pop().filter(|folder| folder.is_dir()) {
+            for entry in std::fs::read_dir(&folder).map_err(Error::io("read", &folder))? {
+                let path = entry.map_err(Error::io("read", &folder))?.path();
+                if path.is_dir() && !path.is_symlink() && path != self.cache() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|extension| extension == "tmp") {
+                    std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The model folder in diffusers' layout.
     pub fn model(&self) -> PathBuf {
         self.0.join("model")
     }
 
-    /// Weights, moments and averages of a part's training.
-    pub fn state(&self, part: &str) -> PathBuf {
-        self.0.join("state").join(format!("{part}.safetensors"))
+    /// The model folder with the best weights so far.
+    pub fn best(&self) -> PathBuf {
+        self.0.join("best")
+    }
+
+    /// The recipe that the run was started with.
+    pub fn recipe(&self) -> PathBuf {
+        self.0.join("recipe.toml")
+    }
+
+    /// The checkpoints of a part's training: weights, moments and averages.
+    pub fn checkpoints(&self, part: &str) -> PathBuf {
+        self.0.join("state").join(part)
+    }
+
+    /// Averages of a part's weights after `steps` steps, kept for later.
+    pub fn ema_snapshot(&self, part: &str, steps: usize) -> PathBuf {
+        self.0.join("ema").join(part).join(format!("{steps:09}.safetensors"))
     }
 
     /// One JSON object for each logged step of a part's training.
     pub fn log(&self, part: &str) -> PathBuf {
         self.0.join("logs").join(format!("{part}.jsonl"))
+    }
+
+    /// One JSON object for each thing that happened in a part's training.
+    pub fn events(&self, part: &str) -> PathBuf {
+        self.0.join("logs").join(format!("{part}.events.jsonl"))
+    }
+
+    /// A part's TensorBoard folder.
+    pub fn tensorboard(&self, part: &str) -> PathBuf {
+        self.0.join("logs").join("tensorboard").join(part)
+    }
+
+    /// Pictures that a part's validations made.
+    pub fn samples(&self, part: &str) -> PathBuf {
+        self.0.join("samples").join(part)
+    }
+
+    /// What was computed once: latents, text features.
+    pub fn cache(&self) -> PathBuf {
+        self.0.join("cache")
     }
 }

@@ -1,14 +1,18 @@
-//! The loop that every part runs: gradients, learning rate, optimiser, log, checkpoint.
+//! The loop that every part runs: batch, gradients, learning rate, optimiser, log, validation, checkpoint.
 
 use burn::module::Module;
 use serde::Serialize;
 
-use super::data_parallel::BatchGradients;
-use super::metrics_log::MetricsLog;
-use super::optimizer::AdamW;
+use super::checkpoint::{Checkpoints, Memory};
+use super::objective::{Batch, Objective, Watch};
+use super::optimizer::{self, EmaConfig, Optimizer};
 use super::recipe::TrainingRecipe;
-use super::{Progress, RunFolder, checkpoint};
+use super::run_log::RunLog;
+use super::{Preflight, Progress, RunFolder, preflight};
+use crate::data::loader::prepared_ahead;
 use crate::error::{Error, Result};
+use crate::formats::safetensors_io;
+use crate::nn::parameters::{self, NamedTensor};
 
 /// Where and how a part is trained.
 #[derive(Clone, Copy)]
@@ -17,78 +21,272 @@ pub struct Session<'a> {
     pub run: &'a RunFolder,
     /// Threads; changes the time, not the result.
     pub threads: usize,
+    /// Threads that prepare batches ahead; changes the time, not the result.
+    pub workers: usize,
     /// Go on from the last checkpoint, if there is one.
     pub resume: bool,
+    /// Whether to check the training before its first step.
+    pub preflight: Preflight,
     /// Watches, and may stop the loop.
     pub progress: &'a dyn Progress,
 }
 
-/// A part of the model, as the loop sees it.
-pub struct Part<'a, S: Serialize> {
-    /// `vae`, `clip`, `diffusion`: names the log and the checkpoint.
-    pub name: &'a str,
-    /// What the training depends on; a resume under other settings is refused.
-    pub settings: &'a S,
-    /// Steps, learning rate and the rest.
-    pub training: &'a TrainingRecipe,
-    /// Names of the numbers that the gradients come with.
-    pub logged: &'a [&'a str],
+/// How [`train`] ends.
+pub enum Outcome {
+    /// All steps are done; the optimiser has the weights and their averages.
+    Trained(Optimizer),
+    /// Only the check was asked for.
+    Checked(preflight::Report),
 }
 
-/// Every how many steps a line is logged.
-const LOG_EVERY: usize = 10;
-
-/// Trains `network` for `part.training.steps` steps and returns the optimiser, which has the weights
-/// and their average.
+/// Trains `network` until all steps are done.
 ///
-/// `gradients(network, step)` computes the batch of `step` and its gradients; it must be a pure
-/// function of both, and then a resumed run equals one that was never stopped, bit for bit.
-/// `after_step` may constrain weights.
+/// `settings` are what the training depends on; a resume under other ones is refused. `pictures` is how many
+/// different ones there are, against which damaged ones are counted.
 ///
 /// # Errors
-/// Those of `gradients`; `Error::NonFinite` (the last checkpoint is from before);
-/// `Error::Interrupted` after saving, when `progress` says so; `Error::Io`.
-pub fn train<M: Module, S: Serialize>(
+/// Those of `objective`; `Error::Preflight`; `Error::Diverged` (the last checkpoint is from before);
+/// `Error::Data` for too many damaged pictures; `Error::Interrupted` after saving, when `progress` says so;
+/// `Error::Io`.
+pub fn train<O: Objective>(
     session: Session,
-    part: Part<S>,
-    network: M,
-    mut gradients: impl FnMut(&M, usize) -> Result<BatchGradients>,
-    after_step: impl Fn(&mut AdamW),
-) -> Result<AdamW> {
-    let Part { name, settings, training, logged } = part;
-    let state = session.run.state(name);
-    let settings = serde_json::to_string(settings).map_err(|e| Error::format(&state, "JSON", e))?;
-    let mut optimizer = AdamW::new(&network, training.optimizer.clone());
-    if session.resume && state.exists() {
-        checkpoint::load(&state, &mut optimizer, &settings)?;
+    objective: &O,
+    network: O::Network,
+    settings: &impl Serialize,
+    damage: Damage,
+    watch: &dyn Watch<O::Network>,
+) -> Result<Outcome> {
+    let training = objective.training();
+    let run = session.run;
+    if session.preflight == Preflight::Only {
+        return Ok(Outcome::Checked(preflight::check(objective, &network, session.threads)?));
     }
-    let mut log = MetricsLog::open(&session.run.log(name), optimizer.steps())?;
-    session.progress.begin(name, optimizer.steps(), training.steps);
-    let mut network = optimizer.current(network);
-    for step in optimizer.steps()..training.steps {
-        let rate = training.lr_schedule.at(step, training.steps, training.warm_up, training.learning_rate);
-        let batch = gradients(&network, step)?;
-        let norm = optimizer.step(&batch.gradients, rate)?;
-        after_step(&mut optimizer);
-        network = optimizer.current(network);
+    let _lock = run.lock(objective.name())?;
+    run.remove_leftovers()?;
+    let mut optimizer = optimizer(objective, &network);
+    let checkpoints =
+        Checkpoints::open(run.checkpoints(objective.name()), training.keep_checkpoints, settings)?;
+    let resumed = if session.resume { checkpoints.load(&mut optimizer)? } else { None };
+    if session.preflight == Preflight::Before && resumed.is_none() {
+        preflight::check(objective, &network, session.threads)?.refuse_faults()?;
+    }
+    let first = optimizer.steps();
+    let mut running = Running {
+        session,
+        objective,
+        checkpoints,
+        memory: resumed.unwrap_or_default(),
+        log: RunLog::open(run, objective.name(), first, session.progress)?,
+        damage,
+        watch,
+    };
+    session.progress.begin(objective.name(), first, training.steps);
+    let mut network = fill(&optimizer, network, Weights::Current);
+    let prepare = |step: usize| objective.prepare(step);
+    prepared_ahead(session.workers, first..training.steps, prepare, |next| -> Result<()> {
+        for step in first..training.steps {
+            let batch = next(step).and_then(|batch| running.step(&mut optimizer, &network, step, &batch));
+            batch.inspect_err(|error| running.note(step, error))?;
+            network = fill(&optimizer, network.clone(), Weights::Current);
+            running.after_step(&optimizer, &network, step)?;
+        }
+        Ok(())
+    })?;
+    session.progress.end(objective.name());
+    Ok(Outcome::Trained(optimizer))
+}
 
-        let values: Vec<(&str, f64)> = logged.iter().copied().zip(batch.logged).collect();
+/// An optimiser for the parameters that the objective trains.
+pub(super) fn optimizer<O: Objective>(objective: &O, network: &O::Network) -> Optimizer {
+    let mut trained = parameters::named_parameters(network);
+    trained.retain(|parameter| objective.trains(&parameter.name));
+    Optimizer::new(trained, objective.training().optimizer.clone())
+}
+
+/// Which weights of an optimiser.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weights {
+    /// Those of the last step.
+    Current,
+    /// Their first average: what sampling uses.
+    Averaged,
+}
+
+/// `network` with weights of the optimiser; those that are not trained stay.
+pub fn fill<M: Module>(optimizer: &Optimizer, network: M, weights: Weights) -> M {
+    // The optimiser was made by visiting the same network, so the order is the same.
+    let mut values: Box<dyn Iterator<Item = optimizer::Weights<'_>>> = match weights {
+        Weights::Averaged => Box::new(optimizer.average(0).into_iter().flatten()),
+        Weights::Current => Box::new(optimizer.values()),
+    };
+    let mut next = values.next();
+    parameters::replace(network, |name, _| {
+        let (_, _, found) = next.take_if(|(own, ..)| *own == name)?;
+        next = values.next();
+        Some(found.to_vec())
+    })
+}
+
+/// How many pictures may be damaged.
+#[derive(Debug, Clone, Copy)]
+pub struct Damage {
+    /// Different pictures; `None` if they have no end.
+    pub pictures: Option<usize>,
+    /// Share of them that may be damaged.
+    pub most: f64,
+}
+
+/// A training on its way.
+struct Running<'a, O: Objective> {
+    session: Session<'a>,
+    objective: &'a O,
+    checkpoints: Checkpoints,
+    memory: Memory,
+    log: RunLog<'a>,
+    damage: Damage,
+    watch: &'a dyn Watch<O::Network>,
+}
+
+impl<O: Objective> Running<'_, O> {
+    fn training(&self) -> &TrainingRecipe {
+        self.objective.training()
+    }
+
+    /// One step of the optimiser. Nothing of it has changed if this fails.
+    fn step(
+        &mut self,
+        optimizer: &mut Optimizer,
+        network: &O::Network,
+        step: usize,
+        batch: &Batch<O::Part>,
+    ) -> Result<()> {
+        self.count_damaged(step, batch)?;
+        let names = self.objective.logged();
+        let rate = self.training().rate(step);
+        let computed = self.objective.gradients(network, step, batch, self.session.threads)?;
+        let norm = optimizer
+            .step(&computed.gradients, rate)
+            .map_err(|error| error.in_batch(step, batch.items.clone()))?;
+        self.objective.constrain(optimizer);
+
+        let values: Vec<(&str, f64)> = names.into_iter().zip(computed.logged).collect();
         let message =
             values.iter().map(|(name, value)| format!("{name} {value:.4}")).collect::<Vec<_>>().join("  ");
-        session.progress.step(step + 1, &message);
-        if step % LOG_EVERY == 0 || step + 1 == training.steps {
+        self.session.progress.step(step + 1, &message);
+        if let Some(spike) = values.first().and_then(|(_, loss)| self.memory.spikes.see(*loss)) {
+            self.log.spike(step, spike, &batch.items)?;
+        }
+        if step + 1 == warned_at(self.training().steps)
+            && let Some(warning) = self.objective.warning(self.memory.spikes.mean())
+        {
+            self.log.warn(step, &warning)?;
+        }
+        let (every, last) = (self.training().log_every, step + 1 == self.training().steps);
+        if step.is_multiple_of(every) || last {
             let extra = [("gradient_norm", norm), ("learning_rate", rate)];
-            log.write(step, &[values.as_slice(), &extra].concat())?;
+            self.log.numbers(step, &[values.as_slice(), &extra].concat())?;
         }
-        let interrupted = session.progress.interrupted();
-        if (step + 1) % training.checkpoint_every == 0 || step + 1 == training.steps || interrupted {
+        Ok(())
+    }
+
+    /// Reports each damaged picture once, and stops where there are too many.
+    fn count_damaged(&mut self, step: usize, batch: &Batch<O::Part>) -> Result<()> {
+        for damaged in &batch.damaged {
+            if !self.memory.damaged.contains(&damaged.name) {
+                self.memory.damaged.push(damaged.name.clone());
+                self.log.damaged(step, damaged)?;
+            }
+        }
+        let Some(pictures) = self.damage.pictures else { return Ok(()) };
+        let (count, most) = (self.memory.damaged.len(), (pictures as f64 * self.damage.most).floor());
+        if count as f64 > most {
+            let first = batch.damaged.first().map_or("", |damaged| damaged.reason.as_str());
+            return Err(Error::Data {
+                what: "damaged pictures".into(),
+                expected: format!("at most {most} of {pictures} (`data.max_damaged` of the recipe)"),
+                got: format!("{count}, the last: {first}"),
+            });
+        }
+        Ok(())
+    }
+
+    /// Writes down why the run stops. That the disk may be full is why this may fail, and is no news then.
+    fn note(&mut self, step: usize, error: &Error) {
+        let _ = self.log.stopped(step, error);
+    }
+
+    /// Validation, snapshots and checkpoint, where it is time for them.
+    fn after_step(&mut self, optimizer: &Optimizer, network: &O::Network, step: usize) -> Result<()> {
+        let (done, steps) = (step + 1, self.training().steps);
+        let validate = self.training().validate_every;
+        if validate > 0 && (done.is_multiple_of(validate) || done == steps) {
             optimizer.check_finite()?;
-            checkpoint::save(&state, &optimizer, &settings)?;
+            self.validate(optimizer, network, step)?;
         }
-        if interrupted {
-            return Err(Error::Interrupted { step: step + 1 });
+        if let Some(snapshots) = &self.training().ema_snapshots
+            && done.is_multiple_of(snapshots.every)
+        {
+            let path = self.session.run.ema_snapshot(self.objective.name(), done);
+            safetensors_io::write(&path, &power_averages(optimizer))?;
+        }
+        let interrupted = self.session.progress.interrupted();
+        if done.is_multiple_of(self.training().checkpoint_every) || done == steps || interrupted {
+            optimizer.check_finite()?;
+            self.checkpoints.save(optimizer, &self.memory)?;
+        }
+        match interrupted {
+            true => Err(Error::Interrupted { step: done }),
+            false => Ok(()),
         }
     }
-    session.progress.end(name);
-    Ok(optimizer)
+
+    fn validate(&mut self, optimizer: &Optimizer, network: &O::Network, step: usize) -> Result<()> {
+        let averaged = fill(optimizer, network.clone(), Weights::Averaged);
+        let sight = self.watch.look(&averaged, step + 1)?;
+        self.log.sight(step, &sight)?;
+        let Some(name) = self.training().best.clone() else { return Ok(()) };
+        let value = sight.numbers.iter().find(|(seen, _)| *seen == name).map(|(_, value)| *value);
+        let value = value.ok_or_else(|| {
+            let seen: Vec<&str> = sight.numbers.iter().map(|(name, _)| name.as_str()).collect();
+            Error::argument("`training.best`", format!("one of {}", seen.join(", ")), format!("`{name}`"))
+        })?;
+        if self.memory.best.is_none_or(|(_, best)| is_better(&name, value, best)) {
+            self.memory.best = Some((step + 1, value));
+            self.objective.save(&averaged, &self.session.run.best())?;
+            self.log.best(step, &name, value)?;
+        }
+        Ok(())
+    }
+}
+
+/// The averages that any other can be reconstructed from.
+fn power_averages(optimizer: &Optimizer) -> Vec<NamedTensor> {
+    let emas = optimizer.emas().iter().enumerate();
+    let power = emas.filter_map(|(i, ema)| match ema {
+        EmaConfig::Power { sigma_rel } => Some((*sigma_rel, optimizer.average(i)?)),
+        EmaConfig::Decay(_) => None,
+    });
+    power
+        .flat_map(|(sigma_rel, average)| {
+            average.map(move |(name, shape, values)| NamedTensor {
+                name: format!("{sigma_rel}.{name}"),
+                shape: shape.to_vec(),
+                values: values.to_vec(),
+            })
+        })
+        .collect()
+}
+
+/// Steps after which a loss that has not moved is worth a warning.
+fn warned_at(steps: usize) -> usize {
+    (steps / 5).max(100).min(steps)
+}
+
+/// Whether a number of this name is better the larger it is.
+pub fn larger_is_better(name: &str) -> bool {
+    ["psnr", "ssim", "recall", "accuracy"].iter().any(|good| name.contains(good))
+}
+
+fn is_better(name: &str, value: f64, best: f64) -> bool {
+    if larger_is_better(name) { value > best } else { value < best }
 }

@@ -8,7 +8,10 @@ use std::path::PathBuf;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
-use calotype::autoencoder::{AutoencoderConfig, AutoencoderKl, loss::autoencoder_loss};
+use calotype::autoencoder::{
+    AutoencoderConfig, AutoencoderKl,
+    loss::{Reconstruction, autoencoder_loss},
+};
 use calotype::denoiser::{Unet, UnetConfig};
 use calotype::formats::safetensors_io;
 use calotype::nn::parameters::{self, NamedTensor};
@@ -102,7 +105,10 @@ fn autoencoder_kl() {
     golden.assert_output("output.logvar", posterior.logvar.clone());
     golden.assert_output("output.kl_per_sample", posterior.kl());
     golden.assert_output("output.reconstruction", reconstruction.clone());
-    golden.assert_loss(&network, autoencoder_loss(x, reconstruction, &posterior, beta).total);
+    golden.assert_loss(
+        &network,
+        autoencoder_loss(Reconstruction::Mse, x, reconstruction, &posterior, beta).total,
+    );
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 ///
 /// `formats` stands three times: the files that hold tensors and JSON are below the models, whose configs
 /// they serve; `formats::checkpoint` and `formats::diffusers_folder` know every model and are above them.
-const ALLOWED: [(&str, &[&str]); 16] = [
+const ALLOWED: [(&str, &[&str]); 18] = [
     ("nn", &[]),
     ("data", &[]),
     ("diffusion", &[]),
@@ -52,9 +52,30 @@ const ALLOWED: [(&str, &[&str]); 16] = [
             "sampler", // the recipe names one
             "nn",
             "formats",
+            "formats::checkpoint",
             "formats::diffusers_folder",
         ],
     ),
+    // Looks at networks while they train.
+    (
+        "validation",
+        &[
+            "trainer",
+            "pipeline",
+            "explain",
+            "evaluate",
+            "sampler",
+            "data",
+            "autoencoder",
+            "text_encoder",
+            "denoiser",
+            "diffusion",
+            "nn",
+            "formats::checkpoint",
+        ],
+    ),
+    // Reads what runs have logged; knows no trainer.
+    ("runs", &["evaluate", "formats"]),
     // Computes golden cases through everybody's functions; nobody uses it.
     ("self_test", &["autoencoder", "text_encoder", "diffusion", "sampler", "evaluate", "data"]),
     ("", &["error"]), // lib.rs

@@ -2,6 +2,7 @@
 #![recursion_limit = "256"]
 
 mod diffusers_schedulers;
+mod fine_tuning;
 mod formula;
 mod fuzz;
 mod golden;
@@ -10,8 +11,10 @@ mod inception;
 mod layering;
 #[cfg(feature = "onnx")]
 mod onnx;
+mod patch_gan;
 mod perceptual;
 mod pipeline;
+mod preflight;
 mod stable_diffusion;
 mod support;
 mod training;

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use burn::tensor::{Device, Tensor, TensorData};
 use calotype::Result;
 use calotype::autoencoder::Vae;
-use calotype::data::image_folder::load_picture;
+use calotype::data::picture;
 use calotype::data::tensors::{to_images, to_tensor};
 use calotype::denoiser::{AddedCondition, Beside};
 use calotype::diffusion::SchedulerConfig;
@@ -290,7 +290,7 @@ fn taef2_reconstructs_photographs_as_pytorch_does() {
     let stored = StoredPart::find(&data.join("weights/taef2"), Part::Vae).unwrap();
     let vae = checkpoint::vae(stored, &device).unwrap();
     for (name, expected) in [("butterfly", 23.973_085), ("lotus", 24.533_236)] {
-        let picture = load_picture(&data.join(format!("data/pictures/{name}-192.png"))).unwrap();
+        let picture = picture::load(&data.join(format!("data/pictures/{name}-192.png"))).unwrap();
         let images = to_tensor(std::slice::from_ref(&picture), &device).unwrap();
         let again = to_images(vae.decode(vae.encode(images, None).unwrap())).unwrap();
         let psnr = psnr_rgb(&picture, &again[0]).unwrap();

@@ -4,15 +4,19 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use burn::tensor::Device;
 use calotype::Result;
-use calotype::data::emoji_scenes::{EmojiScenes, EmojiScenesConfig};
-use calotype::data::source::{CaptionedPictures, TrainingScenes};
+use calotype::data::emoji_scenes::{EmojiScenes, EmojiScenesConfig, Split};
+use calotype::data::pictures::Scenes;
+use calotype::data::source::TrainingSet;
+use calotype::trainer::base_model::BaseModel;
+use calotype::trainer::objective::Blind;
+use calotype::trainer::preflight::Report;
 use calotype::trainer::training_loop::Session;
-use calotype::trainer::{Recipe, RunFolder, Silent, autoencoder, clip, denoiser};
+use calotype::trainer::{Preflight, Recipe, RunFolder, Silent, autoencoder, clip, denoiser};
 
 /// 20 steps of each part, a checkpoint every 5; lines are logged for steps 0, 10 and 19.
 pub const TINY: &str = include_str!("tiny.toml");
@@ -40,7 +44,7 @@ impl Drop for TempDir {
     }
 }
 
-type Train = fn(&Recipe, &dyn CaptionedPictures, &Device, Session) -> Result<()>;
+type Train = fn(&Recipe, &TrainingSet, &Device, Session) -> Result<Option<Report>>;
 
 /// A part of the model, and what it writes and reads in the model folder.
 pub struct Part {
@@ -50,12 +54,24 @@ pub struct Part {
     pub reads: &'static [&'static str],
 }
 
-pub const VAE: Part = Part { name: "vae", train: autoencoder::train, writes: &["vae"], reads: &[] };
-pub const CLIP: Part =
-    Part { name: "clip", train: clip::train, writes: &["clip", "text_encoder", "tokenizer"], reads: &[] };
+pub const VAE: Part = Part {
+    name: "vae",
+    train: |recipe, data, device, session| autoencoder::train(recipe, data, device, session, &Blind),
+    writes: &["vae"],
+    reads: &[],
+};
+pub const CLIP: Part = Part {
+    name: "clip",
+    train: |recipe, data, device, session| clip::train(recipe, data, device, session, &Blind),
+    writes: &["clip", "text_encoder", "tokenizer"],
+    reads: &[],
+};
 pub const DIFFUSION: Part = Part {
     name: "diffusion",
-    train: denoiser::train,
+    train: |recipe, data, device, session| {
+        let base = BaseModel::load(recipe, session.run, device)?;
+        denoiser::train(recipe, &base, data, device, session, &Blind)
+    },
     writes: &["unet", "scheduler", "model_index.json"],
     reads: &["vae", "text_encoder", "tokenizer"],
 };
@@ -63,13 +79,26 @@ pub const DIFFUSION: Part = Part {
 impl Part {
     /// Trains the part on the recipe's embedded data.
     pub fn train(&self, recipe: &Recipe, session: Session) -> Result<()> {
-        let data = EmojiScenes::new(EmojiScenesConfig {
-            size: recipe.data.size,
-            seed: recipe.seed,
-            max_objects: recipe.data.max_objects,
-        })?;
-        (self.train)(recipe, &TrainingScenes(data), &Device::flex(), session)
+        let cached = recipe.diffusion()?.cached_scenes.unwrap_or(0) as u64;
+        let members = (self.name == "diffusion").then(|| (0..cached).collect());
+        (self.train)(recipe, &scenes(recipe, members)?, &Device::flex(), session).map(|_| ())
     }
+}
+
+/// The recipe's embedded data.
+pub fn scenes(recipe: &Recipe, members: Option<Vec<u64>>) -> Result<TrainingSet> {
+    let scenes = EmojiScenes::new(EmojiScenesConfig {
+        size: recipe.data.size,
+        seed: recipe.seed,
+        max_objects: recipe.data.max_objects,
+    })?;
+    let scenes = Arc::new(Scenes { scenes, split: Split::Train });
+    TrainingSet::new(scenes, members, recipe.seed, recipe.data.size, recipe.data.transform)
+}
+
+/// A training of `run` that nobody watches, on one thread.
+pub fn session(run: &RunFolder, resume: bool) -> Session<'_> {
+    Session { run, threads: 1, workers: 0, resume, preflight: Preflight::Skip, progress: &Silent }
 }
 
 /// [`TINY`] with other lines: `("steps = 20", "steps = 1")`.
@@ -110,8 +139,7 @@ pub fn reference() -> &'static BTreeMap<PathBuf, Vec<u8>> {
         let run = RunFolder::new(dir.join("run"));
         let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
         for part in [VAE, CLIP, DIFFUSION] {
-            let session = Session { run: &run, threads: 1, resume: false, progress: &Silent };
-            pool.install(|| part.train(&recipe(&[]), session)).unwrap();
+            pool.install(|| part.train(&recipe(&[]), session(&run, false))).unwrap();
         }
         files(&run.model())
     })

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use burn::tensor::Device;
@@ -11,12 +11,18 @@ use calotype::formats::safetensors_io;
 use calotype::nn::parameters::{NamedTensor, named_parameters};
 use calotype::nn::{Init, Linear};
 use calotype::rng::{Philox, Purpose};
+use calotype::trainer::checkpoint::checkpoints;
 use calotype::trainer::data_parallel::BatchGradients;
 use calotype::trainer::metrics_log::read_series;
-use calotype::trainer::training_loop::{self, Session};
-use calotype::trainer::{Progress, Recipe, RunFolder, Silent, optimizer::AdamW};
+use calotype::trainer::objective::{Batch, Blind, Input, Objective, PartLoss};
+use calotype::trainer::optimizer::Optimizer;
+use calotype::trainer::recipe::TrainingRecipe;
+use calotype::trainer::training_loop::{self, Damage, Outcome, Session};
+use calotype::trainer::{Progress, RunFolder, Silent};
 
-use crate::support::{CLIP, DIFFUSION, Part, TempDir, VAE, assert_holds, components, recipe, write_files};
+use crate::support::{
+    self, CLIP, DIFFUSION, Part, TempDir, VAE, assert_holds, components, recipe, write_files,
+};
 
 const PARTS: [Part; 3] = [VAE, CLIP, DIFFUSION];
 
@@ -28,7 +34,7 @@ fn run_for(dir: &TempDir, name: &str, part: &Part) -> RunFolder {
 }
 
 fn session<'a>(run: &'a RunFolder, resume: bool, progress: &'a dyn Progress) -> Session<'a> {
-    Session { run, threads: 1, resume, progress }
+    Session { progress, ..support::session(run, resume) }
 }
 
 /// What happens after so many steps of a training.
@@ -69,6 +75,7 @@ impl Progress for Witness {
         }
     }
     fn end(&self, _: &str) {}
+    fn say(&self, _: &str) {}
     fn interrupted(&self) -> bool {
         let last = self.taken.lock().unwrap().last().copied();
         matches!(self.event, Event::Stop(step) if last == Some(step))
@@ -79,20 +86,31 @@ fn logged_steps(run: &RunFolder, part: &Part) -> Vec<f64> {
     read_series(&run.log(part.name), "loss").unwrap().iter().map(|(step, _)| *step).collect()
 }
 
+/// Steps and file of the newest checkpoint.
+fn newest(run: &RunFolder, part: &str) -> (usize, PathBuf) {
+    let (steps, path) = checkpoints(&run.checkpoints(part)).unwrap().pop().unwrap();
+    assert_eq!(safetensors_io::read_metadata(&path).unwrap()["steps"], steps.to_string());
+    (steps, path)
+}
+
 fn saved_steps(run: &RunFolder, part: &Part) -> String {
-    safetensors_io::read_metadata(&run.state(part.name)).unwrap()["steps"].clone()
+    newest(run, part.name).0.to_string()
 }
 
 #[test]
-fn one_thread_and_two_train_the_same_weights() {
+fn threads_and_workers_do_not_change_the_weights() {
     let dir = TempDir::new();
     for part in &PARTS {
-        for threads in [1, 2] {
-            let run = run_for(&dir, &format!("{}-{threads}", part.name), part);
+        for (threads, workers) in [(1, 0), (2, 1), (2, 4)] {
+            let run = run_for(&dir, &format!("{}-{threads}-{workers}", part.name), part);
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            let session = Session { threads, ..session(&run, false, &Silent) };
+            let session = Session { threads, workers, ..session(&run, false, &Silent) };
             pool.install(|| part.train(&recipe(&[]), session)).unwrap();
-            assert_holds(&run.model(), &components(part.writes), &format!("{threads} threads"));
+            assert_holds(
+                &run.model(),
+                &components(part.writes),
+                &format!("{threads} threads, {workers} workers"),
+            );
             assert_eq!(logged_steps(&run, part), [0.0, 10.0, 19.0]);
         }
     }
@@ -184,7 +202,7 @@ fn a_resume_with_another_recipe_is_refused() {
 fn a_broken_checkpoint_is_refused_and_kept() {
     let dir = TempDir::new();
     let run = stopped_run(&dir);
-    let state = run.state("clip");
+    let (_, state) = newest(&run, "clip");
     let whole = fs::read(&state).unwrap();
     for length in [0, 7, 100, whole.len() / 2, whole.len() - 1] {
         fs::write(&state, &whole[..length]).unwrap();
@@ -209,22 +227,71 @@ fn the_losses_go_down() {
     }
 }
 
-/// Trains a small layer with gradients from a stream, one of which may be no number.
-fn train_layer(run: &RunFolder, resume: bool, bad_step: Option<usize>) -> calotype::Result<AdamW> {
-    let tiny: Recipe = recipe(&[]);
-    let part =
-        training_loop::Part { name: "layer", settings: &(), training: &tiny.vae.training, logged: &["loss"] };
-    let layer = Linear::new(3, 2, true, &mut Init::random(0, &Device::flex()));
-    let gradients = |layer: &Linear, step: usize| {
+/// A small layer whose gradients come from a stream, one of which may be no number.
+struct Layer {
+    training: TrainingRecipe,
+    bad_step: Option<usize>,
+}
+
+impl Objective for Layer {
+    type Network = Linear;
+    type Part = ();
+
+    fn name(&self) -> &'static str {
+        "layer"
+    }
+
+    fn training(&self) -> &TrainingRecipe {
+        &self.training
+    }
+
+    fn logged(&self) -> Vec<&'static str> {
+        vec!["loss"]
+    }
+
+    fn prepare(&self, step: usize) -> calotype::Result<Batch<()>> {
+        let items = vec![format!("picture {step}")];
+        Ok(Batch { parts: vec![()], items, captions: vec![], damaged: vec![] })
+    }
+
+    fn loss(&self, _: &Linear, _: usize, (): &()) -> calotype::Result<PartLoss> {
+        unreachable!("the gradients are given")
+    }
+
+    fn gradients(
+        &self,
+        layer: &Linear,
+        step: usize,
+        _: &Batch<()>,
+        _: usize,
+    ) -> calotype::Result<BatchGradients> {
         let mut rng = Philox::new(0, Purpose::Batch, step as u64);
         let mut gradients: Vec<NamedTensor> = named_parameters(layer);
         gradients.iter_mut().for_each(|g| g.values = rng.normals(g.values.len()));
-        if bad_step == Some(step) {
+        if self.bad_step == Some(step) {
             gradients[1].values[1] = f32::NAN;
         }
         Ok(BatchGradients { gradients, logged: vec![0.0] })
-    };
-    training_loop::train(session(run, resume, &Silent), part, layer, gradients, |_| ())
+    }
+
+    fn inputs(&self, (): &()) -> calotype::Result<Vec<Input>> {
+        Ok(vec![])
+    }
+
+    fn save(&self, _: &Linear, _: &Path) -> calotype::Result<()> {
+        Ok(())
+    }
+}
+
+fn train_layer(run: &RunFolder, resume: bool, bad_step: Option<usize>) -> calotype::Result<Optimizer> {
+    let training = recipe(&[]).vae().unwrap().training.clone();
+    let layer = Linear::new(3, 2, true, &mut Init::random(0, &Device::flex()));
+    let damage = Damage { pictures: None, most: 0.0 };
+    let session = session(run, resume, &Silent);
+    match training_loop::train(session, &Layer { training, bad_step }, layer, &(), damage, &Blind)? {
+        Outcome::Trained(optimizer) => Ok(optimizer),
+        Outcome::Checked(_) => unreachable!("no check was asked for"),
+    }
 }
 
 #[test]
@@ -234,10 +301,11 @@ fn a_gradient_that_is_no_number_stops_the_run_and_loses_nothing() {
 
     let run = RunFolder::new(dir.join("bad"));
     let error = train_layer(&run, false, Some(17)).unwrap_err();
-    assert!(matches!(error, Error::NonFinite { step: 17, .. }), "{error}");
-    assert_eq!(error.to_string(), "gradient of `bias` is not finite at step 17: got NaN");
+    assert!(matches!(error, Error::Diverged { step: 17, .. }), "{error}");
+    let message = "gradient of `bias` is not finite at step 17: got NaN\n  batch: picture 17";
+    assert_eq!(error.to_string(), message);
     assert!(error.hint().unwrap().contains("learning_rate"));
-    assert_eq!(safetensors_io::read_metadata(&run.state("layer")).unwrap()["steps"], "15");
+    assert_eq!(newest(&run, "layer").0, 15);
     assert_eq!(train_layer(&run, true, None).unwrap().state(), good.state());
 }
 
@@ -252,10 +320,10 @@ fn weights_that_explode_are_never_saved() {
         ];
         let recipe = recipe(&changes.each_ref().map(|(from, to)| (*from, to.as_str())));
         let error = VAE.train(&recipe, session(&run, false, &Silent)).unwrap_err();
-        assert!(matches!(error, Error::NonFinite { .. }), "{error}");
+        assert!(matches!(error, Error::NonFinite { .. } | Error::Diverged { .. }), "{error}");
         assert!(!run.model().exists());
-        if run.state("vae").exists() {
-            let state = safetensors_io::read(&run.state("vae")).unwrap();
+        for (_, path) in checkpoints(&run.checkpoints("vae")).unwrap() {
+            let state = safetensors_io::read(&path).unwrap();
             assert!(state.values().all(|tensor| tensor.values.iter().all(|x| x.is_finite())));
         }
     }

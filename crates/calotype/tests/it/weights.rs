@@ -8,10 +8,9 @@ use calotype::Error;
 use calotype::formats::safetensors_io;
 use calotype::nn::parameters::NamedTensor;
 use calotype::pipeline::TextToImage;
-use calotype::trainer::training_loop::Session;
-use calotype::trainer::{RunFolder, Silent};
+use calotype::trainer::RunFolder;
 
-use crate::support::{DIFFUSION, TempDir, components, recipe, write_files, write_model};
+use crate::support::{DIFFUSION, TempDir, components, recipe, session, write_files, write_model};
 
 const UNET: &str = "unet/diffusion_pytorch_model.safetensors";
 
@@ -150,8 +149,7 @@ fn diffusion_without_a_trained_autoencoder() {
     let dir = TempDir::new();
     let run = RunFolder::new(dir.join("run"));
     write_files(&run.model(), &components(&["text_encoder", "tokenizer"]));
-    let session = Session { run: &run, threads: 1, resume: false, progress: &Silent };
-    let error = DIFFUSION.train(&recipe(&[]), session).unwrap_err();
+    let error = DIFFUSION.train(&recipe(&[]), session(&run, false)).unwrap_err();
     assert!(matches!(&error, Error::Io { path, .. } if path.ends_with("vae/config.json")), "{error}");
-    assert!(!run.state("diffusion").exists());
+    assert!(!run.checkpoints("diffusion").exists());
 }

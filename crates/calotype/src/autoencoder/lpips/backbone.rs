@@ -113,6 +113,15 @@ impl Features {
         self.backbone
     }
 
+    /// The same features as constants of a graph.
+    pub(super) fn tracked(mut self) -> Self {
+        for convolution in self.stages.iter_mut().flatten() {
+            convolution.weight = convolution.weight.clone().autodiff();
+            convolution.bias = convolution.bias.clone().autodiff();
+        }
+        self
+    }
+
     /// The features after each of the five stages, `[B, C, H', W']`.
     ///
     /// - `x`: `[B, 3, H, W]`, scaled by [`scale_input`](super::scale_input).

@@ -25,6 +25,12 @@ impl Lpips {
         self.features.backbone()
     }
 
+    /// The same distance as a constant of a graph: of pictures on an autodiff device, which then have gradients.
+    pub fn tracked(self) -> Self {
+        let linear = self.linear.into_iter().map(Tensor::autodiff).collect();
+        Self { features: self.features.tracked(), linear }
+    }
+
     /// Sum over five layers of [`layer_distance`], `[B]`; 0 for equal pictures.
     ///
     /// - `x`, `y`: `[B, 3, H, W]` in [−1, 1].

@@ -108,8 +108,11 @@ fn publish(partial: &Path, out_dir: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::collection::Collection;
     use crate::data::emoji_scenes::EmojiScenesConfig;
-    use crate::data::image_folder::{ImageFolder, inspect};
+    use crate::data::image_folder::ImageFolder;
+    use crate::data::inspection::inspect;
+    use crate::data::picture;
 
     #[test]
     fn the_folder_holds_the_scenes() {
@@ -122,14 +125,17 @@ mod tests {
         assert_eq!(folder.len(), 12);
         for i in 0..12 {
             let scene = scenes.scene(Split::HeldOut, i as u64);
-            assert_eq!(folder.load(i).unwrap(), (scene.image, scene.caption));
+            let bytes = folder.bytes(i).unwrap();
+            assert_eq!(picture::decode(&bytes, "scene", [255; 3]).unwrap(), scene.image);
+            assert_eq!(folder.captions(i), [scene.caption]);
             for (number, object) in scene.objects.iter().enumerate() {
                 let mask = out.join(format!("masks/{i:06}_{number}_{}.png", object.noun));
                 assert_eq!(image::open(mask).unwrap().to_luma8(), object.mask);
             }
         }
-        let inspection = inspect(&out).unwrap();
-        assert_eq!((inspection.images, inspection.problems()), (12, 0));
+        let inspection = inspect(&folder, 2, &|_| ());
+        assert_eq!((inspection.count, inspection.unreadable.len()), (12, 0));
+        assert_eq!(folder.unnamed().unwrap().len(), 0);
 
         let refused = render_folder(&scenes, Split::Train, 1, &out).unwrap_err();
         assert!(refused.to_string().contains("which holds files"), "{refused}");

@@ -3,22 +3,22 @@
 use super::number::{decimal_exponent, scientific, sign};
 
 /// Magnitudes that can be drawn; beyond them steps and ratios would overflow.
-pub(super) const DRAWABLE: std::ops::Range<f64> = 1e-100..1e100;
+pub(crate) const DRAWABLE: std::ops::Range<f64> = 1e-100..1e100;
 
 /// The range from `low` to `high`, with marks at round values.
 #[derive(Debug)]
-pub(super) struct Axis {
+pub(crate) struct Axis {
     low: f64,
     high: f64,
     logarithmic: bool,
-    pub(super) ticks: Vec<Tick>,
+    pub(crate) ticks: Vec<Tick>,
 }
 
 /// A marked value and its label.
 #[derive(Debug)]
-pub(super) struct Tick {
-    pub(super) value: f64,
-    pub(super) label: String,
+pub(crate) struct Tick {
+    pub(crate) value: f64,
+    pub(crate) label: String,
 }
 
 /// A distance of 1, 2 or 5 times a power of ten, kept as integers so that its multiples are exact
@@ -31,7 +31,7 @@ struct Step {
 
 impl Axis {
     /// From `min` to `max` exactly, about `count` marks inside; `whole` allows marks at integers only.
-    pub(super) fn exact(min: f64, max: f64, count: usize, whole: bool) -> Self {
+    pub(crate) fn exact(min: f64, max: f64, count: usize, whole: bool) -> Self {
         let (low, high) = widened(min, max);
         let step = Step::dividing(high - low, count, whole);
         let ticks = step.labelled((low / step.size()).ceil() as i64, (high / step.size()).floor() as i64);
@@ -39,7 +39,7 @@ impl Axis {
     }
 
     /// From the mark below `min` to the mark above `max`, linear.
-    pub(super) fn rounded(min: f64, max: f64, count: usize) -> Self {
+    pub(crate) fn rounded(min: f64, max: f64, count: usize) -> Self {
         let (low, high) = widened(min, max);
         let step = Step::dividing(high - low, count, false);
         let ticks = step.labelled((low / step.size()).floor() as i64, (high / step.size()).ceil() as i64);
@@ -50,7 +50,7 @@ impl Axis {
     /// From 1, 2 or 5 times a power of ten below `min` to one above `max`, logarithmic; `min` > 0.
     ///
     /// Less than a factor of 3 holds too few such values: marks are then spaced evenly in value.
-    pub(super) fn logarithmic(min: f64, max: f64, count: usize) -> Self {
+    pub(crate) fn logarithmic(min: f64, max: f64, count: usize) -> Self {
         if max / min < 3.0 {
             return Self { logarithmic: true, ..Self::rounded(min, max, count) };
         }
@@ -72,7 +72,7 @@ impl Axis {
     }
 
     /// 0 at the low end, 1 at the high end.
-    pub(super) fn position(&self, value: f64) -> f64 {
+    pub(crate) fn position(&self, value: f64) -> f64 {
         match self.logarithmic {
             true => (value / self.low).ln() / (self.high / self.low).ln(),
             false => (value - self.low) / (self.high - self.low),

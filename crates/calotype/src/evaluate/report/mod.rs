@@ -4,11 +4,11 @@
 //! no script and its content security policy forbids every request. It can be mailed, archived and
 //! printed, and follows the reader's light or dark theme.
 
-mod axis;
+pub(crate) mod axis;
 mod chart;
 mod curve;
-mod number;
-mod page;
+pub(crate) mod number;
+pub(crate) mod page;
 mod picture;
 
 use std::fs::{self, File};

@@ -1,7 +1,7 @@
 //! Numbers as a reader wants them: few digits, a true minus sign, powers of ten as powers.
 
 /// About four significant digits: `0.04236`, `12 480`, `3.2×10⁻⁵`.
-pub(super) fn readable(value: f64) -> String {
+pub(crate) fn readable(value: f64) -> String {
     if value == 0.0 {
         return "0".into();
     }
@@ -19,7 +19,7 @@ pub(super) fn readable(value: f64) -> String {
 }
 
 /// `2.5×10⁻⁴` with at most `digits` digits after the point; the mantissa 1 is left out: `10⁻⁴`.
-pub(super) fn scientific(value: f64, digits: usize) -> String {
+pub(crate) fn scientific(value: f64, digits: usize) -> String {
     let text = format!("{:.digits$e}", value.abs());
     let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
     let mantissa = match mantissa.contains('.') {
@@ -31,14 +31,14 @@ pub(super) fn scientific(value: f64, digits: usize) -> String {
 }
 
 /// ⌊log₁₀ |value|⌋ of a finite value other than 0.
-pub(super) fn decimal_exponent(value: f64) -> i32 {
+pub(crate) fn decimal_exponent(value: f64) -> i32 {
     // Through the decimal text, because log10 of 1000 may come out just below 3.
     let text = format!("{:e}", value.abs());
     text.split_once('e').and_then(|(_, exponent)| exponent.parse().ok()).unwrap_or(0)
 }
 
 /// U+2212 for negative numbers.
-pub(super) fn sign(value: f64) -> &'static str {
+pub(crate) fn sign(value: f64) -> &'static str {
     if value < 0.0 { "\u{2212}" } else { "" }
 }
 

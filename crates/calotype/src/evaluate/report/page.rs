@@ -4,7 +4,7 @@ use super::{Content, FigureRow, Report, Section, Table, chart, picture};
 use crate::error::{Error, Result};
 
 /// Text as HTML text or attribute value.
-pub(super) fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
@@ -20,7 +20,7 @@ pub(super) fn escape(text: &str) -> String {
 }
 
 /// The whole document.
-pub(super) fn html(report: &Report) -> Result<String> {
+pub(crate) fn html(report: &Report) -> Result<String> {
     let title = escape(&report.title);
     let mut out = format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\

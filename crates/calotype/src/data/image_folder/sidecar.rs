@@ -1,0 +1,53 @@
+//! Caption files: `cat.txt` or `cat.caption` beside `cat.jpg`; each line that is not empty is a caption.
+
+use std::fs;
+use std::path::Path;
+
+use super::named::and_more;
+use super::walk::Files;
+use super::{Captions, Entry, FORMAT, without_bom};
+use crate::error::{Error, Result};
+
+/// The pictures of `dir` in their order, each with the captions beside it.
+///
+/// # Errors
+/// `Error::Io` if a caption file cannot be read. If captions are required, `Error::Format` if a picture
+/// has none, or two caption files, or one that is not UTF-8.
+pub(super) fn entries(dir: &Path, files: &Files, need: Captions) -> Result<Vec<Entry>> {
+    let mut entries = Vec::with_capacity(files.pictures.len());
+    let mut without = Vec::new();
+    for picture in &files.pictures {
+        let captions = match read(dir, files.caption_files(picture)) {
+            Err(Error::Format { .. }) if need == Captions::Optional => Vec::new(),
+            other => other?,
+        };
+        if captions.is_empty() {
+            without.push(picture);
+        }
+        entries.push(Entry { path: dir.join(picture), captions });
+    }
+    match without.first() {
+        Some(first) if need == Captions::Required => {
+            let what = "pictures have no caption, where others have one";
+            let more = and_more(without.len(), what);
+            let stem = first.with_extension("txt");
+            let reason = format!("it has no caption: expected some in `{}`{more}", dir.join(stem).display());
+            Err(Error::format(dir.join(first), FORMAT, reason))
+        }
+        _ => Ok(entries),
+    }
+}
+
+fn read(dir: &Path, caption_files: &[impl AsRef<Path>]) -> Result<Vec<String>> {
+    let file = match caption_files {
+        [] => return Ok(Vec::new()),
+        [file] => dir.join(file),
+        [first, second, ..] => {
+            let reason = format!("the same picture has `{}`: keep one", second.as_ref().display());
+            return Err(Error::format(dir.join(first), "captions of a picture", reason));
+        }
+    };
+    let bytes = fs::read(&file).map_err(Error::io("read", &file))?;
+    let text = std::str::from_utf8(without_bom(&bytes)).map_err(|e| Error::format(&file, "UTF-8", e))?;
+    Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
+}

@@ -1,0 +1,121 @@
+//! The files of a folder: which are pictures, which are captions, and where links lead.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::{FORMAT, METADATA_CSV, METADATA_JSONL};
+use crate::error::{Error, Result};
+
+/// Why a link is refused.
+pub(super) const LINK_OUTSIDE: &str = "it is a link to a file outside of the folder";
+
+/// What a search has found; all paths are relative to the folder.
+#[derive(Debug, Default)]
+pub(super) struct Files {
+    /// Sorted.
+    pub(super) pictures: Vec<PathBuf>,
+    /// Text files by their path without the extension.
+    captions: HashMap<PathBuf, Vec<PathBuf>>,
+}
+
+impl Files {
+    /// Text files of the same stem beside `picture`, sorted.
+    pub(super) fn caption_files(&self, picture: &Path) -> &[PathBuf] {
+        self.captions.get(&picture.with_extension("")).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// Searches `dir`, whose real path is `real`, and its subfolders.
+///
+/// # Errors
+/// `Error::Io` if a folder cannot be read; `Error::Format` if a picture or a caption is a link that leads
+/// nowhere or out of `dir`, or if metadata lies in a subfolder.
+pub(super) fn walk(dir: &Path, real: &Path) -> Result<Files> {
+    let mut files = Files::default();
+    let mut folders = vec![PathBuf::new()];
+    while let Some(folder) = folders.pop() {
+        let full = dir.join(&folder);
+        for entry in fs::read_dir(&full).map_err(Error::io("read", &full))? {
+            let entry = entry.map_err(Error::io("read", &full))?;
+            let relative = folder.join(entry.file_name());
+            let kind = entry.file_type().map_err(Error::io("read", entry.path()))?;
+            if is_hidden(&relative) {
+                continue;
+            }
+            if kind.is_dir() {
+                folders.push(relative);
+            } else if kind.is_file() || leads_to_a_file(&entry.path(), real)? {
+                files.add(dir, relative)?;
+            }
+        }
+    }
+    files.pictures.sort_unstable();
+    files.captions.values_mut().for_each(|texts| texts.sort_unstable());
+    Ok(files)
+}
+
+impl Files {
+    fn add(&mut self, dir: &Path, file: PathBuf) -> Result<()> {
+        if is_picture(&file) {
+            self.pictures.push(file);
+        } else if is_caption(&file) {
+            self.captions.entry(file.with_extension("")).or_default().push(file);
+        } else if file.ends_with(METADATA_JSONL) || file.ends_with(METADATA_CSV) {
+            // Without this, `train/` and `test/` with metadata would be taken for classes.
+            let reason = "metadata in a subfolder is not read: open that folder by itself";
+            return Err(Error::format(dir.join(file), FORMAT, reason));
+        }
+        Ok(())
+    }
+}
+
+/// Whether `path`, which is neither a folder nor an ordinary file, is a link to be followed.
+fn leads_to_a_file(path: &Path, real: &Path) -> Result<bool> {
+    if !is_picture(path) && !is_caption(path) {
+        return Ok(false);
+    }
+    match place(real, path) {
+        Place::Inside => Ok(true),
+        Place::Outside => Err(Error::format(path, FORMAT, LINK_OUTSIDE)),
+        Place::Nowhere if path.exists() => Ok(false), // a folder, a pipe
+        Place::Nowhere => Err(Error::format(path, FORMAT, "it is a link to a file that does not exist")),
+    }
+}
+
+/// Where a file really lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In the folder.
+    Inside,
+    /// Outside of the folder, by a link.
+    Outside,
+    /// There is no such file, or it is not a file.
+    Nowhere,
+}
+
+/// Where `path` really lies, seen from the folder whose real path is `real`.
+pub(super) fn place(real: &Path, path: &Path) -> Place {
+    match path.canonicalize() {
+        Ok(target) if !target.starts_with(real) => Place::Outside,
+        Ok(target) if target.is_file() => Place::Inside,
+        _ => Place::Nowhere,
+    }
+}
+
+/// By name: the content is looked at when the picture is decoded.
+pub(super) fn is_picture(path: &Path) -> bool {
+    has_extension(path, &["png", "jpg", "jpeg", "webp"])
+}
+
+pub(super) fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+}
+
+fn is_caption(path: &Path) -> bool {
+    has_extension(path, &["txt", "caption"])
+}
+
+fn has_extension(path: &Path, known: &[&str]) -> bool {
+    path.extension().is_some_and(|extension| known.iter().any(|one| extension.eq_ignore_ascii_case(one)))
+}

@@ -1,0 +1,107 @@
+//! A contrastive loss over a batch that does not fit into memory at once.
+//!
+//! Gao et al. 2021, "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup", arXiv:2101.06983:
+//! the loss depends on the networks through the embeddings alone, and those are small. So embed every part without
+//! a graph, differentiate the loss with respect to the embeddings, and then embed each part again, with a graph,
+//! to carry that gradient to the weights.
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+
+use super::data_parallel::BatchGradients;
+use super::objective::{Batch, PartLoss};
+use crate::error::{Error, Result};
+use crate::nn::parameters::{self, NamedTensor};
+use crate::parallel::{each_in_order, in_parallel};
+
+/// What both towers make of a part.
+#[derive(Debug, Clone)]
+pub struct Embeddings {
+    /// `[B, D]`.
+    pub images: Tensor<2>,
+    /// `[B, D]`.
+    pub texts: Tensor<2>,
+}
+
+impl Embeddings {
+    fn of_batch(parts: Vec<Self>) -> Self {
+        let (images, texts) = parts.into_iter().map(|part| (part.images, part.texts)).unzip();
+        Self { images: Tensor::cat(images, 0), texts: Tensor::cat(texts, 0) }
+    }
+
+    fn as_leaves(&self) -> Self {
+        let leaf = |x: &Tensor<2>| x.clone().autodiff().require_grad();
+        Self { images: leaf(&self.images), texts: leaf(&self.texts) }
+    }
+
+    fn rows(&self, first: usize, count: usize) -> Self {
+        let rows = |x: &Tensor<2>| x.clone().narrow(0, first, count);
+        Self { images: rows(&self.images), texts: rows(&self.texts) }
+    }
+
+    /// The number whose gradient carries `gradient` through the embeddings: Σ embedding · gradient.
+    fn carried(self, gradient: &Self) -> Tensor<1> {
+        let sum = |x: Tensor<2>, g: &Tensor<2>| (x * g.clone().autodiff()).sum();
+        sum(self.images, &gradient.images) + sum(self.texts, &gradient.texts)
+    }
+}
+
+/// The gradients of `compare` over the whole batch, by parts that are embedded at most `threads` at a time. Sums
+/// have the order of the parts.
+///
+/// # Errors
+/// Those of both functions; `Error::Diverged` for a loss or gradient that is not finite.
+pub fn gradients<M: Module + Sync, P: Sync>(
+    network: &M,
+    batch: &Batch<P>,
+    threads: usize,
+    step: usize,
+    embed: impl Fn(&M, &P) -> Result<Embeddings> + Sync,
+    compare: impl Fn(&M, Embeddings) -> Result<PartLoss>,
+) -> Result<BatchGradients> {
+    let numbered = || (0..batch.parts.len()).map(|part| (part, network.clone())).collect::<Vec<_>>();
+    let embedded = in_parallel(numbered(), threads, |(part, network)| embed(&network, &batch.parts[part]))?;
+    let counts: Vec<usize> = embedded.iter().map(|part| part.images.dims()[0]).collect();
+
+    let leaves = Embeddings::of_batch(embedded).as_leaves();
+    let tracked = parameters::tracked(network);
+    let PartLoss { total, logged, .. } = compare(&tracked, leaves.clone())?;
+    let mut of_loss = total.backward();
+    let not_finite = |what: &str| {
+        let error = Error::NonFinite { what: what.into(), step, got: "NaN or infinity".into() };
+        Err(error.in_batch(step, batch.items.clone()))
+    };
+    if !total.into_scalar::<f32>().is_finite() {
+        return not_finite("loss");
+    }
+    let (Some(images), Some(texts)) = (leaves.images.grad(&of_loss), leaves.texts.grad(&of_loss)) else {
+        return not_finite("gradient of the embeddings");
+    };
+    let cached = Embeddings { images, texts };
+    // What the loss sees directly: the temperature.
+    let mut sum: Vec<NamedTensor> = parameters::named_gradients(&tracked, &mut of_loss);
+
+    let mut first = 0;
+    let parts: Vec<(usize, M, Embeddings)> = numbered()
+        .into_iter()
+        .map(|(part, network)| {
+            first += counts[part];
+            (part, network, cached.rows(first - counts[part], counts[part]))
+        })
+        .collect();
+    let carry = |(part, network, gradient): (usize, M, Embeddings)| {
+        let network = parameters::tracked(&network);
+        let mut gradients = embed(&network, &batch.parts[part])?.carried(&gradient).backward();
+        Ok(parameters::named_gradients(&network, &mut gradients))
+    };
+    each_in_order(parts, threads, carry, |part: Vec<NamedTensor>| {
+        for (sum, part) in sum.iter_mut().zip(part) {
+            sum.values.iter_mut().zip(part.values).for_each(|(s, g)| *s += g);
+        }
+    })?;
+    let bad = sum.iter().find(|gradient| gradient.values.iter().any(|g| !g.is_finite()));
+    match bad {
+        Some(bad) => not_finite(&format!("gradient of `{}`", bad.name)),
+        None => Ok(BatchGradients { gradients: sum, logged }),
+    }
+}

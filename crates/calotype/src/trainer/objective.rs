@@ -1,0 +1,160 @@
+//! What a part of the model is trained for, as the training loop sees it.
+
+use std::path::Path;
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+use image::RgbImage;
+
+use super::data_parallel::{BatchGradients, batch_gradients};
+use super::optimizer::Optimizer;
+use super::recipe::TrainingRecipe;
+use crate::data::source::Damaged;
+use crate::error::Result;
+
+/// The samples of one step.
+#[derive(Debug, Clone)]
+pub struct Batch<P> {
+    /// Equal shares, whose gradients are averaged.
+    pub parts: Vec<P>,
+    /// What each sample is called, in the order of the parts.
+    pub items: Vec<String>,
+    /// The captions, where they matter.
+    pub captions: Vec<String>,
+    /// Pictures that could not be read.
+    pub damaged: Vec<Damaged>,
+}
+
+/// What a loss function says about its part of the batch.
+pub struct PartLoss {
+    /// What is differentiated: `[1]`, a mean over the part.
+    pub total: Tensor<1>,
+    /// The terms of `total` that have a weight above 0 at some step, each `[1]`.
+    pub terms: Vec<(&'static str, Tensor<1>)>,
+    /// Numbers for the log, means over the part; the first is the loss.
+    pub logged: Vec<f64>,
+}
+
+/// What a network gets to see, for the check before the first step.
+#[derive(Debug, Clone)]
+pub struct Input {
+    /// What it is.
+    pub kind: InputKind,
+    /// All its numbers.
+    pub values: Vec<f32>,
+}
+
+/// What an input should look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InputKind {
+    /// In [−1, 1].
+    Picture,
+    /// Of standard deviation 1, about.
+    Latent,
+}
+
+/// A part of the model in training. Everything is a pure function of its arguments: then a resumed run equals one
+/// that was never stopped, bit for bit, and the number of workers changes nothing.
+pub trait Objective: Sync {
+    /// What is trained.
+    type Network: Module + Sync;
+    /// Equal shares of a batch.
+    type Part: Send + Sync;
+
+    /// `vae`, `clip`, `diffusion`: names logs and checkpoints.
+    fn name(&self) -> &'static str;
+
+    /// Steps, learning rate and the rest.
+    fn training(&self) -> &TrainingRecipe;
+
+    /// Names of [`PartLoss::logged`]; the first is the loss.
+    fn logged(&self) -> Vec<&'static str>;
+
+    /// Whether the parameter called `name` is trained.
+    fn trains(&self, _name: &str) -> bool {
+        true
+    }
+
+    /// The batch of `step`: runs beside the steps before it.
+    ///
+    /// # Errors
+    /// Those of the data.
+    fn prepare(&self, step: usize) -> Result<Batch<Self::Part>>;
+
+    /// The loss of one part.
+    ///
+    /// # Errors
+    /// `Error::Shape` for what does not fit the network.
+    fn loss(&self, network: &Self::Network, step: usize, part: &Self::Part) -> Result<PartLoss>;
+
+    /// The gradients of a whole batch, by default the mean of those of [`Objective::loss`] over its parts.
+    ///
+    /// # Errors
+    /// As [`batch_gradients`].
+    fn gradients(
+        &self,
+        network: &Self::Network,
+        step: usize,
+        batch: &Batch<Self::Part>,
+        threads: usize,
+    ) -> Result<BatchGradients> {
+        let trains = |name: &str| self.trains(name);
+        batch_gradients(network, batch, threads, step, trains, |network, part| self.loss(network, step, part))
+    }
+
+    /// Keeps weights in their range after a step.
+    fn constrain(&self, _optimizer: &mut Optimizer) {}
+
+    /// What to say if the mean of the losses, after a fifth of the steps, shows that nothing is learned.
+    fn warning(&self, _mean_loss: f64) -> Option<String> {
+        None
+    }
+
+    /// What the network gets to see of a part.
+    ///
+    /// # Errors
+    /// As [`Objective::loss`].
+    fn inputs(&self, part: &Self::Part) -> Result<Vec<Input>>;
+
+    /// What is wrong with the networks that are not trained, each in a sentence.
+    ///
+    /// # Errors
+    /// As [`Objective::loss`].
+    fn doubts(&self) -> Result<Vec<String>> {
+        Ok(vec![])
+    }
+
+    /// Writes the trained network into a model folder.
+    ///
+    /// # Errors
+    /// `Error::Io`.
+    fn save(&self, network: &Self::Network, model: &Path) -> Result<()>;
+}
+
+/// Looks at a network now and then while it is trained, on data that training does not see.
+pub trait Watch<N>: Sync {
+    /// Numbers and pictures of the network (its averaged weights) after `step` steps.
+    ///
+    /// # Errors
+    /// Those of the data and of the network.
+    fn look(&self, network: &N, step: usize) -> Result<Sight>;
+}
+
+/// What a [`Watch`] sees.
+#[derive(Debug, Clone, Default)]
+pub struct Sight {
+    /// Names begin with `validation_`.
+    pub numbers: Vec<(String, f64)>,
+    /// Pictures by name.
+    pub pictures: Vec<(String, RgbImage)>,
+}
+
+/// Sees nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct Blind;
+
+impl<N> Watch<N> for Blind {
+    fn look(&self, _: &N, _: usize) -> Result<Sight> {
+        Ok(Sight::default())
+    }
+}

@@ -1,0 +1,28 @@
+//! The norm of all gradients together, and what keeps it below a bound.
+
+use rayon::prelude::*;
+
+use crate::error::{Error, Result};
+use crate::nn::parameters::NamedTensor;
+
+/// Euclidean norm of all gradients together. Each tensor's sum of squares is one thread's, in f64, and the
+/// sums are added in the order of the tensors: the same bits on any number of threads.
+///
+/// # Errors
+/// `Error::NonFinite` naming the first gradient that is not finite, and `step`.
+pub(super) fn norm(gradients: &[NamedTensor], step: usize) -> Result<f64> {
+    let squares = |values: &[f32]| values.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>();
+    let squares: Vec<f64> = gradients.par_iter().map(|gradient| squares(&gradient.values)).collect();
+    match squares.iter().position(|square| !square.is_finite()) {
+        Some(bad) => {
+            let what = format!("gradient of `{}`", gradients[bad].name);
+            Err(Error::NonFinite { what, step, got: squares[bad].to_string() })
+        }
+        None => Ok(squares.iter().fold(0.0, |sum, square| sum + square).sqrt()),
+    }
+}
+
+/// What gradients of this norm are multiplied by. Pascanu et al. 2013, arXiv:1211.5063, algorithm 1.
+pub(super) fn factor(norm: f64, max_gradient_norm: f64) -> f32 {
+    (max_gradient_norm / norm.max(1e-12)).min(1.0) as f32
+}

@@ -1,0 +1,257 @@
+//! The optimiser: an update rule, gradient clipping and moving averages of the weights.
+
+mod adafactor;
+mod adamw;
+mod clipping;
+mod config;
+pub mod ema;
+mod lion;
+pub mod post_hoc_ema;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use rayon::prelude::*;
+
+pub use config::{OptimizerConfig, Refusal, UpdateRule};
+pub use ema::EmaConfig;
+
+use crate::error::{Error, Result};
+use crate::nn::parameters::{self, NamedTensor};
+
+/// What a rule remembers of a parameter: `m`, `v`, or `row` and `column`.
+#[derive(Debug, Clone)]
+struct Moment {
+    kind: &'static str,
+    shape: Vec<usize>,
+    values: Vec<f32>,
+}
+
+impl Moment {
+    fn zero(kind: &'static str, shape: &[usize]) -> Self {
+        Self { kind, shape: shape.to_vec(), values: vec![0.0; shape.iter().product()] }
+    }
+}
+
+/// A parameter with its moments and its averages.
+#[derive(Debug, Clone)]
+struct Slot {
+    name: String,
+    shape: Vec<usize>,
+    value: Vec<f32>,
+    moments: Vec<Moment>,
+    averages: Vec<Vec<f32>>,
+}
+
+/// What the update of every parameter needs to know of the step.
+struct Step<'a> {
+    config: &'a OptimizerConfig,
+    /// Steps taken, this one among them.
+    n: f64,
+    learning_rate: f64,
+    /// What the gradients are multiplied by.
+    clip: f32,
+}
+
+impl Step<'_> {
+    /// λ for matrices and kernels, 0 for norms and biases.
+    fn weight_decay(&self, slot: &Slot) -> f64 {
+        if slot.shape.len() > 1 { self.config.weight_decay } else { 0.0 }
+    }
+}
+
+/// A parameter's name, shape and values.
+pub type Weights<'a> = (&'a str, &'a [usize], &'a [f32]);
+
+/// The optimiser, which owns the weights.
+///
+/// Parameters are updated in parallel, each by one thread: a step has the same bits on any number of threads,
+/// and so has a run that was stopped and goes on from [`state`](Self::state).
+#[derive(Debug, Clone)]
+pub struct Optimizer {
+    config: OptimizerConfig,
+    emas: Vec<EmaConfig>,
+    steps: usize,
+    slots: Vec<Slot>,
+}
+
+impl Optimizer {
+    /// Moments zero, averages equal to the weights. `config` has passed [`OptimizerConfig::validate`].
+    pub fn new(parameters: Vec<NamedTensor>, config: OptimizerConfig) -> Self {
+        let emas = config.averages();
+        let moments = match config.rule {
+            UpdateRule::AdamW => adamw::moments,
+            UpdateRule::Lion => lion::moments,
+            UpdateRule::Adafactor => adafactor::moments,
+        };
+        let slot = |NamedTensor { name, shape, values }: NamedTensor| Slot {
+            moments: moments(&shape),
+            averages: vec![values.clone(); emas.len()],
+            name,
+            shape,
+            value: values,
+        };
+        let slots = parameters.into_iter().map(slot).collect();
+        Self { config, emas, steps: 0, slots }
+    }
+
+    /// Steps taken.
+    pub fn steps(&self) -> usize {
+        self.steps
+    }
+
+    /// One step with `learning_rate`; returns the gradients' norm before clipping. `gradients` are those of
+    /// the parameters that the optimiser was made with, in their order.
+    ///
+    /// Gradients are scaled down to `max_gradient_norm`, then every parameter is updated by the rule, and
+    /// then taken into its averages.
+    ///
+    /// # Errors
+    /// `Error::Shape` if a gradient does not belong to the parameter in its place; `Error::NonFinite` naming
+    /// the first gradient that is not finite. Nothing has changed then.
+    pub fn step(&mut self, gradients: &[NamedTensor], learning_rate: f64) -> Result<f64> {
+        self.require_own(gradients)?;
+        let norm = clipping::norm(gradients, self.steps)?;
+        let clip = clipping::factor(norm, self.config.max_gradient_norm);
+        self.steps += 1;
+        let step = Step { config: &self.config, n: self.steps as f64, learning_rate, clip };
+        let update = match self.config.rule {
+            UpdateRule::AdamW => adamw::update,
+            UpdateRule::Lion => lion::update,
+            UpdateRule::Adafactor => adafactor::update,
+        };
+        let emas: Vec<(EmaConfig, f64)> = self.emas.iter().map(|ema| (*ema, ema.decay(self.steps))).collect();
+
+        self.slots.par_iter_mut().zip(gradients).for_each(|(slot, gradient)| {
+            update(&step, slot, &gradient.values);
+            for ((ema, beta), average) in emas.iter().zip(&mut slot.averages) {
+                ema.update(*beta, average, &slot.value);
+            }
+        });
+        Ok(norm)
+    }
+
+    fn require_own(&self, gradients: &[NamedTensor]) -> Result<()> {
+        if gradients.len() != self.slots.len() {
+            return Err(Error::shape("gradients", self.slots.len(), gradients.len()));
+        }
+        for (slot, gradient) in self.slots.iter().zip(gradients) {
+            let fits = slot.shape == gradient.shape && slot.value.len() == gradient.values.len();
+            if slot.name != gradient.name || !fits {
+                let expected = format!("`{}` {:?}", slot.name, slot.shape);
+                let got =
+                    format!("`{}` {:?} ({} numbers)", gradient.name, gradient.shape, gradient.values.len());
+                return Err(Error::shape("gradient", expected, got));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses weights that have overflowed, which a finite gradient can do at too high a rate.
+    ///
+    /// # Errors
+    /// `Error::NonFinite` naming the first parameter that is not finite.
+    pub fn check_finite(&self) -> Result<()> {
+        for slot in &self.slots {
+            let all = slot.value.iter().chain(slot.averages.iter().flatten());
+            if let Some(bad) = all.into_iter().find(|x| !x.is_finite()) {
+                let what = format!("parameter `{}`", slot.name);
+                return Err(Error::NonFinite { what, step: self.steps, got: bad.to_string() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes the weights called `name` and their averages in place (CLIP's temperature has an upper bound).
+    pub fn constrain(&mut self, name: &str, constraint: impl Fn(f32) -> f32) {
+        for slot in self.slots.iter_mut().filter(|slot| slot.name == name) {
+            let all = slot.value.iter_mut().chain(slot.averages.iter_mut().flatten());
+            all.for_each(|x| *x = constraint(*x));
+        }
+    }
+
+    /// The current weights, in the order of the parameters.
+    pub fn values(&self) -> impl Iterator<Item = Weights<'_>> {
+        self.slots.iter().map(|slot| (slot.name.as_str(), slot.shape.as_slice(), slot.value.as_slice()))
+    }
+
+    /// The averages' settings, in the order of [`average`](Self::average); at least one.
+    pub fn emas(&self) -> &[EmaConfig] {
+        &self.emas
+    }
+
+    /// Average `i` of the weights (from 0), in the order of the parameters; `None` if there are not as many.
+    pub fn average(&self, i: usize) -> Option<impl Iterator<Item = Weights<'_>>> {
+        let weights = move |slot| {
+            let Slot { name, shape, averages, .. }: &Slot = slot;
+            (name.as_str(), shape.as_slice(), averages[i].as_slice())
+        };
+        (i < self.emas.len()).then(|| self.slots.iter().map(weights))
+    }
+
+    /// Everything that a resume needs: `value.`, the moments (`m.`, `v.`, `row.`, `column.`), `average.`,
+    /// `average_2.` and so on, each followed by the parameter's name.
+    pub fn state(&self) -> Vec<NamedTensor> {
+        let mut state = Vec::new();
+        for slot in &self.slots {
+            let mut push = |kind: &str, shape: &[usize], values: &[f32]| {
+                let name = format!("{kind}.{}", slot.name);
+                state.push(NamedTensor { name, shape: shape.to_vec(), values: values.to_vec() });
+            };
+            push("value", &slot.shape, &slot.value);
+            slot.moments.iter().for_each(|moment| push(moment.kind, &moment.shape, &moment.values));
+            for (i, average) in slot.averages.iter().enumerate() {
+                push(&average_kind(i), &slot.shape, average);
+            }
+        }
+        state
+    }
+
+    /// Goes back to a state that [`state`](Self::state) gave after `steps` steps; `path` is for messages.
+    ///
+    /// # Errors
+    /// `Error::Weights` if the state is of another network or other settings, or has a number that is not
+    /// finite. The optimiser must not be used then: parameters before the one named have changed.
+    pub fn restore(
+        &mut self,
+        path: &Path,
+        mut state: HashMap<String, NamedTensor>,
+        steps: usize,
+    ) -> Result<()> {
+        for slot in &mut self.slots {
+            let mut take = |kind: &str, shape: &[usize]| {
+                parameters::take("training state", path, &mut state, &format!("{kind}.{}", slot.name), shape)
+            };
+            slot.value = take("value", &slot.shape)?;
+            for moment in &mut slot.moments {
+                moment.values = take(moment.kind, &moment.shape)?;
+            }
+            for (i, average) in slot.averages.iter_mut().enumerate() {
+                *average = take(&average_kind(i), &slot.shape)?;
+            }
+        }
+        self.steps = steps;
+        refuse_rest(path, &state)
+    }
+}
+
+/// What the name of average `i` begins with in a state.
+fn average_kind(i: usize) -> String {
+    if i == 0 { "average".into() } else { format!("average_{}", i + 1) }
+}
+
+/// A tensor that nobody took means that other settings wrote the state.
+fn refuse_rest(path: &Path, rest: &HashMap<String, NamedTensor>) -> Result<()> {
+    match rest.values().min_by(|a, b| a.name.cmp(&b.name)) {
+        Some(tensor) => Err(Error::Weights {
+            model: "training state",
+            path: path.to_owned(),
+            tensor: tensor.name.clone(),
+            expected: "no such tensor".into(),
+            got: format!("{:?}", tensor.shape),
+        }),
+        None => Ok(()),
+    }
+}

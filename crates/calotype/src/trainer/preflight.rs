@@ -1,0 +1,202 @@
+//! The check before the first step: what would be wrong for hours without a word.
+
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::objective::{Batch, Input, InputKind, Objective};
+use super::training_loop::{Weights, fill, optimizer};
+use crate::error::{Error, Result};
+use crate::nn::parameters;
+
+/// Names of parameters in a message at most.
+const NAMES: usize = 5;
+
+/// What the check found, and what the training will cost.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// What is wrong, each in a sentence.
+    pub faults: Vec<String>,
+    /// Numbers that are trained.
+    pub trained_parameters: usize,
+    /// Numbers of all parameters of the network.
+    pub all_parameters: usize,
+    /// Bytes of weights, gradients, moments and averages.
+    pub state_bytes: usize,
+    /// Most bytes that the process has had so far, activations of a step among them; where the system tells.
+    pub peak_bytes: Option<u64>,
+    /// Seconds of one step's gradients, measured.
+    pub seconds_per_step: f64,
+    /// Seconds of the whole training, estimated from that.
+    pub seconds: f64,
+    /// The first loss.
+    pub first_loss: f64,
+}
+
+impl Report {
+    /// The check's own refusal.
+    ///
+    /// # Errors
+    /// `Error::Preflight` if there are faults.
+    pub fn refuse_faults(self) -> Result<Self> {
+        match self.faults.is_empty() {
+            true => Ok(self),
+            false => Err(Error::Preflight { faults: self.faults }),
+        }
+    }
+}
+
+/// Checks the data, every term of the loss and every parameter's gradient on the first batch, with the weights of
+/// the terms as they will be in the last step: β after its warm-up, the discriminator after its start.
+///
+/// # Errors
+/// Those of the objective; what it finds is no error.
+pub fn check<O: Objective>(objective: &O, network: &O::Network, threads: usize) -> Result<Report> {
+    let training = objective.training();
+    let last = training.steps - 1;
+    let batch = objective.prepare(0)?;
+    let mut faults = objective.doubts()?;
+    faults.extend(input_faults(objective, &batch)?);
+    faults.extend(caption_faults(&batch.captions));
+
+    let mut trained = optimizer(objective, network);
+    let started = Instant::now();
+    let computed = match objective.gradients(network, last, &batch, threads) {
+        Ok(computed) => Some(computed),
+        Err(error @ Error::Diverged { .. }) => {
+            faults.push(error.to_string());
+            None
+        }
+        Err(error) => return Err(error),
+    };
+    let seconds_per_step = started.elapsed().as_secs_f64();
+    let first_loss = computed.as_ref().and_then(|computed| computed.logged.first()).copied();
+    if let Some(computed) = computed {
+        faults.extend(term_faults(objective, network, last, &batch)?);
+        let silent = |gradients: &[parameters::NamedTensor]| -> Vec<String> {
+            let zero = |gradient: &&parameters::NamedTensor| gradient.values.iter().all(|&g| g == 0.0);
+            gradients.iter().filter(zero).map(|gradient| gradient.name.clone()).collect()
+        };
+        let mut without = silent(&computed.gradients);
+        if !without.is_empty() {
+            // A product with a factor that starts at zero has no gradient yet, but after a step.
+            trained.step(&computed.gradients, training.learning_rate)?;
+            let moved = fill(&trained, network.clone(), Weights::Current);
+            let again = silent(&objective.gradients(&moved, last, &batch, threads)?.gradients);
+            without.retain(|name| again.contains(name));
+        }
+        if !without.is_empty() {
+            let more = without.len().saturating_sub(NAMES);
+            let names = without.iter().take(NAMES).map(|name| format!("`{name}`")).collect::<Vec<_>>();
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            faults.push(format!(
+                "the loss has no gradient for {}{more}: they will never change",
+                names.join(", ")
+            ));
+        }
+    }
+    let numbers =
+        |all: Vec<parameters::NamedTensor>| all.iter().map(|tensor| tensor.values.len()).sum::<usize>();
+    let trained_parameters = trained.values().map(|(_, _, values)| values.len()).sum();
+    Ok(Report {
+        faults,
+        trained_parameters,
+        all_parameters: parameters::count(network),
+        // The weights that the optimiser owns, its moments and averages; beside them gradients and the network's own.
+        state_bytes: 4 * (numbers(trained.state()) + 2 * trained_parameters),
+        peak_bytes: peak_bytes(),
+        seconds_per_step,
+        seconds: seconds_per_step * training.steps as f64,
+        first_loss: first_loss.unwrap_or(f64::NAN),
+    })
+}
+
+/// The largest resident set of this process, where Linux tells.
+fn peak_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(1024 * line.trim().trim_end_matches(" kB").parse::<u64>().ok()?)
+}
+
+/// Terms of the loss that do not reach the parameters.
+fn term_faults<O: Objective>(
+    objective: &O,
+    network: &O::Network,
+    step: usize,
+    batch: &Batch<O::Part>,
+) -> Result<Vec<String>> {
+    let Some(part) = batch.parts.first() else { return Ok(vec![]) };
+    let trains = |name: &str| objective.trains(name);
+    let loss = || {
+        let network = parameters::tracked_where(network, trains);
+        Ok::<_, Error>((objective.loss(&network, step, part)?, network))
+    };
+    let count = loss()?.0.terms.len();
+    let mut faults = Vec::new();
+    for i in 0..count {
+        let (loss, network) = loss()?;
+        let Some((name, term)) = loss.terms.into_iter().nth(i) else { continue };
+        let reaches = term.is_tracked() && {
+            let mut gradients = term.backward();
+            let gradients = parameters::named_gradients(&network, &mut gradients);
+            gradients.iter().any(|gradient| gradient.values.iter().any(|&g| g != 0.0))
+        };
+        if !reaches {
+            faults.push(format!("the term `{name}` of the loss has no gradient: it teaches nothing"));
+        }
+    }
+    Ok(faults)
+}
+
+fn input_faults<O: Objective>(objective: &O, batch: &Batch<O::Part>) -> Result<Vec<String>> {
+    let mut faults = Vec::new();
+    let mut inputs: Vec<Input> = Vec::new();
+    for part in &batch.parts {
+        inputs.extend(objective.inputs(part)?);
+    }
+    for kind in [InputKind::Picture, InputKind::Latent] {
+        let values = inputs.iter().filter(|input| input.kind == kind).flat_map(|input| &input.values);
+        let values: Vec<f64> = values.map(|&value| f64::from(value)).collect();
+        if !values.is_empty() {
+            faults.extend(fault_of(kind, &values));
+        }
+    }
+    Ok(faults)
+}
+
+fn fault_of(kind: InputKind, values: &[f64]) -> Option<String> {
+    let (low, high) = values.iter().fold((f64::MAX, f64::MIN), |(low, high), &v| (low.min(v), high.max(v)));
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let std = (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n).sqrt();
+    if !std.is_finite() {
+        return Some("the inputs have NaN or infinity among them".into());
+    }
+    match kind {
+        InputKind::Picture if high > 2.0 => Some(format!(
+            "pictures reach from {low:.2} to {high:.2}, expected -1 to 1: they look like levels from 0 to 255"
+        )),
+        InputKind::Picture if low < -1.001 || high > 1.001 => {
+            Some(format!("pictures reach from {low:.3} to {high:.3}, expected -1 to 1"))
+        }
+        InputKind::Picture if low >= 0.0 => Some(format!(
+            "pictures reach from {low:.3} to {high:.3}, expected -1 to 1: they look like levels from 0 to 1"
+        )),
+        InputKind::Picture if std == 0.0 => Some("all pixels of the first batch are equal".into()),
+        InputKind::Latent if !(0.5..=2.0).contains(&std) => Some(format!(
+            "scaled latents have a standard deviation of {std:.3}, expected about 1: `scaling_factor` in the VAE's \
+             config.json does not fit these pictures (measured on them it would be {:.4} times that)",
+            1.0 / std
+        )),
+        _ => None,
+    }
+}
+
+fn caption_faults(captions: &[String]) -> Option<String> {
+    let first = captions.first()?;
+    if captions.iter().all(|caption| caption.trim().is_empty()) {
+        return Some("every caption of the first batch is empty".into());
+    }
+    let equal = captions.len() > 2 && captions.iter().all(|caption| caption == first);
+    equal.then(|| format!("all {} captions of the first batch are equal: `{first}`", captions.len()))
+}

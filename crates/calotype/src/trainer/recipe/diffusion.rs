@@ -1,0 +1,192 @@
+//! `[diffusion]`: the U-Net, what it predicts and how its errors count.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Check, DataRecipe, TrainingRecipe};
+use crate::autoencoder::AutoencoderConfig;
+use crate::denoiser::UnetConfig;
+use crate::denoiser::config::PerLevel;
+use crate::diffusion::PredictionType;
+use crate::error::Result;
+
+/// `[diffusion]`. The shape of the network is that of the recipe's `model`, if it names one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiffusionRecipe {
+    /// Channels at each level, finest first.
+    #[serde(default)]
+    pub block_out_channels: Vec<usize>,
+    /// Levels with cross-attention, finest first.
+    #[serde(default)]
+    pub attention: Vec<bool>,
+    /// Residual blocks at each level.
+    #[serde(default = "one")]
+    pub layers_per_block: usize,
+    /// Attention heads.
+    #[serde(default = "four")]
+    pub heads: usize,
+    /// Groups of the group norms.
+    #[serde(default = "eight")]
+    pub norm_num_groups: usize,
+    /// Share of captions replaced by the empty one.
+    pub caption_dropout: f64,
+    /// What the network predicts: `epsilon`, `v_prediction`, `sample` or `flow_prediction`. If left out it is what
+    /// the `model` says, or `epsilon`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prediction: Option<PredictionType>,
+    /// γ of min-SNR: the loss of a timestep counts at most as its signal-to-noise ratio γ.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_snr_gamma: Option<f64>,
+    /// Strength of noise that moves whole channels; 0 is off, 0.1 is usual.
+    #[serde(default)]
+    pub noise_offset: f64,
+    /// Whether the last timestep holds no signal at all.
+    #[serde(default)]
+    pub zero_terminal_snr: bool,
+    /// How a flow's times are drawn.
+    #[serde(default)]
+    pub flow_times: FlowTimes,
+    /// Embedded scenes that are seen, again and again; none: new ones without end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cached_scenes: Option<usize>,
+    /// Whether each picture is encoded once, before the training, and its latents kept on the disk.
+    #[serde(default = "yes")]
+    pub cache_latents: bool,
+    /// Whether the features of each caption are computed once and kept too; off: in every step.
+    #[serde(default)]
+    pub cache_text: bool,
+    /// Trains a low-rank change in place of the weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraRecipe>,
+    /// Pictures of these prompts are made at every validation.
+    #[serde(default)]
+    pub prompts: Vec<String>,
+    /// The training.
+    pub training: TrainingRecipe,
+}
+
+/// `[diffusion.flow_times]`: t = 1/(1 + e^−z) with z ~ N(mean, std²), then shifted. Esser et al. 2024,
+/// arXiv:2403.03206, Eqs. 19 and 23.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FlowTimes {
+    /// Mean of z.
+    pub mean: f64,
+    /// Standard deviation of z.
+    pub std: f64,
+    /// 1 is none; 3 is usual for pictures of a megapixel.
+    pub shift: f64,
+}
+
+impl Default for FlowTimes {
+    fn default() -> Self {
+        Self { mean: 0.0, std: 1.0, shift: 1.0 }
+    }
+}
+
+/// `[diffusion.lora]`. Hu et al. 2021, arXiv:2106.09685.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LoraRecipe {
+    /// Rank of the change.
+    pub rank: usize,
+    /// The change counts α/rank.
+    pub alpha: f64,
+    /// Layers of the U-Net's attention that change.
+    pub unet: Vec<String>,
+    /// Layers of the text encoder that change; none: it stays as it is.
+    pub text_encoder: Vec<String>,
+}
+
+impl Default for LoraRecipe {
+    fn default() -> Self {
+        let names = ["to_q", "to_k", "to_v", "to_out.0"];
+        Self { rank: 8, alpha: 8.0, unet: names.map(str::to_owned).to_vec(), text_encoder: vec![] }
+    }
+}
+
+fn one() -> usize {
+    1
+}
+
+fn four() -> usize {
+    4
+}
+
+fn eight() -> usize {
+    8
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl DiffusionRecipe {
+    pub(super) fn validate(&self, check: &Check, scratch: bool, data: &DataRecipe) -> Result<()> {
+        let dropout = self.caption_dropout;
+        check.that((0.0..=1.0).contains(&dropout), "caption_dropout", "0 to 1", dropout)?;
+        check.that(self.cached_scenes != Some(0), "cached_scenes", "at least 1", 0)?;
+        if let Some(gamma) = self.min_snr_gamma {
+            check.that(gamma > 0.0 && gamma.is_finite(), "min_snr_gamma", "above 0", gamma)?;
+        }
+        let offset = self.noise_offset;
+        check.that(offset >= 0.0 && offset.is_finite(), "noise_offset", "at least 0", offset)?;
+        let blind = self.zero_terminal_snr && self.prediction == Some(PredictionType::Epsilon);
+        check.that(
+            !blind,
+            "prediction",
+            "not epsilon with `zero_terminal_snr`: all noise says nothing of it",
+            "epsilon",
+        )?;
+        let flow = self.flow_times;
+        let shifted = flow.std > 0.0 && flow.shift > 0.0 && flow.mean.is_finite();
+        check.that(shifted, "flow_times", "`std` and `shift` above 0", format!("{flow:?}"))?;
+        if self.cache_latents {
+            check.that(data.is_repeatable(), "cache_latents", "false with random crops", true)?;
+        }
+        if let Some(lora) = &self.lora {
+            check.that(lora.rank > 0, "lora.rank", "at least 1", 0)?;
+            check.that(lora.alpha > 0.0 && lora.alpha.is_finite(), "lora.alpha", "above 0", lora.alpha)?;
+            let some = !lora.unet.is_empty() || !lora.text_encoder.is_empty();
+            check.that(some, "lora.unet", "at least one layer to change", "none")?;
+            let features = lora.text_encoder.is_empty() || !self.cache_text;
+            check.that(features, "cache_text", "false while the text encoder is trained", true)?;
+        }
+        if !scratch {
+            return Ok(());
+        }
+        let levels = self.block_out_channels.len();
+        check.that(levels > 0, "block_out_channels", "at least one level, or a `model`", "none")?;
+        let attention = format!("{:?}", self.attention);
+        check.that(self.attention.len() == levels, "attention", "one entry for each level", attention)?;
+        check.that(self.lora.is_none(), "lora", "a `model` that it changes", "no `model`")
+    }
+
+    /// `unet/config.json` for the latents of `vae` and text features of this width.
+    pub fn unet_config(&self, vae: &AutoencoderConfig, text_width: usize, size: usize) -> UnetConfig {
+        let block =
+            |attends: bool, with: &str, without: &str| if attends { with.into() } else { without.into() };
+        UnetConfig {
+            sample_size: Some(size / vae.downsampling()),
+            in_channels: vae.latent_channels,
+            out_channels: vae.latent_channels,
+            down_block_types: self
+                .attention
+                .iter()
+                .map(|&attends| block(attends, "CrossAttnDownBlock2D", "DownBlock2D"))
+                .collect(),
+            up_block_types: self
+                .attention
+                .iter()
+                .rev()
+                .map(|&attends| block(attends, "CrossAttnUpBlock2D", "UpBlock2D"))
+                .collect(),
+            block_out_channels: self.block_out_channels.clone(),
+            layers_per_block: PerLevel::All(self.layers_per_block),
+            attention_head_dim: PerLevel::All(self.heads),
+            cross_attention_dim: text_width,
+            norm_num_groups: self.norm_num_groups,
+            ..UnetConfig::default()
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! A recipe: everything that decides a run, in one TOML file.
+
+mod clip;
+mod data;
+mod diffusion;
+mod training;
+mod vae;
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use clip::{ClipObjective, ClipRecipe};
+pub use data::{BucketRecipe, DataRecipe};
+pub use diffusion::{DiffusionRecipe, FlowTimes, LoraRecipe};
+pub use training::{EmaSnapshots, Precision, TrainingRecipe};
+pub use vae::{AdversarialRecipe, PerceptualRecipe, Reconstruction, VaeRecipe};
+
+use crate::error::{Error, Result};
+use crate::sampler::SamplerKind;
+
+/// The whole file. Every key must be known; a section is needed by who trains that part.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// The file, for messages.
+    #[serde(skip)]
+    path: PathBuf,
+    /// Seed of all randomness: data, weights, noise.
+    pub seed: u64,
+    /// A model to start from, folder or single file; the shapes of the networks are then its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<PathBuf>,
+    /// What the networks see.
+    pub data: DataRecipe,
+    /// The autoencoder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    vae: Option<VaeRecipe>,
+    /// The CLIP towers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    clip: Option<ClipRecipe>,
+    /// The U-Net.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    diffusion: Option<DiffusionRecipe>,
+    /// How `demo` samples and evaluates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    evaluation: Option<EvaluationRecipe>,
+}
+
+fn ddim() -> SamplerKind {
+    SamplerKind::Ddim
+}
+
+/// `[evaluation]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvaluationRecipe {
+    /// Held-out scenes: prompts, reconstructions.
+    pub scenes: usize,
+    /// The sampler.
+    #[serde(default = "ddim")]
+    pub sampler: SamplerKind,
+    /// Steps of the sampler.
+    pub steps: usize,
+    /// Guidance scale; 1 is off.
+    pub guidance: f64,
+    /// Seed of the pictures.
+    pub seed: u64,
+}
+
+/// Refuses values out of range, with the file's name.
+pub(super) struct Check<'a> {
+    path: &'a Path,
+    section: &'static str,
+}
+
+impl Check<'_> {
+    /// `key` is inside the section.
+    ///
+    /// # Errors
+    /// `Error::Config` unless `holds`.
+    fn that(&self, holds: bool, key: &str, expected: impl ToString, got: impl ToString) -> Result<()> {
+        if holds {
+            return Ok(());
+        }
+        let key = if self.section.is_empty() { key.to_owned() } else { format!("{}.{key}", self.section) };
+        Err(Error::Config {
+            path: self.path.to_owned(),
+            key,
+            expected: expected.to_string(),
+            got: got.to_string(),
+        })
+    }
+}
+
+impl Recipe {
+    /// Reads and checks a recipe.
+    ///
+    /// # Errors
+    /// `Error::Io`; `Error::Format` for bad TOML, an unknown key or a missing one (with line);
+    /// `Error::Config` for a value out of range.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+        Self::parse(path, &text)
+    }
+
+    /// [`Recipe::read`] of a text; `path` is for messages.
+    ///
+    /// # Errors
+    /// As [`Recipe::read`].
+    pub fn parse(path: &Path, text: &str) -> Result<Self> {
+        let mut recipe: Self = toml::from_str(text).map_err(|e| Error::format(path, "recipe (TOML)", e))?;
+        path.clone_into(&mut recipe.path);
+        recipe.validate()?;
+        Ok(recipe)
+    }
+
+    /// The same recipe, starting from another model.
+    ///
+    /// # Errors
+    /// As [`Recipe::read`].
+    pub fn with_model(mut self, model: &Path) -> Result<Self> {
+        self.model = Some(model.to_owned());
+        self.validate()?;
+        Ok(self)
+    }
+
+    /// The recipe as TOML.
+    ///
+    /// # Errors
+    /// `Error::Format` for what TOML cannot say.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(self).map_err(|e| Error::format(&self.path, "recipe (TOML)", e))
+    }
+
+    /// The file, for messages.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// `[vae]`.
+    ///
+    /// # Errors
+    /// `Error::Config` if the recipe has no such section.
+    pub fn vae(&self) -> Result<&VaeRecipe> {
+        self.section("vae", self.vae.as_ref())
+    }
+
+    /// `[clip]`.
+    ///
+    /// # Errors
+    /// As [`Recipe::vae`].
+    pub fn clip(&self) -> Result<&ClipRecipe> {
+        self.section("clip", self.clip.as_ref())
+    }
+
+    /// `[diffusion]`.
+    ///
+    /// # Errors
+    /// As [`Recipe::vae`].
+    pub fn diffusion(&self) -> Result<&DiffusionRecipe> {
+        self.section("diffusion", self.diffusion.as_ref())
+    }
+
+    /// `[evaluation]`.
+    ///
+    /// # Errors
+    /// As [`Recipe::vae`].
+    pub fn evaluation(&self) -> Result<&EvaluationRecipe> {
+        self.section("evaluation", self.evaluation.as_ref())
+    }
+
+    fn section<'a, T>(&self, name: &str, section: Option<&'a T>) -> Result<&'a T> {
+        section.ok_or_else(|| Error::Config {
+            path: self.path.clone(),
+            key: format!("[{name}]"),
+            expected: "this section".into(),
+            got: "none".into(),
+        })
+    }
+
+    fn check(&self, section: &'static str) -> Check<'_> {
+        Check { path: &self.path, section }
+    }
+
+    fn validate(&self) -> Result<()> {
+        self.data.validate(&self.check("data"))?;
+        let scratch = self.model.is_none();
+        if let Some(vae) = &self.vae {
+            vae.validate(&self.check("vae"), scratch, &self.data)?;
+            vae.training.validate(&self.check("vae.training"))?;
+        }
+        if let Some(clip) = &self.clip {
+            clip.training.validate(&self.check("clip.training"))?;
+            clip.validate(&self.check("clip"))?;
+        }
+        if let Some(diffusion) = &self.diffusion {
+            diffusion.validate(&self.check("diffusion"), scratch, &self.data)?;
+            diffusion.training.validate(&self.check("diffusion.training"))?;
+        }
+        if let Some(evaluation) = &self.evaluation {
+            let scenes = evaluation.scenes;
+            self.check("evaluation").that(scenes >= 2, "scenes", "at least 2", scenes)?;
+        }
+        if let (Some(vae), Some(clip), Some(diffusion), true) =
+            (&self.vae, &self.clip, &self.diffusion, scratch)
+        {
+            let vae = vae.config(self.data.size as usize);
+            diffusion.unet_config(&vae, clip.text_width, self.data.size as usize).validate()?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,126 @@
+//! `[….training]`: what every training has.
+
+use serde::{Deserialize, Serialize};
+
+use super::super::lr_schedule::LrSchedule;
+use super::super::optimizer::{EmaConfig, OptimizerConfig};
+use super::Check;
+use crate::error::Result;
+
+/// `[….training]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainingRecipe {
+    /// Number of steps.
+    pub steps: usize,
+    /// Samples in a step.
+    pub batch_size: usize,
+    /// Parts of a batch whose gradients are added: as many side by side as there are threads, the others after
+    /// them. More parts need less memory. It changes the rounding of sums, so it is a setting.
+    #[serde(default = "one")]
+    pub parts: usize,
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// Steps of linear warm-up.
+    pub warm_up: usize,
+    /// What follows the warm-up.
+    pub lr_schedule: LrSchedule,
+    /// Steps between two checkpoints.
+    pub checkpoint_every: usize,
+    /// Checkpoints that are kept, the newest ones.
+    #[serde(default = "two")]
+    pub keep_checkpoints: usize,
+    /// Steps between two logged lines.
+    #[serde(default = "ten")]
+    pub log_every: usize,
+    /// Steps between two validations; 0 is never.
+    #[serde(default)]
+    pub validate_every: usize,
+    /// Number whose best value decides which weights lie in `best/`, such as `validation_loss`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best: Option<String>,
+    /// Numbers of the products' operands; weights, sums and everything else are f32.
+    #[serde(default)]
+    pub precision: Precision,
+    /// Whether activations are computed again in the backward pass, in place of being kept.
+    #[serde(default)]
+    pub gradient_checkpointing: bool,
+    /// The optimiser.
+    #[serde(default)]
+    pub optimizer: OptimizerConfig,
+    /// Averages kept for later, to reconstruct an average of any length.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ema_snapshots: Option<EmaSnapshots>,
+}
+
+/// `[….training.ema_snapshots]`. Karras et al. 2023, arXiv:2312.02696, section 3.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmaSnapshots {
+    /// Steps between two snapshots.
+    pub every: usize,
+}
+
+/// Numbers of the products' operands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// 24 significant bits.
+    #[default]
+    F32,
+    /// 8 significant bits; the weights that the optimiser changes stay f32.
+    Bf16,
+}
+
+fn one() -> usize {
+    1
+}
+
+fn two() -> usize {
+    2
+}
+
+fn ten() -> usize {
+    10
+}
+
+impl TrainingRecipe {
+    pub(super) fn validate(&self, check: &Check) -> Result<()> {
+        check.that(self.steps > 0, "steps", "at least 1", self.steps)?;
+        let parts = self.parts;
+        let divides = parts > 0 && self.batch_size > 0 && self.batch_size.is_multiple_of(parts);
+        check.that(
+            divides,
+            "batch_size",
+            "a multiple of `parts`",
+            format!("{} in {parts}", self.batch_size),
+        )?;
+        let rate = self.learning_rate;
+        check.that(rate > 0.0 && rate.is_finite(), "learning_rate", "above 0", rate)?;
+        check.that(self.checkpoint_every > 0, "checkpoint_every", "at least 1", 0)?;
+        check.that(self.keep_checkpoints > 0, "keep_checkpoints", "at least 1", 0)?;
+        check.that(self.log_every > 0, "log_every", "at least 1", 0)?;
+        let validated = self.best.is_none() || self.validate_every > 0;
+        check.that(validated, "best", "nothing, as `validate_every` is 0", format!("{:?}", self.best))?;
+        if let Err((key, expected, got)) = self.optimizer.validate() {
+            return check.that(false, &format!("optimizer.{key}"), expected, got);
+        }
+        if let Some(snapshots) = &self.ema_snapshots {
+            check.that(snapshots.every > 0, "ema_snapshots.every", "at least 1", 0)?;
+            let power = |ema: &EmaConfig| matches!(ema, EmaConfig::Power { .. });
+            let powers = self.optimizer.averages().iter().filter(|ema| power(ema)).count();
+            check.that(
+                powers >= 2,
+                "ema_snapshots",
+                "two averages in `optimizer.emas` that are powers",
+                powers,
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Learning rate of `step`.
+    pub fn rate(&self, step: usize) -> f64 {
+        self.lr_schedule.at(step, self.steps, self.warm_up, self.learning_rate)
+    }
+}

@@ -1,0 +1,105 @@
+//! Everything that a run writes down while it trains: JSON lines, TensorBoard's file, pictures.
+
+use std::path::PathBuf;
+
+use image::RgbImage;
+use serde_json::Value;
+
+use super::metrics_log::MetricsLog;
+use super::objective::Sight;
+use super::spikes::Spike;
+use super::{Progress, RunFolder};
+use crate::data::source::Damaged;
+use crate::error::{Error, Result};
+use crate::formats::atomic;
+use crate::formats::tensorboard::EventFile;
+
+/// The logs of one part, opened at a step: what was written about later steps is gone.
+pub(super) struct RunLog<'a> {
+    numbers: MetricsLog,
+    events: MetricsLog,
+    board: EventFile,
+    samples: PathBuf,
+    progress: &'a dyn Progress,
+}
+
+impl<'a> RunLog<'a> {
+    /// The logs of a run that stands at `step`.
+    ///
+    /// # Errors
+    /// `Error::Io`; `Error::Format` if one of them holds something else.
+    pub(super) fn open(run: &RunFolder, part: &str, step: usize, progress: &'a dyn Progress) -> Result<Self> {
+        Ok(Self {
+            numbers: MetricsLog::open(&run.log(part), step)?,
+            events: MetricsLog::open(&run.events(part), step)?,
+            board: EventFile::open(&run.tensorboard(part), step as u64, progress.clock())?,
+            samples: run.samples(part),
+            progress,
+        })
+    }
+
+    /// The numbers of a step.
+    pub(super) fn numbers(&mut self, step: usize, values: &[(&str, f64)]) -> Result<()> {
+        for (name, value) in values {
+            self.board.scalar(step as u64, &format!("train/{name}"), *value as f32)?;
+        }
+        self.numbers.write(step, values)
+    }
+
+    /// A loss that stands out, and the samples that it came from.
+    pub(super) fn spike(&mut self, step: usize, spike: Spike, items: &[String]) -> Result<()> {
+        let Spike { loss, mean, std } = spike;
+        let values =
+            [("loss", loss.into()), ("mean", mean.into()), ("std", std.into()), ("items", items.into())];
+        self.progress.say(&format!("step {step}: the loss jumped to {loss:.4} from about {mean:.4}"));
+        self.events.event(step, "loss_spike", &values)
+    }
+
+    /// A picture that could not be read.
+    pub(super) fn damaged(&mut self, step: usize, damaged: &Damaged) -> Result<()> {
+        self.progress.say(&format!("left out: {}", damaged.reason));
+        let values: [(&str, Value); 2] =
+            [("name", damaged.name.as_str().into()), ("reason", damaged.reason.as_str().into())];
+        self.events.event(step, "damaged_picture", &values)
+    }
+
+    /// Why the run stops.
+    pub(super) fn stopped(&mut self, step: usize, error: &Error) -> Result<()> {
+        self.events.event(step, "stopped", &[("reason", error.to_string().into())])
+    }
+
+    /// What a warning says; once.
+    pub(super) fn warn(&mut self, step: usize, warning: &str) -> Result<()> {
+        self.progress.say(&format!("step {step}: {warning}"));
+        self.events.event(step, "warning", &[("reason", warning.into())])
+    }
+
+    /// What a validation saw.
+    pub(super) fn sight(&mut self, step: usize, sight: &Sight) -> Result<()> {
+        let values: Vec<(&str, f64)> =
+            sight.numbers.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+        if !values.is_empty() {
+            self.numbers.write(step, &values)?;
+        }
+        for (name, value) in &values {
+            let tag = format!("validation/{}", name.trim_start_matches("validation_"));
+            self.board.scalar(step as u64, &tag, *value as f32)?;
+        }
+        for (name, picture) in &sight.pictures {
+            self.board.image(step as u64, name, picture)?;
+            save_png(&self.samples.join(format!("{:06}-{name}.png", step + 1)), picture)?;
+        }
+        self.board.flush()
+    }
+
+    /// New best weights.
+    pub(super) fn best(&mut self, step: usize, name: &str, value: f64) -> Result<()> {
+        self.events.event(step, "best", &[(name, value.into())])
+    }
+}
+
+fn save_png(path: &std::path::Path, picture: &RgbImage) -> Result<()> {
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    picture.write_to(&mut bytes, image::ImageFormat::Png).map_err(|e| Error::format(path, "PNG", e))?;
+    atomic::write(path, bytes.get_ref())
+}

@@ -1,0 +1,130 @@
+//! What a denoiser in training makes of fixed noise and fixed prompts.
+
+use burn::tensor::Device;
+use image::RgbImage;
+
+use super::grid::grid;
+use crate::autoencoder::Vae;
+use crate::data::source::TrainingSet;
+use crate::diffusion::guidance::Guidance;
+use crate::error::Result;
+use crate::explain::explain;
+use crate::explain::heat_map::Baseline;
+use crate::explain::overlay::overlay;
+use crate::formats::checkpoint::Component;
+use crate::nn::parameters;
+use crate::pipeline::TextToImage;
+use crate::pipeline::text_condition::TextTower;
+use crate::pipeline::text_to_image::{Request, Sampling, Sizes};
+use crate::sampler::{Generator, SamplerKind, SamplerSettings};
+use crate::trainer::Recipe;
+use crate::trainer::base_model::BaseModel;
+use crate::trainer::denoiser::{DenoiserInTraining, Denoising};
+use crate::trainer::objective::{Sight, Watch};
+
+/// Steps' worth of validation samples that the loss is measured on.
+const BATCHES: usize = 8;
+/// Steps of the sampler.
+const STEPS: usize = 20;
+/// Guidance of the pictures.
+const GUIDANCE: f64 = 4.0;
+/// Seed of their noise: the same at every validation, so that pictures show the training alone.
+const SEED: u64 = 1;
+
+/// The loss on validation pictures with fixed noise and timesteps; pictures of the recipe's prompts, and where each
+/// word went.
+pub struct DenoiserWatch<'a> {
+    base: &'a BaseModel,
+    objective: Denoising<'a>,
+    batches: usize,
+    prompts: &'a [String],
+    side: usize,
+    device: Device,
+}
+
+impl<'a> DenoiserWatch<'a> {
+    /// `data`: the validation pictures.
+    ///
+    /// # Errors
+    /// As [`Denoising::new`].
+    pub fn new(
+        recipe: &'a Recipe,
+        base: &'a BaseModel,
+        data: &'a TrainingSet,
+        device: &Device,
+    ) -> Result<Self> {
+        let diffusion = recipe.diffusion()?;
+        let batch_size = diffusion.training.batch_size;
+        let whole = data.count().map_or(BATCHES, |count| count.div_ceil(batch_size));
+        Ok(Self {
+            base,
+            objective: Denoising::new(recipe, base, data, device)?,
+            batches: BATCHES.min(whole),
+            prompts: &diffusion.prompts,
+            side: recipe.data.size as usize,
+            device: device.clone(),
+        })
+    }
+
+    fn loss<N: DenoiserInTraining>(&self, network: &N) -> Result<f64> {
+        // Constants of a graph that nobody differentiates.
+        let network = parameters::tracked_where(network, |_| false);
+        let (mut sum, mut parts) = (0.0, 0);
+        for step in 0..self.batches {
+            for part in self.objective.prepare(step)?.parts {
+                sum += self.objective.loss(&network, &part)?.logged[0];
+                parts += 1;
+            }
+        }
+        Ok(sum / f64::from(parts.max(1)))
+    }
+
+    fn model<N: DenoiserInTraining>(&self, network: &N) -> Result<TextToImage> {
+        let BaseModel { vae, text, unet, .. } = self.base;
+        let vae = Vae::Kl { network: vae.network.clone(), config: vae.config.clone() };
+        let unet = Component { network: network.unet(self.base), config: unet.config.clone() };
+        let tower = network.text(self.base).unwrap_or_else(|| text.network.clone());
+        let tower = TextTower {
+            tokenizer: self.base.tokenizer.clone(),
+            encoder: Component { network: tower, config: text.config.clone() },
+            learned: vec![],
+        };
+        TextToImage::of_networks(vae, unet, tower, self.base.scheduler.clone(), &self.device)
+    }
+
+    /// One row for each prompt: the picture, and beside it the heat map of each of its words.
+    fn pictures<N: DenoiserInTraining>(&self, network: &N) -> Result<Vec<(String, RgbImage)>> {
+        if self.prompts.is_empty() {
+            return Ok(vec![]);
+        }
+        let flow = self.base.scheduler.class_name.is_flow();
+        let kind = if flow { SamplerKind::FlowEuler } else { SamplerKind::Ddim };
+        let sampling = Sampling {
+            sampler: SamplerSettings::new(kind, STEPS),
+            seed: SEED,
+            generator: Generator::Philox,
+            width: self.side,
+            height: self.side,
+            sizes: Sizes::default(),
+        };
+        let requests = self.prompts.iter().enumerate();
+        let guidance = Guidance::new(GUIDANCE);
+        let requests: Vec<Request> =
+            requests.map(|(i, prompt)| Request::new(prompt, guidance, i as u64)).collect();
+        let explained = explain(&self.model(network)?, &requests, &sampling, None, Baseline::WordMean)?;
+        let samples: Vec<RgbImage> = explained.iter().map(|one| one.image.clone()).collect();
+        let maps = explained.iter().map(|one| {
+            let maps = one.maps.iter().map(|map| overlay(&one.image, map));
+            [Ok(one.image.clone())].into_iter().chain(maps).collect()
+        });
+        let maps = maps.collect::<Result<Vec<Vec<RgbImage>>>>()?;
+        Ok(vec![("samples".into(), grid(&[samples])), ("heat_maps".into(), grid(&maps))])
+    }
+}
+
+impl<N: DenoiserInTraining> Watch<N> for DenoiserWatch<'_> {
+    fn look(&self, network: &N, _: usize) -> Result<Sight> {
+        let numbers = vec![("validation_loss".into(), self.loss(network)?)];
+        Ok(Sight { numbers, pictures: self.pictures(network)? })
+    }
+}

@@ -12,7 +12,7 @@ use calotype::{Error, Result};
 
 use crate::message;
 use crate::options::Context;
-use crate::train::{Data, Part, embedded, train_part};
+use crate::train::{Data, Part, embedded, train_part, write_recipe};
 
 /// Recipes in the binary; any other name is a file.
 const RECIPES: [(&str, &str); 3] = [
@@ -51,11 +51,12 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         threads: context.threads,
         workers: 1,
         resume: args.resume,
+        device: &context.device,
         preflight: Preflight::Before,
         progress: &context.bars,
     };
     context.bars.catch_ctrl_c();
-    atomic::write(&run.recipe(), recipe.to_toml()?.as_bytes())?;
+    ["vae", "clip", "diffusion"].iter().try_for_each(|part| write_recipe(&recipe, part, &run))?;
     for part in [Part::Vae, Part::Clip, Part::Diffusion] {
         let data = Data::embedded(&recipe, part, scenes.clone())?;
         train_part(part, &recipe, &data, context, session)?;

@@ -20,6 +20,7 @@ pub fn print(report: &Report, context: &Context) -> Result<()> {
         println!("first loss          {:.4}", report.first_loss);
         println!("seconds per step    {:.3}", report.seconds_per_step);
         println!("whole training      about {}", duration(report.seconds));
+        report.warnings.iter().for_each(|warning| println!("warning: {warning}"));
         if report.faults.is_empty() {
             println!("no faults");
         }

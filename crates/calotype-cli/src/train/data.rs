@@ -8,15 +8,18 @@ use calotype::data::buckets::Buckets;
 use calotype::data::emoji_scenes::{EmojiScenes, EmojiScenesConfig, Split};
 use calotype::data::open::{Captions, open};
 use calotype::data::pictures::{Encoded, Pictures, Scenes};
-use calotype::data::source::{Damaged, TrainingSet, divide};
+use calotype::data::source::{TrainingSet, divide};
 use calotype::data::transform::{Crop, Transform};
 use calotype::trainer::Recipe;
+use calotype::validation::VALIDATION_SEED;
 
 use super::Part;
 use crate::options::Context;
 
 /// Held-out scenes that a validation may ask for.
 const HELD_OUT_SCENES: u64 = 256;
+/// Lines about what is left out, at most.
+const SAID: usize = 5;
 
 /// Where pictures come from.
 pub struct Source<'a> {
@@ -34,8 +37,8 @@ pub struct Data {
     pub training: TrainingSet,
     /// What it does not.
     pub validation: Option<TrainingSet>,
-    /// Pictures that cannot even be measured.
-    damaged: Vec<Damaged>,
+    /// What of the source is not used, and why.
+    left_out: Vec<String>,
 }
 
 impl Data {
@@ -50,24 +53,20 @@ impl Data {
             Ok(Arc::new(Encoded(open(names, captions, &source.cache)?)))
         };
         let pictures = all(source.data)?;
+        let left_out = pictures.left_out();
         let count = pictures.count().unwrap_or(0);
-        let (training, validation) = match source.validation {
+        let (members, validation) = match source.validation {
+            // Divided whether or not this part validates: what one part must not see, no part sees.
             [] => {
-                let share =
-                    if part.training(recipe)?.validate_every > 0 { recipe.data.validation } else { 0.0 };
-                let (training, validation) = divide(count, share);
-                let validation = (!validation.is_empty()).then(|| (pictures.clone(), Some(validation)));
-                ((pictures, Some(training)), validation)
+                let (members, held_out) = divide(count, recipe.data.validation);
+                let validation = (!held_out.is_empty()).then(|| (pictures.clone(), Some(held_out)));
+                (Some(members), validation)
             }
-            names => ((pictures, None), Some((all(names)?, None))),
+            names => (None, Some((all(names)?, None))),
         };
-        let transform = recipe.data.transform;
-        let (training, damaged) = training_set(recipe, part, training.0, training.1, transform)?;
-        // The same pictures, always the same part of them.
-        let still = Transform { crop: Crop::Center, flip: false, ..transform };
-        let seed_free = |(pictures, members)| training_set(recipe, part, pictures, members, still);
-        let validation = validation.map(seed_free).transpose()?.map(|(set, _)| set);
-        Ok(Self { training, validation, damaged })
+        let training = training_set(recipe, part, pictures, members)?;
+        let still = |(pictures, members)| validation_set(recipe, part, pictures, members);
+        Ok(Self { training, validation: validation.map(still).transpose()?, left_out })
     }
 
     /// The embedded scenes, and those of held-out compositions.
@@ -77,23 +76,23 @@ impl Data {
             Part::Diffusion => recipe.diffusion()?.cached_scenes.map(|count| (0..count as u64).collect()),
             _ => None,
         };
-        let transform = recipe.data.transform;
-        let (training, damaged) = training_set(recipe, part, split(Split::Train), members, transform)?;
+        let training = training_set(recipe, part, split(Split::Train), members)?;
         let held_out = Some((0..HELD_OUT_SCENES).collect());
-        let (validation, _) = training_set(recipe, part, split(Split::HeldOut), held_out, transform)?;
-        Ok(Self { training, validation: (recipe.data.validation > 0.0).then_some(validation), damaged })
+        let validation = validation_set(recipe, part, split(Split::HeldOut), held_out)?;
+        let validation = (recipe.data.validation > 0.0).then_some(validation);
+        Ok(Self { training, validation, left_out: vec![] })
     }
 
-    /// One line about what there is.
+    /// What there is.
     pub fn describe(&self, context: &Context) {
         let count = |set: &TrainingSet| set.count().map_or("endless".into(), |count| count.to_string());
         let validation = self.validation.as_ref().map_or("none".into(), count);
-        context.bars.say(&format!(
-            "data: {} pictures for training, {validation} for validation",
-            count(&self.training)
-        ));
-        for damaged in &self.damaged {
-            context.bars.say(&format!("left out: {}", damaged.reason));
+        let training = count(&self.training);
+        context.bars.say(&format!("data: {training} pictures for training, {validation} for validation"));
+        self.left_out.iter().take(SAID).for_each(|line| context.bars.say(line));
+        if self.left_out.len() > SAID {
+            let more = self.left_out.len() - SAID;
+            context.bars.say(&format!("and {more} more: `calotype data inspect` has all"));
         }
     }
 }
@@ -103,21 +102,31 @@ fn training_set(
     part: Part,
     pictures: Arc<dyn Pictures>,
     members: Option<Vec<u64>>,
-    transform: Transform,
-) -> Result<(TrainingSet, Vec<Damaged>)> {
-    let set = TrainingSet::new(pictures, members, recipe.seed, recipe.data.size, transform)?;
-    let batch_size = match part {
-        Part::Vae => recipe.vae()?.training.batch_size,
-        Part::Diffusion => recipe.diffusion()?.training.batch_size,
-        // The vision tower has one size.
-        Part::Clip => return Ok((set, vec![])),
-    };
+) -> Result<TrainingSet> {
+    let set = TrainingSet::new(pictures, members, recipe.seed, recipe.data.size, recipe.data.transform)?;
+    in_buckets(recipe, part, set)
+}
+
+/// Always the same part of the same pictures, whatever the recipe's seed.
+fn validation_set(
+    recipe: &Recipe,
+    part: Part,
+    pictures: Arc<dyn Pictures>,
+    members: Option<Vec<u64>>,
+) -> Result<TrainingSet> {
+    let still = Transform { crop: Crop::Center, flip: false, ..recipe.data.transform };
+    let set = TrainingSet::new(pictures, members, VALIDATION_SEED, recipe.data.size, still)?;
+    in_buckets(recipe, part, set)
+}
+
+fn in_buckets(recipe: &Recipe, part: Part, set: TrainingSet) -> Result<TrainingSet> {
     match &recipe.data.buckets {
-        None => Ok((set, vec![])),
-        Some(buckets) => {
+        // The vision tower has one size.
+        Some(buckets) if part != Part::Clip => {
             let buckets = Buckets::new(recipe.data.size, buckets.step, buckets.max_ratio)?;
-            set.in_buckets(buckets, batch_size)
+            set.in_buckets(buckets, part.training(recipe)?.batch_size)
         }
+        _ => Ok(set),
     }
 }
 

@@ -12,7 +12,7 @@ use calotype::formats::atomic;
 use calotype::trainer::base_model::BaseModel;
 use calotype::trainer::checkpoint::checkpoints;
 use calotype::trainer::objective::Blind;
-use calotype::trainer::recipe::{Precision, TrainingRecipe};
+use calotype::trainer::recipe::TrainingRecipe;
 use calotype::trainer::training_loop::Session;
 use calotype::trainer::{self, Recipe, RunFolder};
 use calotype::validation::{AutoencoderWatch, ClipWatch, DenoiserWatch};
@@ -20,7 +20,7 @@ use calotype::{Error, Result};
 use clap::ValueEnum;
 
 use crate::message;
-use crate::options::{Context, Dtype};
+use crate::options::Context;
 pub use data::{Data, Source, embedded};
 
 /// The parts, in the order in which they are trained.
@@ -53,6 +53,9 @@ impl Part {
         })
     }
 }
+
+/// Threads that prepare batches, at most.
+const MOST_WORKERS: usize = 64;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -89,18 +92,20 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
-    let mut recipe = Recipe::read(&args.config)?;
-    if let Some(model) = &args.model {
-        recipe = recipe.with_model(model)?;
-    }
+    let recipe = Recipe::read_with(&args.config, args.model.as_deref())?;
     let run = RunFolder::new(&args.run);
     let name = args.part.name();
-    if !args.check && !args.resume && !checkpoints(&run.checkpoints(name))?.is_empty() {
+    args.require_sense(&recipe)?;
+    let begun = !checkpoints(&run.checkpoints(name))?.is_empty();
+    if !args.check && !args.resume && begun {
         return Err(Error::argument(
             "--run",
             format!("a run without a trained {name}, or --resume to go on with this one"),
             args.run.display(),
         ));
+    }
+    if args.resume && !begun {
+        context.bars.say(&format!("{name}: no checkpoint in `{}`: from the beginning", args.run.display()));
     }
     let source = Source { data: &args.data, validation: &args.validation, cache: run.cache() };
     let data = Data::open(&recipe, args.part, &source)?;
@@ -110,6 +115,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         threads: context.threads,
         workers: args.workers,
         resume: args.resume,
+        device: &context.device,
         preflight: if args.check {
             trainer::Preflight::Only
         } else {
@@ -118,8 +124,8 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         progress: &context.bars,
     };
     context.bars.catch_ctrl_c();
-    if !args.check {
-        atomic::write(&run.recipe(), recipe.to_toml()?.as_bytes())?;
+    if !args.check && !begun {
+        write_recipe(&recipe, name, &run)?;
     }
     let checked = train_part(args.part, &recipe, &data, context, session)?;
     match checked {
@@ -132,6 +138,49 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     }
 }
 
+impl Args {
+    /// Refuses what would be silently without effect.
+    fn require_sense(&self, recipe: &Recipe) -> Result<()> {
+        let validates = self.part.training(recipe)?.validate_every > 0;
+        if !self.validation.is_empty() && !validates {
+            let expected = "a recipe whose `validate_every` is above 0";
+            return Err(Error::argument("--validation", expected, "0"));
+        }
+        if self.part == Part::Clip && self.model.is_some() {
+            return Err(Error::argument(
+                "--model",
+                "vae or diffusion: CLIP is trained from the start",
+                "clip",
+            ));
+        }
+        if self.workers > MOST_WORKERS {
+            return Err(Error::argument("--workers", format!("at most {MOST_WORKERS}"), self.workers));
+        }
+        Ok(())
+    }
+}
+
+/// Keeps the recipe in the run: the part's own section and what all parts share; other parts' stay as they are.
+pub fn write_recipe(recipe: &Recipe, part: &str, run: &RunFolder) -> Result<()> {
+    let path = run.recipe();
+    let mut whole: toml::Table = match path.exists() {
+        true => {
+            let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+            text.parse().map_err(|e| Error::format(&path, "TOML", e))?
+        }
+        false => toml::Table::new(),
+    };
+    let own: toml::Table = recipe.to_toml()?.parse().map_err(|e| Error::format(&path, "TOML", e))?;
+    let others = ["vae", "clip", "diffusion"];
+    for (key, value) in own {
+        if key == part || !whole.contains_key(&key) || !others.contains(&key.as_str()) {
+            whole.insert(key, value);
+        }
+    }
+    let text = toml::to_string(&whole).map_err(|e| Error::format(&path, "TOML", e))?;
+    atomic::write(&path, text.as_bytes())
+}
+
 /// One part of a run; what the check found, if only that was asked for.
 pub fn train_part(
     part: Part,
@@ -142,10 +191,15 @@ pub fn train_part(
 ) -> Result<Option<trainer::preflight::Report>> {
     let device = &context.device;
     let training = part.training(recipe)?;
-    if training.precision == Precision::Bf16 {
-        Dtype::Bf16.choose()?;
-    }
     let validation = data.validation.as_ref().filter(|_| training.validate_every > 0);
+    if training.validate_every > 0 && validation.is_none() {
+        return Err(Error::Data {
+            what: format!("`{}.training.validate_every` of the recipe", part.name()),
+            expected: "pictures for validation: `data.validation` above 0 and two pictures, or --validation"
+                .into(),
+            got: "none".into(),
+        });
+    }
     match (part, validation) {
         (Part::Vae, None) => trainer::autoencoder::train(recipe, &data.training, device, session, &Blind),
         (Part::Vae, Some(validation)) => {

@@ -1,7 +1,7 @@
 //! Kill -9 at any moment of a training: what is resumed equals what was never stopped, to the last bit of every
 //! weight, moment and average, and in every logged line.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use calotype::formats::safetensors_io;
 use calotype::rng::{Philox, Purpose};
@@ -9,7 +9,6 @@ use calotype::trainer::RunFolder;
 use calotype::trainer::checkpoint::checkpoints;
 
 use super::*;
-use crate::support::Part;
 
 /// A training long enough to be killed in, which logs every step and validates.
 fn with_long_recipe(steps: usize) -> TempDir {

@@ -1,6 +1,7 @@
 //! The command as a user or a script meets it: exit codes, messages, JSON, signals, full disks.
 #![cfg(unix)]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use support::{
-    CLIP, DIFFUSION, TINY, TempDir, VAE, assert_holds, components, files, write_files, write_model,
+    CLIP, DIFFUSION, Part, TINY, TempDir, VAE, assert_holds, components, files, write_files, write_model,
 };
 
 mod bench;
@@ -27,6 +28,7 @@ mod hostile;
 mod kills;
 #[path = "../../../calotype/tests/it/support.rs"]
 mod support;
+mod trainings;
 
 /// `calotype ARGS…` in `dir`, on one thread.
 fn command(dir: &TempDir, args: &[&str]) -> Command {
@@ -232,6 +234,7 @@ fn diffusion_needs_the_other_parts() {
 #[test]
 fn a_picture_that_does_not_decode_is_named() {
     let dir = with_data();
+    replace(&dir.join("tiny.toml"), "max_objects = 1", "max_objects = 1\nvalidation = 0.0");
     let picture = dir.join("data/000002.png");
     let whole = fs::read(&picture).unwrap();
     for spoilt in [&whole[..whole.len() / 2], b"not a picture", b""] {

@@ -104,6 +104,16 @@ impl AutoencoderConfig {
         1 << (self.block_out_channels.len().saturating_sub(1))
     }
 
+    /// What is subtracted from the latent, and what it is then multiplied by: one number for each channel, or one
+    /// for all.
+    pub fn scaling(&self) -> (Vec<f64>, Vec<f64>) {
+        let scale = self.scaling_factor;
+        match self.latents_mean.as_ref().zip(self.latents_std.as_ref()) {
+            Some((mean, std)) => (mean.clone(), std.iter().map(|std| scale / std).collect()),
+            None => (vec![self.shift_factor.unwrap_or(0.0)], vec![scale]),
+        }
+    }
+
     /// # Errors
     /// `Error::Config` naming the first key that this network cannot honour.
     pub fn validate(&self) -> Result<()> {

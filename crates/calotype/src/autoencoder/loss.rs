@@ -42,8 +42,8 @@ pub struct AutoencoderLoss {
 
 /// L = mean (x − x̂)² + β · mean_batch Σ_latent KL. Higgins et al. 2017 (β-VAE), Eq. 4.
 ///
-/// The two reductions differ on purpose, as in latent diffusion: with a *mean* over pixels and a
-/// *sum* over the latent, β around 1e−6 leaves the reconstruction in charge and keeps the latent
+/// The two reductions differ on purpose, as in diffusers' training script (latent diffusion sums over
+/// pixels too, and its β is as many times larger): with a *mean* over pixels and a *sum* over the latent, β around 1e−6 leaves the reconstruction in charge and keeps the latent
 /// near unit variance. Halving the image side leaves the first term and quarters the second.
 ///
 /// `x`, `reconstruction`: `[B, 3, H, W]` in [−1, 1]; `beta` ≥ 0.

@@ -49,16 +49,9 @@ impl Vae {
 
     /// What is subtracted from the latent, and what it is then multiplied by: `[1, Z or 1, 1, 1]` each.
     fn scaling(&self, device: &Device) -> [Tensor<4>; 2] {
-        let (scale, shift, channels) = match self {
-            Self::Kl { config, .. } => {
-                let channels = config.latents_mean.as_ref().zip(config.latents_std.as_ref());
-                (config.scaling_factor, config.shift_factor.unwrap_or(0.0), channels)
-            }
-            Self::Tiny { config, .. } => (config.scaling_factor, config.shift_factor, None),
-        };
-        let (shifts, scales) = match channels {
-            Some((mean, std)) => (mean.clone(), std.iter().map(|std| scale / std).collect()),
-            None => (vec![shift], vec![scale]),
+        let (shifts, scales) = match self {
+            Self::Kl { config, .. } => config.scaling(),
+            Self::Tiny { config, .. } => (vec![config.shift_factor], vec![config.scaling_factor]),
         };
         [shifts, scales].map(|values| {
             let n = values.len();

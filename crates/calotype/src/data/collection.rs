@@ -16,6 +16,11 @@ pub trait Collection: Send + Sync {
     /// What people say about picture `i`: any number of captions, none of them empty.
     fn captions(&self, i: usize) -> &[String];
 
+    /// What of the source is not used, and why, each in a sentence.
+    fn left_out(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// The encoded picture `i` (PNG, JPEG or WebP).
     ///
     /// # Errors

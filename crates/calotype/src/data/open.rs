@@ -19,16 +19,37 @@ pub enum Captions {
 }
 
 /// Opens one of: an image folder; a folder of tar shards or of parquet files; such files by name; shards by address
-/// (`https://…/shard-{000..127}.tar`), which are kept in `cache`. `names` are several only for files.
+/// (`https://…/shard-{000..127}.tar`), which are kept in `cache`. `names` are several only for files. A folder that
+/// has pictures or metadata is an image folder, whatever else lies in it.
 ///
 /// # Errors
-/// `Error::Argument` for names that do not go together; those of the kind that it is.
+/// `Error::Argument` for names that do not go together; `Error::Data` for a picture without a caption where captions
+/// are required and others have one; those of the kind that it is.
 pub fn open(names: &[String], captions: Captions, cache: &Path) -> Result<Box<dyn Collection>> {
-    let listed = |name: &String| is_url(name) || name.contains('{');
-    if names.iter().any(listed) {
+    let collection = open_any(names, captions, cache)?;
+    let bare: Vec<usize> = (0..collection.len()).filter(|&i| collection.captions(i).is_empty()).collect();
+    let some = bare.len() < collection.len();
+    match bare.first() {
+        Some(&first) if captions == Captions::Required && some => Err(Error::Data {
+            what: "captions".into(),
+            expected: "one for each picture".into(),
+            got: format!(
+                "none for {} of {}, the first: {}",
+                bare.len(),
+                collection.len(),
+                collection.name(first)
+            ),
+        }),
+        _ => Ok(collection),
+    }
+}
+
+fn open_any(names: &[String], captions: Captions, cache: &Path) -> Result<Box<dyn Collection>> {
+    let paths: Vec<PathBuf> = names.iter().map(PathBuf::from).collect();
+    let listed = |(name, path): (&String, &PathBuf)| is_url(name) || (!path.exists() && name.contains('{'));
+    if names.iter().zip(&paths).any(listed) {
         return Ok(Box::new(WebDataset::open(&resolve(names, cache)?)?));
     }
-    let paths: Vec<PathBuf> = names.iter().map(PathBuf::from).collect();
     let all_are = |extension: &str| {
         !paths.is_empty() && paths.iter().all(|path| path.is_file() && has_extension(path, extension))
     };
@@ -42,16 +63,32 @@ pub fn open(names: &[String], captions: Captions, cache: &Path) -> Result<Box<dy
         let expected = "one folder, or several .tar or several .parquet files";
         return Err(Error::argument("--data", expected, names.join(" ")));
     };
-    if holds(folder, "tar")? {
-        return Ok(Box::new(WebDataset::open_folder(folder)?));
-    }
-    if holds(folder, "parquet")? || holds(&folder.join("data"), "parquet")? {
-        return spilled(Parquet::open_folder(folder, &Columns::default())?, cache);
+    let own = ["jsonl", "csv", "jpg", "jpeg", "png", "webp"];
+    let pictures = own.iter().map(|extension| holds(folder, extension)).collect::<Result<Vec<_>>>()?;
+    if !pictures.contains(&true) {
+        if holds(folder, "tar")? || holds(folder, "gz")? || holds(folder, "tgz")? {
+            return Ok(Box::new(WebDataset::open_folder(folder)?));
+        }
+        if holds(folder, "parquet")?
+            || subfolders(folder)?.iter().any(|inside| holds(inside, "parquet").unwrap_or(false))
+        {
+            return spilled(Parquet::open_folder(folder, &Columns::default())?, cache);
+        }
     }
     Ok(Box::new(match captions {
         Captions::Required => ImageFolder::open(folder)?,
         Captions::Optional => ImageFolder::open_for_pictures(folder)?,
     }))
+}
+
+/// Folders in `folder`; none if there is no such folder.
+fn subfolders(folder: &Path) -> Result<Vec<PathBuf>> {
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let entries = std::fs::read_dir(folder).map_err(Error::io("read", folder))?;
+    let paths = entries.map(|entry| Ok(entry.map_err(Error::io("read", folder))?.path()));
+    Ok(paths.collect::<Result<Vec<_>>>()?.into_iter().filter(|path| path.is_dir()).collect())
 }
 
 /// Pictures by position: a parquet file unpacks a whole page for each.

@@ -35,6 +35,11 @@ pub trait Pictures: Send + Sync {
         Ok((self.picture(i, background)?, self.captions(i)))
     }
 
+    /// What of the source is not used, and why, each in a sentence.
+    fn left_out(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Width and height of the upright picture.
     ///
     /// # Errors
@@ -66,6 +71,10 @@ impl Pictures for Encoded {
 
     fn picture(&self, i: u64, background: [u8; 3]) -> Result<RgbImage> {
         picture::decode(&self.0.bytes(i as usize)?, &self.name(i), background)
+    }
+
+    fn left_out(&self) -> Vec<String> {
+        self.0.left_out()
     }
 
     fn dimensions(&self, i: u64) -> Result<(u32, u32)> {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use image::RgbImage;
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 use super::buckets::{self, Buckets};
 use super::pictures::Pictures;
@@ -41,7 +42,7 @@ pub struct Damaged {
 }
 
 /// Which picture stands at a position of the run, and the size that it is brought to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Place {
     /// Its number.
     pub picture: u64,
@@ -59,6 +60,10 @@ pub struct TrainingSet {
     size: u32,
     transform: Transform,
     bucketed: Option<Bucketed>,
+    /// Pictures that cannot be measured, and so have no bucket.
+    left_out: Vec<Damaged>,
+    /// Positions of an epoch; 0 if there is no end.
+    epoch: usize,
     orders: Mutex<BTreeMap<u64, Arc<Vec<usize>>>>,
 }
 
@@ -91,15 +96,18 @@ impl TrainingSet {
                 got: "none".into(),
             });
         }
-        Ok(Self { pictures, members, seed, size, transform, bucketed: None, orders: Mutex::default() })
+        let epoch = members.as_ref().map_or(0, Vec::len);
+        let (left_out, orders) = (Vec::new(), Mutex::default());
+        Ok(Self { pictures, members, seed, size, transform, bucketed: None, left_out, epoch, orders })
     }
 
     /// The same pictures, each in the bucket that is nearest to its shape, and `batch_size` positions in a row from
-    /// one bucket. Pictures whose size cannot be read are left out and returned.
+    /// one bucket. Pictures whose size cannot be read are left out:
+    /// [`TrainingSet::left_out`].
     ///
     /// # Errors
     /// `Error::Data` if none can be read, or the pictures have no end.
-    pub fn in_buckets(mut self, buckets: Buckets, batch_size: usize) -> Result<(Self, Vec<Damaged>)> {
+    pub fn in_buckets(mut self, buckets: Buckets, batch_size: usize) -> Result<Self> {
         let Some(members) = self.members.take() else {
             return Err(Error::Data {
                 what: "`data.buckets`".into(),
@@ -122,7 +130,37 @@ impl TrainingSet {
         }
         self.members = Some(kept);
         self.bucketed = Some(Bucketed { buckets, of, batch_size });
-        Ok((self, damaged))
+        self.left_out = damaged;
+        self.epoch = self.epoch_length().unwrap_or(0);
+        Ok(self)
+    }
+
+    /// Pictures that have no place in any bucket, because they cannot be measured.
+    pub fn left_out(&self) -> &[Damaged] {
+        &self.left_out
+    }
+
+    /// A hash of what decides the pictures and captions, where they end: a resume on others is refused.
+    pub fn fingerprint(&self) -> String {
+        let mut hash = Sha256::new();
+        for &i in self.members.iter().flatten() {
+            hash.update(i.to_le_bytes());
+            for caption in self.pictures.captions(i).iter() {
+                hash.update(caption);
+                hash.update([0]);
+            }
+        }
+        hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Positions of an epoch; `None` if there is no end. With buckets some pictures stand twice.
+    pub fn epoch_length(&self) -> Option<usize> {
+        let batches = |bucketed: &Bucketed| {
+            let full = |bucket: usize| bucketed.of.iter().filter(|&&of| of == bucket).count();
+            let counts = (0..bucketed.buckets.all().len()).map(full);
+            counts.map(|count| count.div_ceil(bucketed.batch_size) * bucketed.batch_size).sum()
+        };
+        self.members.as_ref().map(|members| self.bucketed.as_ref().map_or(members.len(), batches))
     }
 
     /// Number of different pictures; `None` if there is no end to them.
@@ -152,7 +190,7 @@ impl TrainingSet {
         let (order, first) = match &self.members {
             None => (None, 0),
             Some(_) => {
-                let length = self.order(0).len() as u64;
+                let length = self.epoch as u64;
                 (Some(self.order(n / length)), (n % length) as usize)
             }
         };

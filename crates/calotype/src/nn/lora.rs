@@ -69,11 +69,6 @@ impl Lora {
         self.alpha
     }
 
-    /// r.
-    pub fn rank(&self) -> usize {
-        self.rank
-    }
-
     /// `network` with its weights changed. Where A and B are leaves of a graph, the changed weights belong to it and
     /// all others are its constants.
     pub fn applied<M: Module>(&self, network: M) -> M {

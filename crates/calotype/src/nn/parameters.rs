@@ -302,7 +302,8 @@ impl<F: FnMut(&str) -> bool> ModuleMapper for Track<F> {
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let value = param.val().autodiff();
+        // A parameter may be a leaf of another graph already: of that, nothing is kept.
+        let value = param.val().without_autodiff().autodiff();
         let value = if (self.trains)(&self.path.key()) { value.require_grad() } else { value };
         Param::initialized(param.id, value)
     }

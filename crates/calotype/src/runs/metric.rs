@@ -19,7 +19,7 @@ impl Direction {
         let has = |wanted: &[&str]| words(name).any(|word| wanted.contains(&word));
         if has(&["discriminator", "generator", "adversarial", "chance", "weight", "scale"]) {
             None
-        } else if has(&["loss", "fid", "kid", "lpips"]) {
+        } else if has(&["loss", "fid", "rfid", "kid", "lpips"]) {
             Some(Direction::Lower)
         } else if has(&["psnr", "ssim", "recall", "accuracy"]) || name.contains("r_at_") {
             Some(Direction::Higher)

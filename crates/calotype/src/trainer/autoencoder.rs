@@ -11,16 +11,17 @@ use super::latent_statistics::LatentStatistics;
 use super::objective::{Batch, Input, InputKind, Objective, PartLoss, Watch};
 use super::preflight::Report;
 use super::recipe::{AdversarialRecipe, Recipe, TrainingRecipe, VaeRecipe};
+use super::settings::Settings;
 use super::training_loop::{self, Damage, Outcome, Session, Weights, fill};
 use crate::autoencoder::loss::{autoencoder_loss, beta_at};
 use crate::autoencoder::lpips::{self, Lpips};
 use crate::autoencoder::{
-    AutoencoderConfig, AutoencoderKl, DiagonalGaussian, PatchDiscriminator, discriminator,
+    AutoencoderConfig, AutoencoderKl, DiagonalGaussian, PatchDiscriminator, Vae, discriminator,
 };
 use crate::data::source::TrainingSet;
 use crate::data::tensors::to_tensor;
-use crate::error::Result;
-use crate::formats::checkpoint::component_folder;
+use crate::error::{Error, Result};
+use crate::formats::checkpoint::{self, Part, StoredPart};
 use crate::formats::diffusers_folder;
 use crate::nn::layout::channels_first;
 use crate::nn::{Init, parameters};
@@ -70,8 +71,8 @@ pub fn train(
         lpips: lpips.transpose()?,
     };
     let network = AutoencoderInTraining { autoencoder, discriminator };
-    let settings = (recipe.seed, &recipe.model, &recipe.data, vae, data.count());
-    let damage = Damage { pictures: data.count(), most: recipe.data.max_damaged };
+    let settings = Settings::new(recipe, data, vae.identity());
+    let damage = Damage::of(data, &recipe.data);
     match training_loop::train(session, &objective, network.clone(), &settings, damage, watch)? {
         Outcome::Checked(report) => Ok(Some(report)),
         Outcome::Trained(optimizer) => {
@@ -84,10 +85,15 @@ pub fn train(
 /// The network at the first step: random, or the recipe's model.
 fn start(recipe: &Recipe, device: &Device) -> Result<(AutoencoderKl, AutoencoderConfig)> {
     match &recipe.model {
-        Some(model) => {
-            let loaded = diffusers_folder::load_autoencoder(&component_folder(model, "vae"), device)?;
-            Ok((loaded.network, loaded.config))
-        }
+        Some(model) => match checkpoint::vae(StoredPart::find(model, Part::Vae)?, device)? {
+            Vae::Kl { network, config } => Ok((network, config)),
+            Vae::Tiny { .. } => Err(Error::Config {
+                path: recipe.path().to_owned(),
+                key: "model".into(),
+                expected: "one with an AutoencoderKL".into(),
+                got: format!("`{}`, whose autoencoder is a tiny one", model.display()),
+            }),
+        },
         None => {
             let config = recipe.vae()?.config(recipe.data.size as usize);
             let network = AutoencoderKl::new(&config, &mut Init::random(recipe.seed, device))?;
@@ -119,14 +125,13 @@ impl Reconstructing<'_> {
         [self.config.latent_channels, height as usize / f, width as usize / f]
     }
 
-    /// Error of the pixels, and of what LPIPS sees in them; `[1]` each.
-    fn errors(&self, x: &Tensor<4>, reconstruction: &Tensor<4>) -> Result<(Tensor<1>, Option<Tensor<1>>)> {
-        let error = self.recipe.reconstruction.error(x.clone(), reconstruction.clone());
+    /// Weighted LPIPS, `[1]`, if the recipe asks for it.
+    fn perceptual(&self, x: &Tensor<4>, reconstruction: &Tensor<4>) -> Result<Option<Tensor<1>>> {
         let (Some(lpips), Some(perceptual)) = (&self.lpips, &self.recipe.perceptual) else {
-            return Ok((error, None));
+            return Ok(None);
         };
         let distance = lpips.distance(x.clone(), reconstruction.clone())?.mean();
-        Ok((error, Some(distance * perceptual.weight)))
+        Ok(Some(distance * perceptual.weight))
     }
 
     /// The weight at which the discriminator's gradient is as long as that of the error, at the decoder's last
@@ -139,16 +144,23 @@ impl Reconstructing<'_> {
         features: &Tensor<4>,
         x: &Tensor<4>,
     ) -> Result<f64> {
-        let last = parameters::tracked(network.autoencoder.last_layer());
-        let reconstruction = channels_first(last.forward(features.clone().detach()));
-        let (error, lpips) = self.errors(x, &reconstruction)?;
-        let error = lpips.map_or(error.clone(), |lpips| error + lpips);
-        let length = |loss: Tensor<1>| -> Vec<f64> {
+        // Each loss has a graph of its own: a graph is differentiated once.
+        let gradient = |loss: &dyn Fn(Tensor<4>) -> Result<Tensor<1>>| -> Result<Vec<f64>> {
+            let last = parameters::tracked(network.autoencoder.last_layer());
+            let loss = loss(channels_first(last.forward(features.clone().detach())))?;
             let gradient = last.weight.val().grad(&loss.backward());
-            gradient.map_or(vec![], |gradient| gradient.into_data().iter::<f64>().collect())
+            Ok(gradient.map_or(vec![], |gradient| gradient.into_data().iter::<f64>().collect()))
         };
-        let judged = discriminator::generator(judge.forward(reconstruction));
-        Ok(discriminator::adaptive_weight(&length(error), &length(judged), weight))
+        let of_error = gradient(&|reconstruction| {
+            let error = self.recipe.reconstruction.error(x.clone(), reconstruction.clone());
+            Ok(match self.perceptual(x, &reconstruction)? {
+                Some(lpips) => error + lpips,
+                None => error,
+            })
+        })?;
+        let of_judge =
+            gradient(&|reconstruction| Ok(discriminator::generator(judge.forward(reconstruction))))?;
+        Ok(discriminator::adaptive_weight(&of_error, &of_judge, weight))
     }
 }
 
@@ -180,7 +192,8 @@ impl Objective for Reconstructing<'_> {
 
     fn prepare(&self, step: usize) -> Result<Batch<Pictures>> {
         let TrainingRecipe { batch_size, parts, .. } = self.recipe.training;
-        let (mut items, mut damaged, mut shares) = (vec![], vec![], vec![]);
+        let damaged = if step == 0 { self.data.left_out().to_vec() } else { vec![] };
+        let (mut items, mut damaged, mut shares) = (vec![], damaged, vec![]);
         for part in 0..parts {
             let first = (step * batch_size + part * (batch_size / parts)) as u64;
             let mut images = Vec::with_capacity(batch_size / parts);
@@ -206,17 +219,18 @@ impl Objective for Reconstructing<'_> {
         let reconstruction = channels_first(network.autoencoder.last_layer().forward(features.clone()));
         let loss = autoencoder_loss(vae.reconstruction, x.clone(), reconstruction.clone(), &posterior, beta);
 
-        let mut total = loss.total;
+        let mut of_autoencoder = loss.total;
         let mut terms = vec![("reconstruction", loss.reconstruction.clone())];
         if vae.beta > 0.0 && !vae.decoder_only {
             terms.push(("kl", loss.kl.clone()));
         }
         let mut logged = vec![scalar(&loss.reconstruction), scalar(&loss.kl)];
-        if let Some(lpips) = self.errors(&x, &reconstruction)?.1 {
+        if let Some(lpips) = self.perceptual(&x, &reconstruction)? {
             logged.push(scalar(&lpips));
-            total = total + lpips.clone();
+            of_autoencoder = of_autoencoder + lpips.clone();
             terms.push(("lpips", lpips));
         }
+        let mut total = of_autoencoder.clone();
         if let (Some(adversarial), Some(network_d)) = (&vae.adversarial, &network.discriminator) {
             if step < adversarial.start {
                 logged.extend([0.0, 0.0, 0.0]);
@@ -229,11 +243,13 @@ impl Objective for Reconstructing<'_> {
                 let fake = network_d.forward(reconstruction.detach());
                 let told_apart = discriminator::hinge(real, fake);
                 logged.extend([scalar(&judged), weight, scalar(&told_apart)]);
-                total = total + judged.clone() * weight + told_apart.clone();
+                of_autoencoder = of_autoencoder + judged.clone() * weight;
+                total = of_autoencoder.clone() + told_apart.clone();
                 terms.extend([("adversarial", judged), ("discriminator", told_apart)]);
             }
         }
-        logged.insert(0, scalar(&total));
+        // The discriminator's own loss is not the autoencoder's.
+        logged.insert(0, scalar(&of_autoencoder));
         Ok(PartLoss { total, terms, logged })
     }
 
@@ -247,7 +263,9 @@ impl Objective for Reconstructing<'_> {
         let folder = model.join("vae");
         let statistics = LatentStatistics::measure(&network.autoencoder, self.data, &self.device)?;
         if !self.recipe.decoder_only {
+            // One factor for all channels: what the base had for each no longer fits.
             config.scaling_factor = statistics.scaling_factor;
+            (config.shift_factor, config.latents_mean, config.latents_std) = (None, None, None);
         }
         diffusers_folder::save_autoencoder(&folder, &network.autoencoder, &config)?;
         statistics.write(&folder)

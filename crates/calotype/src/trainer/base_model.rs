@@ -109,6 +109,7 @@ impl BaseModel {
     /// `Error::Io`, and those of reading the base again.
     pub fn save_with(&self, unet: &Unet, folder: &Path) -> Result<()> {
         let Some(origin) = &self.origin else {
+            self.save_own_parts(folder)?;
             diffusers_folder::save_unet(&folder.join("unet"), unet, &self.unet.config)?;
             diffusers_folder::save_scheduler(&folder.join("scheduler"), &self.scheduler)?;
             return diffusers_folder::save_index(folder, &self.scheduler);
@@ -123,6 +124,27 @@ impl BaseModel {
     }
 }
 
+impl BaseModel {
+    /// The autoencoder and the text tower of the run, where the folder is another than theirs.
+    fn save_own_parts(&self, folder: &Path) -> Result<()> {
+        if folder.join("vae").exists() {
+            return Ok(());
+        }
+        diffusers_folder::save_autoencoder(&folder.join("vae"), &self.vae.network, &self.vae.config)?;
+        let Component { network, config } = &self.text;
+        diffusers_folder::save_text_encoder(&folder.join("text_encoder"), network, config)?;
+        self.tokenizer.save(&folder.join("tokenizer"))
+    }
+
+    /// How the times of a flow are shifted.
+    ///
+    /// # Errors
+    /// As [`SchedulerConfig::option`].
+    pub fn shift(&self) -> Result<f64> {
+        Ok(self.scheduler.option("shift")?.unwrap_or(1.0))
+    }
+}
+
 /// The scheduler of the base with what the recipe changes.
 fn scheduler(recipe: &Recipe, base: SchedulerConfig) -> Result<SchedulerConfig> {
     let diffusion = recipe.diffusion()?;
@@ -134,8 +156,8 @@ fn scheduler(recipe: &Recipe, base: SchedulerConfig) -> Result<SchedulerConfig> 
         (_, false) => base,
     };
     config.prediction_type = prediction;
-    if prediction == PredictionType::Flow {
-        config.options.insert("shift".into(), diffusion.flow_times.shift.into());
+    if let (PredictionType::Flow, Some(shift)) = (prediction, diffusion.flow_times.shift) {
+        config.options.insert("shift".into(), shift.into());
     }
     if diffusion.zero_terminal_snr {
         // Sampling has to begin at the timestep that holds no signal.

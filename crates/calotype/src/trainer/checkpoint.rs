@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::optimizer::Optimizer;
 use super::spikes::Spikes;
@@ -73,12 +74,9 @@ impl Checkpoints {
         let metadata = safetensors_io::read_metadata(&path)?;
         let saved = metadata.get("recipe").map_or("", String::as_str);
         if saved != self.settings {
-            return Err(Error::Config {
-                path,
-                key: "recipe".into(),
-                expected: format!("the settings that this run began with: {saved}"),
-                got: self.settings.clone(),
-            });
+            let (key, expected, got) = first_difference(saved, &self.settings);
+            let expected = format!("{expected}, as the run began");
+            return Err(Error::Config { path, key: format!("recipe{key}"), expected, got });
         }
         let missing = |what: &str| Error::format(&path, "training state", format!("it has no {what}"));
         let steps = metadata.get("steps").and_then(|steps| steps.parse().ok());
@@ -88,6 +86,36 @@ impl Checkpoints {
         optimizer.restore(&path, safetensors_io::read(&path)?, steps)?;
         Ok(Some(memory))
     }
+}
+
+/// Where two settings first differ: key, and both values.
+fn first_difference(began: &str, now: &str) -> (String, String, String) {
+    let parse = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_default();
+    difference(&parse(began), &parse(now))
+}
+
+fn difference(began: &Value, now: &Value) -> (String, String, String) {
+    let inside = |key: String, began: &Value, now: &Value| {
+        let (rest, began, now) = difference(began, now);
+        (format!(".{key}{rest}"), began, now)
+    };
+    match (began, now) {
+        (Value::Array(began), Value::Array(now)) if began.len() == now.len() => {
+            let mut pairs = began.iter().zip(now).enumerate();
+            if let Some((i, (began, now))) = pairs.find(|(_, (began, now))| began != now) {
+                return inside(i.to_string(), began, now);
+            }
+        }
+        (Value::Object(began), Value::Object(now)) => {
+            let mut keys = began.keys().chain(now.keys());
+            if let Some(key) = keys.find(|&key| began.get(key) != now.get(key)) {
+                let of = |map: &Map<String, Value>| map.get(key).cloned().unwrap_or_default();
+                return inside(key.clone(), &of(began), &of(now));
+            }
+        }
+        _ => {}
+    }
+    (String::new(), began.to_string(), now.to_string())
 }
 
 /// Steps and file of every checkpoint in a folder, the oldest first; none if there is no folder.

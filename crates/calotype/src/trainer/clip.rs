@@ -12,6 +12,7 @@ use super::objective::{Batch, Input, InputKind, Objective, PartLoss, Watch};
 use super::optimizer::Optimizer;
 use super::preflight::Report;
 use super::recipe::{ClipObjective, ClipRecipe, Recipe, TrainingRecipe};
+use super::settings::Settings;
 use super::training_loop::{self, Damage, Outcome, Session, Weights, fill};
 use crate::data::source::TrainingSet;
 use crate::data::tensors::to_tensor;
@@ -76,8 +77,8 @@ pub fn train(
         logit_bias: siglip.then(|| init.constant([1], SIGLIP_START[1] as f32)),
     };
     let objective = Contrasting { recipe: clip, config, tokenizer, data, device: device.clone() };
-    let settings = (recipe.seed, &recipe.data, clip, data.count());
-    let damage = Damage { pictures: data.count(), most: recipe.data.max_damaged };
+    let settings = Settings::new(recipe, data, clip.identity());
+    let damage = Damage::of(data, &recipe.data);
     match training_loop::train(session, &objective, network.clone(), &settings, damage, watch)? {
         Outcome::Checked(report) => Ok(Some(report)),
         Outcome::Trained(optimizer) => {
@@ -172,7 +173,8 @@ impl Objective for Contrasting<'_> {
 
     fn prepare(&self, step: usize) -> Result<Batch<Pairs>> {
         let TrainingRecipe { batch_size, parts, .. } = self.recipe.training;
-        let mut batch = Batch { parts: vec![], items: vec![], captions: vec![], damaged: vec![] };
+        let damaged = if step == 0 { self.data.left_out().to_vec() } else { vec![] };
+        let mut batch = Batch { parts: vec![], items: vec![], captions: vec![], damaged };
         for part in 0..parts {
             let mut pairs = Pairs { images: vec![], ids: vec![] };
             for i in 0..batch_size / parts {
@@ -224,6 +226,10 @@ impl Objective for Contrasting<'_> {
                  the captions belong to their pictures? a lower learning rate may help"
             )
         })
+    }
+
+    fn needs_different_captions(&self) -> bool {
+        true
     }
 
     fn inputs(&self, part: &Pairs) -> Result<Vec<Input>> {

@@ -1,25 +1,28 @@
 //! Trains a denoiser on the latents of a trained autoencoder, steered by a trained text tower.
 
+use std::marker::PhantomData;
 use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::base_model::BaseModel;
+use super::checkpoint::checkpoints;
 use super::data_parallel::scalar;
 use super::draws::{Draws, Seeded};
 use super::latent_cache::{Encoding, LatentCache, Posterior, TextCache, posterior_of};
 use super::objective::{Batch, Input, InputKind, Objective, PartLoss, Watch};
 use super::preflight::Report;
-use super::recipe::{DiffusionRecipe, Recipe, TrainingRecipe};
+use super::recipe::{DiffusionRecipe, FlowTimes, Recipe, TrainingRecipe};
+use super::settings::Settings;
 use super::training_loop::{self, Damage, Outcome, Session, Weights, fill};
-use super::{denoiser_lora::LoraInTraining, text_doubts};
+use super::{Preflight, denoiser_lora::LoraInTraining, precision, preflight, text_doubts};
 use crate::data::source::{Damaged, TrainingSet};
 use crate::denoiser::Unet;
 use crate::denoiser::conditioning::drops_caption;
 use crate::diffusion::forward_process::offset_noise;
 use crate::diffusion::{NoiseSchedule, PredictionType, Times, TrainingSample};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::text_encoder::ClipText;
 
 /// What is trained of a denoiser: all of its U-Net, or a low-rank change.
@@ -65,16 +68,40 @@ pub fn train<W: Watch<Unet> + Watch<LoraInTraining>>(
     session: Session,
     watch: &W,
 ) -> Result<Option<Report>> {
-    let diffusion = recipe.diffusion()?;
-    let encoding = Encoding { device, threads: session.threads, progress: session.progress };
-    let objective = Denoising::new(recipe, base, data, device)?.with_caches(&session, encoding)?;
-    match &diffusion.lora {
-        None => minimise(recipe, &objective, base.unet.network.clone(), session, watch),
+    match &recipe.diffusion()?.lora {
+        None => train_network(recipe, base, data, base.unet.network.clone(), session, watch),
         Some(lora) => {
             let network = LoraInTraining::new(base, lora, recipe, device)?;
-            minimise(recipe, &objective, network, session, watch)
+            train_network(recipe, base, data, network, session, watch)
         }
     }
+}
+
+/// Checks before anything is encoded for hours, then fills the caches and trains.
+fn train_network<N: DenoiserInTraining>(
+    recipe: &Recipe,
+    base: &BaseModel,
+    data: &TrainingSet,
+    network: N,
+    session: Session,
+    watch: &dyn Watch<N>,
+) -> Result<Option<Report>> {
+    let precision = recipe.diffusion()?.training.precision;
+    let _held = precision::hold(precision, session.device)?;
+    let objective = Denoising::new(recipe, base, data, session.device)?;
+    let begun = !checkpoints(&session.run.checkpoints("diffusion"))?.is_empty();
+    if session.preflight != Preflight::Skip && !begun {
+        let of = Of { denoising: &objective, network: PhantomData };
+        let report = preflight::check(&of, &network, session.threads)?;
+        if session.preflight == Preflight::Only {
+            return Ok(Some(report));
+        }
+        report.refuse_faults(session.progress)?;
+    }
+    let Session { device, threads, progress, .. } = session;
+    let objective = objective.with_caches(&session, Encoding { device, precision, threads, progress })?;
+    let session = Session { preflight: Preflight::Skip, ..session };
+    minimise(recipe, &objective, network, session, watch)
 }
 
 /// Trains `network` for an objective that is made already, and writes it.
@@ -88,10 +115,10 @@ pub fn minimise<N: DenoiserInTraining>(
     session: Session,
     watch: &dyn Watch<N>,
 ) -> Result<Option<Report>> {
-    let objective = Of { denoising: objective, network: std::marker::PhantomData };
+    let objective = Of { denoising: objective, network: PhantomData };
     let data = objective.denoising.data;
-    let settings = (recipe.seed, &recipe.model, &recipe.data, recipe.diffusion()?, data.count());
-    let damage = Damage { pictures: data.count(), most: recipe.data.max_damaged };
+    let settings = Settings::new(recipe, data, recipe.diffusion()?.identity());
+    let damage = Damage::of(data, &recipe.data);
     match training_loop::train(session, &objective, network.clone(), &settings, damage, watch)? {
         Outcome::Checked(report) => Ok(Some(report)),
         Outcome::Trained(optimizer) => {
@@ -110,6 +137,9 @@ pub struct Denoising<'a> {
     device: Device,
     schedule: NoiseSchedule,
     draws: Box<dyn Draws + 'a>,
+    caption_dropout: f64,
+    noise_offset: f64,
+    min_snr_gamma: Option<f64>,
     no_caption: Vec<u32>,
     latents: Option<LatentCache>,
     texts: Option<TextCache>,
@@ -145,12 +175,30 @@ impl<'a> Denoising<'a> {
             data,
             device: device.clone(),
             schedule: base.scheduler.noise_schedule()?,
-            draws: Box::new(Seeded { seed: recipe.seed, flow_times: diffusion.flow_times }),
+            draws: Box::new(Seeded {
+                seed: recipe.seed,
+                flow_times: diffusion.flow_times,
+                shift: base.shift()?,
+            }),
+            caption_dropout: diffusion.caption_dropout,
+            noise_offset: diffusion.noise_offset,
+            min_snr_gamma: diffusion.min_snr_gamma,
+            damaged: data.left_out().to_vec(),
             no_caption: base.tokenizer.encode_padded("").ids,
             latents: None,
             texts: None,
-            damaged: vec![],
         })
+    }
+
+    /// What a validation measures: every caption, plain noise and equal weights, whatever the recipe, and random
+    /// numbers that do not depend on its seed: so runs compare.
+    ///
+    /// # Errors
+    /// As [`BaseModel::shift`].
+    pub fn for_validation(self, seed: u64) -> Result<Self> {
+        let draws = Seeded { seed, flow_times: FlowTimes::default(), shift: self.base.shift()? };
+        let (caption_dropout, noise_offset, min_snr_gamma) = (0.0, 0.0, None);
+        Ok(Self { draws: Box::new(draws), caption_dropout, noise_offset, min_snr_gamma, ..self })
     }
 
     /// The same with other random numbers.
@@ -164,10 +212,11 @@ impl<'a> Denoising<'a> {
         if self.recipe.cache_latents && self.data.count().is_some() {
             let path = folder.join("latents.store");
             let (latents, damaged) = LatentCache::fill(&path, self.base, self.data, encoding)?;
-            (self.latents, self.damaged) = (Some(latents), damaged);
+            self.latents = Some(latents);
+            self.damaged.extend(damaged);
         }
         if self.recipe.cache_text && self.data.count().is_some() {
-            let mut texts = TextCache::open(&folder.join("captions.store"), self.base)?;
+            let mut texts = TextCache::open(&folder.join("captions.store"), self.base, encoding)?;
             let captions = self.data.all().into_iter();
             let mut captions: Vec<String> = captions
                 .flat_map(|place| self.data.pictures().captions(place.picture).into_owned())
@@ -185,9 +234,11 @@ impl<'a> Denoising<'a> {
             let f = self.base.vae.network.downsampling();
             let shape = [height as usize / f, width as usize / f];
             let noise = self.draws.posterior(n, posterior.mean.len());
-            let scale = self.base.vae.config.scaling_factor as f32;
-            let each = posterior.mean.iter().zip(&posterior.std).zip(noise);
-            (shape, each.map(|((mean, std), z)| (mean + std * z) * scale).collect::<Vec<f32>>())
+            let (shifts, scales) = self.base.vae.config.scaling();
+            let of = |values: &[f64], i: usize| values[i / (shape[0] * shape[1]) % values.len()] as f32;
+            let each = posterior.mean.iter().zip(&posterior.std).zip(noise).enumerate();
+            let scaled = each.map(|(i, ((mean, std), z))| (mean + std * z - of(&shifts, i)) * of(&scales, i));
+            (shape, scaled.collect::<Vec<f32>>())
         };
         match &self.latents {
             Some(cache) => {
@@ -200,8 +251,7 @@ impl<'a> Denoising<'a> {
             None => {
                 let item = self.data.item(n)?;
                 let size = item.image.dimensions();
-                let mut posterior = posterior_of(self.base, &[item.image], &self.device)?;
-                let (shape, z_0) = encoded(posterior.swap_remove(0), size);
+                let (shape, z_0) = encoded(posterior_of(self.base, item.image, &self.device)?, size);
                 Ok(Sample { shape, z_0, caption: item.caption, name: item.name, damaged: item.damaged })
             }
         }
@@ -225,7 +275,7 @@ impl<'a> Denoising<'a> {
                 let sample = self.sample(n)?;
                 [latents.shape[2], latents.shape[3]] = sample.shape;
                 latents.z_0.extend(sample.z_0);
-                latents.ids.push(match drops_caption(self.seed, n, self.recipe.caption_dropout) {
+                latents.ids.push(match drops_caption(self.seed, n, self.caption_dropout) {
                     true => self.no_caption.clone(),
                     false => self.base.tokenizer.encode_padded(&sample.caption).ids,
                 });
@@ -254,9 +304,9 @@ impl<'a> Denoising<'a> {
             noise.extend(eps);
         }
         let mut eps = tensor(noise, part.shape);
-        if self.recipe.noise_offset > 0.0 {
+        if self.noise_offset > 0.0 {
             let z = part.positions.iter().flat_map(|&position| self.draws.offset(position, c)).collect();
-            eps = offset_noise(eps, tensor(z, [b, c, 1, 1]), self.recipe.noise_offset)?;
+            eps = offset_noise(eps, tensor(z, [b, c, 1, 1]), self.noise_offset)?;
         }
         let prediction = self.base.scheduler.prediction_type;
         let times = match prediction {
@@ -266,7 +316,7 @@ impl<'a> Denoising<'a> {
             _ => Times::Steps(&self.schedule, t),
         };
         let z_0 = tensor(part.z_0.clone(), part.shape);
-        TrainingSample::new(z_0, eps, &times, prediction, self.recipe.min_snr_gamma)
+        TrainingSample::new(z_0, eps, &times, prediction, self.min_snr_gamma)
     }
 
     /// The loss of one part; see [`Objective::loss`].
@@ -300,7 +350,7 @@ struct Sample {
 /// [`Denoising`] of a kind of network.
 struct Of<'a, 'b, N> {
     denoising: &'b Denoising<'a>,
-    network: std::marker::PhantomData<fn() -> N>,
+    network: PhantomData<fn() -> N>,
 }
 
 impl<N: DenoiserInTraining> Objective for Of<'_, '_, N> {
@@ -338,17 +388,4 @@ impl<N: DenoiserInTraining> Objective for Of<'_, '_, N> {
     fn save(&self, network: &N, model: &Path) -> Result<()> {
         network.save(self.denoising.base, model)
     }
-}
-
-/// Refuses a LoRA that changes nothing.
-pub(super) fn require_layers(count: usize, key: &str, targets: &[String], path: &Path) -> Result<()> {
-    if count > 0 || targets.is_empty() {
-        return Ok(());
-    }
-    Err(Error::Config {
-        path: path.to_owned(),
-        key: key.into(),
-        expected: "names that layers of the model end with".into(),
-        got: format!("{targets:?}, which none does"),
-    })
 }

@@ -1,16 +1,15 @@
 //! A LoRA of the U-Net, and of the text encoder, in training.
 
-use std::collections::HashMap;
 use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
 use super::base_model::BaseModel;
-use super::denoiser::{DenoiserInTraining, require_layers};
+use super::denoiser::DenoiserInTraining;
 use super::recipe::{LoraRecipe, Recipe};
 use crate::denoiser::Unet;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::formats::lora::{self, names::kohya_name};
 use crate::formats::safetensors_io;
 use crate::nn::parameters::NamedTensor;
@@ -41,9 +40,10 @@ impl LoraInTraining {
             unet: Lora::new(&base.unet.network, unet, *rank, *alpha, &mut init),
             text_encoder: Lora::new(&base.text.network, text_encoder, *rank, *alpha, &mut init),
         };
-        require_layers(network.unet.layers().count(), "diffusion.lora.unet", unet, recipe.path())?;
-        let count = network.text_encoder.layers().count();
-        require_layers(count, "diffusion.lora.text_encoder", text_encoder, recipe.path())?;
+        let sides = [("unet", &network.unet, unet), ("text_encoder", &network.text_encoder, text_encoder)];
+        for (key, lora, targets) in sides {
+            require_layers(lora, &format!("diffusion.lora.{key}"), targets, recipe.path())?;
+        }
         Ok(network)
     }
 
@@ -81,13 +81,23 @@ impl DenoiserInTraining for LoraInTraining {
     }
 
     fn save(&self, _: &BaseModel, model: &Path) -> Result<()> {
-        // What kohya's programs say of a file; some readers show it.
-        let metadata = HashMap::from([
-            ("format".to_owned(), "pt".to_owned()),
-            ("ss_network_module".to_owned(), "networks.lora".to_owned()),
-            ("ss_network_dim".to_owned(), self.unet.rank().to_string()),
-            ("ss_network_alpha".to_owned(), self.unet.alpha().to_string()),
-        ]);
-        safetensors_io::write_with_metadata(&model.join(LORA_FILE), &self.tensors(), metadata)
+        safetensors_io::write(&model.join(LORA_FILE), &self.tensors())
+    }
+}
+
+/// Refuses a name that no layer ends with.
+fn require_layers(lora: &Lora, key: &str, targets: &[String], path: &Path) -> Result<()> {
+    let is_there = |target: &String| {
+        let mut layers = lora.layers().filter_map(|(weight, _)| weight.strip_suffix(".weight"));
+        layers.any(|layer| layer == target || layer.ends_with(&format!(".{target}")))
+    };
+    match targets.iter().find(|target| !is_there(target)) {
+        None => Ok(()),
+        Some(target) => Err(Error::Config {
+            path: path.to_owned(),
+            key: key.to_owned(),
+            expected: "names that linear layers of the model end with".into(),
+            got: format!("`{target}`, which none does"),
+        }),
     }
 }

@@ -24,6 +24,8 @@ pub struct Seeded {
     pub seed: u64,
     /// How the times of a flow are spread.
     pub flow_times: FlowTimes,
+    /// How they are shifted.
+    pub shift: f64,
 }
 
 impl Draws for Seeded {
@@ -42,7 +44,7 @@ impl Draws for Seeded {
 
     fn flow_time(&self, position: u64) -> f64 {
         let z = f64::from(Philox::new(self.seed, Purpose::FlowTime, position).normals(1)[0]);
-        let FlowTimes { mean, std, shift: by } = self.flow_times;
-        shift(logit_normal(z, mean, std), by)
+        let FlowTimes { mean, std, .. } = self.flow_times;
+        shift(logit_normal(z, mean, std), self.shift)
     }
 }

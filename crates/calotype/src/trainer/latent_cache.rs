@@ -3,7 +3,7 @@
 //! A record's key is a hash of all that it depends on: the network's weights, the picture's file, what is done to
 //! the picture. So nothing goes stale: after a change of any of them the old records are not found.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use burn::module::Module;
@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::Progress;
 use super::base_model::BaseModel;
+use super::recipe::Precision;
 use super::tensor_store::{Key, TensorStore};
 use crate::data::source::{Damaged, Place, TrainingSet};
 use crate::data::tensors::to_tensor;
@@ -36,8 +37,8 @@ pub struct LatentCache {
     store: TensorStore,
     model: Key,
     transform: String,
-    /// Pictures that cannot be read.
-    damaged: HashSet<u64>,
+    /// Where each picture's latents lie, mirrored and not; those of damaged pictures are missing.
+    keys: HashMap<(Place, bool), Key>,
 }
 
 /// Who watches an encoding, and how many threads do it.
@@ -45,6 +46,8 @@ pub struct LatentCache {
 pub struct Encoding<'a> {
     /// Where the networks run.
     pub device: &'a Device,
+    /// In which arithmetic.
+    pub precision: Precision,
     /// Threads; changes the time, not the result.
     pub threads: usize,
     /// May stop it.
@@ -63,8 +66,8 @@ impl LatentCache {
         encoding: Encoding,
     ) -> Result<(Self, Vec<Damaged>)> {
         let transform = toml::to_string(data.transform()).map_err(|e| Error::format(path, "TOML", e))?;
-        let model = weights_key(&base.vae.network);
-        let mut cache = Self { store: TensorStore::open(path)?, model, transform, damaged: HashSet::new() };
+        let model = weights_key(&base.vae.network, encoding);
+        let mut cache = Self { store: TensorStore::open(path)?, model, transform, keys: HashMap::new() };
         let variants = if data.transform().flip { vec![false, true] } else { vec![false] };
         let all: Vec<(Place, bool)> = data
             .all()
@@ -72,7 +75,7 @@ impl LatentCache {
             .flat_map(|place| variants.iter().map(move |&flip| (place, flip)))
             .collect();
         encoding.progress.begin("latents", 0, all.len());
-        let mut damaged = Vec::new();
+        let (mut damaged, mut reported) = (Vec::new(), HashSet::new());
         let mut done = 0;
         for wave in all.chunks(BATCH * encoding.threads.max(1)) {
             let parts: Vec<&[(Place, bool)]> = wave.chunks(BATCH).collect();
@@ -84,10 +87,14 @@ impl LatentCache {
             })?;
             for (result, &(place, flip)) in encoded.into_iter().flatten().zip(wave) {
                 match result {
-                    Ok(None) => {}
-                    Ok(Some((key, values))) => cache.store.put(&key, &values)?,
+                    Ok((key, values)) => {
+                        if let Some(values) = values {
+                            cache.store.put(&key, &values)?;
+                        }
+                        cache.keys.insert((place, flip), key);
+                    }
                     Err(error) if is_damage(&error) => {
-                        if cache.damaged.insert(place.picture) && !flip {
+                        if reported.insert(place.picture) {
                             damaged.push(data.damaged(place.picture, &error));
                         }
                     }
@@ -104,7 +111,7 @@ impl LatentCache {
         Ok((cache, damaged))
     }
 
-    /// The record of a picture; `None` if the store has it.
+    /// The key of a picture, and its record if the store does not have it.
     fn encode(
         &self,
         base: &BaseModel,
@@ -112,14 +119,13 @@ impl LatentCache {
         place: Place,
         mirrored: bool,
         device: &Device,
-    ) -> Result<Option<(Key, Vec<f32>)>> {
+    ) -> Result<(Key, Option<Vec<f32>>)> {
         let key = self.key(data, place, mirrored)?;
         if self.store.contains(&key) {
-            return Ok(None);
+            return Ok((key, None));
         }
-        let posterior = posterior_of(base, &[data.variant(place, mirrored)?], device)?;
-        let [Posterior { mean, std }] = posterior.as_slice() else { return Ok(None) };
-        Ok(Some((key, [mean.as_slice(), std].concat())))
+        let Posterior { mean, std } = posterior_of(base, data.variant(place, mirrored)?, device)?;
+        Ok((key, Some([mean, std].concat())))
     }
 
     fn key(&self, data: &TrainingSet, Place { picture, size }: Place, mirrored: bool) -> Result<Key> {
@@ -133,34 +139,38 @@ impl LatentCache {
     /// # Errors
     /// `Error::Io`; `Error::Data` if all are damaged.
     pub fn at(&self, data: &TrainingSet, n: u64) -> Result<(Place, Posterior)> {
-        let place = data.places(n).find(|place| !self.damaged.contains(&place.picture));
-        let place = place.ok_or_else(|| Error::Data {
+        let mirrored = data.is_mirrored(n);
+        let kept = |place: Place| Some((place, self.keys.get(&(place, mirrored))?));
+        let (place, key) = data.places(n).find_map(kept).ok_or_else(|| Error::Data {
             what: "training pictures".into(),
             expected: "pictures that can be read".into(),
             got: "none".into(),
         })?;
-        let values = self.store.get(&self.key(data, place, data.is_mirrored(n))?)?;
+        let values = self.store.get(key)?;
         let (mean, std) = values.split_at(values.len() / 2);
         Ok((place, Posterior { mean: mean.to_vec(), std: std.to_vec() }))
     }
 }
 
-/// The posteriors of pictures of one size.
+/// The posterior of a picture.
 ///
 /// # Errors
 /// As [`AutoencoderKl::encode`](crate::autoencoder::AutoencoderKl::encode).
-pub fn posterior_of(base: &BaseModel, images: &[image::RgbImage], device: &Device) -> Result<Vec<Posterior>> {
-    let posterior = base.vae.network.encode(to_tensor(images, device)?)?;
+pub fn posterior_of(base: &BaseModel, image: image::RgbImage, device: &Device) -> Result<Posterior> {
+    let posterior = base.vae.network.encode(to_tensor(&[image], device)?)?;
     let numbers = |x: Tensor<4>| x.into_data().iter::<f32>().collect::<Vec<f32>>();
-    let (mean, std) = (numbers(posterior.mean.clone()), numbers(posterior.std()));
-    let each = mean.len() / images.len();
-    let pairs = mean.chunks(each).zip(std.chunks(each));
-    Ok(pairs.map(|(mean, std)| Posterior { mean: mean.to_vec(), std: std.to_vec() }).collect())
+    Ok(Posterior { mean: numbers(posterior.mean.clone()), std: numbers(posterior.std()) })
 }
 
-/// Whether this is about one picture.
+/// Whether this is about one picture, and not about the disk or the system.
 fn is_damage(error: &Error) -> bool {
-    matches!(error, Error::Format { .. } | Error::Io { .. })
+    match error {
+        Error::Format { .. } => true,
+        Error::Io { source, .. } => {
+            matches!(source.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::InvalidData)
+        }
+        _ => false,
+    }
 }
 
 /// The features of captions, each computed once.
@@ -175,8 +185,8 @@ impl TextCache {
     ///
     /// # Errors
     /// Those of the file.
-    pub fn open(path: &Path, base: &BaseModel) -> Result<Self> {
-        let model = weights_key(&base.text.network);
+    pub fn open(path: &Path, base: &BaseModel, encoding: Encoding) -> Result<Self> {
+        let model = weights_key(&base.text.network, encoding);
         Ok(Self { store: TensorStore::open(path)?, model, width: base.text.config.hidden_size })
     }
 
@@ -190,7 +200,8 @@ impl TextCache {
         let missing: Vec<Vec<u32>> =
             ids.filter(|ids| !self.store.contains(&self.key(ids)) && seen.insert(ids.clone())).collect();
         encoding.progress.begin("captions", 0, missing.len());
-        for (i, wave) in missing.chunks(BATCH * encoding.threads.max(1)).enumerate() {
+        let mut done = 0;
+        for wave in missing.chunks(BATCH * encoding.threads.max(1)) {
             let parts: Vec<&[Vec<u32>]> = wave.chunks(BATCH).collect();
             let features = in_parallel(parts, encoding.threads, |ids| {
                 let features = BaseModel::encode_text(&base.text.network, ids)?;
@@ -200,7 +211,8 @@ impl TextCache {
             for (ids, features) in wave.iter().zip(features.chunks(features.len() / wave.len())) {
                 self.store.put(&self.key(ids), features)?;
             }
-            encoding.progress.step((i + 1) * wave.len(), "");
+            done += wave.len();
+            encoding.progress.step(done, "");
             if encoding.progress.interrupted() {
                 return Err(Error::Interrupted { step: 0 });
             }
@@ -226,9 +238,11 @@ impl TextCache {
     }
 }
 
-/// A hash of all weights.
-fn weights_key<M: Module>(network: &M) -> Key {
+/// A hash of all weights, and of the arithmetic that is done with them.
+fn weights_key<M: Module>(network: &M, encoding: Encoding) -> Key {
+    let Encoding { device, precision, .. } = encoding;
     let mut hash = Sha256::new();
+    hash.update(format!("{} {device:?} {precision:?}", env!("CARGO_PKG_VERSION")));
     for tensor in parameters::named_parameters(network) {
         hash.update(tensor.name);
         hash.update(tensor.values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>());

@@ -8,6 +8,7 @@ pub mod data_parallel;
 pub mod denoiser;
 pub mod denoiser_lora;
 pub mod draws;
+pub mod ema_model;
 pub mod gradient_cache;
 pub mod latent_cache;
 pub mod latent_statistics;
@@ -15,10 +16,13 @@ pub mod lr_schedule;
 pub mod metrics_log;
 pub mod objective;
 pub mod optimizer;
+mod precision;
 pub mod preflight;
 pub mod recipe;
 mod run_log;
+mod settings;
 pub mod spikes;
+mod swap;
 pub mod tensor_store;
 mod text_doubts;
 pub mod training_loop;
@@ -110,20 +114,33 @@ impl RunFolder {
         Ok(file)
     }
 
-    /// Removes what a crash left half-written. The caches look after themselves.
+    /// Removes what a crash of a part's training left half-written. The caches look after themselves.
     ///
     /// # Errors
     /// `Error::Io`.
-    pub(crate) fn remove_leftovers(&self) -> Result<()> {
-        let mut folders = vec![self.0.clone()];
-        while let Some(folder) = folders.pop().filter(|folder| folder.is_dir()) {
-            for entry in std::fs::read_dir(&folder).map_err(Error::io("read", &folder))? {
-                let path = entry.map_err(Error::io("read", &folder))?.path();
-                if path.is_dir() && !path.is_symlink() && path != self.cache() {
-                    folders.push(path);
-                } else if path.extension().is_some_and(|extension| extension == "tmp") {
-                    std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
-                }
+    pub(crate) fn remove_leftovers(&self, part: &str) -> Result<()> {
+        let own = [self.checkpoints(part), self.samples(part), self.ema(part), self.tensorboard(part)];
+        for folder in own {
+            remove_temporary(&folder, "")?;
+        }
+        remove_temporary(&self.0.join("logs"), part)?;
+        let components: &[&str] = match part {
+            "vae" => &["vae"],
+            "clip" => &["clip", "text_encoder", "tokenizer"],
+            _ => &["", "unet", "scheduler"],
+        };
+        components.iter().try_for_each(|folder| remove_temporary(&self.model().join(folder), ""))?;
+        swap::finish(&self.best(part))
+    }
+
+    /// Removes what a training from the beginning will make anew.
+    ///
+    /// # Errors
+    /// `Error::Io`.
+    pub(crate) fn forget(&self, part: &str) -> Result<()> {
+        for folder in [self.best(part), self.samples(part), self.ema(part)] {
+            if folder.is_dir() {
+                std::fs::remove_dir_all(&folder).map_err(Error::io("remove", &folder))?;
             }
         }
         Ok(())
@@ -134,9 +151,9 @@ impl RunFolder {
         self.0.join("model")
     }
 
-    /// The model folder with the best weights so far.
-    pub fn best(&self) -> PathBuf {
-        self.0.join("best")
+    /// A model folder with a part's best weights so far.
+    pub fn best(&self, part: &str) -> PathBuf {
+        self.0.join("best").join(part)
     }
 
     /// The recipe that the run was started with.
@@ -149,9 +166,9 @@ impl RunFolder {
         self.0.join("state").join(part)
     }
 
-    /// Averages of a part's weights after `steps` steps, kept for later.
-    pub fn ema_snapshot(&self, part: &str, steps: usize) -> PathBuf {
-        self.0.join("ema").join(part).join(format!("{steps:09}.safetensors"))
+    /// Averages of a part's weights, kept for later: a file for each number of steps.
+    pub fn ema(&self, part: &str) -> PathBuf {
+        self.0.join("ema").join(part)
     }
 
     /// One JSON object for each logged step of a part's training.
@@ -178,4 +195,22 @@ impl RunFolder {
     pub fn cache(&self) -> PathBuf {
         self.0.join("cache")
     }
+}
+
+/// Removes the temporary files of [`formats::atomic`](crate::formats::atomic) whose names begin with `start`:
+/// `NAME.PROCESS.tmp`.
+fn remove_temporary(folder: &Path, start: &str) -> Result<()> {
+    if !folder.is_dir() {
+        return Ok(());
+    }
+    for entry in std::fs::read_dir(folder).map_err(Error::io("read", folder))? {
+        let path = entry.map_err(Error::io("read", folder))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let process = name.strip_suffix(".tmp").and_then(|name| name.rsplit_once('.')).map(|(_, id)| id);
+        let ours = process.is_some_and(|id| !id.is_empty() && id.bytes().all(|b| b.is_ascii_digit()));
+        if ours && name.starts_with(start) {
+            std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+        }
+    }
+    Ok(())
 }

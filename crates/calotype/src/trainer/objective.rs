@@ -110,6 +110,11 @@ pub trait Objective: Sync {
         None
     }
 
+    /// Whether nothing can be learned from captions that are all equal.
+    fn needs_different_captions(&self) -> bool {
+        false
+    }
+
     /// What the network gets to see of a part.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use super::Progress;
 use super::objective::{Batch, Input, InputKind, Objective};
 use super::training_loop::{Weights, fill, optimizer};
 use crate::error::{Error, Result};
@@ -17,6 +18,8 @@ const NAMES: usize = 5;
 pub struct Report {
     /// What is wrong, each in a sentence.
     pub faults: Vec<String>,
+    /// What may be meant so, each in a sentence.
+    pub warnings: Vec<String>,
     /// Numbers that are trained.
     pub trained_parameters: usize,
     /// Numbers of all parameters of the network.
@@ -34,11 +37,12 @@ pub struct Report {
 }
 
 impl Report {
-    /// The check's own refusal.
+    /// Says the warnings, and refuses faults.
     ///
     /// # Errors
     /// `Error::Preflight` if there are faults.
-    pub fn refuse_faults(self) -> Result<Self> {
+    pub fn refuse_faults(self, progress: &dyn Progress) -> Result<Self> {
+        self.warnings.iter().for_each(|warning| progress.say(&format!("warning: {warning}")));
         match self.faults.is_empty() {
             true => Ok(self),
             false => Err(Error::Preflight { faults: self.faults }),
@@ -56,8 +60,18 @@ pub fn check<O: Objective>(objective: &O, network: &O::Network, threads: usize) 
     let last = training.steps - 1;
     let batch = objective.prepare(0)?;
     let mut faults = objective.doubts()?;
-    faults.extend(input_faults(objective, &batch)?);
-    faults.extend(caption_faults(&batch.captions));
+    let mut warnings = Vec::new();
+    if training.warm_up >= training.steps {
+        let (warm_up, steps) = (training.warm_up, training.steps);
+        warnings.push(format!("the learning rate rises over {warm_up} steps, and there are only {steps}"));
+    }
+    for doubt in input_doubts(objective, &batch)?.into_iter().chain(caption_doubt(objective, &batch.captions))
+    {
+        match doubt {
+            Doubt::Fault(text) => faults.push(text),
+            Doubt::Warning(text) => warnings.push(text),
+        }
+    }
 
     let mut trained = optimizer(objective, network);
     let started = Instant::now();
@@ -95,15 +109,14 @@ pub fn check<O: Objective>(objective: &O, network: &O::Network, threads: usize) 
             ));
         }
     }
-    let numbers =
-        |all: Vec<parameters::NamedTensor>| all.iter().map(|tensor| tensor.values.len()).sum::<usize>();
     let trained_parameters = trained.values().map(|(_, _, values)| values.len()).sum();
     Ok(Report {
         faults,
+        warnings,
         trained_parameters,
         all_parameters: parameters::count(network),
         // The weights that the optimiser owns, its moments and averages; beside them gradients and the network's own.
-        state_bytes: 4 * (numbers(trained.state()) + 2 * trained_parameters),
+        state_bytes: 4 * (trained.numbers() + 2 * trained_parameters),
         peak_bytes: peak_bytes(),
         seconds_per_step,
         seconds: seconds_per_step * training.steps as f64,
@@ -132,6 +145,10 @@ fn term_faults<O: Objective>(
         Ok::<_, Error>((objective.loss(&network, step, part)?, network))
     };
     let count = loss()?.0.terms.len();
+    // The gradient of a loss of one term has been looked at already.
+    if count < 2 {
+        return Ok(vec![]);
+    }
     let mut faults = Vec::new();
     for i in 0..count {
         let (loss, network) = loss()?;
@@ -148,55 +165,69 @@ fn term_faults<O: Objective>(
     Ok(faults)
 }
 
-fn input_faults<O: Objective>(objective: &O, batch: &Batch<O::Part>) -> Result<Vec<String>> {
-    let mut faults = Vec::new();
+/// How sure the check is.
+enum Doubt {
+    Fault(String),
+    Warning(String),
+}
+
+fn input_doubts<O: Objective>(objective: &O, batch: &Batch<O::Part>) -> Result<Vec<Doubt>> {
     let mut inputs: Vec<Input> = Vec::new();
     for part in &batch.parts {
         inputs.extend(objective.inputs(part)?);
     }
-    for kind in [InputKind::Picture, InputKind::Latent] {
+    let of_kind = |kind: InputKind| {
         let values = inputs.iter().filter(|input| input.kind == kind).flat_map(|input| &input.values);
         let values: Vec<f64> = values.map(|&value| f64::from(value)).collect();
-        if !values.is_empty() {
-            faults.extend(fault_of(kind, &values));
-        }
-    }
-    Ok(faults)
+        (!values.is_empty()).then(|| doubt_of(kind, &values, batch.items.len())).flatten()
+    };
+    Ok([InputKind::Picture, InputKind::Latent].into_iter().filter_map(of_kind).collect())
 }
 
-fn fault_of(kind: InputKind, values: &[f64]) -> Option<String> {
+/// Samples from which on their spread says something about all others.
+const MANY: usize = 4;
+
+fn doubt_of(kind: InputKind, values: &[f64], samples: usize) -> Option<Doubt> {
     let (low, high) = values.iter().fold((f64::MAX, f64::MIN), |(low, high), &v| (low.min(v), high.max(v)));
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;
     let std = (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n).sqrt();
     if !std.is_finite() {
-        return Some("the inputs have NaN or infinity among them".into());
+        return Some(Doubt::Fault("the inputs have NaN or infinity among them".into()));
     }
+    let range = format!("pictures reach from {low:.3} to {high:.3}, expected -1 to 1");
     match kind {
-        InputKind::Picture if high > 2.0 => Some(format!(
-            "pictures reach from {low:.2} to {high:.2}, expected -1 to 1: they look like levels from 0 to 255"
-        )),
-        InputKind::Picture if low < -1.001 || high > 1.001 => {
-            Some(format!("pictures reach from {low:.3} to {high:.3}, expected -1 to 1"))
+        InputKind::Picture if high > 2.0 => {
+            Some(Doubt::Fault(format!("{range}: they look like levels from 0 to 255")))
         }
-        InputKind::Picture if low >= 0.0 => Some(format!(
-            "pictures reach from {low:.3} to {high:.3}, expected -1 to 1: they look like levels from 0 to 1"
-        )),
-        InputKind::Picture if std == 0.0 => Some("all pixels of the first batch are equal".into()),
-        InputKind::Latent if !(0.5..=2.0).contains(&std) => Some(format!(
-            "scaled latents have a standard deviation of {std:.3}, expected about 1: `scaling_factor` in the VAE's \
-             config.json does not fit these pictures (measured on them it would be {:.4} times that)",
-            1.0 / std
-        )),
+        InputKind::Picture if low < -1.001 || high > 1.001 => Some(Doubt::Fault(range)),
+        // Drawings on white may have no dark pixel.
+        InputKind::Picture if low >= 0.0 => {
+            Some(Doubt::Warning(format!("{range}: they look like levels from 0 to 1")))
+        }
+        InputKind::Picture if std == 0.0 => {
+            Some(Doubt::Warning("all pixels of the first batch are equal".into()))
+        }
+        InputKind::Latent if !(0.5..=2.0).contains(&std) => {
+            let text = format!(
+                "scaled latents have a standard deviation of {std:.3}, expected about 1: `scaling_factor` in the VAE's \
+                 config.json does not fit these pictures (by them it would be {:.4} times that)",
+                1.0 / std
+            );
+            Some(if samples >= MANY { Doubt::Fault(text) } else { Doubt::Warning(text) })
+        }
         _ => None,
     }
 }
 
-fn caption_faults(captions: &[String]) -> Option<String> {
+fn caption_doubt<O: Objective>(objective: &O, captions: &[String]) -> Option<Doubt> {
     let first = captions.first()?;
     if captions.iter().all(|caption| caption.trim().is_empty()) {
-        return Some("every caption of the first batch is empty".into());
+        return Some(Doubt::Fault("every caption of the first batch is empty".into()));
     }
     let equal = captions.len() > 2 && captions.iter().all(|caption| caption == first);
-    equal.then(|| format!("all {} captions of the first batch are equal: `{first}`", captions.len()))
+    let text = format!("all {} captions of the first batch are equal: `{first}`", captions.len());
+    // One subject may be what a LoRA is for; nothing can be told apart by one caption.
+    let needs_different = objective.needs_different_captions();
+    equal.then_some(if needs_different { Doubt::Fault(text) } else { Doubt::Warning(text) })
 }

@@ -74,8 +74,8 @@ impl<'a> RunLog<'a> {
         self.events.event(step, "warning", &[("reason", warning.into())])
     }
 
-    /// What a validation saw.
-    pub(super) fn sight(&mut self, step: usize, sight: &Sight) -> Result<()> {
+    /// What a validation saw after `done` steps; its line stands at `step`.
+    pub(super) fn sight(&mut self, step: usize, done: usize, sight: &Sight) -> Result<()> {
         let values: Vec<(&str, f64)> =
             sight.numbers.iter().map(|(name, value)| (name.as_str(), *value)).collect();
         if !values.is_empty() {
@@ -87,7 +87,7 @@ impl<'a> RunLog<'a> {
         }
         for (name, picture) in &sight.pictures {
             self.board.image(step as u64, name, picture)?;
-            save_png(&self.samples.join(format!("{:06}-{name}.png", step + 1)), picture)?;
+            save_png(&self.samples.join(format!("{done:06}-{name}.png")), picture)?;
         }
         self.board.flush()
     }

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::error::{Error, Result};
 
 const MAGIC: &[u8; 8] = b"CALSTOR1";
-/// Key, number of values, first bytes of the hash of all that follows the hash.
+/// Key, number of values, first bytes of a hash of both and of the values that follow.
 const HEADER: usize = 32 + 4 + CHECK;
 const CHECK: usize = 8;
 const FORMAT: &str = "store of tensors";
@@ -24,7 +24,8 @@ pub type Key = [u8; 32];
 /// Where the values of each key begin, and how many there are.
 type Index = HashMap<Key, (u64, usize)>;
 
-/// A file of records; a cut last one, from before a crash, is dropped.
+/// A file of records, of one process; what follows the first damaged one (a cut last one, from before a crash) is
+/// dropped.
 #[derive(Debug)]
 pub struct TensorStore {
     path: PathBuf,
@@ -50,6 +51,8 @@ impl TensorStore {
             .truncate(false)
             .open(path)
             .map_err(Error::io("open", path))?;
+        let taken = |_| std::io::Error::other("another process is using this cache");
+        file.try_lock().map_err(taken).map_err(Error::io("lock", path))?;
         let length = file.metadata().map_err(Error::io("read", path))?.len();
         if length < MAGIC.len() as u64 {
             file.set_len(0).and_then(|()| file.write_all(MAGIC)).map_err(Error::io("write", path))?;
@@ -91,8 +94,12 @@ impl TensorStore {
     pub fn get(&self, key: &Key) -> Result<Vec<f32>> {
         let missing = || Error::format(&self.path, FORMAT, "it has no such record");
         let &(start, count) = self.index.get(key).ok_or_else(missing)?;
-        let mut bytes = vec![0; 4 * count];
-        read_at(&self.file, &mut bytes, start).map_err(Error::io("read", &self.path))?;
+        let mut bytes = vec![0; HEADER + 4 * count];
+        read_at(&self.file, &mut bytes, start - HEADER as u64).map_err(Error::io("read", &self.path))?;
+        let (header, bytes) = bytes.split_at(HEADER);
+        if header[..32] != *key || header[36..] != check_of(&header[..36], bytes) {
+            return Err(Error::format(&self.path, FORMAT, "a record has changed since the file was opened"));
+        }
         Ok(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
     }
 }
@@ -115,15 +122,21 @@ fn encode(key: &Key, values: &[f32]) -> Vec<u8> {
     body.extend_from_slice(key);
     body.extend_from_slice(&(values.len() as u32).to_le_bytes());
     body.extend(values.iter().flat_map(|value| value.to_le_bytes()));
-    let check = Sha256::digest(&body);
+    let check = check_of(&body[..36], &body[36..]);
     let mut record = Vec::with_capacity(CHECK + body.len());
     record.extend_from_slice(&body[..36]);
-    record.extend_from_slice(&check[..CHECK]);
+    record.extend_from_slice(&check);
     record.extend_from_slice(&body[36..]);
     record
 }
 
-/// Every whole record, and where the last one ends.
+/// First bytes of a hash of key, number and values.
+fn check_of(key_and_count: &[u8], values: &[u8]) -> [u8; CHECK] {
+    let hash = Sha256::new().chain_update(key_and_count).chain_update(values).finalize();
+    std::array::from_fn(|i| hash[i])
+}
+
+/// Every whole record up to the first that is not, and where the last one ends.
 fn read_index(path: &Path, file: &mut File) -> Result<(Index, u64)> {
     let length = file.metadata().map_err(Error::io("read", path))?.len();
     file.seek(SeekFrom::Start(0)).map_err(Error::io("read", path))?;
@@ -144,8 +157,7 @@ fn read_index(path: &Path, file: &mut File) -> Result<(Index, u64)> {
         }
         let mut values = vec![0; 4 * count];
         reader.read_exact(&mut values).map_err(Error::io("read", path))?;
-        let check = Sha256::new().chain_update(&header[..36]).chain_update(&values).finalize();
-        if check[..CHECK] != header[36..] {
+        if header[36..] != check_of(&header[..36], &values) {
             break;
         }
         // The first 32 bytes of 44 are the key.
@@ -182,6 +194,7 @@ mod tests {
             assert_eq!(store.get(&[1; 32]).unwrap(), values, "cut at {length}");
             assert!(!store.contains(&[2; 32]));
             store.put(&[3; 32], &values[..2]).unwrap();
+            drop(store);
             assert_eq!(TensorStore::open(&path).unwrap().get(&[3; 32]).unwrap(), values[..2]);
         }
         std::fs::remove_file(&path).unwrap();

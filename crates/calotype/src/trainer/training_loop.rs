@@ -1,15 +1,17 @@
 //! The loop that every part runs: batch, gradients, learning rate, optimiser, log, validation, checkpoint.
 
 use burn::module::Module;
+use burn::tensor::Device;
 use serde::Serialize;
 
-use super::checkpoint::{Checkpoints, Memory};
-use super::objective::{Batch, Objective, Watch};
+use super::checkpoint::{self, Checkpoints, Memory};
+use super::objective::{Batch, Objective, Sight, Watch};
 use super::optimizer::{self, EmaConfig, Optimizer};
-use super::recipe::TrainingRecipe;
+use super::recipe::{DataRecipe, TrainingRecipe};
 use super::run_log::RunLog;
-use super::{Preflight, Progress, RunFolder, preflight};
+use super::{Preflight, Progress, RunFolder, precision, preflight, swap};
 use crate::data::loader::prepared_ahead;
+use crate::data::source::TrainingSet;
 use crate::error::{Error, Result};
 use crate::formats::safetensors_io;
 use crate::nn::parameters::{self, NamedTensor};
@@ -27,6 +29,8 @@ pub struct Session<'a> {
     pub resume: bool,
     /// Whether to check the training before its first step.
     pub preflight: Preflight,
+    /// Where the networks run.
+    pub device: &'a Device,
     /// Watches, and may stop the loop.
     pub progress: &'a dyn Progress,
 }
@@ -41,13 +45,13 @@ pub enum Outcome {
 
 /// Trains `network` until all steps are done.
 ///
-/// `settings` are what the training depends on; a resume under other ones is refused. `pictures` is how many
-/// different ones there are, against which damaged ones are counted.
+/// `settings` are what the training depends on; a resume under other ones is refused. `damage` is how many pictures
+/// may be damaged.
 ///
 /// # Errors
 /// Those of `objective`; `Error::Preflight`; `Error::Diverged` (the last checkpoint is from before);
 /// `Error::Data` for too many damaged pictures; `Error::Interrupted` after saving, when `progress` says so;
-/// `Error::Io`.
+/// `Error::Argument` for a run that has checkpoints already and is not resumed; `Error::Io`.
 pub fn train<O: Objective>(
     session: Session,
     objective: &O,
@@ -56,43 +60,55 @@ pub fn train<O: Objective>(
     damage: Damage,
     watch: &dyn Watch<O::Network>,
 ) -> Result<Outcome> {
-    let training = objective.training();
-    let run = session.run;
+    let (training, run, name) = (objective.training(), session.run, objective.name());
+    let _precision = precision::hold(training.precision, session.device)?;
     if session.preflight == Preflight::Only {
         return Ok(Outcome::Checked(preflight::check(objective, &network, session.threads)?));
     }
-    let _lock = run.lock(objective.name())?;
-    run.remove_leftovers()?;
+    let begun = !checkpoint::checkpoints(&run.checkpoints(name))?.is_empty();
+    if begun && !session.resume {
+        let expected = format!("a run without a trained {name}, or to go on with this one");
+        return Err(Error::argument("run", expected, run.path().display()));
+    }
+    if session.preflight == Preflight::Before && !begun {
+        preflight::check(objective, &network, session.threads)?.refuse_faults(session.progress)?;
+    }
+    let _lock = run.lock(name)?;
+    run.remove_leftovers(name)?;
     let mut optimizer = optimizer(objective, &network);
-    let checkpoints =
-        Checkpoints::open(run.checkpoints(objective.name()), training.keep_checkpoints, settings)?;
-    let resumed = if session.resume { checkpoints.load(&mut optimizer)? } else { None };
-    if session.preflight == Preflight::Before && resumed.is_none() {
-        preflight::check(objective, &network, session.threads)?.refuse_faults()?;
+    let checkpoints = Checkpoints::open(run.checkpoints(name), training.keep_checkpoints, settings)?;
+    let memory = checkpoints.load(&mut optimizer)?;
+    if memory.is_none() {
+        run.forget(name)?;
     }
     let first = optimizer.steps();
     let mut running = Running {
         session,
         objective,
         checkpoints,
-        memory: resumed.unwrap_or_default(),
-        log: RunLog::open(run, objective.name(), first, session.progress)?,
+        memory: memory.unwrap_or_default(),
+        log: RunLog::open(run, name, first, session.progress)?,
         damage,
         watch,
     };
-    session.progress.begin(objective.name(), first, training.steps);
+    session.progress.begin(name, first, training.steps);
     let mut network = fill(&optimizer, network, Weights::Current);
     let prepare = |step: usize| objective.prepare(step);
     prepared_ahead(session.workers, first..training.steps, prepare, |next| -> Result<()> {
+        if first == 0 {
+            running.before_first(&optimizer, &network)?;
+        }
         for step in first..training.steps {
-            let batch = next(step).and_then(|batch| running.step(&mut optimizer, &network, step, &batch));
-            batch.inspect_err(|error| running.note(step, error))?;
-            network = fill(&optimizer, network.clone(), Weights::Current);
-            running.after_step(&optimizer, &network, step)?;
+            let result = next(step).and_then(|batch| {
+                running.step(&mut optimizer, &network, step, &batch)?;
+                network = fill(&optimizer, network.clone(), Weights::Current);
+                running.after_step(&optimizer, &network, step)
+            });
+            result.inspect_err(|error| running.note(step, error))?;
         }
         Ok(())
     })?;
-    session.progress.end(objective.name());
+    session.progress.end(name);
     Ok(Outcome::Trained(optimizer))
 }
 
@@ -130,10 +146,18 @@ pub fn fill<M: Module>(optimizer: &Optimizer, network: M, weights: Weights) -> M
 /// How many pictures may be damaged.
 #[derive(Debug, Clone, Copy)]
 pub struct Damage {
-    /// Different pictures; `None` if they have no end.
+    /// Different pictures, damaged ones among them; `None` if they have no end.
     pub pictures: Option<usize>,
     /// Share of them that may be damaged.
     pub most: f64,
+}
+
+impl Damage {
+    /// That of a training set, as the recipe says.
+    pub fn of(data: &TrainingSet, recipe: &DataRecipe) -> Self {
+        let pictures = data.count().map(|count| count + data.left_out().len());
+        Self { pictures, most: recipe.max_damaged }
+    }
 }
 
 /// A training on its way.
@@ -200,11 +224,12 @@ impl<O: Objective> Running<'_, O> {
         let Some(pictures) = self.damage.pictures else { return Ok(()) };
         let (count, most) = (self.memory.damaged.len(), (pictures as f64 * self.damage.most).floor());
         if count as f64 > most {
-            let first = batch.damaged.first().map_or("", |damaged| damaged.reason.as_str());
+            let last = batch.damaged.last().map(|damaged| damaged.reason.clone());
+            let last = last.or_else(|| self.memory.damaged.last().cloned()).unwrap_or_default();
             return Err(Error::Data {
                 what: "damaged pictures".into(),
                 expected: format!("at most {most} of {pictures} (`data.max_damaged` of the recipe)"),
-                got: format!("{count}, the last: {first}"),
+                got: format!("{count}, the last: {last}"),
             });
         }
         Ok(())
@@ -226,7 +251,7 @@ impl<O: Objective> Running<'_, O> {
         if let Some(snapshots) = &self.training().ema_snapshots
             && done.is_multiple_of(snapshots.every)
         {
-            let path = self.session.run.ema_snapshot(self.objective.name(), done);
+            let path = self.session.run.ema(self.objective.name()).join(format!("{done:09}.safetensors"));
             safetensors_io::write(&path, &power_averages(optimizer))?;
         }
         let interrupted = self.session.progress.interrupted();
@@ -240,22 +265,50 @@ impl<O: Objective> Running<'_, O> {
         }
     }
 
+    /// What the untrained network is worth; and that the watch can look, and has the number that decides.
+    fn before_first(&mut self, optimizer: &Optimizer, network: &O::Network) -> Result<()> {
+        if self.training().validate_every == 0 {
+            return Ok(());
+        }
+        let averaged = fill(optimizer, network.clone(), Weights::Averaged);
+        let sight = self.watch.look(&averaged, 0)?;
+        self.deciding(&sight)?;
+        self.log.sight(0, 0, &sight)
+    }
+
     fn validate(&mut self, optimizer: &Optimizer, network: &O::Network, step: usize) -> Result<()> {
         let averaged = fill(optimizer, network.clone(), Weights::Averaged);
         let sight = self.watch.look(&averaged, step + 1)?;
-        self.log.sight(step, &sight)?;
-        let Some(name) = self.training().best.clone() else { return Ok(()) };
-        let value = sight.numbers.iter().find(|(seen, _)| *seen == name).map(|(_, value)| *value);
-        let value = value.ok_or_else(|| {
-            let seen: Vec<&str> = sight.numbers.iter().map(|(name, _)| name.as_str()).collect();
-            Error::argument("`training.best`", format!("one of {}", seen.join(", ")), format!("`{name}`"))
-        })?;
-        if self.memory.best.is_none_or(|(_, best)| is_better(&name, value, best)) {
+        self.log.sight(step, step + 1, &sight)?;
+        let Some((name, value)) = self.deciding(&sight)? else { return Ok(()) };
+        // Infinity, as the PSNR of perfect pictures, is no number to compare others with.
+        if value.is_finite() && self.memory.best.is_none_or(|(_, best)| is_better(&name, value, best)) {
+            let (objective, run) = (self.objective, self.session.run);
+            swap::replace(&run.best(objective.name()), |folder| objective.save(&averaged, folder))?;
             self.memory.best = Some((step + 1, value));
-            self.objective.save(&averaged, &self.session.run.best())?;
             self.log.best(step, &name, value)?;
         }
         Ok(())
+    }
+
+    /// The number that decides which weights are best, if the recipe names one.
+    fn deciding(&self, sight: &Sight) -> Result<Option<(String, f64)>> {
+        let Some(name) = self.training().best.clone() else { return Ok(None) };
+        match sight.numbers.iter().find(|(seen, _)| *seen == name) {
+            Some((_, value)) if value.is_nan() => {
+                let what = format!("`{name}` of the validation");
+                Err(Error::NonFinite { what, step: 0, got: value.to_string() })
+            }
+            Some((_, value)) => Ok(Some((name, *value))),
+            None => {
+                let seen: Vec<&str> = sight.numbers.iter().map(|(name, _)| name.as_str()).collect();
+                Err(Error::Data {
+                    what: format!("`{}.training.best` of the recipe", self.objective.name()),
+                    expected: format!("one of {}", seen.join(", ")),
+                    got: format!("`{name}`"),
+                })
+            }
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use burn::tensor::Device;
 use image::RgbImage;
 
+use super::VALIDATION_SEED;
 use super::grid::grid;
 use crate::autoencoder::Vae;
 use crate::data::source::TrainingSet;
@@ -55,10 +56,10 @@ impl<'a> DenoiserWatch<'a> {
     ) -> Result<Self> {
         let diffusion = recipe.diffusion()?;
         let batch_size = diffusion.training.batch_size;
-        let whole = data.count().map_or(BATCHES, |count| count.div_ceil(batch_size));
+        let whole = data.epoch_length().map_or(BATCHES, |length| length.div_ceil(batch_size));
         Ok(Self {
             base,
-            objective: Denoising::new(recipe, base, data, device)?,
+            objective: Denoising::new(recipe, base, data, device)?.for_validation(VALIDATION_SEED)?,
             batches: BATCHES.min(whole),
             prompts: &diffusion.prompts,
             side: recipe.data.size as usize,

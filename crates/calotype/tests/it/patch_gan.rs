@@ -122,3 +122,16 @@ fn the_weight_that_makes_both_gradients_equally_long() {
 fn golden_json() -> PathBuf {
     golden("patch_gan.json")
 }
+
+#[test]
+fn a_judge_is_a_constant_even_of_a_network_in_training() {
+    let golden = Golden::open();
+    let trained = network(&golden);
+    let judge = parameters::tracked_where(&trained, |_| false);
+    let fake = golden.tensor("input.fake").autodiff().require_grad();
+    let mut gradients = discriminator::generator(judge.forward(fake.clone())).backward();
+    assert!(fake.grad(&gradients).is_some());
+    for gradient in parameters::named_gradients(&trained, &mut gradients) {
+        assert!(gradient.values.iter().all(|&g| g == 0.0), "{}", gradient.name);
+    }
+}

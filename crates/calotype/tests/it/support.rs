@@ -98,7 +98,9 @@ pub fn scenes(recipe: &Recipe, members: Option<Vec<u64>>) -> Result<TrainingSet>
 
 /// A training of `run` that nobody watches, on one thread.
 pub fn session(run: &RunFolder, resume: bool) -> Session<'_> {
-    Session { run, threads: 1, workers: 0, resume, preflight: Preflight::Skip, progress: &Silent }
+    static DEVICE: OnceLock<Device> = OnceLock::new();
+    let device = DEVICE.get_or_init(Device::flex);
+    Session { run, threads: 1, workers: 0, resume, preflight: Preflight::Skip, device, progress: &Silent }
 }
 
 /// [`TINY`] with other lines: `("steps = 20", "steps = 1")`.

@@ -165,6 +165,12 @@ impl ImageFolder {
 }
 
 impl Collection for ImageFolder {
+    fn left_out(&self) -> Vec<String> {
+        // What cannot be listed now could be when the folder was opened: there is nothing to say then.
+        let unnamed = self.unnamed().unwrap_or_default();
+        unnamed.iter().map(|path| format!("no line of the metadata names `{}`", path.display())).collect()
+    }
+
     fn len(&self) -> usize {
         self.entries.len()
     }

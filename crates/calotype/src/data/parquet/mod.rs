@@ -224,6 +224,14 @@ impl Parquet {
 }
 
 impl Collection for Parquet {
+    fn left_out(&self) -> Vec<String> {
+        let rows = self.skipped.iter().map(|Skipped { reason, rows, first }| {
+            format!("{rows} rows are left out: {reason}; the first is {first}")
+        });
+        let files = self.left_out.iter().map(|path| format!("`{}` is of a held-out split", path.display()));
+        rows.chain(files).collect()
+    }
+
     fn len(&self) -> usize {
         self.rows.len()
     }

@@ -108,6 +108,10 @@ impl WebDataset {
 
 /// `name` and `captions` panic unless `i` is less than the length, as slices do.
 impl Collection for WebDataset {
+    fn left_out(&self) -> Vec<String> {
+        self.skipped().to_vec()
+    }
+
     fn len(&self) -> usize {
         self.samples.len()
     }

@@ -191,6 +191,15 @@ impl Optimizer {
         (i < self.emas.len()).then(|| self.slots.iter().map(weights))
     }
 
+    /// Numbers of all weights, moments and averages.
+    pub fn numbers(&self) -> usize {
+        let of_slot = |slot: &Slot| {
+            let moments = slot.moments.iter().map(|moment| moment.values.len()).sum::<usize>();
+            slot.value.len() * (1 + slot.averages.len()) + moments
+        };
+        self.slots.iter().map(of_slot).sum()
+    }
+
     /// Everything that a resume needs: `value.`, the moments (`m.`, `v.`, `row.`, `column.`), `average.`,
     /// `average_2.` and so on, each followed by the parameter's name.
     pub fn state(&self) -> Vec<NamedTensor> {

@@ -53,6 +53,11 @@ impl ClipRecipe {
         check.that(pairs >= 2, "training.batch_size", "at least 2: pairs are compared", pairs)
     }
 
+    /// The same without what does not decide the weights.
+    pub(crate) fn identity(&self) -> Self {
+        Self { training: self.training.identity(), ..self.clone() }
+    }
+
     /// `clip/config.json` for a tokenizer with these ids and pictures of `size` pixels.
     pub fn config(&self, size: usize, vocab_size: usize, [start, end, pad]: [u32; 3]) -> ClipConfig {
         ClipConfig {

@@ -53,6 +53,11 @@ fn a_hundredth() -> f64 {
 }
 
 impl DataRecipe {
+    /// The same without what does not decide the weights.
+    pub(crate) fn identity(&self) -> Self {
+        Self { validation: 0.0, max_damaged: 0.0, ..self.clone() }
+    }
+
     pub(super) fn validate(&self, check: &Check) -> Result<()> {
         check.that(self.size > 0, "size", "at least 1", self.size)?;
         let share = |x: f64| (0.0..1.0).contains(&x);

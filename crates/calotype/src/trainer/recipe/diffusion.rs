@@ -74,13 +74,14 @@ pub struct FlowTimes {
     pub mean: f64,
     /// Standard deviation of z.
     pub std: f64,
-    /// 1 is none; 3 is usual for pictures of a megapixel.
-    pub shift: f64,
+    /// 1 is none; 3 is usual for pictures of a megapixel. If left out it is what the `model` says, or 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shift: Option<f64>,
 }
 
 impl Default for FlowTimes {
     fn default() -> Self {
-        Self { mean: 0.0, std: 1.0, shift: 1.0 }
+        Self { mean: 0.0, std: 1.0, shift: None }
     }
 }
 
@@ -139,12 +140,15 @@ impl DiffusionRecipe {
             "epsilon",
         )?;
         let flow = self.flow_times;
-        let shifted = flow.std > 0.0 && flow.shift > 0.0 && flow.mean.is_finite();
+        let shifted = flow.std > 0.0 && flow.shift.is_none_or(|shift| shift > 0.0) && flow.mean.is_finite();
         check.that(shifted, "flow_times", "`std` and `shift` above 0", format!("{flow:?}"))?;
         if self.cache_latents {
             check.that(data.is_repeatable(), "cache_latents", "false with random crops", true)?;
         }
         if let Some(lora) = &self.lora {
+            let schedule = self.prediction.is_none() && !self.zero_terminal_snr;
+            let expected = "no `prediction` or `zero_terminal_snr`: the file of a LoRA cannot say them";
+            check.that(schedule, "lora", expected, "one of them")?;
             check.that(lora.rank > 0, "lora.rank", "at least 1", 0)?;
             check.that(lora.alpha > 0.0 && lora.alpha.is_finite(), "lora.alpha", "above 0", lora.alpha)?;
             let some = !lora.unet.is_empty() || !lora.text_encoder.is_empty();
@@ -160,6 +164,12 @@ impl DiffusionRecipe {
         let attention = format!("{:?}", self.attention);
         check.that(self.attention.len() == levels, "attention", "one entry for each level", attention)?;
         check.that(self.lora.is_none(), "lora", "a `model` that it changes", "no `model`")
+    }
+
+    /// The same without what does not decide the weights.
+    pub(crate) fn identity(&self) -> Self {
+        let training = self.training.identity();
+        Self { prompts: vec![], cache_latents: false, cache_text: false, training, ..self.clone() }
     }
 
     /// `unet/config.json` for the latents of `vae` and text features of this width.

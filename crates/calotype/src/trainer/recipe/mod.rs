@@ -100,8 +100,16 @@ impl Recipe {
     /// `Error::Io`; `Error::Format` for bad TOML, an unknown key or a missing one (with line);
     /// `Error::Config` for a value out of range.
     pub fn read(path: &Path) -> Result<Self> {
+        Self::read_with(path, None)
+    }
+
+    /// [`Recipe::read`], with `model` in place of the recipe's own, if there is one.
+    ///
+    /// # Errors
+    /// As [`Recipe::read`].
+    pub fn read_with(path: &Path, model: Option<&Path>) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-        Self::parse(path, &text)
+        Self::parse_with(path, &text, model)
     }
 
     /// [`Recipe::read`] of a text; `path` is for messages.
@@ -109,20 +117,15 @@ impl Recipe {
     /// # Errors
     /// As [`Recipe::read`].
     pub fn parse(path: &Path, text: &str) -> Result<Self> {
-        let mut recipe: Self = toml::from_str(text).map_err(|e| Error::format(path, "recipe (TOML)", e))?;
-        path.clone_into(&mut recipe.path);
-        recipe.validate()?;
-        Ok(recipe)
+        Self::parse_with(path, text, None)
     }
 
-    /// The same recipe, starting from another model.
-    ///
-    /// # Errors
-    /// As [`Recipe::read`].
-    pub fn with_model(mut self, model: &Path) -> Result<Self> {
-        self.model = Some(model.to_owned());
-        self.validate()?;
-        Ok(self)
+    fn parse_with(path: &Path, text: &str, model: Option<&Path>) -> Result<Self> {
+        let mut recipe: Self = toml::from_str(text).map_err(|e| Error::format(path, "recipe (TOML)", e))?;
+        path.clone_into(&mut recipe.path);
+        recipe.model = model.map(Path::to_owned).or(recipe.model);
+        recipe.validate()?;
+        Ok(recipe)
     }
 
     /// The recipe as TOML.
@@ -131,6 +134,12 @@ impl Recipe {
     /// `Error::Format` for what TOML cannot say.
     pub fn to_toml(&self) -> Result<String> {
         toml::to_string(self).map_err(|e| Error::format(&self.path, "recipe (TOML)", e))
+    }
+
+    /// The name of the model to start from, without the way to it: a run may be moved.
+    pub(crate) fn model_name(&self) -> Option<String> {
+        let model = self.model.as_ref()?;
+        model.file_name().map(|name| name.to_string_lossy().into_owned())
     }
 
     /// The file, for messages.

@@ -42,9 +42,6 @@ pub struct TrainingRecipe {
     /// Numbers of the products' operands; weights, sums and everything else are f32.
     #[serde(default)]
     pub precision: Precision,
-    /// Whether activations are computed again in the backward pass, in place of being kept.
-    #[serde(default)]
-    pub gradient_checkpointing: bool,
     /// The optimiser.
     #[serde(default)]
     pub optimizer: OptimizerConfig,
@@ -117,6 +114,18 @@ impl TrainingRecipe {
             )?;
         }
         Ok(())
+    }
+
+    /// The same without what does not decide the weights: a run that is resumed may change it. The number of steps
+    /// does not either, where the learning rate does not depend on it.
+    pub(crate) fn identity(&self) -> Self {
+        let mut identity = self.clone();
+        if matches!(self.lr_schedule, LrSchedule::Constant | LrSchedule::InverseSqrt) {
+            identity.steps = 0;
+        }
+        (identity.checkpoint_every, identity.keep_checkpoints, identity.log_every) = (0, 0, 0);
+        (identity.validate_every, identity.best, identity.ema_snapshots) = (0, None, None);
+        identity
     }
 
     /// Learning rate of `step`.

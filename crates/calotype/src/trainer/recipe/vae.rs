@@ -111,6 +111,9 @@ impl VaeRecipe {
             check.that(adversarial.channels > 0, "adversarial.channels", "at least 1", 0)?;
             let layers = adversarial.layers;
             check.that((1..=5).contains(&layers), "adversarial.layers", "1 to 5", layers)?;
+            // Two layers of stride 1 take a pixel each from what is left after the others.
+            let fits = data.size >> layers >= 3;
+            check.that(fits, "adversarial.layers", format!("fewer for {} pixels", data.size), layers)?;
         }
         if !scratch {
             return Ok(());
@@ -125,6 +128,11 @@ impl VaeRecipe {
             format!("a downsampling that divides `data.size` {size}"),
             format!("{f}"),
         )
+    }
+
+    /// The same without what does not decide the weights.
+    pub(crate) fn identity(&self) -> Self {
+        Self { inception: None, training: self.training.identity(), ..self.clone() }
     }
 
     /// `vae/config.json` before training; `scaling_factor` is measured later.

@@ -1,4 +1,6 @@
-//! `calotype data render|inspect`
+//! `calotype data render|inspect|time`
+
+mod time;
 
 use std::path::PathBuf;
 
@@ -25,6 +27,8 @@ enum Verb {
     Render(Render),
     /// Sizes, shapes and captions of pictures; unreadable files and duplicates
     Inspect(Inspect),
+    /// How many pictures a second become batches
+    Time(time::Args),
 }
 
 #[derive(clap::Args)]
@@ -85,16 +89,18 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             }
             Ok(())
         }
+        Verb::Time(args) => time::run(args, context),
         Verb::Inspect(args) => {
             // Missing captions are what an inspection is for: they are counted, not refused.
             let collection = open(&args.data, Captions::Optional, &args.cache)?;
             let inspection = watched(collection.as_ref(), context);
+            let left_out = collection.left_out();
             let small = args.size.map(|size| inspection.smaller_than(size)).unwrap_or_default();
             match context.json {
                 true => message::json(&serde_json::json!({
-                    "inspection": inspection, "problems": inspection.problems(), "smaller": small,
+                    "inspection": inspection, "problems": inspection.problems(), "smaller": small, "left_out": left_out,
                 })),
-                false => print_inspection(&inspection, &small),
+                false => print_inspection(&inspection, &small, left_out),
             }
             Ok(())
         }
@@ -111,7 +117,7 @@ fn watched(collection: &dyn Collection, context: &Context) -> Inspection {
 /// Names in a list at most; --json has all.
 const SHOWN: usize = 20;
 
-fn print_inspection(inspection: &Inspection, small: &[&str]) {
+fn print_inspection(inspection: &Inspection, small: &[&str], left_out: Vec<String>) {
     let Inspection { sizes, kinds, captions, .. } = inspection;
     println!("{} pictures, {} unreadable", inspection.count, inspection.unreadable.len());
     println!(
@@ -145,6 +151,7 @@ fn print_inspection(inspection: &Inspection, small: &[&str]) {
     for counted in captions.most_frequent.iter().take(5) {
         println!("  {:>5}  {}", counted.count, counted.value);
     }
+    list("left out", left_out.into_iter());
     list("unreadable", inspection.unreadable.iter().map(|one| one.reason.clone()));
     list("equal files", inspection.duplicates.iter().map(|group| group.join(" = ")));
     list("look the same", inspection.near_duplicates.iter().map(|group| group.join(" ~ ")));

@@ -1,0 +1,191 @@
+//! Every kind of training runs, and is the same with 1 and 4 workers: one short run each.
+
+use super::*;
+
+/// `tiny.toml` with other lines, in a folder that has what `part` reads.
+fn with(part: &Part, changes: &[(&str, &str)]) -> TempDir {
+    let dir = with_recipe();
+    for (from, to) in changes {
+        replace(&dir.join("tiny.toml"), from, to);
+    }
+    write_files(&dir.join("run/model"), &components(part.reads));
+    write_files(&dir.join("other/model"), &components(part.reads));
+    dir
+}
+
+/// Trains with 1 worker and with 4, and compares what is written.
+fn trains(dir: &TempDir, part: &str, more: &[&str]) -> BTreeMap<PathBuf, Vec<u8>> {
+    let train = |run: &'static str, workers: &'static str| {
+        let own = ["train", part, "--config", "tiny.toml", "--run", run, "--workers", workers];
+        succeeds(dir, &[&own, more].concat());
+        let mut kept = files(&dir.join(run));
+        // States have their metadata in any order; TensorBoard's records have the time of day.
+        kept.retain(|path, _| !["state", "cache", "logs/tensorboard"].iter().any(|no| path.starts_with(no)));
+        kept
+    };
+    let one = train("run", "1");
+    let four = train("other", "4");
+    assert!(one == four, "{part} depends on the workers");
+    one
+}
+
+fn last(kept: &BTreeMap<PathBuf, Vec<u8>>, part: &str) -> Value {
+    let log = String::from_utf8(kept[Path::new(&format!("logs/{part}.jsonl"))].clone()).unwrap();
+    serde_json::from_str(log.lines().last().unwrap()).unwrap()
+}
+
+#[test]
+fn an_autoencoder_with_a_discriminator() {
+    let changes = [
+        (
+            "beta_warm_up = 5",
+            "beta_warm_up = 5\nreconstruction = \"l1\"\nadversarial = { weight = 0.5, start = 10, channels = 8, layers = 1 }",
+        ),
+        ("learning_rate = 2e-3", "learning_rate = 2e-3\nvalidate_every = 10\nbest = \"validation_ssim\""),
+    ];
+    let dir = with(&VAE, &changes);
+    let kept = trains(&dir, "vae", &[]);
+    let last = String::from_utf8(kept[Path::new("logs/vae.jsonl")].clone()).unwrap();
+    let lines: Vec<Value> = last.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let at = |step: u64, name: &str| {
+        lines.iter().find(|line| line["step"] == step && line[name].is_f64()).unwrap()[name].as_f64().unwrap()
+    };
+    assert_eq!((at(0, "discriminator"), at(0, "adaptive_weight")), (0.0, 0.0));
+    assert!(at(10, "discriminator") > 0.0 && at(10, "adaptive_weight") > 0.0);
+    assert!(kept.contains_key(Path::new("best/vae/vae/diffusion_pytorch_model.safetensors")));
+    assert!(kept.contains_key(Path::new("samples/vae/000020-reconstructions.png")));
+}
+
+#[test]
+fn a_decoder_alone_leaves_the_latents_as_they_are() {
+    let dir = with_model();
+    fs::write(dir.join("tiny.toml"), TINY).unwrap();
+    replace(&dir.join("tiny.toml"), "beta = 1e-6", "beta = 0.0\ndecoder_only = true");
+    let kept = trains(&dir, "vae", &["--model", "model"]);
+    let tensors = |path: &Path| calotype::formats::safetensors_io::read(path).unwrap();
+    let file = "vae/diffusion_pytorch_model.safetensors";
+    let (base, tuned) = (tensors(&dir.join("model").join(file)), tensors(&dir.join("run/model").join(file)));
+    for (name, tensor) in &base {
+        let frozen = name.starts_with("encoder.") || name.starts_with("quant_conv.");
+        assert_eq!(tuned[name].values == tensor.values, frozen, "{name}");
+    }
+    let factor = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).unwrap()["scaling_factor"].clone();
+    let config = fs::read(dir.join("model/vae/config.json")).unwrap();
+    assert_eq!(factor(&kept[Path::new("model/vae/config.json")]), factor(&config));
+}
+
+#[test]
+fn the_gradient_cache_trains_what_the_whole_batch_trains() {
+    let weights = |parts: usize, objective: &str| {
+        let dir =
+            with(&CLIP, &[("vocab_size = 520", &format!("vocab_size = 520\nobjective = \"{objective}\""))]);
+        let parts = format!("[clip.training]\nparts = {parts}");
+        replace(&dir.join("tiny.toml"), "[clip.training]", &parts);
+        succeeds(&dir, &["train", "clip", "--config", "tiny.toml", "--run", "run"]);
+        calotype::formats::safetensors_io::read(&dir.join("run/model/clip/model.safetensors")).unwrap()
+    };
+    for objective in ["info_nce", "siglip"] {
+        let (whole, cached) = (weights(1, objective), weights(2, objective));
+        // The gradient of a key's bias is zero but for rounding, which Adam makes as long as any other.
+        for (name, tensor) in whole.iter().filter(|(name, _)| !name.ends_with("k_proj.bias")) {
+            let difference = tensor.values.iter().zip(&cached[name].values).map(|(a, b)| (a - b).abs());
+            let largest = difference.fold(0.0, f32::max);
+            assert!(largest < 2e-4, "{objective}: `{name}` differs by {largest}");
+        }
+    }
+}
+
+#[test]
+fn pictures_of_every_shape_in_buckets() {
+    let dir = with(&DIFFUSION, &[]);
+    for (i, (width, height)) in
+        [(32, 32), (64, 32), (32, 64), (70, 33), (20, 44), (48, 48)].iter().enumerate()
+    {
+        let picture =
+            image::RgbImage::from_fn(*width, *height, |x, y| image::Rgb([x as u8, y as u8, 40 * i as u8]));
+        let class = dir.join(if i % 2 == 0 { "pictures/red_cat" } else { "pictures/dog" });
+        fs::create_dir_all(&class).unwrap();
+        picture.save(class.join(format!("{i}.png"))).unwrap();
+    }
+    replace(
+        &dir.join("tiny.toml"),
+        "max_objects = 1",
+        "max_objects = 1\nvalidation = 0.0\ntransform = { flip = true }\nbuckets = { step = 16, max_ratio = 2.0 }",
+    );
+    trains(&dir, "diffusion", &["--data", "pictures", "--no-check"]);
+    // The second time all latents are found.
+    assert!(fs::metadata(dir.join("run/cache/latents.store")).unwrap().len() > 1000);
+    trains(&with_pictures_of(&dir), "vae", &["--data", "pictures"]);
+}
+
+/// The same pictures and recipe in a new folder.
+fn with_pictures_of(dir: &TempDir) -> TempDir {
+    let new = TempDir::new();
+    write_files(&new.join("pictures"), &files(&dir.join("pictures")));
+    fs::copy(dir.join("tiny.toml"), new.join("tiny.toml")).unwrap();
+    new
+}
+
+#[test]
+fn a_lora_is_made_and_used() {
+    let dir = with_model();
+    fs::write(dir.join("tiny.toml"), TINY).unwrap();
+    let lora = "lora = { rank = 2, alpha = 4.0, text_encoder = [\"q_proj\", \"v_proj\"] }\nprompts = [\"a cat on a tree\"]\n[diffusion.training]\nvalidate_every = 10\nbest = \"validation_loss\"";
+    replace(&dir.join("tiny.toml"), "[diffusion.training]", lora);
+    replace(&dir.join("tiny.toml"), "learning_rate = 1e-3", "learning_rate = 5e-2");
+    let kept = trains(&dir, "diffusion", &["--model", "model"]);
+    assert!(last(&kept, "diffusion")["validation_loss"].is_f64());
+    for picture in ["samples/diffusion/000020-samples.png", "samples/diffusion/000000-heat_maps.png"] {
+        assert!(kept.contains_key(Path::new(picture)), "{picture}");
+    }
+    let picture = |more: &[&'static str], out: &'static str| {
+        let own = ["generate", "a cat", "--model", "model", "--steps", "3", "--out", out];
+        succeeds(&dir, &[&own, more].concat());
+        image::open(dir.join(out)).unwrap().to_rgb8()
+    };
+    let plain = picture(&[], "plain.png");
+    assert_ne!(plain, picture(&["--lora", "run/model/lora.safetensors:1"], "changed.png"));
+    assert_eq!(plain, picture(&["--lora", "run/model/lora.safetensors:0"], "same.png"));
+}
+
+#[test]
+fn a_flow_with_lion_and_averages_for_later() {
+    let dir = with(&DIFFUSION, &[]);
+    replace(
+        &dir.join("tiny.toml"),
+        "caption_dropout = 0.1",
+        "caption_dropout = 0.1\nprediction = \"flow_prediction\"\ncache_text = true",
+    );
+    let text = fs::read_to_string(dir.join("tiny.toml")).unwrap();
+    let optimizer = "[diffusion.training.optimizer]\nrule = \"lion\"\nemas = [{ power = { sigma_rel = 0.05 } }, { power = { sigma_rel = 0.1 } }]\n[diffusion.training.ema_snapshots]\nevery = 5\n[evaluation]";
+    fs::write(dir.join("tiny.toml"), text.replace("[evaluation]", optimizer)).unwrap();
+    write_files(&dir.join("run/model"), &components(VAE.writes));
+    write_files(&dir.join("other/model"), &components(VAE.writes));
+    let kept = trains(&dir, "diffusion", &[]);
+    assert_eq!(kept.keys().filter(|path| path.starts_with("ema/diffusion")).count(), 4);
+    succeeds(&dir, &["generate", "a cat", "--model", "run/model", "--steps", "3", "--out", "cat.png"]);
+
+    succeeds(&dir, &["runs", "ema", "run", "--part", "diffusion", "--sigma-rel", "0.08", "--out", "longer"]);
+    let average =
+        |folder: &str| fs::read(dir.join(folder).join("unet/diffusion_pytorch_model.safetensors")).unwrap();
+    assert_ne!(average("longer"), average("run/model"));
+    succeeds(&dir, &["generate", "a cat", "--model", "longer", "--steps", "3", "--out", "dog.png"]);
+}
+
+#[test]
+fn what_would_have_no_effect_is_refused() {
+    let dir = with_data();
+    let refuses = |args: &[&str], says: &[&str]| assert_says(&fails(&dir, 2, args), says);
+    refuses(
+        &[TRAIN_VAE.as_slice(), &["--data", "data", "--validation", "data"]].concat(),
+        &["--validation", "validate_every"],
+    );
+    refuses(&["train", "clip", "--config", "tiny.toml", "--run", "run", "--model", "model"], &["--model"]);
+    replace(
+        &dir.join("tiny.toml"),
+        "learning_rate = 2e-3",
+        "learning_rate = 2e-3\nvalidate_every = 5\nbest = \"validation_pnsr\"",
+    );
+    let message = fails(&dir, 1, &TRAIN_VAE);
+    assert_says(&message, &["training.best", "validation_psnr", "`validation_pnsr`"]);
+}

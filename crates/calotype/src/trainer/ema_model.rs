@@ -1,0 +1,137 @@
+//! A model with an average of any length, after its training.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::RunFolder;
+use super::checkpoint::checkpoints;
+use super::optimizer::EmaConfig;
+use super::optimizer::post_hoc_ema::{PowerProfile, coefficients, reconstruct, unexplained};
+use crate::error::{Error, Result};
+use crate::formats::safetensors_io;
+use crate::nn::parameters::NamedTensor;
+
+/// What a reconstruction is made of.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Reconstruction {
+    /// Stored averages that were combined.
+    pub snapshots: usize,
+    /// Steps at which the average ends.
+    pub steps: usize,
+    /// How much of the wanted profile the combination misses, relative; small is good.
+    pub unexplained: f64,
+}
+
+/// Weight files of a part in a model folder, and what the names of their tensors are preceded by in a snapshot.
+fn weight_files(part: &str) -> &'static [(&'static str, &'static str)] {
+    match part {
+        "vae" => &[("vae/diffusion_pytorch_model.safetensors", "autoencoder.")],
+        "clip" => &[("clip/model.safetensors", "clip."), ("text_encoder/model.safetensors", "clip.")],
+        _ => &[("unet/diffusion_pytorch_model.safetensors", "")],
+    }
+}
+
+/// Writes a copy of the run's model to `out` in which `part` has the power function average of width `sigma_rel` at
+/// the last snapshot, or at `steps`. Karras et al. 2024, arXiv:2312.02696, section 3.2.
+///
+/// # Errors
+/// `Error::Argument` if `out` exists, σ_rel is out of range, or there is no snapshot at or after `steps`;
+/// `Error::Io`, `Error::Format`; `Error::Weights` for a model of other tensors.
+pub fn write_average(
+    run: &RunFolder,
+    part: &str,
+    sigma_rel: f64,
+    steps: Option<usize>,
+    out: &Path,
+) -> Result<Reconstruction> {
+    if out.exists() {
+        return Err(Error::argument("--out", "a new folder", out.display()));
+    }
+    let stored = stored(run, part)?;
+    let last = stored.iter().map(|(steps, ..)| *steps).max().unwrap_or(0);
+    let steps = steps.unwrap_or(last);
+    let wanted = PowerProfile::new(steps, EmaConfig::Power { sigma_rel })?;
+    let profiles = stored
+        .iter()
+        .map(|(steps, sigma_rel, _)| PowerProfile::new(*steps, EmaConfig::Power { sigma_rel: *sigma_rel }))
+        .collect::<Result<Vec<_>>>()?;
+    let coefficients = coefficients(&profiles, wanted)?;
+    let tensors = reconstruct(&coefficients, |i| {
+        let (_, sigma_rel, path) = &stored[i];
+        let start = format!("{sigma_rel}.");
+        let all = safetensors_io::read(path)?.into_values();
+        let own = all.filter_map(|tensor| {
+            let name = tensor.name.strip_prefix(&start)?.to_owned();
+            Some(NamedTensor { name, ..tensor })
+        });
+        Ok(own.collect::<Vec<_>>())
+    })?;
+    copy_folder(&run.model(), out)?;
+    for (file, start) in weight_files(part) {
+        replace_tensors(&out.join(file), &tensors, start)?;
+    }
+    let unexplained = unexplained(&profiles, &coefficients, wanted);
+    Ok(Reconstruction { snapshots: stored.len(), steps, unexplained })
+}
+
+/// Steps, σ_rel and file of every stored average.
+fn stored(run: &RunFolder, part: &str) -> Result<Vec<(usize, f64, PathBuf)>> {
+    let mut stored = Vec::new();
+    for (steps, path) in checkpoints(&run.ema(part))? {
+        let names = safetensors_io::open(&path)?.into_keys();
+        // `0.05.conv_in.weight`: a number, then the name.
+        let width = |name: String| -> Option<String> {
+            let (whole, rest) = name.split_once('.')?;
+            Some(format!("{whole}.{}", rest.split_once('.')?.0))
+        };
+        let mut widths: Vec<String> = names.filter_map(width).collect();
+        widths.sort();
+        widths.dedup();
+        let number = |text: String| text.parse().map_err(|e| Error::format(&path, "stored average", e));
+        for width in widths {
+            stored.push((steps, number(width)?, path.clone()));
+        }
+    }
+    match stored.is_empty() {
+        false => Ok(stored),
+        true => Err(Error::argument(
+            "run",
+            format!("one whose recipe has `{part}.training.ema_snapshots`"),
+            format!("`{}`, which has stored none", run.path().display()),
+        )),
+    }
+}
+
+/// Puts `tensors` in the place of those of the same names, but for what stands before them.
+fn replace_tensors(path: &Path, tensors: &[NamedTensor], start: &str) -> Result<()> {
+    let mut file: Vec<NamedTensor> = safetensors_io::read(path)?.into_values().collect();
+    file.sort_by(|a, b| a.name.cmp(&b.name));
+    for tensor in &mut file {
+        let found = tensors.iter().find(|own| own.name.strip_prefix(start) == Some(&tensor.name));
+        let found = found.filter(|own| own.values.len() == tensor.values.len());
+        let found = found.ok_or_else(|| Error::Weights {
+            model: "stored average",
+            path: path.to_owned(),
+            tensor: tensor.name.clone(),
+            expected: format!("{:?}", tensor.shape),
+            got: "no such tensor".into(),
+        })?;
+        tensor.values.clone_from(&found.values);
+    }
+    safetensors_io::write(path, &file)
+}
+
+fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to).map_err(Error::io("create", to))?;
+    for entry in fs::read_dir(from).map_err(Error::io("read", from))? {
+        let path = entry.map_err(Error::io("read", from))?.path();
+        let new = to.join(path.file_name().unwrap_or_default());
+        match path.is_dir() {
+            true => copy_folder(&path, &new)?,
+            false => drop(fs::copy(&path, &new).map_err(Error::io("write", &new))?),
+        }
+    }
+    Ok(())
+}

@@ -86,11 +86,18 @@ impl Kept {
 
 /// Kills a training again and again until it is done, `kills` times at least over as many runs as that takes;
 /// `strike` waits for the moment.
-fn killed_until_done(part: &Part, steps: usize, kills: usize, mut strike: impl FnMut(&Path, &mut Child)) {
+fn killed_until_done(
+    part: &Part,
+    steps: usize,
+    kills: usize,
+    mut strike: impl FnMut(&Path, &mut Child, Duration),
+) {
     let dir = with_long_recipe(steps);
     let begin = |run: &str| write_files(&dir.join(run).join("model"), &components(part.reads));
     begin("reference");
+    let started = Instant::now();
     succeeds(&dir, &train(part.name, "reference", "1"));
+    let whole = started.elapsed();
     let reference = Kept::of(&dir.join("reference"), part.name);
     assert!(reference.files.keys().any(|path| path.starts_with("best")));
 
@@ -102,7 +109,7 @@ fn killed_until_done(part: &Part, steps: usize, kills: usize, mut strike: impl F
             let workers = if killed % 2 == 0 { "1" } else { "4" };
             let args = [train(part.name, &run, workers), vec!["--resume"]].concat();
             let mut child = command(&dir, &args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-            strike(&dir.join(&run), &mut child);
+            strike(&dir.join(&run), &mut child, whole);
             let _ = child.kill();
             if child.wait().unwrap().success() {
                 break;
@@ -117,11 +124,11 @@ fn killed_until_done(part: &Part, steps: usize, kills: usize, mut strike: impl F
     println!("{}: {killed} kills over {runs} runs", part.name);
 }
 
-/// At a random moment within `most` milliseconds.
-fn at_random(seed: u64, most: usize) -> impl FnMut(&Path, &mut Child) {
+/// At a random moment of a training that takes about as long as `whole`.
+fn at_random(seed: u64) -> impl FnMut(&Path, &mut Child, Duration) {
     let mut rng = Philox::new(seed, Purpose::Evaluation, 0);
-    move |_, child| {
-        let until = Instant::now() + Duration::from_millis(rng.below(most) as u64);
+    move |_, child, whole| {
+        let until = Instant::now() + whole.mul_f64(rng.uniform());
         while Instant::now() < until && child.try_wait().unwrap().is_none() {
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -131,12 +138,12 @@ fn at_random(seed: u64, most: usize) -> impl FnMut(&Path, &mut Child) {
 #[test]
 fn killed_at_random_moments() {
     for (seed, part) in [VAE, CLIP, DIFFUSION].iter().enumerate() {
-        killed_until_done(part, 60, 2, at_random(seed as u64, 1500));
+        killed_until_done(part, 60, 2, at_random(seed as u64));
     }
 }
 
 /// While the temporary file of a checkpoint is there; not that of the first one, so that the run gets on.
-fn while_writing(run: &Path, child: &mut Child) {
+fn while_writing(run: &Path, child: &mut Child, _: Duration) {
     let state = run.join("state/vae");
     let newest = || checkpoints(&state).unwrap().pop().map(|(steps, _)| steps);
     let first = newest();
@@ -159,7 +166,7 @@ fn killed_while_a_checkpoint_is_written() {
 #[ignore = "takes minutes"]
 fn twenty_random_kills_of_each_training() {
     for (seed, part) in [VAE, CLIP, DIFFUSION].iter().enumerate() {
-        killed_until_done(part, 200, 20, at_random(100 + seed as u64, 3000));
+        killed_until_done(part, 200, 20, at_random(100 + seed as u64));
     }
     killed_until_done(&VAE, 100, 20, while_writing);
 }

@@ -5,6 +5,7 @@ pub mod blocks;
 pub mod conditioning;
 pub mod config;
 pub mod levels;
+pub mod recompute;
 pub mod unet;
 
 pub use config::UnetConfig;

@@ -29,6 +29,30 @@ pub struct Beside<'a> {
     pub guidance: Option<&'a [f64]>,
 }
 
+/// A part of the U-Net that runs as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The first convolution.
+    In,
+    /// A level on the way down, 0 the finest.
+    Down(usize),
+    /// The coarsest level.
+    Middle,
+    /// A level on the way up, 0 the coarsest.
+    Up(usize),
+    /// The last convolution.
+    Out,
+}
+
+/// What flows between two stages.
+#[derive(Debug, Clone)]
+pub(super) struct Flow {
+    /// The picture: channels first before the first stage and after the last, channels last between them.
+    pub x: Tensor<4>,
+    /// Outputs of the way down that the way up has not read yet.
+    pub skips: Vec<Tensor<4>>,
+}
+
 /// ε_θ(z_t, t, c): `[B, in, H, W]` to `[B, out, H, W]`. Ronneberger et al. 2015 with the blocks of
 /// Rombach et al. 2022.
 #[derive(Module, Debug)]
@@ -128,6 +152,23 @@ impl Unet {
         beside: Beside,
         hook: Option<&dyn AttentionHook>,
     ) -> Result<Tensor<4>> {
+        let time = self.embed(&x_t, timesteps, context, beside)?;
+        let on = Condition { time: &time, context, hook };
+        let start = Flow { x: x_t, skips: vec![] };
+        Ok(self.stages().into_iter().fold(start, |flow, stage| self.run(stage, flow, on)).x)
+    }
+
+    /// The embedded timestep, `[B, 4·C₀]`, of inputs that fit.
+    ///
+    /// # Errors
+    /// As [`Unet::forward_with`].
+    pub(super) fn embed(
+        &self,
+        x_t: &Tensor<4>,
+        timesteps: &[f64],
+        context: &Tensor<3>,
+        beside: Beside,
+    ) -> Result<Tensor<2>> {
         let [b, c, h, w] = x_t.dims();
         let [context_batch, tokens, width] = context.dims();
         if c != self.in_channels || h == 0 || w == 0 {
@@ -147,21 +188,34 @@ impl Unet {
             sinusoids(timesteps, self.sinusoid_width, self.flip_sin_to_cos, self.freq_shift, &x_t.device());
         let scale = beside.guidance.and_then(|scales| self.embedded_guidance(scales, &embedding.device()));
         let time = self.time_embedding.forward_with(embedding, scale); // [B, 4·C₀]
-        let time = match (&self.add_embedding, self.added(b, beside.added)?) {
+        Ok(match (&self.add_embedding, self.added(b, beside.added)?) {
             (Some(network), Some(added)) => time + network.forward(added),
             _ => time,
-        };
-        let on = Condition { time: &time, context, hook };
+        })
+    }
 
-        let x = self.conv_in.forward(channels_last(x_t));
-        let mut skips = vec![x.clone()];
-        let x = self.down_blocks.iter().fold(x, |x, block| block.forward(x, on, &mut skips));
-        let x = match &self.mid_block {
-            Some(block) => block.forward(x, on),
-            None => x,
+    /// The stages, in their order.
+    pub(super) fn stages(&self) -> Vec<Stage> {
+        let down = (0..self.down_blocks.len()).map(Stage::Down);
+        let middle = self.mid_block.iter().map(|_| Stage::Middle);
+        let up = (0..self.up_blocks.len()).map(Stage::Up);
+        [Stage::In].into_iter().chain(down).chain(middle).chain(up).chain([Stage::Out]).collect()
+    }
+
+    /// One stage.
+    pub(super) fn run(&self, stage: Stage, Flow { x, mut skips }: Flow, on: Condition) -> Flow {
+        let x = match stage {
+            Stage::In => {
+                let x = self.conv_in.forward(channels_last(x));
+                skips.push(x.clone());
+                x
+            }
+            Stage::Down(i) => self.down_blocks[i].forward(x, on, &mut skips),
+            Stage::Middle => self.mid_block.iter().fold(x, |x, block| block.forward(x, on)),
+            Stage::Up(i) => self.up_blocks[i].forward(x, on, &mut skips),
+            Stage::Out => channels_first(self.conv_out.forward(self.conv_norm_out.forward_silu(x))),
         };
-        let x = self.up_blocks.iter().fold(x, |x, block| block.forward(x, on, &mut skips));
-        Ok(channels_first(self.conv_out.forward(self.conv_norm_out.forward_silu(x))))
+        Flow { x, skips }
     }
 
     /// Whether guidance is in the network: a scale, and no second pass.

@@ -116,6 +116,33 @@ pub fn named_gradients<M: Module>(module: &M, gradients: &mut Gradients) -> Vec<
     collect(module, Some(gradients))
 }
 
+/// Adds to `sum` the gradients that there are, of the parameters that it names in the order of the fields; they are
+/// taken out of `gradients`.
+pub fn add_gradients<M: Module>(module: &M, gradients: &mut Gradients, sum: &mut [NamedTensor]) {
+    struct Add<'a>(FieldPath, &'a mut Gradients, std::iter::Peekable<std::slice::IterMut<'a, NamedTensor>>);
+
+    impl ModuleVisitor for Add<'_> {
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.0.enter(name, container);
+        }
+
+        fn exit_module(&mut self, _: &str, container: &str) {
+            self.0.exit(container);
+        }
+
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let name = self.0.key();
+            let Some(sum) = self.2.next_if(|sum| sum.name == name) else { return };
+            if let Some(gradient) = param.val().grad_remove(self.1) {
+                let values = gradient.into_data().convert::<f32>();
+                sum.values.iter_mut().zip(values.iter::<f32>()).for_each(|(sum, g)| *sum += g);
+            }
+        }
+    }
+
+    module.visit(&mut Add(FieldPath::default(), gradients, sum.iter_mut().peekable()));
+}
+
 /// Number of scalars in all parameters.
 pub fn count<M: Module>(module: &M) -> usize {
     module.num_params()

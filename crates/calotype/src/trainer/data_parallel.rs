@@ -35,19 +35,35 @@ pub fn batch_gradients<M: Module + Sync, P: Sync>(
     trains: impl Fn(&str) -> bool + Sync,
     loss: impl Fn(&M, &P) -> Result<PartLoss> + Sync,
 ) -> Result<BatchGradients> {
+    mean_of_parts(module, batch, threads, step, |module, part| {
+        // Every part has leaves of its own: their graphs do not touch.
+        let module = parameters::tracked_where(module, &trains);
+        gradients_of(&module, loss(&module, part)?, &trains)
+    })
+}
+
+/// Means over the parts of a batch of what `gradients` says of each, at most `threads` at a time.
+///
+/// # Errors
+/// The first error in the order of the parts, with the samples of the part that it comes from.
+pub(super) fn mean_of_parts<M: Module + Sync, P: Sync>(
+    module: &M,
+    batch: &Batch<P>,
+    threads: usize,
+    step: usize,
+    gradients: impl Fn(&M, &P) -> Result<BatchGradients> + Sync,
+) -> Result<BatchGradients> {
     let count = batch.parts.len();
     let per_part = batch.items.len().div_ceil(count.max(1)).max(1);
     let parts: Vec<(usize, M)> = (0..count).map(|part| (part, module.clone())).collect();
     let mut sum: Option<BatchGradients> = None;
-    let gradients = |(part, module): (usize, M)| {
-        // Every part has leaves of its own: their graphs do not touch.
-        let module = parameters::tracked_where(&module, &trains);
-        let loss = loss(&module, &batch.parts[part])?;
+    let of_part = |(part, module): (usize, M)| {
         let items = || batch.items.chunks(per_part).nth(part).unwrap_or(&[]).to_vec();
-        gradients_of(&module, loss, &trains).map_err(|e| e.in_batch(step, items()))
+        let found = gradients(&module, &batch.parts[part]).and_then(refuse_not_finite);
+        found.map_err(|error| error.in_batch(step, items()))
     };
     // Added as they come, in their order: the gradients of more parts need no more memory.
-    each_in_order(parts, threads, gradients, |part| match &mut sum {
+    each_in_order(parts, threads, of_part, |part| match &mut sum {
         None => sum = Some(part),
         Some(sum) => add(sum, &part),
     })?;
@@ -58,10 +74,24 @@ pub fn batch_gradients<M: Module + Sync, P: Sync>(
     Ok(sum)
 }
 
+/// Refuses gradients with NaN or infinity, naming the first tensor.
+fn refuse_not_finite(computed: BatchGradients) -> Result<BatchGradients> {
+    let bad = computed.gradients.par_iter().find_map_first(|gradient| {
+        gradient.values.iter().find(|g| !g.is_finite()).map(|&g| (gradient.name.clone(), g))
+    });
+    match bad {
+        Some((name, value)) => {
+            let what = format!("gradient of `{name}`");
+            Err(Error::NonFinite { what, step: 0, got: value.to_string() })
+        }
+        None => Ok(computed),
+    }
+}
+
 /// The gradients of one part.
 ///
 /// # Errors
-/// `Error::NonFinite` for a term, a loss or a gradient that is not finite.
+/// `Error::NonFinite` for a term or a loss that is not finite.
 fn gradients_of<M: Module>(
     module: &M,
     PartLoss { total, terms, logged }: PartLoss,
@@ -80,13 +110,7 @@ fn gradients_of<M: Module>(
     }
     let mut gradients = parameters::named_gradients(module, &mut gradients);
     gradients.retain(|gradient| trains(&gradient.name));
-    let bad = gradients.par_iter().find_map_first(|gradient| {
-        gradient.values.iter().find(|g| !g.is_finite()).map(|&g| (gradient.name.clone(), g))
-    });
-    match bad {
-        Some((name, value)) => Err(not_finite(format!("gradient of `{name}`"), value)),
-        None => Ok(BatchGradients { gradients, logged }),
-    }
+    Ok(BatchGradients { gradients, logged })
 }
 
 fn add(sum: &mut BatchGradients, other: &BatchGradients) {

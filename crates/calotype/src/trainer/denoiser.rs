@@ -8,7 +8,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use super::base_model::BaseModel;
 use super::checkpoint::checkpoints;
-use super::data_parallel::scalar;
+use super::data_parallel::{BatchGradients, batch_gradients, scalar};
+use super::denoiser_recompute::recomputed;
 use super::draws::{Draws, Seeded};
 use super::latent_cache::{Encoding, LatentCache, Posterior, TextCache, posterior_of};
 use super::objective::{Batch, Input, InputKind, Objective, PartLoss, Watch};
@@ -319,16 +320,29 @@ impl<'a> Denoising<'a> {
         TrainingSample::new(z_0, eps, &times, prediction, self.min_snr_gamma)
     }
 
+    /// Text features of a part, of the text tower as it stands: on an autodiff device where that is trained.
+    ///
+    /// # Errors
+    /// As [`ClipText::forward`].
+    pub(super) fn context(&self, text: Option<&ClipText>, part: &Latents) -> Result<Tensor<3>> {
+        match (text, &self.texts) {
+            (Some(text), _) => BaseModel::encode_text(text, &part.ids),
+            (None, Some(texts)) => texts.get(&part.ids, &self.device),
+            (None, None) => BaseModel::encode_text(&self.base.text.network, &part.ids),
+        }
+    }
+
+    /// What all parts stand on.
+    pub(super) fn base(&self) -> &BaseModel {
+        self.base
+    }
+
     /// The loss of one part; see [`Objective::loss`].
     ///
     /// # Errors
     /// As [`Unet::forward`].
     pub fn loss<N: DenoiserInTraining>(&self, network: &N, part: &Latents) -> Result<PartLoss> {
-        let context = match (network.text(self.base), &self.texts) {
-            (Some(text), _) => BaseModel::encode_text(&text, &part.ids)?,
-            (None, Some(texts)) => texts.get(&part.ids, &self.device)?.autodiff(),
-            (None, None) => BaseModel::encode_text(&self.base.text.network, &part.ids)?.autodiff(),
-        };
+        let context = self.context(network.text(self.base).as_ref(), part)?.autodiff();
         let sample = self.noised(part)?;
         let unet = network.unet(self.base);
         let predicted = unet.forward(sample.x_t.clone().autodiff(), &sample.timesteps, &context, None)?;
@@ -375,6 +389,22 @@ impl<N: DenoiserInTraining> Objective for Of<'_, '_, N> {
 
     fn loss(&self, network: &N, _: usize, part: &Latents) -> Result<PartLoss> {
         self.denoising.loss(network, part)
+    }
+
+    fn gradients(
+        &self,
+        network: &N,
+        step: usize,
+        batch: &Batch<Latents>,
+        threads: usize,
+    ) -> Result<BatchGradients> {
+        match self.denoising.recipe.gradient_checkpointing {
+            true => recomputed(self.denoising, network, step, batch, threads),
+            false => {
+                let loss = |network: &N, part: &Latents| self.denoising.loss(network, part);
+                batch_gradients(network, batch, threads, step, |_| true, loss)
+            }
+        }
     }
 
     fn inputs(&self, part: &Latents) -> Result<Vec<Input>> {

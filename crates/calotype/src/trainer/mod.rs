@@ -7,6 +7,7 @@ pub mod clip;
 pub mod data_parallel;
 pub mod denoiser;
 pub mod denoiser_lora;
+mod denoiser_recompute;
 pub mod draws;
 pub mod ema_model;
 pub mod gradient_cache;

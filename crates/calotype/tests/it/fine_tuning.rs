@@ -236,10 +236,20 @@ fn fine_tuning_follows_pytorch() {
 }
 
 #[test]
+fn so_it_does_with_its_activations_computed_again() {
+    let case = Case::open();
+    assert_follows(&case, "epsilon", "gradient_checkpointing = true");
+    let lora = format!("gradient_checkpointing = true\n{LORA}");
+    assert_follows(&case, "lora", &lora);
+}
+
+/// The LoRA of the script.
+const LORA: &str = "lora = { rank = 4, alpha = 8.0, unet = [\"to_q\", \"to_k\", \"to_v\", \"to_out.0\"], \
+                    text_encoder = [\"q_proj\", \"k_proj\", \"v_proj\", \"out_proj\"] }";
+
+#[test]
 fn a_lora_follows_pytorch_to_the_last_weight() {
-    let lines = "lora = { rank = 4, alpha = 8.0, unet = [\"to_q\", \"to_k\", \"to_v\", \"to_out.0\"], \
-                 text_encoder = [\"q_proj\", \"k_proj\", \"v_proj\", \"out_proj\"] }";
-    let trained = assert_follows(&Case::open(), "lora", lines);
+    let trained = assert_follows(&Case::open(), "lora", LORA);
     let theirs = safetensors_io::read(&golden("lora_final.safetensors")).unwrap();
     let squares = |values: &[f32]| values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>();
     let total = theirs.values().map(|tensor| squares(&tensor.values)).sum::<f64>();

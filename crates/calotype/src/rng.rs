@@ -19,7 +19,7 @@ pub enum Purpose {
     Weights = 1,
     /// A scene of the embedded data; index = item.
     Scene = 2,
-    /// Which items a training step sees; index = step.
+    /// Nothing in a training any more (the order follows from `Epoch`); tests draw from it. Index = step.
     Batch = 3,
     /// Diffusion noise ε and timesteps in training; index = position in the run.
     TrainingNoise = 4,

@@ -172,6 +172,7 @@ pub fn write_recipe(recipe: &Recipe, part: &str, run: &RunFolder) -> Result<()> 
     };
     let own: toml::Table = recipe.to_toml()?.parse().map_err(|e| Error::format(&path, "TOML", e))?;
     let others = ["vae", "clip", "diffusion"];
+    whole.retain(|key, _| others.contains(&key));
     for (key, value) in own {
         if key == part || !whole.contains_key(&key) || !others.contains(&key.as_str()) {
             whole.insert(key, value);

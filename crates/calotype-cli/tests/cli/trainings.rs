@@ -1,5 +1,9 @@
 //! Every kind of training runs, and is the same with 1 and 4 workers: one short run each.
 
+use calotype::autoencoder::lpips;
+use calotype::formats::safetensors_io;
+use calotype::nn::parameters::NamedTensor;
+
 use super::*;
 
 /// `tiny.toml` with other lines, in a folder that has what `part` reads.
@@ -62,7 +66,7 @@ fn a_decoder_alone_leaves_the_latents_as_they_are() {
     fs::write(dir.join("tiny.toml"), TINY).unwrap();
     replace(&dir.join("tiny.toml"), "beta = 1e-6", "beta = 0.0\ndecoder_only = true");
     let kept = trains(&dir, "vae", &["--model", "model"]);
-    let tensors = |path: &Path| calotype::formats::safetensors_io::read(path).unwrap();
+    let tensors = |path: &Path| safetensors_io::read(path).unwrap();
     let file = "vae/diffusion_pytorch_model.safetensors";
     let (base, tuned) = (tensors(&dir.join("model").join(file)), tensors(&dir.join("run/model").join(file)));
     for (name, tensor) in &base {
@@ -82,7 +86,7 @@ fn the_gradient_cache_trains_what_the_whole_batch_trains() {
         let parts = format!("[clip.training]\nparts = {parts}");
         replace(&dir.join("tiny.toml"), "[clip.training]", &parts);
         succeeds(&dir, &["train", "clip", "--config", "tiny.toml", "--run", "run"]);
-        calotype::formats::safetensors_io::read(&dir.join("run/model/clip/model.safetensors")).unwrap()
+        safetensors_io::read(&dir.join("run/model/clip/model.safetensors")).unwrap()
     };
     for objective in ["info_nce", "siglip"] {
         let (whole, cached) = (weights(1, objective), weights(2, objective));
@@ -188,4 +192,35 @@ fn what_would_have_no_effect_is_refused() {
     );
     let message = fails(&dir, 1, &TRAIN_VAE);
     assert_says(&message, &["training.best", "validation_psnr", "`validation_pnsr`"]);
+}
+
+/// Weights of LPIPS with AlexNet by formula, in the two files that people have.
+fn write_lpips(dir: &TempDir) {
+    let tensor = |(name, shape): (String, Vec<usize>)| {
+        let fan_in = shape[1..].iter().product::<usize>() as f64;
+        let value = |u: f64| match &name {
+            _ if name.starts_with("lin") => u,
+            _ if name.ends_with("weight") => (2.0 * u - 1.0) * (6.0 / fan_in).sqrt(),
+            _ => 0.2 * (2.0 * u - 1.0),
+        };
+        let values = formula::uniform(&name, shape.iter().product()).map(|u| value(u) as f32).collect();
+        NamedTensor { name, shape, values }
+    };
+    let all: Vec<NamedTensor> =
+        lpips::weights::shapes(lpips::Backbone::AlexNet).into_iter().map(tensor).collect();
+    let (linear, backbone): (Vec<_>, Vec<_>) =
+        all.into_iter().partition(|tensor| tensor.name.starts_with("lin"));
+    safetensors_io::write(&dir.join("alexnet.safetensors"), &backbone).unwrap();
+    safetensors_io::write(&dir.join("alex.safetensors"), &linear).unwrap();
+}
+
+#[test]
+fn an_autoencoder_with_lpips_and_without_its_weights() {
+    let lpips =
+        "perceptual = { weight = 0.1, backbone = \"alexnet.safetensors\", linear = \"alex.safetensors\" }";
+    let dir = with(&VAE, &[("beta_warm_up = 5", &format!("beta_warm_up = 5\n{lpips}"))]);
+    assert_says(&fails(&dir, 1, &TRAIN_VAE), &["cannot read", "alexnet.safetensors"]);
+    write_lpips(&dir);
+    let lpips = last(&trains(&dir, "vae", &[]), "vae")["lpips"].as_f64().unwrap();
+    assert!(lpips > 0.0);
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::collection::Collection;
-use super::image_folder::ImageFolder;
+use super::image_folder::{ImageFolder, METADATA_CSV, METADATA_JSONL};
 use super::parquet::{Columns, Parquet};
 use super::web_dataset::WebDataset;
 use super::web_dataset::download::{is_url, resolve};
@@ -19,8 +19,8 @@ pub enum Captions {
 }
 
 /// Opens one of: an image folder; a folder of tar shards or of parquet files; such files by name; shards by address
-/// (`https://…/shard-{000..127}.tar`), which are kept in `cache`. `names` are several only for files. A folder that
-/// has pictures or metadata is an image folder, whatever else lies in it.
+/// (`https://…/shard-{000..127}.tar`), which are kept in `cache`. `names` are several only for files. A folder
+/// with metadata is an image folder, whatever else lies in it.
 ///
 /// # Errors
 /// `Error::Argument` for names that do not go together; `Error::Data` for a picture without a caption where captions
@@ -63,17 +63,26 @@ fn open_any(names: &[String], captions: Captions, cache: &Path) -> Result<Box<dy
         let expected = "one folder, or several .tar or several .parquet files";
         return Err(Error::argument("--data", expected, names.join(" ")));
     };
-    let own = ["jsonl", "csv", "jpg", "jpeg", "png", "webp"];
-    let pictures = own.iter().map(|extension| holds(folder, extension)).collect::<Result<Vec<_>>>()?;
-    if !pictures.contains(&true) {
-        if holds(folder, "tar")? || holds(folder, "gz")? || holds(folder, "tgz")? {
-            return Ok(Box::new(WebDataset::open_folder(folder)?));
+    let any = |extensions: &[&str]| -> Result<bool> {
+        Ok(extensions
+            .iter()
+            .map(|extension| holds(folder, extension))
+            .collect::<Result<Vec<_>>>()?
+            .contains(&true))
+    };
+    let metadata = [METADATA_JSONL, METADATA_CSV].iter().any(|name| folder.join(name).exists());
+    let shards = any(&["tar", "gz", "tgz"])?;
+    let tables = any(&["parquet"])?
+        || subfolders(folder)?.iter().any(|inside| holds(inside, "parquet").unwrap_or(false));
+    if !metadata && (shards || tables) {
+        if any(&["jpg", "jpeg", "png", "webp"])? || (shards && tables) {
+            let expected = "a folder of pictures, of tar shards or of parquet files, not of several kinds";
+            return Err(Error::argument("--data", expected, folder.display()));
         }
-        if holds(folder, "parquet")?
-            || subfolders(folder)?.iter().any(|inside| holds(inside, "parquet").unwrap_or(false))
-        {
-            return spilled(Parquet::open_folder(folder, &Columns::default())?, cache);
-        }
+        return match shards {
+            true => Ok(Box::new(WebDataset::open_folder(folder)?)),
+            false => spilled(Parquet::open_folder(folder, &Columns::default())?, cache),
+        };
     }
     Ok(Box::new(match captions {
         Captions::Required => ImageFolder::open(folder)?,

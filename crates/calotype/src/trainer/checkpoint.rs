@@ -17,10 +17,21 @@ use crate::formats::safetensors_io;
 pub struct Memory {
     /// Of the loss.
     pub spikes: Spikes,
-    /// Best validation so far: steps and value.
-    pub best: Option<(usize, f64)>,
+    /// Best validation so far.
+    pub best: Option<Best>,
     /// Pictures that could not be read.
     pub damaged: Vec<String>,
+}
+
+/// The number that decides which weights are best, at its best.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// Which number: a resume may ask for another.
+    pub name: String,
+    /// Steps done.
+    pub steps: usize,
+    /// Its value.
+    pub value: f64,
 }
 
 /// The checkpoints of one part.

@@ -91,10 +91,11 @@ fn train_network<N: DenoiserInTraining>(
     let _held = precision::hold(precision, session.device)?;
     let objective = Denoising::new(recipe, base, data, session.device)?;
     let begun = !checkpoints(&session.run.checkpoints("diffusion"))?.is_empty();
-    if session.preflight != Preflight::Skip && !begun {
+    let only = session.preflight == Preflight::Only;
+    if only || (session.preflight == Preflight::Before && !begun) {
         let of = Of { denoising: &objective, network: PhantomData };
         let report = preflight::check(&of, &network, session.threads)?;
-        if session.preflight == Preflight::Only {
+        if only {
             return Ok(Some(report));
         }
         report.refuse_faults(session.progress)?;

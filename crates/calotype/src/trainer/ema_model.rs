@@ -49,6 +49,11 @@ pub fn write_average(
     if out.exists() {
         return Err(Error::argument("--out", "a new folder", out.display()));
     }
+    let missing = |(file, _): &&(&str, &str)| !run.model().join(file).is_file();
+    if let Some((file, _)) = weight_files(part).iter().find(missing) {
+        let expected = format!("a run whose model has `{file}`");
+        return Err(Error::argument("run", expected, run.path().display()));
+    }
     let stored = stored(run, part)?;
     let last = stored.iter().map(|(steps, ..)| *steps).max().unwrap_or(0);
     let steps = steps.unwrap_or(last);

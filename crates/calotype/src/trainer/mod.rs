@@ -128,7 +128,7 @@ impl RunFolder {
         let components: &[&str] = match part {
             "vae" => &["vae"],
             "clip" => &["clip", "text_encoder", "tokenizer"],
-            _ => &["", "unet", "scheduler"],
+            _ => &["", "unet", "scheduler", "vae", "text_encoder", "tokenizer"],
         };
         components.iter().try_for_each(|folder| remove_temporary(&self.model().join(folder), ""))?;
         swap::finish(&self.best(part))

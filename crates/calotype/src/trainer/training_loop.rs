@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::tensor::Device;
 use serde::Serialize;
 
-use super::checkpoint::{self, Checkpoints, Memory};
+use super::checkpoint::{self, Best, Checkpoints, Memory};
 use super::objective::{Batch, Objective, Sight, Watch};
 use super::optimizer::{self, EmaConfig, Optimizer};
 use super::recipe::{DataRecipe, TrainingRecipe};
@@ -282,11 +282,12 @@ impl<O: Objective> Running<'_, O> {
         self.log.sight(step, step + 1, &sight)?;
         let Some((name, value)) = self.deciding(&sight)? else { return Ok(()) };
         // Infinity, as the PSNR of perfect pictures, is no number to compare others with.
-        if value.is_finite() && self.memory.best.is_none_or(|(_, best)| is_better(&name, value, best)) {
+        let before = self.memory.best.as_ref().filter(|best| best.name == name);
+        if value.is_finite() && before.is_none_or(|best| is_better(&name, value, best.value)) {
             let (objective, run) = (self.objective, self.session.run);
             swap::replace(&run.best(objective.name()), |folder| objective.save(&averaged, folder))?;
-            self.memory.best = Some((step + 1, value));
             self.log.best(step, &name, value)?;
+            self.memory.best = Some(Best { name, steps: step + 1, value });
         }
         Ok(())
     }

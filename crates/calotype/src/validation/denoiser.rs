@@ -23,8 +23,8 @@ use crate::trainer::base_model::BaseModel;
 use crate::trainer::denoiser::{DenoiserInTraining, Denoising};
 use crate::trainer::objective::{Sight, Watch};
 
-/// Steps' worth of validation samples that the loss is measured on.
-const BATCHES: usize = 8;
+/// Validation samples that the loss is measured on, to whole batches.
+const SAMPLES: usize = 64;
 /// Steps of the sampler.
 const STEPS: usize = 20;
 /// Guidance of the pictures.
@@ -56,11 +56,11 @@ impl<'a> DenoiserWatch<'a> {
     ) -> Result<Self> {
         let diffusion = recipe.diffusion()?;
         let batch_size = diffusion.training.batch_size;
-        let whole = data.epoch_length().map_or(BATCHES, |length| length.div_ceil(batch_size));
+        let whole = data.epoch_length().map_or(SAMPLES, |length| length.min(SAMPLES));
         Ok(Self {
             base,
             objective: Denoising::new(recipe, base, data, device)?.for_validation(VALIDATION_SEED)?,
-            batches: BATCHES.min(whole),
+            batches: whole.div_ceil(batch_size),
             prompts: &diffusion.prompts,
             side: recipe.data.size as usize,
             device: device.clone(),

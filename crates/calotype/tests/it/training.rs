@@ -18,7 +18,7 @@ use calotype::trainer::objective::{Batch, Blind, Input, Objective, PartLoss};
 use calotype::trainer::optimizer::Optimizer;
 use calotype::trainer::recipe::TrainingRecipe;
 use calotype::trainer::training_loop::{self, Damage, Outcome, Session};
-use calotype::trainer::{Progress, RunFolder, Silent};
+use calotype::trainer::{Progress, Recipe, RunFolder, Silent};
 
 use crate::support::{
     self, CLIP, DIFFUSION, Part, TempDir, VAE, assert_holds, components, recipe, write_files,
@@ -341,4 +341,18 @@ fn an_autoencoder_whose_latents_are_no_numbers_is_not_written() {
     let error = VAE.train(&recipe, session(&run, false, &Silent)).unwrap_err();
     assert!(matches!(error, Error::NonFinite { .. }), "{error}");
     assert!(!run.model().exists());
+}
+
+#[test]
+fn every_published_recipe_can_be_read_and_written() {
+    let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");
+    let mut count = 0;
+    let paths = fs::read_dir(configs).unwrap().map(|entry| entry.unwrap().path());
+    for path in paths.filter(|path| path.extension().is_some_and(|extension| extension == "toml")) {
+        let recipe = Recipe::read(&path).unwrap();
+        let again = Recipe::parse(&path, &recipe.to_toml().unwrap()).unwrap();
+        assert_eq!(again, recipe, "{}", path.display());
+        count += 1;
+    }
+    assert!(count >= 4);
 }

@@ -150,8 +150,9 @@ impl DiffusionRecipe {
             check.that(data.is_repeatable(), "cache_latents", "false with random crops", true)?;
         }
         if let Some(lora) = &self.lora {
-            let schedule = self.prediction.is_none() && !self.zero_terminal_snr;
-            let expected = "no `prediction` or `zero_terminal_snr`: the file of a LoRA cannot say them";
+            let schedule = self.prediction.is_none() && !self.zero_terminal_snr && flow.shift.is_none();
+            let expected =
+                "no `prediction`, `zero_terminal_snr` or `flow_times.shift`: its file cannot say them";
             check.that(schedule, "lora", expected, "one of them")?;
             check.that(lora.rank > 0, "lora.rank", "at least 1", 0)?;
             check.that(lora.alpha > 0.0 && lora.alpha.is_finite(), "lora.alpha", "above 0", lora.alpha)?;

@@ -10,7 +10,7 @@ use calotype::rng::{Philox, Purpose};
 use calotype::trainer::data_parallel::batch_gradients;
 use calotype::trainer::objective::{Batch, PartLoss};
 use calotype::trainer::optimizer::{Optimizer, OptimizerConfig};
-use calotype::trainer::training_loop::{Weights, fill};
+use calotype::trainer::weights::{Weights, fill};
 use calotype::{Error, Result};
 use calotype_kernels::work;
 

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use calotype::Result;
 use calotype::data::buckets::Buckets;
+use calotype::data::division::divide;
 use calotype::data::emoji_scenes::{EmojiScenes, EmojiScenesConfig, Split};
 use calotype::data::open::{Captions, open};
 use calotype::data::pictures::{Encoded, Pictures, Scenes};
-use calotype::data::source::{TrainingSet, divide};
+use calotype::data::source::TrainingSet;
 use calotype::data::transform::{Crop, Transform};
 use calotype::trainer::Recipe;
 use calotype::validation::VALIDATION_SEED;

@@ -2,9 +2,11 @@
 
 pub mod buckets;
 pub mod collection;
+pub mod division;
 pub mod emoji_scenes;
 pub mod image_folder;
 pub mod inspection;
+pub mod item;
 pub mod loader;
 pub mod open;
 pub mod parquet;

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use image::RgbImage;
-use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::buckets::{self, Buckets};
+pub use super::item::{Damaged, Item, Place};
 use super::pictures::Pictures;
 use super::transform::{Crop, Transform};
 use crate::error::{Error, Result};
@@ -18,37 +18,6 @@ const MOST_DAMAGED_IN_A_ROW: usize = 64;
 
 /// Epochs whose order is kept: workers are at most a few steps apart, on two sides of an epoch's end.
 const EPOCHS_KEPT: usize = 3;
-
-/// One training picture.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Item {
-    /// The picture as the network will see it.
-    pub image: RgbImage,
-    /// One of its captions; empty if it has none.
-    pub caption: String,
-    /// Where it lies.
-    pub name: String,
-    /// Pictures that were to come before it and could not be read.
-    pub damaged: Vec<Damaged>,
-}
-
-/// A picture that cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Damaged {
-    /// Where it lies.
-    pub name: String,
-    /// What the decoder says.
-    pub reason: String,
-}
-
-/// Which picture stands at a position of the run, and the size that it is brought to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Place {
-    /// Its number.
-    pub picture: u64,
-    /// Width and height.
-    pub size: (u32, u32),
-}
 
 /// Pictures in the order of a run: positions count from 0 without end, and what stands at a position is a pure
 /// function of the settings.
@@ -326,21 +295,3 @@ fn unreadable(damaged: &[Damaged]) -> Error {
         ),
     }
 }
-
-/// Divides `count` pictures: (for training, for validation). The share `validation` is chosen by a permutation that
-/// depends on the number of pictures alone; at least one picture stays on each side if there are two.
-pub fn divide(count: u64, validation: f64) -> (Vec<u64>, Vec<u64>) {
-    let wanted = (count as f64 * validation).round() as usize;
-    let most = (count as usize).saturating_sub(1);
-    let held_out = if validation > 0.0 { wanted.max(1).min(most) } else { 0 };
-    let order = Philox::new(SPLIT_SEED, Purpose::Split, count).permutation(count as usize);
-    let side = |places: &[usize]| {
-        let mut side: Vec<u64> = places.iter().map(|&i| i as u64).collect();
-        side.sort_unstable();
-        side
-    };
-    (side(&order[held_out..]), side(&order[..held_out]))
-}
-
-/// The division is the same whatever the seed of the run, so that runs compare.
-const SPLIT_SEED: u64 = 1841;

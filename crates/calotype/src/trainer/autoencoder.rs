@@ -6,13 +6,15 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use image::RgbImage;
 
+use super::damage::Damage;
 use super::data_parallel::scalar;
 use super::latent_statistics::LatentStatistics;
 use super::objective::{Batch, Input, InputKind, Objective, PartLoss, Watch};
 use super::preflight::Report;
 use super::recipe::{AdversarialRecipe, Recipe, TrainingRecipe, VaeRecipe};
 use super::settings::Settings;
-use super::training_loop::{self, Damage, Outcome, Session, Weights, fill};
+use super::training_loop::{self, Outcome, Session};
+use super::weights::{Weights, fill};
 use crate::autoencoder::loss::{autoencoder_loss, beta_at};
 use crate::autoencoder::lpips::{self, Lpips};
 use crate::autoencoder::{

@@ -6,6 +6,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 use image::RgbImage;
 
+use super::damage::Damage;
 use super::data_parallel::{BatchGradients, batch_gradients, scalar};
 use super::gradient_cache::{self, Embeddings};
 use super::objective::{Batch, Input, InputKind, Objective, PartLoss, Watch};
@@ -13,7 +14,8 @@ use super::optimizer::Optimizer;
 use super::preflight::Report;
 use super::recipe::{ClipObjective, ClipRecipe, Recipe, TrainingRecipe};
 use super::settings::Settings;
-use super::training_loop::{self, Damage, Outcome, Session, Weights, fill};
+use super::training_loop::{self, Outcome, Session};
+use super::weights::{Weights, fill};
 use crate::data::source::TrainingSet;
 use crate::data::tensors::to_tensor;
 use crate::error::Result;

@@ -1,7 +1,8 @@
 //! The gradients of a denoiser with gradient checkpointing.
 
 use super::data_parallel::{BatchGradients, mean_of_parts, scalar};
-use super::denoiser::{DenoiserInTraining, Denoising, Latents};
+use super::denoiser::DenoiserInTraining;
+use super::denoising::{Denoising, Latents};
 use super::objective::Batch;
 use crate::denoiser::recompute::{Inputs, backward, carry};
 use crate::error::{Error, Result};
@@ -27,7 +28,7 @@ fn gradients<N: DenoiserInTraining>(
     network: &N,
     part: &Latents,
 ) -> Result<BatchGradients> {
-    let base = denoising.base();
+    let base = denoising.base;
     let sample = denoising.noised(part)?;
     let context = denoising.context(network.text(base).as_ref(), part)?;
     let inputs = Inputs { x_t: &sample.x_t, timesteps: &sample.timesteps, context: &context };

@@ -4,10 +4,12 @@ pub mod autoencoder;
 pub mod base_model;
 pub mod checkpoint;
 pub mod clip;
+pub mod damage;
 pub mod data_parallel;
 pub mod denoiser;
 pub mod denoiser_lora;
 mod denoiser_recompute;
+pub mod denoising;
 pub mod draws;
 pub mod ema_model;
 pub mod gradient_cache;
@@ -27,6 +29,7 @@ mod swap;
 pub mod tensor_store;
 mod text_doubts;
 pub mod training_loop;
+pub mod weights;
 
 pub use recipe::Recipe;
 

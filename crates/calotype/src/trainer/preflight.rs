@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Progress;
 use super::objective::{Batch, Input, InputKind, Objective};
-use super::training_loop::{Weights, fill, optimizer};
+use super::weights::{Weights, fill, optimizer};
 use crate::error::{Error, Result};
 use crate::nn::parameters;
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use image::RgbImage;
+use serde::Serialize;
 use serde_json::Value;
 
 use super::metrics_log::MetricsLog;
@@ -36,6 +37,13 @@ impl<'a> RunLog<'a> {
             samples: run.samples(part),
             progress,
         })
+    }
+
+    /// What the training depends on, for who looks at its curves.
+    pub(super) fn settings(&mut self, settings: &impl Serialize) -> Result<()> {
+        // Settings that cannot be written were refused with the checkpoints.
+        let text = serde_json::to_string_pretty(settings).unwrap_or_default();
+        self.board.text(0, "settings", &format!("```json\n{text}\n```"))
     }
 
     /// The numbers of a step.

@@ -1,20 +1,19 @@
 //! The loop that every part runs: batch, gradients, learning rate, optimiser, log, validation, checkpoint.
 
-use burn::module::Module;
 use burn::tensor::Device;
 use serde::Serialize;
 
 use super::checkpoint::{self, Best, Checkpoints, Memory};
+use super::damage::Damage;
 use super::objective::{Batch, Objective, Sight, Watch};
-use super::optimizer::{self, EmaConfig, Optimizer};
-use super::recipe::{DataRecipe, TrainingRecipe};
+use super::optimizer::Optimizer;
+use super::recipe::TrainingRecipe;
 use super::run_log::RunLog;
+use super::weights::{Weights, fill, optimizer, power_averages};
 use super::{Preflight, Progress, RunFolder, precision, preflight, swap};
 use crate::data::loader::prepared_ahead;
-use crate::data::source::TrainingSet;
 use crate::error::{Error, Result};
 use crate::formats::safetensors_io;
-use crate::nn::parameters::{self, NamedTensor};
 
 /// Where and how a part is trained.
 #[derive(Clone, Copy)]
@@ -96,6 +95,7 @@ pub fn train<O: Objective>(
     let prepare = |step: usize| objective.prepare(step);
     prepared_ahead(session.workers, first..training.steps, prepare, |next| -> Result<()> {
         if first == 0 {
+            running.log.settings(settings)?;
             running.before_first(&optimizer, &network)?;
         }
         for step in first..training.steps {
@@ -110,54 +110,6 @@ pub fn train<O: Objective>(
     })?;
     session.progress.end(name);
     Ok(Outcome::Trained(optimizer))
-}
-
-/// An optimiser for the parameters that the objective trains.
-pub(super) fn optimizer<O: Objective>(objective: &O, network: &O::Network) -> Optimizer {
-    let mut trained = parameters::named_parameters(network);
-    trained.retain(|parameter| objective.trains(&parameter.name));
-    Optimizer::new(trained, objective.training().optimizer.clone())
-}
-
-/// Which weights of an optimiser.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Weights {
-    /// Those of the last step.
-    Current,
-    /// Their first average: what sampling uses.
-    Averaged,
-}
-
-/// `network` with weights of the optimiser; those that are not trained stay.
-pub fn fill<M: Module>(optimizer: &Optimizer, network: M, weights: Weights) -> M {
-    // The optimiser was made by visiting the same network, so the order is the same.
-    let mut values: Box<dyn Iterator<Item = optimizer::Weights<'_>>> = match weights {
-        Weights::Averaged => Box::new(optimizer.average(0).into_iter().flatten()),
-        Weights::Current => Box::new(optimizer.values()),
-    };
-    let mut next = values.next();
-    parameters::replace(network, |name, _| {
-        let (_, _, found) = next.take_if(|(own, ..)| *own == name)?;
-        next = values.next();
-        Some(found.to_vec())
-    })
-}
-
-/// How many pictures may be damaged.
-#[derive(Debug, Clone, Copy)]
-pub struct Damage {
-    /// Different pictures, damaged ones among them; `None` if they have no end.
-    pub pictures: Option<usize>,
-    /// Share of them that may be damaged.
-    pub most: f64,
-}
-
-impl Damage {
-    /// That of a training set, as the recipe says.
-    pub fn of(data: &TrainingSet, recipe: &DataRecipe) -> Self {
-        let pictures = data.count().map(|count| count + data.left_out().len());
-        Self { pictures, most: recipe.max_damaged }
-    }
 }
 
 /// A training on its way.
@@ -313,31 +265,13 @@ impl<O: Objective> Running<'_, O> {
     }
 }
 
-/// The averages that any other can be reconstructed from.
-fn power_averages(optimizer: &Optimizer) -> Vec<NamedTensor> {
-    let emas = optimizer.emas().iter().enumerate();
-    let power = emas.filter_map(|(i, ema)| match ema {
-        EmaConfig::Power { sigma_rel } => Some((*sigma_rel, optimizer.average(i)?)),
-        EmaConfig::Decay(_) => None,
-    });
-    power
-        .flat_map(|(sigma_rel, average)| {
-            average.map(move |(name, shape, values)| NamedTensor {
-                name: format!("{sigma_rel}.{name}"),
-                shape: shape.to_vec(),
-                values: values.to_vec(),
-            })
-        })
-        .collect()
-}
-
 /// Steps after which a loss that has not moved is worth a warning.
 fn warned_at(steps: usize) -> usize {
     (steps / 5).max(100).min(steps)
 }
 
 /// Whether a number of this name is better the larger it is.
-pub fn larger_is_better(name: &str) -> bool {
+fn larger_is_better(name: &str) -> bool {
     ["psnr", "ssim", "recall", "accuracy"].iter().any(|good| name.contains(good))
 }
 

@@ -20,7 +20,8 @@ use crate::pipeline::text_to_image::{Request, Sampling, Sizes};
 use crate::sampler::{Generator, SamplerKind, SamplerSettings};
 use crate::trainer::Recipe;
 use crate::trainer::base_model::BaseModel;
-use crate::trainer::denoiser::{DenoiserInTraining, Denoising};
+use crate::trainer::denoiser::DenoiserInTraining;
+use crate::trainer::denoising::Denoising;
 use crate::trainer::objective::{Sight, Watch};
 
 /// Validation samples that the loss is measured on, to whole batches.

@@ -12,12 +12,13 @@ use calotype::nn::parameters::{NamedTensor, named_parameters};
 use calotype::nn::{Init, Linear};
 use calotype::rng::{Philox, Purpose};
 use calotype::trainer::checkpoint::checkpoints;
+use calotype::trainer::damage::Damage;
 use calotype::trainer::data_parallel::BatchGradients;
 use calotype::trainer::metrics_log::read_series;
 use calotype::trainer::objective::{Batch, Blind, Input, Objective, PartLoss};
 use calotype::trainer::optimizer::Optimizer;
 use calotype::trainer::recipe::TrainingRecipe;
-use calotype::trainer::training_loop::{self, Damage, Outcome, Session};
+use calotype::trainer::training_loop::{self, Outcome, Session};
 use calotype::trainer::{Progress, Recipe, RunFolder, Silent};
 
 use crate::support::{

@@ -1,0 +1,35 @@
+//! What training sees at a position of its run.
+
+use image::RgbImage;
+use serde::Serialize;
+
+/// One training picture.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Item {
+    /// The picture as the network will see it.
+    pub image: RgbImage,
+    /// One of its captions; empty if it has none.
+    pub caption: String,
+    /// Where it lies.
+    pub name: String,
+    /// Pictures that were to come before it and could not be read.
+    pub damaged: Vec<Damaged>,
+}
+
+/// A picture that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Damaged {
+    /// Where it lies.
+    pub name: String,
+    /// What the decoder says.
+    pub reason: String,
+}
+
+/// Which picture stands at a position of the run, and the size that it is brought to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// Its number.
+    pub picture: u64,
+    /// Width and height.
+    pub size: (u32, u32),
+}

@@ -13,8 +13,7 @@ use super::objective::{Batch, Input, InputKind, Objective, PartLoss, Watch};
 use super::preflight::Report;
 use super::recipe::{AdversarialRecipe, Recipe, TrainingRecipe, VaeRecipe};
 use super::settings::Settings;
-use super::training_loop::{self, Outcome, Session};
-use super::weights::{Weights, fill};
+use super::training_loop::{self, Session};
 use crate::autoencoder::loss::{autoencoder_loss, beta_at};
 use crate::autoencoder::lpips::{self, Lpips};
 use crate::autoencoder::{
@@ -75,13 +74,7 @@ pub fn train(
     let network = AutoencoderInTraining { autoencoder, discriminator };
     let settings = Settings::new(recipe, data, vae.identity());
     let damage = Damage::of(data, &recipe.data);
-    match training_loop::train(session, &objective, network.clone(), &settings, damage, watch)? {
-        Outcome::Checked(report) => Ok(Some(report)),
-        Outcome::Trained(optimizer) => {
-            objective.save(&fill(&optimizer, network, Weights::Averaged), &session.run.model())?;
-            Ok(None)
-        }
-    }
+    training_loop::train_and_save(session, &objective, network, &settings, damage, watch)
 }
 
 /// The network at the first step: random, or the recipe's model.
@@ -193,13 +186,11 @@ impl Objective for Reconstructing<'_> {
     }
 
     fn prepare(&self, step: usize) -> Result<Batch<Pictures>> {
-        let TrainingRecipe { batch_size, parts, .. } = self.recipe.training;
         let damaged = if step == 0 { self.data.left_out().to_vec() } else { vec![] };
         let (mut items, mut damaged, mut shares) = (vec![], damaged, vec![]);
-        for part in 0..parts {
-            let first = (step * batch_size + part * (batch_size / parts)) as u64;
-            let mut images = Vec::with_capacity(batch_size / parts);
-            for n in first..first + (batch_size / parts) as u64 {
+        for positions in self.recipe.training.positions(step) {
+            let (first, mut images) = (positions.start, Vec::new());
+            for n in positions {
                 let item = self.data.item(n)?;
                 images.push(item.image);
                 items.push(item.name);

@@ -34,6 +34,14 @@ pub struct Best {
     pub value: f64,
 }
 
+impl Best {
+    /// Whether `value` is better: larger if the name says so, as PSNR's, else smaller.
+    pub fn is_beaten_by(&self, value: f64) -> bool {
+        let larger = ["psnr", "ssim", "recall", "accuracy"].iter().any(|good| self.name.contains(good));
+        if larger { value > self.value } else { value < self.value }
+    }
+}
+
 /// The checkpoints of one part.
 #[derive(Debug)]
 pub struct Checkpoints {

@@ -14,8 +14,7 @@ use super::optimizer::Optimizer;
 use super::preflight::Report;
 use super::recipe::{ClipObjective, ClipRecipe, Recipe, TrainingRecipe};
 use super::settings::Settings;
-use super::training_loop::{self, Outcome, Session};
-use super::weights::{Weights, fill};
+use super::training_loop::{self, Session};
 use crate::data::source::TrainingSet;
 use crate::data::tensors::to_tensor;
 use crate::error::Result;
@@ -81,13 +80,7 @@ pub fn train(
     let objective = Contrasting { recipe: clip, config, tokenizer, data, device: device.clone() };
     let settings = Settings::new(recipe, data, clip.identity());
     let damage = Damage::of(data, &recipe.data);
-    match training_loop::train(session, &objective, network.clone(), &settings, damage, watch)? {
-        Outcome::Checked(report) => Ok(Some(report)),
-        Outcome::Trained(optimizer) => {
-            objective.save(&fill(&optimizer, network, Weights::Averaged), &session.run.model())?;
-            Ok(None)
-        }
-    }
+    training_loop::train_and_save(session, &objective, network, &settings, damage, watch)
 }
 
 /// A vocabulary of the first captions.
@@ -174,14 +167,12 @@ impl Objective for Contrasting<'_> {
     }
 
     fn prepare(&self, step: usize) -> Result<Batch<Pairs>> {
-        let TrainingRecipe { batch_size, parts, .. } = self.recipe.training;
         let damaged = if step == 0 { self.data.left_out().to_vec() } else { vec![] };
         let mut batch = Batch { parts: vec![], items: vec![], captions: vec![], damaged };
-        for part in 0..parts {
+        for positions in self.recipe.training.positions(step) {
             let mut pairs = Pairs { images: vec![], ids: vec![] };
-            for i in 0..batch_size / parts {
-                let n = step * batch_size + part * (batch_size / parts) + i;
-                let item = self.data.item(n as u64)?;
+            for n in positions {
+                let item = self.data.item(n)?;
                 pairs.images.push(item.image);
                 pairs.ids.push(self.tokenizer.encode_padded(&item.caption).ids);
                 batch.captions.push(item.caption);

@@ -17,8 +17,7 @@ use super::objective::{Batch, Input, InputKind, Objective, PartLoss, Watch};
 use super::preflight::Report;
 use super::recipe::{Recipe, TrainingRecipe};
 use super::settings::Settings;
-use super::training_loop::{self, Outcome, Session};
-use super::weights::{Weights, fill};
+use super::training_loop::{self, Session};
 use super::{Preflight, denoiser_lora::LoraInTraining, precision, preflight, text_doubts};
 use crate::data::source::TrainingSet;
 use crate::denoiser::Unet;
@@ -120,13 +119,7 @@ pub fn minimise<N: DenoiserInTraining>(
     let data = objective.denoising.data;
     let settings = Settings::new(recipe, data, recipe.diffusion()?.identity());
     let damage = Damage::of(data, &recipe.data);
-    match training_loop::train(session, &objective, network.clone(), &settings, damage, watch)? {
-        Outcome::Checked(report) => Ok(Some(report)),
-        Outcome::Trained(optimizer) => {
-            objective.save(&fill(&optimizer, network, Weights::Averaged), &session.run.model())?;
-            Ok(None)
-        }
-    }
+    training_loop::train_and_save(session, &objective, network, &settings, damage, watch)
 }
 
 /// [`Denoising`] of a kind of network.

@@ -8,7 +8,7 @@ use super::denoiser::DenoiserInTraining;
 use super::draws::{Draws, Seeded};
 use super::latent_cache::{Encoding, LatentCache, Posterior, TextCache, posterior_of};
 use super::objective::{Batch, PartLoss};
-use super::recipe::{DiffusionRecipe, FlowTimes, Recipe, TrainingRecipe};
+use super::recipe::{DiffusionRecipe, FlowTimes, Recipe};
 use super::training_loop::Session;
 use crate::data::source::{Damaged, TrainingSet};
 use crate::denoiser::conditioning::drops_caption;
@@ -151,13 +151,11 @@ impl<'a> Denoising<'a> {
     /// # Errors
     /// Those of the data.
     pub fn prepare(&self, step: usize) -> Result<Batch<Latents>> {
-        let TrainingRecipe { batch_size, parts, .. } = self.recipe.training;
         let damaged = if step == 0 { self.damaged.clone() } else { vec![] };
         let mut batch = Batch { parts: vec![], items: vec![], captions: vec![], damaged };
         let channels = self.base.vae.config.latent_channels;
-        for part in 0..parts {
-            let first = (step * batch_size + part * (batch_size / parts)) as u64;
-            let positions: Vec<u64> = (first..first + (batch_size / parts) as u64).collect();
+        for positions in self.recipe.training.positions(step) {
+            let positions: Vec<u64> = positions.collect();
             let mut latents =
                 Latents { shape: [positions.len(), channels, 0, 0], positions, z_0: vec![], ids: vec![] };
             for &n in &latents.positions {

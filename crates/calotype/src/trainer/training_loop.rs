@@ -42,6 +42,28 @@ pub enum Outcome {
     Checked(preflight::Report),
 }
 
+/// [`train`], and the averaged weights written into the run's model folder. What the check found, if only that was
+/// asked for.
+///
+/// # Errors
+/// As [`train`]; those of [`Objective::save`].
+pub fn train_and_save<O: Objective>(
+    session: Session,
+    objective: &O,
+    network: O::Network,
+    settings: &impl Serialize,
+    damage: Damage,
+    watch: &dyn Watch<O::Network>,
+) -> Result<Option<preflight::Report>> {
+    match train(session, objective, network.clone(), settings, damage, watch)? {
+        Outcome::Checked(report) => Ok(Some(report)),
+        Outcome::Trained(optimizer) => {
+            objective.save(&fill(&optimizer, network, Weights::Averaged), &session.run.model())?;
+            Ok(None)
+        }
+    }
+}
+
 /// Trains `network` until all steps are done.
 ///
 /// `settings` are what the training depends on; a resume under other ones is refused. `damage` is how many pictures
@@ -235,7 +257,7 @@ impl<O: Objective> Running<'_, O> {
         let Some((name, value)) = self.deciding(&sight)? else { return Ok(()) };
         // Infinity, as the PSNR of perfect pictures, is no number to compare others with.
         let before = self.memory.best.as_ref().filter(|best| best.name == name);
-        if value.is_finite() && before.is_none_or(|best| is_better(&name, value, best.value)) {
+        if value.is_finite() && before.is_none_or(|best| best.is_beaten_by(value)) {
             let (objective, run) = (self.objective, self.session.run);
             swap::replace(&run.best(objective.name()), |folder| objective.save(&averaged, folder))?;
             self.log.best(step, &name, value)?;
@@ -268,13 +290,4 @@ impl<O: Objective> Running<'_, O> {
 /// Steps after which a loss that has not moved is worth a warning.
 fn warned_at(steps: usize) -> usize {
     (steps / 5).max(100).min(steps)
-}
-
-/// Whether a number of this name is better the larger it is.
-fn larger_is_better(name: &str) -> bool {
-    ["psnr", "ssim", "recall", "accuracy"].iter().any(|good| name.contains(good))
-}
-
-fn is_better(name: &str, value: f64, best: f64) -> bool {
-    if larger_is_better(name) { value > best } else { value < best }
 }

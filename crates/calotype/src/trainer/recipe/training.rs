@@ -1,5 +1,7 @@
 //! `[….training]`: what every training has.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use super::super::lr_schedule::LrSchedule;
@@ -126,6 +128,13 @@ impl TrainingRecipe {
         (identity.checkpoint_every, identity.keep_checkpoints, identity.log_every) = (0, 0, 0);
         (identity.validate_every, identity.best, identity.ema_snapshots) = (0, None, None);
         identity
+    }
+
+    /// Positions in the run of the samples of `step`, part by part.
+    pub(crate) fn positions(&self, step: usize) -> impl Iterator<Item = Range<u64>> + use<> {
+        let per_part = (self.batch_size / self.parts) as u64;
+        let first = (step * self.batch_size) as u64;
+        (0..self.parts as u64).map(move |part| first + part * per_part..first + (part + 1) * per_part)
     }
 
     /// Learning rate of `step`.

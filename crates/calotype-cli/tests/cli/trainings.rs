@@ -224,3 +224,65 @@ fn an_autoencoder_with_lpips_and_without_its_weights() {
     let lpips = last(&trains(&dir, "vae", &[]), "vae")["lpips"].as_f64().unwrap();
     assert!(lpips > 0.0);
 }
+
+fn events(kept: &BTreeMap<PathBuf, Vec<u8>>, part: &str) -> Vec<Value> {
+    let log = String::from_utf8(kept[Path::new(&format!("logs/{part}.events.jsonl"))].clone()).unwrap();
+    log.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn a_damaged_picture_is_named_once_and_replaced() {
+    let dir = with_recipe();
+    succeeds(&dir, &["data", "render", "--out", "data", "-n", "8", "--size", "32"]);
+    let whole = fs::read(dir.join("data/000003.png")).unwrap();
+    fs::write(dir.join("data/000003.png"), &whole[..whole.len() / 2]).unwrap();
+    replace(
+        &dir.join("tiny.toml"),
+        "max_objects = 1",
+        "max_objects = 1\nvalidation = 0.0\nmax_damaged = 0.2",
+    );
+    for part in ["vae", "clip", "diffusion"] {
+        if part == "diffusion" {
+            write_files(&dir.join("other/model"), &files(&dir.join("run/model")));
+        }
+        let kept = trains(&dir, part, &["--data", "data"]);
+        let events = events(&kept, part);
+        let damaged: Vec<&Value> =
+            events.iter().filter(|event| event["event"] == "damaged_picture").collect();
+        assert_eq!(damaged.len(), 1, "{part}: {events:?}");
+        assert_says(damaged[0]["name"].as_str().unwrap(), &["000003.png"]);
+    }
+}
+
+#[test]
+fn a_clip_that_learns_nothing_is_warned_of() {
+    let dir = with(&CLIP, &[]);
+    let text = fs::read_to_string(dir.join("tiny.toml")).unwrap();
+    let (before, clip) = text.split_once("[clip.training]").unwrap();
+    let clip = clip.replacen("learning_rate = 2e-3", "learning_rate = 1e-9", 1);
+    fs::write(dir.join("tiny.toml"), format!("{before}[clip.training]{clip}")).unwrap();
+    let events = events(&trains(&dir, "clip", &[]), "clip");
+    assert_eq!(events.len(), 1, "{events:?}");
+    assert_says(events[0]["reason"].as_str().unwrap(), &["nothing is learned", "1.386"]);
+}
+
+#[test]
+fn an_autoencoder_is_validated_by_rfid() {
+    let lines = "beta_warm_up = 5\ninception = \"inception.safetensors\"";
+    let dir = with(
+        &VAE,
+        &[
+            ("beta_warm_up = 5", lines),
+            ("max_objects = 1", "max_objects = 1\nvalidation = 0.5"),
+            ("learning_rate = 2e-3", "learning_rate = 2e-3\nvalidate_every = 20\nbest = \"validation_rfid\""),
+        ],
+    );
+    let mut weights: Vec<NamedTensor> = formula::inception::tensors().into_values().collect();
+    weights.sort_by(|a, b| a.name.cmp(&b.name));
+    safetensors_io::write(&dir.join("inception.safetensors"), &weights).unwrap();
+    succeeds(&dir, &["data", "render", "--out", "data", "-n", "8", "--size", "32"]);
+    succeeds(&dir, &[TRAIN_VAE.as_slice(), &["--data", "data"]].concat());
+    let rfid = last(&files(&dir.join("run")), "vae")["validation_rfid"].as_f64().unwrap();
+    assert!(rfid > 0.0);
+    assert!(dir.join("run/best/vae/vae/config.json").exists());
+}

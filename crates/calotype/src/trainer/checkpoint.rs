@@ -76,6 +76,11 @@ impl Checkpoints {
             ("memory".to_owned(), memory),
         ]);
         safetensors_io::write_with_metadata(&path, &optimizer.state(), metadata)?;
+        self.remove_old()
+    }
+
+    /// Removes all but the newest.
+    fn remove_old(&self) -> Result<()> {
         let all = checkpoints(&self.folder)?;
         for (_, old) in &all[..all.len().saturating_sub(self.keep)] {
             fs::remove_file(old).map_err(Error::io("remove", old))?;
@@ -103,6 +108,8 @@ impl Checkpoints {
         let memory = memory.ok_or_else(|| missing("memory"))?;
         let steps = steps.ok_or_else(|| missing("number of steps"))?;
         optimizer.restore(&path, safetensors_io::read(&path)?, steps)?;
+        // A run that was killed after a checkpoint has not removed the one before it yet.
+        self.remove_old()?;
         Ok(Some(memory))
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use calotype::formats::atomic;
+use calotype::trainer::preflight::peak_bytes;
 use calotype::{Error, Result};
 use calotype_kernels::{Isa, peak};
 use clap::ValueEnum;
@@ -143,7 +144,7 @@ fn report(
     let median_ms =
         if times.len().is_multiple_of(2) { (times[middle - 1] + times[middle]) / 2.0 } else { times[middle] };
     // Before the arithmetic is counted, which is a pass of its own.
-    let peak_rss_mib = peak_rss_mib();
+    let peak_rss_mib = peak_bytes().map(|bytes| bytes as f64 / f64::from(1 << 20));
     let forward = bench.gflop()?;
     // The gradients of a product are two products of the same size.
     let gflop_per_step = if args.mode == Mode::Train { 3.0 * forward } else { forward };
@@ -167,13 +168,6 @@ fn report(
         threads: context.threads,
         instruction_set: format!("{:?}", Isa::best()).to_lowercase(),
     })
-}
-
-/// The most memory that this process ever had, where the system says so.
-fn peak_rss_mib() -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok()? / 1024.0)
 }
 
 fn print(report: &Report) {

@@ -207,11 +207,15 @@ pub fn train_part(
             let watch = AutoencoderWatch::new(validation, device, inception(recipe, context)?)?;
             trainer::autoencoder::train(recipe, &data.training, device, session, &watch)
         }
-        (Part::Clip, None) => trainer::clip::train(recipe, &data.training, device, session, &Blind),
-        (Part::Clip, Some(validation)) => {
+        (Part::Clip, validation) => {
             let tokenizer = trainer::clip::tokenizer(recipe.clip()?, &data.training)?;
-            let watch = ClipWatch::new(validation, tokenizer, device)?;
-            trainer::clip::train(recipe, &data.training, device, session, &watch)
+            match validation {
+                None => trainer::clip::train(recipe, tokenizer, &data.training, device, session, &Blind),
+                Some(validation) => {
+                    let watch = ClipWatch::new(validation, tokenizer.clone(), device)?;
+                    trainer::clip::train(recipe, tokenizer, &data.training, device, session, &watch)
+                }
+            }
         }
         (Part::Diffusion, validation) => {
             let base = BaseModel::load(recipe, session.run, device)?;

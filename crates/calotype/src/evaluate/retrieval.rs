@@ -38,20 +38,7 @@ pub fn retrieval_at_1<T: Copy + Into<f64>>(
     dimension: usize,
     same: impl Fn(usize, usize) -> bool,
 ) -> Result<Retrieval> {
-    if image.len() != text.len() {
-        return Err(Error::shape("text features", image.len(), text.len()));
-    }
-    let image = normalised(image, dimension, "image features")?;
-    let text = normalised(text, dimension, "text features")?;
-    let n = image.len();
-    let right = |i: usize, j: usize| i == j || same(i, j);
-    let pairs = (0..n).flat_map(|i| (0..n).map(move |j| (i, j))).filter(|&(i, j)| right(i, j)).count();
-    Ok(Retrieval {
-        image_to_text: accuracy(&image, &text, right),
-        text_to_image: accuracy(&text, &image, right),
-        chance: pairs as f64 / (n * n) as f64,
-        n,
-    })
+    retrieval_at(1, image, text, dimension, same)
 }
 
 /// Retrieval at k, as [`retrieval_at_1`]: whether a right candidate is among the `k` most similar ones. Of
@@ -70,16 +57,20 @@ pub fn retrieval_at<T: Copy + Into<f64>>(
     if k == 0 {
         return Err(Error::argument("k", "at least 1", k));
     }
-    let first = retrieval_at_1(image, text, dimension, &same)?;
+    if image.len() != text.len() {
+        return Err(Error::shape("text features", image.len(), text.len()));
+    }
     let image = normalised(image, dimension, "image features")?;
     let text = normalised(text, dimension, "text features")?;
+    let n = image.len();
     let right = |i: usize, j: usize| i == j || same(i, j);
-    let chance = if k == 1 { first.chance } else { (k as f64 / first.n as f64).min(1.0) };
+    let pairs = (0..n).flat_map(|i| (0..n).map(move |j| (i, j))).filter(|&(i, j)| right(i, j)).count();
+    let at_1 = pairs as f64 / (n * n) as f64;
     Ok(Retrieval {
         image_to_text: hits(k, &image, &text, right),
         text_to_image: hits(k, &text, &image, right),
-        chance,
-        n: first.n,
+        chance: if k == 1 { at_1 } else { (k as f64 / n as f64).min(1.0) },
+        n,
     })
 }
 
@@ -104,18 +95,6 @@ fn hits(
         1.0 - (0..places).map(missed).product::<f64>()
     };
     queries.iter().enumerate().map(hit).sum::<f64>() / queries.len() as f64
-}
-
-/// Mean over the queries of the share of right candidates among the most similar ones.
-fn accuracy(queries: &[Vec<f64>], candidates: &[Vec<f64>], right: impl Fn(usize, usize) -> bool) -> f64 {
-    let score = |(i, query): (usize, &Vec<f64>)| {
-        let dot = |candidate: &Vec<f64>| query.iter().zip(candidate).map(|(q, c)| q * c).sum::<f64>();
-        let similarities: Vec<f64> = candidates.iter().map(dot).collect();
-        let best = similarities.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let tied: Vec<usize> = (0..candidates.len()).filter(|&j| similarities[j] == best).collect();
-        tied.iter().filter(|&&j| right(i, j)).count() as f64 / tied.len() as f64
-    };
-    queries.iter().enumerate().map(score).sum::<f64>() / queries.len() as f64
 }
 
 fn normalised<T: Copy + Into<f64>>(rows: &[T], dimension: usize, what: &str) -> Result<Vec<Vec<f64>>> {

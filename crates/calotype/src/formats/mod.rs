@@ -3,6 +3,7 @@
 pub mod atomic;
 pub mod checkpoint;
 pub mod config_json;
+mod crc;
 pub mod diffusers_folder;
 pub mod hub;
 pub mod lora;

@@ -3,6 +3,8 @@
 //! Of the format (<https://www.w3.org/TR/png-3/>) only its chunks are known here: length, type, data and
 //! CRC-32 one after another, from `IHDR` to `IEND`.
 
+use super::crc::{checksum, table};
+
 const SIGNATURE: &[u8; 8] = b"\x89PNG\r\n\x1a\n";
 
 /// The format's own limit for the data of a chunk.
@@ -170,24 +172,10 @@ fn push_chunk(png: &mut Vec<u8>, kind: &[u8; 4], data: &[u8]) -> Result<(), Stri
 
 /// CRC-32 of ISO 3309: polynomial 0x04C11DB7, bits reflected (PNG specification, annex D).
 fn crc_32(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(!0, |crc, &byte| CRC_OF_BYTE[((crc ^ u32::from(byte)) & 0xff) as usize] ^ (crc >> 8))
+    checksum(&TABLE, bytes)
 }
 
-const CRC_OF_BYTE: [u32; 256] = {
-    let mut table = [0; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        let mut crc = byte as u32;
-        let mut bit = 0;
-        while bit < 8 {
-            crc = if crc & 1 == 1 { 0xedb8_8320 ^ (crc >> 1) } else { crc >> 1 };
-            bit += 1;
-        }
-        table[byte] = crc;
-        byte += 1;
-    }
-    table
-};
+const TABLE: [u32; 256] = table(0xedb8_8320);
 
 #[cfg(test)]
 mod tests {

@@ -11,6 +11,7 @@ use super::optimizer::Optimizer;
 use super::spikes::Spikes;
 use crate::error::{Error, Result};
 use crate::formats::safetensors_io;
+use crate::runs::metric::Direction;
 
 /// What a run remembers beside weights and moments.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -35,10 +36,9 @@ pub struct Best {
 }
 
 impl Best {
-    /// Whether `value` is better: larger if the name says so, as PSNR's, else smaller.
+    /// Whether `value` is better, in the direction that `calotype runs` takes too; smaller where none is known.
     pub fn is_beaten_by(&self, value: f64) -> bool {
-        let larger = ["psnr", "ssim", "recall", "accuracy"].iter().any(|good| self.name.contains(good));
-        if larger { value > self.value } else { value < self.value }
+        Direction::of(&self.name).unwrap_or(Direction::Lower).prefers(value, self.value)
     }
 }
 

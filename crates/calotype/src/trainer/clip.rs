@@ -52,19 +52,19 @@ impl ClipInTraining {
 }
 
 /// Minimises the symmetric InfoNCE loss, or SigLIP's, and writes `model/tokenizer/`, `model/clip/` and
-/// `model/text_encoder/`.
+/// `model/text_encoder/`. `tokenizer` is that of the captions: [`tokenizer`].
 ///
 /// # Errors
 /// As [`training_loop::train`], and those of `data`.
 pub fn train(
     recipe: &Recipe,
+    tokenizer: ClipTokenizer,
     data: &TrainingSet,
     device: &Device,
     session: Session,
     watch: &dyn Watch<ClipInTraining>,
 ) -> Result<Option<Report>> {
     let clip = recipe.clip()?;
-    let tokenizer = tokenizer(clip, data)?;
     let size = recipe.data.size as usize;
     let ids = [tokenizer.start_id(), tokenizer.end_id(), tokenizer.pad_id()];
     let mut config = clip.config(size, tokenizer.vocab_size(), ids);

@@ -125,7 +125,7 @@ pub fn check<O: Objective>(objective: &O, network: &O::Network, threads: usize) 
 }
 
 /// The largest resident set of this process, where Linux tells.
-fn peak_bytes() -> Option<u64> {
+pub fn peak_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     Some(1024 * line.trim().trim_end_matches(" kB").parse::<u64>().ok()?)

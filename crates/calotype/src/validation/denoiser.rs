@@ -21,7 +21,7 @@ use crate::sampler::{Generator, SamplerKind, SamplerSettings};
 use crate::trainer::Recipe;
 use crate::trainer::base_model::BaseModel;
 use crate::trainer::denoiser::DenoiserInTraining;
-use crate::trainer::denoising::Denoising;
+use crate::trainer::denoising::{Denoising, Latents};
 use crate::trainer::objective::{Sight, Watch};
 
 /// Validation samples that the loss is measured on, to whole batches.
@@ -38,7 +38,8 @@ const SEED: u64 = 1;
 pub struct DenoiserWatch<'a> {
     base: &'a BaseModel,
     objective: Denoising<'a>,
-    batches: usize,
+    /// Encoded once: every look is at the same ones.
+    parts: Vec<Latents>,
     prompts: &'a [String],
     side: usize,
     device: Device,
@@ -48,7 +49,7 @@ impl<'a> DenoiserWatch<'a> {
     /// `data`: the validation pictures.
     ///
     /// # Errors
-    /// As [`Denoising::new`].
+    /// As [`Denoising::new`] and [`Denoising::prepare`].
     pub fn new(
         recipe: &'a Recipe,
         base: &'a BaseModel,
@@ -58,10 +59,15 @@ impl<'a> DenoiserWatch<'a> {
         let diffusion = recipe.diffusion()?;
         let batch_size = diffusion.training.batch_size;
         let whole = data.epoch_length().map_or(SAMPLES, |length| length.min(SAMPLES));
+        let objective = Denoising::new(recipe, base, data, device)?.for_validation(VALIDATION_SEED)?;
+        let mut parts = Vec::new();
+        for step in 0..whole.div_ceil(batch_size) {
+            parts.extend(objective.prepare(step)?.parts);
+        }
         Ok(Self {
             base,
-            objective: Denoising::new(recipe, base, data, device)?.for_validation(VALIDATION_SEED)?,
-            batches: whole.div_ceil(batch_size),
+            objective,
+            parts,
             prompts: &diffusion.prompts,
             side: recipe.data.size as usize,
             device: device.clone(),
@@ -71,14 +77,8 @@ impl<'a> DenoiserWatch<'a> {
     fn loss<N: DenoiserInTraining>(&self, network: &N) -> Result<f64> {
         // Constants of a graph that nobody differentiates.
         let network = parameters::tracked_where(network, |_| false);
-        let (mut sum, mut parts) = (0.0, 0);
-        for step in 0..self.batches {
-            for part in self.objective.prepare(step)?.parts {
-                sum += self.objective.loss(&network, &part)?.logged[0];
-                parts += 1;
-            }
-        }
-        Ok(sum / f64::from(parts.max(1)))
+        let losses = self.parts.iter().map(|part| Ok(self.objective.loss(&network, part)?.logged[0]));
+        Ok(losses.collect::<Result<Vec<f64>>>()?.iter().sum::<f64>() / self.parts.len().max(1) as f64)
     }
 
     fn model<N: DenoiserInTraining>(&self, network: &N) -> Result<TextToImage> {

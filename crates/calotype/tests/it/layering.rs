@@ -54,6 +54,7 @@ const ALLOWED: [(&str, &[&str]); 18] = [
             "formats",
             "formats::checkpoint",
             "formats::diffusers_folder",
+            "runs", // which way a number is better
         ],
     ),
     // Looks at networks while they train.

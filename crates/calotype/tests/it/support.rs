@@ -62,7 +62,10 @@ pub const VAE: Part = Part {
 };
 pub const CLIP: Part = Part {
     name: "clip",
-    train: |recipe, data, device, session| clip::train(recipe, data, device, session, &Blind),
+    train: |recipe, data, device, session| {
+        let tokenizer = clip::tokenizer(recipe.clip()?, data)?;
+        clip::train(recipe, tokenizer, data, device, session, &Blind)
+    },
     writes: &["clip", "text_encoder", "tokenizer"],
     reads: &[],
 };

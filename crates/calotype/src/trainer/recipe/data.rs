@@ -13,7 +13,7 @@ pub struct DataRecipe {
     /// Side of the pictures in pixels; with buckets the side of the square that has their area.
     pub size: u32,
     /// Most objects in an embedded scene, 1 to 3.
-    #[serde(default = "three")]
+    #[serde(default = "super::three")]
     pub max_objects: usize,
     /// How pictures of other sizes are brought to this one.
     #[serde(default)]
@@ -38,10 +38,6 @@ pub struct BucketRecipe {
     pub step: u32,
     /// Longest side over shortest side at most.
     pub max_ratio: f64,
-}
-
-fn three() -> usize {
-    3
 }
 
 fn a_fiftieth() -> f64 {

@@ -20,13 +20,13 @@ pub struct DiffusionRecipe {
     #[serde(default)]
     pub attention: Vec<bool>,
     /// Residual blocks at each level.
-    #[serde(default = "one")]
+    #[serde(default = "super::one")]
     pub layers_per_block: usize,
     /// Attention heads.
-    #[serde(default = "four")]
+    #[serde(default = "super::four")]
     pub heads: usize,
     /// Groups of the group norms.
-    #[serde(default = "eight")]
+    #[serde(default = "super::eight")]
     pub norm_num_groups: usize,
     /// Share of captions replaced by the empty one.
     pub caption_dropout: f64,
@@ -108,18 +108,6 @@ impl Default for LoraRecipe {
         let names = ["to_q", "to_k", "to_v", "to_out.0"];
         Self { rank: 8, alpha: 8.0, unet: names.map(str::to_owned).to_vec(), text_encoder: vec![] }
     }
-}
-
-fn one() -> usize {
-    1
-}
-
-fn four() -> usize {
-    4
-}
-
-fn eight() -> usize {
-    8
 }
 
 fn yes() -> bool {

@@ -47,6 +47,24 @@ pub struct Recipe {
     evaluation: Option<EvaluationRecipe>,
 }
 
+// Defaults of several sections.
+
+fn one() -> usize {
+    1
+}
+
+fn three() -> usize {
+    3
+}
+
+fn four() -> usize {
+    4
+}
+
+fn eight() -> usize {
+    8
+}
+
 fn ddim() -> SamplerKind {
     SamplerKind::Ddim
 }

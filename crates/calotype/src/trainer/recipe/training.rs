@@ -19,7 +19,7 @@ pub struct TrainingRecipe {
     pub batch_size: usize,
     /// Parts of a batch whose gradients are added: as many side by side as there are threads, the others after
     /// them. More parts need less memory. It changes the rounding of sums, so it is a setting.
-    #[serde(default = "one")]
+    #[serde(default = "super::one")]
     pub parts: usize,
     /// Peak learning rate.
     pub learning_rate: f64,
@@ -69,10 +69,6 @@ pub enum Precision {
     F32,
     /// 8 significant bits; the weights that the optimiser changes stay f32.
     Bf16,
-}
-
-fn one() -> usize {
-    1
 }
 
 fn two() -> usize {

@@ -17,13 +17,13 @@ pub struct VaeRecipe {
     #[serde(default)]
     pub block_out_channels: Vec<usize>,
     /// Residual blocks at each level.
-    #[serde(default = "one")]
+    #[serde(default = "super::one")]
     pub layers_per_block: usize,
     /// Channels of the latent.
-    #[serde(default = "four")]
+    #[serde(default = "super::four")]
     pub latent_channels: usize,
     /// Groups of the group norms.
-    #[serde(default = "eight")]
+    #[serde(default = "super::eight")]
     pub norm_num_groups: usize,
     /// Self-attention in the middle.
     #[serde(default)]
@@ -76,24 +76,8 @@ pub struct AdversarialRecipe {
     #[serde(default = "sixty_four")]
     pub channels: usize,
     /// Its layers of stride 2; a patch is 70 pixels wide with 3, 34 with 2, 16 with 1.
-    #[serde(default = "three")]
+    #[serde(default = "super::three")]
     pub layers: usize,
-}
-
-fn one() -> usize {
-    1
-}
-
-fn three() -> usize {
-    3
-}
-
-fn four() -> usize {
-    4
-}
-
-fn eight() -> usize {
-    8
 }
 
 fn sixty_four() -> usize {

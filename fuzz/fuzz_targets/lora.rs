@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use calotype::formats::lora::{ADAPTER_CONFIG, Part, assign};
+use calotype::checkpoint::lora::{ADAPTER_CONFIG, Part, assign};
 use libfuzzer_sys::fuzz_target;
 
 #[path = "../shapes.rs"]

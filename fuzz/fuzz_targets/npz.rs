@@ -1,7 +1,7 @@
 //! `npz`: a zip of arrays and texts.
 #![no_main]
 
-use calotype::formats::npz;
+use calotype::files::npz;
 use libfuzzer_sys::fuzz_target;
 
 #[path = "../file.rs"]

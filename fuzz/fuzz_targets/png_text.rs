@@ -1,7 +1,7 @@
 //! `png_text`: what is read can be written into a picture, and is read from it again.
 #![no_main]
 
-use calotype::formats::png_text;
+use calotype::files::png_text;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -1,7 +1,7 @@
-//! `safetensors_io`: the tensors, all their numbers, and the metadata.
+//! `safetensors`: the tensors, all their numbers, and the metadata.
 #![no_main]
 
-use calotype::formats::safetensors_io;
+use calotype::files::safetensors;
 use libfuzzer_sys::fuzz_target;
 
 #[path = "../file.rs"]
@@ -9,6 +9,6 @@ mod file;
 
 fuzz_target!(|bytes: &[u8]| {
     let path = file::with(bytes, "safetensors");
-    let _ = safetensors_io::read_metadata(&path);
-    let _ = safetensors_io::read(&path);
+    let _ = safetensors::read_metadata(&path);
+    let _ = safetensors::read(&path);
 });

@@ -1,7 +1,7 @@
 //! `single_file`: a line of input is a key and the sides of its tensor, `a.weight 320 4 3 3`.
 #![no_main]
 
-use calotype::formats::single_file::{from_single_file, recognise, unexpected};
+use calotype::checkpoint::single_file::{from_single_file, recognise, unexpected};
 use libfuzzer_sys::fuzz_target;
 
 #[path = "../shapes.rs"]

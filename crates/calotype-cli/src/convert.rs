@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use calotype::formats::checkpoint::Checkpoint;
-use calotype::nn::Storage;
+use calotype::checkpoint::Checkpoint;
+use calotype::files::Storage;
 use calotype::{Error, Result};
 
 use crate::generate::{Lora, resolve};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use calotype::explain::explain;
 use calotype::explain::heat_map::Baseline;
 use calotype::explain::overlay::overlay;
-use calotype::formats::atomic;
+use calotype::files::atomic;
 use calotype::pipeline::text_to_image::Request;
 use calotype::{Error, Result};
 

@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Tensor, TensorData};
 use calotype::autoencoder::Vae;
+use calotype::checkpoint::{self, Part, StoredPart, component_folder};
 use calotype::denoiser::{AddedCondition, Beside};
-use calotype::formats::checkpoint::{self, Part, StoredPart, component_folder};
-use calotype::formats::{atomic, safetensors_io};
-use calotype::nn::parameters::NamedTensor;
+use calotype::files::{NamedTensor, atomic, safetensors};
 use calotype::text_encoder::tokenizer::ClipTokenizer;
 use calotype::{Error, Result};
 use clap::ValueEnum;
@@ -109,7 +108,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         return tokenize(args);
     }
     let device = &context.device;
-    let inputs = Inputs { path: &args.inputs, tensors: safetensors_io::read(&args.inputs)?, device };
+    let inputs = Inputs { path: &args.inputs, tensors: safetensors::read(&args.inputs)?, device };
     let stored = |part: Part| StoredPart::find(&args.model, part);
     let outputs = match args.component {
         Component::VaeEncode => match checkpoint::vae(stored(Part::Vae)?, device)? {
@@ -170,7 +169,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         }
         Component::Tokenizer => vec![],
     };
-    safetensors_io::write(&args.output, &outputs)
+    safetensors::write(&args.output, &outputs)
 }
 
 fn named<const D: usize>(name: &str, tensor: Tensor<D>) -> NamedTensor {

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
+use calotype::checkpoint::{self, Part, StoredPart};
 use calotype::data::picture;
 use calotype::data::tensors::{to_images, to_tensor};
 use calotype::evaluate::pixel::{psnr_rgb, ssim_rgb};
-use calotype::formats::checkpoint::{self, Part, StoredPart};
 use calotype::{Error, Result};
 
 use crate::generate::write_png;

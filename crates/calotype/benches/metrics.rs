@@ -14,7 +14,7 @@ use calotype::evaluate::frechet::frechet_distance;
 use calotype::evaluate::gaussian::Gaussian;
 use calotype::evaluate::inception_v3::{Tap, weights};
 use calotype::evaluate::protocol::Protocol;
-use calotype::nn::parameters::NamedTensor;
+use calotype::files::NamedTensor;
 use image::RgbImage;
 
 /// Pictures of one timing.

@@ -14,7 +14,7 @@
 //! | Which word lit which pixel? | [`explain`] |
 //! | Is it any good? | [`evaluate`] |
 //! | Are the numbers right? | [`self_test`] |
-//! | What is on disk? | [`formats`] |
+//! | What is on disk? | [`files`], [`checkpoint`] |
 //!
 //! One training picture, through an untrained autoencoder and back:
 //!
@@ -42,16 +42,18 @@
 #![recursion_limit = "256"]
 
 pub mod autoencoder;
+pub mod checkpoint;
 pub mod data;
 pub mod denoiser;
 pub mod diffusion;
 pub mod error;
 pub mod evaluate;
 pub mod explain;
-pub mod formats;
+pub mod files;
 pub mod nn;
 pub mod parallel;
 pub mod pipeline;
+pub mod report;
 pub mod rng;
 pub mod runs;
 pub mod sampler;

@@ -5,7 +5,7 @@ mod networks;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use calotype::formats::atomic;
+use calotype::files::atomic;
 use calotype::trainer::preflight::peak_bytes;
 use calotype::{Error, Result};
 use calotype_kernels::{Isa, peak};

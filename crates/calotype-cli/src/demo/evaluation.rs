@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use calotype::Result;
+use calotype::checkpoint::diffusers_folder::load_clip;
 use calotype::data::emoji_scenes::{EmojiScenes, Scene, SceneSpec, Split};
 use calotype::data::tensors::{to_images, to_tensor};
 use calotype::diffusion::guidance::Guidance;
@@ -14,7 +15,6 @@ use calotype::evaluate::scene_checker::{SceneChecker, Verdict};
 use calotype::explain::heat_map::Baseline;
 use calotype::explain::localisation::{Hit, Localisation, Region};
 use calotype::explain::{Explanation, explain};
-use calotype::formats::diffusers_folder::load_clip;
 use calotype::parallel::in_parallel;
 use calotype::pipeline::TextToImage;
 use calotype::pipeline::text_to_image::{Request, Sampling, Sizes};

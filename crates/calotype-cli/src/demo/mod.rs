@@ -5,7 +5,7 @@ mod report;
 
 use std::path::{Path, PathBuf};
 
-use calotype::formats::atomic;
+use calotype::files::atomic;
 use calotype::trainer::training_loop::Session;
 use calotype::trainer::{Preflight, Progress, Recipe, RunFolder};
 use calotype::{Error, Result};

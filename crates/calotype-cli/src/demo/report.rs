@@ -1,8 +1,8 @@
 //! `report.html`, and the pictures beside it.
 
 use calotype::Result;
-use calotype::evaluate::report::{Chart, Content, Figure, FigureRow, Report, Section, Series, Table};
 use calotype::explain::overlay::overlay;
+use calotype::report::{Chart, Content, Figure, FigureRow, Report, Section, Series, Table};
 use calotype::trainer::metrics_log::read_series;
 use calotype::trainer::{Recipe, RunFolder};
 

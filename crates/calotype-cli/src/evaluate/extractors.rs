@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use calotype::checkpoint::diffusers_folder::load_clip;
 use calotype::evaluate::extractor::{ClipExtractor, Extractor, InceptionExtractor};
 use calotype::evaluate::inception_v3::weights;
-use calotype::formats::atomic;
-use calotype::formats::diffusers_folder::load_clip;
+use calotype::files::atomic;
 use calotype::text_encoder::tokenizer::ClipTokenizer;
 use calotype::{Error, Result};
 

@@ -3,7 +3,7 @@
 use calotype::autoencoder::lpips;
 use calotype::evaluate::paired::PairedMetric;
 use calotype::evaluate::set_metrics::SetMetric;
-use calotype::formats::atomic;
+use calotype::files::atomic;
 use calotype::{Error, Result};
 use clap::ValueEnum;
 

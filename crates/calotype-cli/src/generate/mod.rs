@@ -11,8 +11,7 @@ use std::time::Instant;
 
 use burn::tensor::Tensor;
 use calotype::data::picture;
-use calotype::formats::{atomic, safetensors_io};
-use calotype::nn::parameters::NamedTensor;
+use calotype::files::{NamedTensor, atomic, safetensors};
 use calotype::parallel::in_parallel;
 use calotype::pipeline::text_to_image::{Request, Sampling};
 use calotype::pipeline::{Origin, TextToImage};
@@ -94,7 +93,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     if let Some(path) = &args.save_latents {
         let shape = latents.dims().to_vec();
         let values = latents.to_data().iter::<f32>().collect();
-        safetensors_io::write(path, &[NamedTensor { name: "latents".into(), shape, values }])?;
+        safetensors::write(path, &[NamedTensor { name: "latents".into(), shape, values }])?;
     }
     let images = model.decode(latents)?;
     clock.lap("decode");
@@ -205,7 +204,7 @@ fn write_png_with(path: &Path, image: &RgbImage, entries: &[(&str, String)]) -> 
     let mut bytes = std::io::Cursor::new(Vec::new());
     image.write_to(&mut bytes, image::ImageFormat::Png).map_err(|e| Error::format(path, "PNG", e))?;
     let entries: Vec<(&str, &str)> = entries.iter().map(|(key, text)| (*key, text.as_str())).collect();
-    let bytes = calotype::formats::png_text::insert(bytes.get_ref(), &entries)
+    let bytes = calotype::files::png_text::insert(bytes.get_ref(), &entries)
         .map_err(|reason| Error::format(path, "PNG", reason))?;
     atomic::write(path, &bytes)
 }

@@ -3,11 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use calotype::formats::checkpoint::Checkpoint;
-use calotype::formats::hub;
-use calotype::nn::Storage;
+use calotype::checkpoint::{Checkpoint, hub};
+use calotype::files::Storage;
 use calotype::pipeline::TextToImage;
-use calotype::pipeline::text_condition::PromptOptions;
+use calotype::text_encoder::stack::PromptOptions;
 use calotype::{Error, Result};
 use calotype_kernels::use_bf16;
 

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use calotype::formats::{atomic, png_text};
+use calotype::files::{atomic, png_text};
 use calotype::pipeline::generation_parameters::{GenerationParameters, SAMPLER_NAMES};
 use calotype::pipeline::text_to_image::{Request, Sampling};
 use calotype::sampler::Generator;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{Tensor, TensorData};
 use calotype::diffusion::SigmaSpacing;
 use calotype::diffusion::guidance::Guidance;
-use calotype::formats::safetensors_io;
+use calotype::files::safetensors;
 use calotype::pipeline::TextToImage;
 use calotype::pipeline::text_to_image::{Sampling, Sizes};
 use calotype::sampler::{Compat, Generator, SamplerKind, SamplerSettings};
@@ -135,7 +135,7 @@ impl SamplingArgs {
 }
 
 fn read_latents(path: &Path, expected: [usize; 4], model: &TextToImage) -> Result<Tensor<4>> {
-    let mut tensors = safetensors_io::read(path)?;
+    let mut tensors = safetensors::read(path)?;
     let latents = tensors
         .remove("latents")
         .ok_or_else(|| Error::format(path, "safetensors", "it has no tensor named `latents`"))?;

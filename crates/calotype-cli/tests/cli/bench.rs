@@ -60,7 +60,7 @@ fn pictures_in_bf16_are_nearly_those_of_f32() {
     };
     let latents = |output: &Output, dtype| {
         assert_eq!(json(output)["dtype"], dtype);
-        let tensors = calotype::formats::safetensors_io::read(&dir.join(dtype)).unwrap();
+        let tensors = calotype::files::safetensors::read(&dir.join(dtype)).unwrap();
         tensors["latents"].values.iter().map(|&x| f64::from(x)).collect::<Vec<_>>()
     };
     let f32 = latents(&generate("f32"), "f32");

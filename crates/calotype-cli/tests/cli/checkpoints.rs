@@ -3,8 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use calotype::formats::safetensors_io;
-use calotype::nn::parameters::NamedTensor;
+use calotype::files::{NamedTensor, safetensors};
 
 use super::hostile::with_copy;
 use super::support::TempDir;
@@ -35,7 +34,7 @@ fn latents(dir: &TempDir, model: &str, more: &[&str]) -> Vec<f32> {
         "x.safetensors",
     ];
     succeeds(dir, &[&args, more].concat());
-    safetensors_io::read(&dir.join("x.safetensors")).unwrap().remove("latents").unwrap().values
+    safetensors::read(&dir.join("x.safetensors")).unwrap().remove("latents").unwrap().values
 }
 
 fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
@@ -96,7 +95,7 @@ fn a_scheduler_that_is_not_known_here_goes_through() {
         fs::read(dir.join("again/scheduler/scheduler_config.json")).unwrap()
     );
     succeeds(&dir, &["convert", "model", "one.safetensors"]);
-    let tensors = safetensors_io::read(&dir.join("one.safetensors")).unwrap();
+    let tensors = safetensors::read(&dir.join("one.safetensors")).unwrap();
     assert!(tensors.contains_key("v_pred"), "the mark that other readers look for");
     let generate = ["generate", "a cat", "--model", "again", "--steps", "2", "--out", "x.png"];
     assert_says(&fails(&dir, 1, &generate), &["_class_name", "name a sampler"]);
@@ -130,12 +129,12 @@ fn a_lora_is_merged_with_its_weight() {
         ramp(&format!("{kohya}.lora_up.weight"), [8, 2], 0.2),
         alpha,
     ];
-    safetensors_io::write(&dir.join("style.safetensors"), &tensors).unwrap();
+    safetensors::write(&dir.join("style.safetensors"), &tensors).unwrap();
     succeeds(&dir, &["convert", &model, "plain", "--dtype", "f32"]);
     succeeds(&dir, &["convert", "plain", "merged", "--lora", "style.safetensors:0.5"]);
     let weights = |model: &str| {
         let file = dir.join(model).join("unet/diffusion_pytorch_model.safetensors");
-        safetensors_io::read(&file).unwrap()
+        safetensors::read(&file).unwrap()
     };
     let (before, after) = (weights("plain"), weights("merged"));
     let [down, up] = [&tensors[0].values, &tensors[1].values];
@@ -199,7 +198,7 @@ fn a_picture_records_its_run_and_repeats_it() {
     succeeds(&dir, &["generate", "--from", "first/00000.png", "--steps", "2", "--out", "other.png"]);
     assert_ne!(pixels(&dir.join("first/00000.png")), pixels(&dir.join("other.png")));
 
-    let chunks = calotype::formats::png_text::read(&fs::read(dir.join("first/00001.png")).unwrap()).unwrap();
+    let chunks = calotype::files::png_text::read(&fs::read(dir.join("first/00001.png")).unwrap()).unwrap();
     assert_eq!(chunks[0].0, "parameters");
     assert_says(
         &chunks[0].1,
@@ -217,7 +216,7 @@ fn a_picture_records_its_run_and_repeats_it() {
         picture.write_to(&mut bytes, image::ImageFormat::Png).unwrap();
         bytes.into_inner()
     };
-    let bytes = calotype::formats::png_text::insert(&plain, &[("calotype", evil)]).unwrap();
+    let bytes = calotype::files::png_text::insert(&plain, &[("calotype", evil)]).unwrap();
     fs::write(dir.join("evil.png"), bytes).unwrap();
     let message = fails(&dir, 1, &["generate", "--from", "evil.png", "--out", "y.png"]);
     assert_says(&message, &["evil.png", "`out`", "may not set"]);
@@ -291,11 +290,11 @@ fn prompts_have_weights_chunks_and_an_end() {
 fn a_learned_word_stands_for_its_rows() {
     let dir = TempDir::new();
     let model = golden("sd1");
-    let text = safetensors_io::read(&PathBuf::from(&model).join("text_encoder/model.safetensors")).unwrap();
+    let text = safetensors::read(&PathBuf::from(&model).join("text_encoder/model.safetensors")).unwrap();
     let table = text.values().find(|t| t.name.ends_with("token_embedding.weight")).unwrap();
     let width = table.shape[1];
     let rows = ramp("<thing>", [2, width], 0.3);
-    safetensors_io::write(&dir.join("learned.safetensors"), &[rows]).unwrap();
+    safetensors::write(&dir.join("learned.safetensors"), &[rows]).unwrap();
     let with = |prompt: &str, more: &[&str]| {
         let args = ["generate", prompt, "--model", &model, "--steps", "2", "--out", "p.png"];
         succeeds(&dir, &[&args, more].concat());
@@ -304,7 +303,7 @@ fn a_learned_word_stands_for_its_rows() {
     let learned: &[&str] = &["--embedding", "learned.safetensors"];
     assert_ne!(with("a <thing>", learned), with("a <thing>", &[]));
     assert_eq!(with("a red cat", learned), with("a red cat", &[]));
-    safetensors_io::write(&dir.join("other.safetensors"), &[ramp("<x>", [1, width + 1], 0.3)]).unwrap();
+    safetensors::write(&dir.join("other.safetensors"), &[ramp("<x>", [1, width + 1], 0.3)]).unwrap();
     let args = ["generate", "a", "--model", &model, "--embedding", "other.safetensors", "--out", "p.png"];
     assert_says(&fails(&dir, 1, &args), &["other.safetensors", "the text encoder's width"]);
 }

@@ -1,6 +1,6 @@
 //! `calotype evaluate` on files of features and statistics, and on folders with something wrong in them.
 
-use calotype::formats::npz::{self, Array, Npz};
+use calotype::files::npz::{self, Array, Npz};
 
 use super::*;
 

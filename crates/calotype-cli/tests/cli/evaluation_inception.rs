@@ -2,8 +2,7 @@
 
 use std::sync::OnceLock;
 
-use calotype::formats::{npz, safetensors_io};
-use calotype::nn::parameters::NamedTensor;
+use calotype::files::{NamedTensor, npz, safetensors};
 
 use super::formula::{inception, picture};
 use super::*;
@@ -15,7 +14,7 @@ fn weights() -> &'static str {
         let dir = TempDir::new();
         let path = dir.join("inception.safetensors");
         let tensors: Vec<NamedTensor> = inception::tensors().into_values().collect();
-        safetensors_io::write(&path, &tensors).unwrap();
+        safetensors::write(&path, &tensors).unwrap();
         (dir, path.to_str().unwrap().to_owned())
     });
     path
@@ -157,9 +156,8 @@ fn weights_of_another_network_are_refused() {
         shape: shape.to_vec(),
         values: vec![0.5; shape.iter().product()],
     };
-    safetensors_io::write(&dir.join("torchvision.safetensors"), &[tensor("fc.weight", &[1000, 2048])])
-        .unwrap();
-    safetensors_io::write(&dir.join("other.safetensors"), &[tensor("conv.weight", &[3, 3])]).unwrap();
+    safetensors::write(&dir.join("torchvision.safetensors"), &[tensor("fc.weight", &[1000, 2048])]).unwrap();
+    safetensors::write(&dir.join("other.safetensors"), &[tensor("conv.weight", &[3, 3])]).unwrap();
     fs::write(dir.join("broken.pth"), "no weights").unwrap();
     for (file, says) in [
         ("torchvision.safetensors", &["torchvision", "2015-12-05"][..]),

@@ -1,6 +1,6 @@
 //! What `calotype evaluate` says about its sides: protocols, names of metrics, statistics, captions, pairs.
 
-use calotype::formats::npz::{self, Array};
+use calotype::files::npz::{self, Array};
 
 use super::evaluation::{evaluate, write};
 use super::*;

@@ -4,8 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use calotype::formats::safetensors_io;
-use calotype::nn::parameters::NamedTensor;
+use calotype::files::{NamedTensor, safetensors};
 
 use super::checkpoints::golden;
 use super::support::TempDir;
@@ -81,9 +80,9 @@ fn safetensors_that_lie() {
 fn numbers_that_are_none() {
     let dir = with_copy("sd1");
     let mut tensors: Vec<NamedTensor> =
-        safetensors_io::read(&dir.join(WEIGHTS)).unwrap().into_values().collect();
+        safetensors::read(&dir.join(WEIGHTS)).unwrap().into_values().collect();
     tensors.iter_mut().find(|t| t.name == "mid_block.resnets.0.conv1.weight").unwrap().values[70] = f32::NAN;
-    safetensors_io::write(&dir.join(WEIGHTS), &tensors).unwrap();
+    safetensors::write(&dir.join(WEIGHTS), &tensors).unwrap();
     assert_says(&refused(&dir, &[]), &["mid_block.resnets.0.conv1.weight", "finite numbers", "NaN"]);
 }
 
@@ -192,9 +191,9 @@ fn a_lora_of_another_architecture() {
         tensor(format!("{key}.lora_down.weight"), [2, 2048]),
         tensor(format!("{key}.lora_up.weight"), [8, 2]),
     ];
-    safetensors_io::write(&dir.join("xl.safetensors"), &tensors).unwrap();
+    safetensors::write(&dir.join("xl.safetensors"), &tensors).unwrap();
     assert_says(&refused(&dir, &["--lora", "xl.safetensors:0.8"]), &["xl.safetensors", "2048"]);
-    safetensors_io::write(&dir.join("half.safetensors"), &tensors[..1]).unwrap();
+    safetensors::write(&dir.join("half.safetensors"), &tensors[..1]).unwrap();
     assert_says(&refused(&dir, &["--lora", "half.safetensors"]), &["half.safetensors", "up"]);
     fs::write(dir.join("text.safetensors"), b"not a LoRA").unwrap();
     assert_says(&refused(&dir, &["--lora", "text.safetensors"]), &["text.safetensors"]);
@@ -210,7 +209,7 @@ fn single_files_of_something_else() {
         ("lora_unet_x.lora_down.weight", "LoRA"),
         ("anything", "expected a Stable Diffusion U-Net"),
     ] {
-        safetensors_io::write(&dir.join("model"), &[tensor(name)]).unwrap();
+        safetensors::write(&dir.join("model"), &[tensor(name)]).unwrap();
         assert_says(&refused(&dir, &[]), &[said]);
     }
 }

@@ -3,10 +3,10 @@
 
 use std::collections::HashMap;
 
-use calotype::formats::safetensors_io;
+use calotype::files::safetensors;
 use calotype::rng::{Philox, Purpose};
 use calotype::trainer::RunFolder;
-use calotype::trainer::checkpoint::checkpoints;
+use calotype::trainer::state::checkpoints;
 
 use super::*;
 
@@ -48,8 +48,8 @@ impl Kept {
         let run = RunFolder::new(folder);
         let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect();
         let state = |(steps, path): (usize, PathBuf)| {
-            let tensors = safetensors_io::read(&path).unwrap().into_iter();
-            let metadata: HashMap<String, String> = safetensors_io::read_metadata(&path).unwrap();
+            let tensors = safetensors::read(&path).unwrap().into_iter();
+            let metadata: HashMap<String, String> = safetensors::read_metadata(&path).unwrap();
             let tensors = tensors.map(|(name, tensor)| (name, bits(tensor.values))).collect();
             (steps, (tensors, metadata.into_iter().collect()))
         };

@@ -1,8 +1,7 @@
 //! Every kind of training runs, and is the same with 1 and 4 workers: one short run each.
 
 use calotype::autoencoder::lpips;
-use calotype::formats::safetensors_io;
-use calotype::nn::parameters::NamedTensor;
+use calotype::files::{NamedTensor, safetensors};
 
 use super::*;
 
@@ -66,7 +65,7 @@ fn a_decoder_alone_leaves_the_latents_as_they_are() {
     fs::write(dir.join("tiny.toml"), TINY).unwrap();
     replace(&dir.join("tiny.toml"), "beta = 1e-6", "beta = 0.0\ndecoder_only = true");
     let kept = trains(&dir, "vae", &["--model", "model"]);
-    let tensors = |path: &Path| safetensors_io::read(path).unwrap();
+    let tensors = |path: &Path| safetensors::read(path).unwrap();
     let file = "vae/diffusion_pytorch_model.safetensors";
     let (base, tuned) = (tensors(&dir.join("model").join(file)), tensors(&dir.join("run/model").join(file)));
     for (name, tensor) in &base {
@@ -86,7 +85,7 @@ fn the_gradient_cache_trains_what_the_whole_batch_trains() {
         let parts = format!("[clip.training]\nparts = {parts}");
         replace(&dir.join("tiny.toml"), "[clip.training]", &parts);
         succeeds(&dir, &["train", "clip", "--config", "tiny.toml", "--run", "run"]);
-        safetensors_io::read(&dir.join("run/model/clip/model.safetensors")).unwrap()
+        safetensors::read(&dir.join("run/model/clip/model.safetensors")).unwrap()
     };
     for objective in ["info_nce", "siglip"] {
         let (whole, cached) = (weights(1, objective), weights(2, objective));
@@ -210,8 +209,8 @@ fn write_lpips(dir: &TempDir) {
         lpips::weights::shapes(lpips::Backbone::AlexNet).into_iter().map(tensor).collect();
     let (linear, backbone): (Vec<_>, Vec<_>) =
         all.into_iter().partition(|tensor| tensor.name.starts_with("lin"));
-    safetensors_io::write(&dir.join("alexnet.safetensors"), &backbone).unwrap();
-    safetensors_io::write(&dir.join("alex.safetensors"), &linear).unwrap();
+    safetensors::write(&dir.join("alexnet.safetensors"), &backbone).unwrap();
+    safetensors::write(&dir.join("alex.safetensors"), &linear).unwrap();
 }
 
 #[test]
@@ -279,7 +278,7 @@ fn an_autoencoder_is_validated_by_rfid() {
     );
     let mut weights: Vec<NamedTensor> = formula::inception::tensors().into_values().collect();
     weights.sort_by(|a, b| a.name.cmp(&b.name));
-    safetensors_io::write(&dir.join("inception.safetensors"), &weights).unwrap();
+    safetensors::write(&dir.join("inception.safetensors"), &weights).unwrap();
     succeeds(&dir, &["data", "render", "--out", "data", "-n", "8", "--size", "32"]);
     succeeds(&dir, &[TRAIN_VAE.as_slice(), &["--data", "data"]].concat());
     let rfid = last(&files(&dir.join("run")), "vae")["validation_rfid"].as_f64().unwrap();

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::formats::config_json::{Extra, first_number, require};
+use crate::files::config_keys::{Extra, first_number, require};
 
 /// diffusers' keys of `AutoencoderKL`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -62,7 +62,7 @@ impl Default for AutoencoderConfig {
     fn default() -> Self {
         Self {
             class_name: "AutoencoderKL".into(),
-            diffusers_version: crate::formats::DIFFUSERS_VERSION.into(),
+            diffusers_version: crate::checkpoint::DIFFUSERS_VERSION.into(),
             in_channels: 3,
             out_channels: 3,
             down_block_types: vec!["DownEncoderBlock2D".into()],

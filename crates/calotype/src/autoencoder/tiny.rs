@@ -8,7 +8,7 @@ use burn::tensor::activation::{relu, tanh};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::formats::config_json::{Extra, require};
+use crate::files::config_keys::{Extra, require};
 use crate::nn::layout::{channels_first, channels_last};
 use crate::nn::{Conv2d, GroupNorm, Init};
 

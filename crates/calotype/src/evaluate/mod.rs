@@ -26,7 +26,6 @@ pub mod prdc;
 pub mod preprocessing;
 pub mod prompt_accuracy;
 pub mod protocol;
-pub mod report;
 pub mod retrieval;
 pub mod scene_checker;
 pub mod set_metrics;

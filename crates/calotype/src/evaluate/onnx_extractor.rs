@@ -14,7 +14,7 @@ use tract_onnx::prelude::{
 use super::extractor::{Extracted, Extractor};
 use super::preprocessing::{Preprocessing, Token};
 use crate::error::{Error, Result};
-use crate::formats::atomic;
+use crate::files::atomic;
 
 const FORMAT: &str = "ONNX model";
 

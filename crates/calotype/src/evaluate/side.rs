@@ -11,7 +11,7 @@ use super::gaussian::Gaussian;
 use super::picture_set::{PictureSet, SetFacts};
 use super::side_protocol::SideProtocol;
 use crate::error::{Error, Result};
-use crate::formats::npz::{self, Array, Npz};
+use crate::files::npz::{self, Array, Npz};
 
 /// Entry of our statistics files that says how they were made.
 const PROTOCOL: &str = "protocol.json";

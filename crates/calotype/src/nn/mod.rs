@@ -5,6 +5,7 @@
 //! weight file and nothing is renamed or transposed on the way in or out.
 
 pub mod attention;
+pub mod component;
 pub mod conv2d;
 pub mod init;
 pub mod layout;
@@ -16,11 +17,11 @@ pub mod pooling;
 pub mod resample;
 pub mod resnet_block;
 pub mod softplus;
-pub mod stored_tensor;
 pub mod timestep_embedding;
 pub mod transformer_2d;
 
 pub use attention::{Attention, AttentionHook};
+pub use component::Component;
 pub use conv2d::Conv2d;
 pub use init::Init;
 pub use linear::Linear;
@@ -28,4 +29,3 @@ pub use lora::Lora;
 pub use norm::{GroupNorm, LayerNorm};
 pub use resnet_block::ResnetBlock;
 pub use softplus::softplus;
-pub use stored_tensor::{Storage, StoredTensor};

@@ -2,35 +2,12 @@
 
 mod loading;
 
-use std::collections::HashMap;
-
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Gradients, Tensor, TensorData};
 
-use super::StoredTensor;
+use crate::files::{NamedTensor, StoredTensor};
 
 pub use loading::{load, take};
-
-/// One tensor in f32.
-#[derive(Debug, Clone, PartialEq)]
-pub struct NamedTensor {
-    /// diffusers' or transformers' key.
-    pub name: String,
-    /// PyTorch's shape.
-    pub shape: Vec<usize>,
-    /// Row-major values.
-    pub values: Vec<f32>,
-}
-
-impl NamedTensor {
-    /// Every tensor of a weight file in f32.
-    pub fn all_of(tensors: HashMap<String, StoredTensor>) -> HashMap<String, Self> {
-        let each = |(name, tensor): (String, StoredTensor)| {
-            (name.clone(), Self { name, shape: tensor.shape().to_vec(), values: tensor.to_f32() })
-        };
-        tensors.into_iter().map(each).collect()
-    }
-}
 
 /// The way from the root of a network to a parameter.
 #[derive(Default)]

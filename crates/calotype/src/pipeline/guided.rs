@@ -2,13 +2,13 @@
 
 use burn::tensor::Tensor;
 
-use super::text_condition::TextCondition;
 use super::text_to_image::{Request, Sampling, Sizes, TextToImage};
 use crate::denoiser::{AddedCondition, Beside};
 use crate::diffusion::NoiseSchedule;
 use crate::diffusion::guidance::Guidance;
 use crate::error::Result;
 use crate::nn::AttentionHook;
+use crate::text_encoder::stack::TextCondition;
 
 /// The network's output under guidance, for the requests of a batch.
 pub(super) struct Guided<'a> {

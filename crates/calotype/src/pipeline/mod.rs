@@ -3,9 +3,7 @@
 pub mod generation_parameters;
 mod guided;
 pub mod origin;
-pub mod text_condition;
 pub mod text_to_image;
-pub mod textual_inversion;
 
 pub use origin::Origin;
 pub use text_to_image::{Request, TextToImage};

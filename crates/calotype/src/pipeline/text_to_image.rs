@@ -7,16 +7,16 @@ use image::RgbImage;
 
 use super::guided::Guided;
 use super::origin::Origin;
-use super::text_condition::{PromptOptions, TextStack, TextTower};
 use crate::autoencoder::Vae;
+use crate::checkpoint::{self, Checkpoint, Part};
 use crate::data::tensors::to_images;
 use crate::denoiser::{Unet, UnetConfig};
 use crate::diffusion::SchedulerConfig;
 use crate::diffusion::guidance::Guidance;
 use crate::error::{Error, Result};
-use crate::formats::checkpoint::{self, Checkpoint, Component, Part};
-use crate::nn::AttentionHook;
+use crate::nn::{AttentionHook, Component};
 use crate::sampler::{Generator, Level, NoiseSource, PictureNoise, Sampler, SamplerSettings};
+use crate::text_encoder::stack::{PromptOptions, TextStack, TextTower};
 use crate::text_encoder::tokenizer::ClipTokenizer;
 
 /// Longest side in pixels. Self-attention over a larger picture would not fit any memory.

@@ -6,8 +6,8 @@ use std::fmt::Write;
 use super::RunName;
 use super::plot::{Line, Plot, RunChart, pieces};
 use super::text::printable;
-use crate::evaluate::report::axis::{Axis, Tick};
-use crate::evaluate::report::number::readable;
+use crate::report::axis::{Axis, Tick};
+use crate::report::number::readable;
 
 /// How much room there is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

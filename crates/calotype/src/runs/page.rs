@@ -7,8 +7,8 @@ use super::plot::{Options, Plot, curves};
 use super::text::part_rows;
 use super::{open_all, svg};
 use crate::error::{Error, Result};
-use crate::evaluate::report::{Content, Report, Section, Table};
-use crate::formats::atomic;
+use crate::files::atomic;
+use crate::report::{Content, Report, Section, Table};
 
 /// What the report makes of no charts: where ours go. No text can look like it, texts are escaped.
 const EMPTY_CHARTS: &str = "<div class=\"charts\">\n</div>\n";

@@ -6,9 +6,9 @@ use std::fmt::Write;
 
 use super::RunName;
 use super::plot::{Line, RunChart, pieces};
-use crate::evaluate::report::axis::{Axis, Tick};
-use crate::evaluate::report::number::readable;
-use crate::evaluate::report::page::escape;
+use crate::report::axis::{Axis, Tick};
+use crate::report::number::readable;
+use crate::report::page::escape;
 
 /// Curves of up to so many points show each as a dot.
 const MOST_DOTS: usize = 24;

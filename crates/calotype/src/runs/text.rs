@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use super::compare::{Comparison, Measure, Measured, NumberRow, PartComparison};
 use super::scan::{Listing, PartState, PartSummary, RunSummary};
-use crate::evaluate::report::number::readable;
+use crate::report::number::readable;
 
 /// Behind the better value, and behind any other.
 const BETTER: [&str; 2] = [" *", ""];

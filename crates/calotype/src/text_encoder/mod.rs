@@ -8,6 +8,8 @@ pub mod config;
 pub mod contrastive_loss;
 pub mod encoder;
 pub mod prompt;
+pub mod stack;
+pub mod textual_inversion;
 pub mod tokenizer;
 
 pub use clip::Clip;

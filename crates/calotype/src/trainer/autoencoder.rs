@@ -19,11 +19,10 @@ use crate::autoencoder::lpips::{self, Lpips};
 use crate::autoencoder::{
     AutoencoderConfig, AutoencoderKl, DiagonalGaussian, PatchDiscriminator, Vae, discriminator,
 };
+use crate::checkpoint::{self, Part, StoredPart, diffusers_folder};
 use crate::data::source::TrainingSet;
 use crate::data::tensors::to_tensor;
 use crate::error::{Error, Result};
-use crate::formats::checkpoint::{self, Part, StoredPart};
-use crate::formats::diffusers_folder;
 use crate::nn::layout::channels_first;
 use crate::nn::{Init, parameters};
 use crate::rng::{Philox, Purpose};

@@ -9,7 +9,8 @@ use rayon::prelude::*;
 
 use super::objective::{Batch, PartLoss};
 use crate::error::{Error, Result};
-use crate::nn::parameters::{self, NamedTensor};
+use crate::files::NamedTensor;
+use crate::nn::parameters;
 use crate::parallel::each_in_order;
 
 /// Mean loss over the whole batch.

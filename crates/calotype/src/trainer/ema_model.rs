@@ -6,12 +6,11 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::RunFolder;
-use super::checkpoint::checkpoints;
 use super::optimizer::EmaConfig;
 use super::optimizer::post_hoc_ema::{PowerProfile, coefficients, reconstruct, unexplained};
+use super::state::checkpoints;
 use crate::error::{Error, Result};
-use crate::formats::safetensors_io;
-use crate::nn::parameters::NamedTensor;
+use crate::files::{NamedTensor, safetensors};
 
 /// What a reconstruction is made of.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -66,7 +65,7 @@ pub fn write_average(
     let tensors = reconstruct(&coefficients, |i| {
         let (_, sigma_rel, path) = &stored[i];
         let start = format!("{sigma_rel}.");
-        let all = safetensors_io::read(path)?.into_values();
+        let all = safetensors::read(path)?.into_values();
         let own = all.filter_map(|tensor| {
             let name = tensor.name.strip_prefix(&start)?.to_owned();
             Some(NamedTensor { name, ..tensor })
@@ -85,7 +84,7 @@ pub fn write_average(
 fn stored(run: &RunFolder, part: &str) -> Result<Vec<(usize, f64, PathBuf)>> {
     let mut stored = Vec::new();
     for (steps, path) in checkpoints(&run.ema(part))? {
-        let names = safetensors_io::open(&path)?.into_keys();
+        let names = safetensors::open(&path)?.into_keys();
         // `0.05.conv_in.weight`: a number, then the name.
         let width = |name: String| -> Option<String> {
             let (whole, rest) = name.split_once('.')?;
@@ -111,7 +110,7 @@ fn stored(run: &RunFolder, part: &str) -> Result<Vec<(usize, f64, PathBuf)>> {
 
 /// Puts `tensors` in the place of those of the same names, but for what stands before them.
 fn replace_tensors(path: &Path, tensors: &[NamedTensor], start: &str) -> Result<()> {
-    let mut file: Vec<NamedTensor> = safetensors_io::read(path)?.into_values().collect();
+    let mut file: Vec<NamedTensor> = safetensors::read(path)?.into_values().collect();
     file.sort_by(|a, b| a.name.cmp(&b.name));
     for tensor in &mut file {
         let found = tensors.iter().find(|own| own.name.strip_prefix(start) == Some(&tensor.name));
@@ -125,7 +124,7 @@ fn replace_tensors(path: &Path, tensors: &[NamedTensor], start: &str) -> Result<
         })?;
         tensor.values.clone_from(&found.values);
     }
-    safetensors_io::write(path, &file)
+    safetensors::write(path, &file)
 }
 
 fn copy_folder(from: &Path, to: &Path) -> Result<()> {

@@ -11,7 +11,8 @@ use burn::tensor::Tensor;
 use super::data_parallel::BatchGradients;
 use super::objective::{Batch, PartLoss};
 use crate::error::{Error, Result};
-use crate::nn::parameters::{self, NamedTensor};
+use crate::files::NamedTensor;
+use crate::nn::parameters;
 use crate::parallel::{each_in_order, in_parallel};
 
 /// What both towers make of a part.

@@ -9,7 +9,7 @@ use super::autoencoder::encode;
 use crate::autoencoder::AutoencoderKl;
 use crate::data::source::TrainingSet;
 use crate::error::{Error, Result};
-use crate::formats::atomic;
+use crate::files::atomic;
 
 /// Pictures that are measured at most.
 const PICTURES: u64 = 256;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
-use crate::formats::atomic;
+use crate::files::atomic;
 
 /// Appends `{"step": …, name: value, …}` lines to a file.
 #[derive(Debug)]

@@ -1,19 +1,12 @@
 //! One readable loop for each part, and what they share.
 
 pub mod autoencoder;
-pub mod base_model;
-pub mod checkpoint;
 pub mod clip;
 pub mod damage;
 pub mod data_parallel;
 pub mod denoiser;
-pub mod denoiser_lora;
-mod denoiser_recompute;
-pub mod denoising;
-pub mod draws;
 pub mod ema_model;
 pub mod gradient_cache;
-pub mod latent_cache;
 pub mod latent_statistics;
 pub mod lr_schedule;
 pub mod metrics_log;
@@ -25,9 +18,9 @@ pub mod recipe;
 mod run_log;
 mod settings;
 pub mod spikes;
+pub mod state;
 mod swap;
 pub mod tensor_store;
-mod text_doubts;
 pub mod training_loop;
 pub mod weights;
 
@@ -201,7 +194,7 @@ impl RunFolder {
     }
 }
 
-/// Removes the temporary files of [`formats::atomic`](crate::formats::atomic) whose names begin with `start`:
+/// Removes the temporary files of [`atomic`](crate::files::atomic) whose names begin with `start`:
 /// `NAME.PROCESS.tmp`.
 fn remove_temporary(folder: &Path, start: &str) -> Result<()> {
     if !folder.is_dir() {

@@ -8,6 +8,7 @@ use super::Progress;
 use super::objective::{Batch, Input, InputKind, Objective};
 use super::weights::{Weights, fill, optimizer};
 use crate::error::{Error, Result};
+use crate::files::NamedTensor;
 use crate::nn::parameters;
 
 /// Names of parameters in a message at most.
@@ -87,8 +88,8 @@ pub fn check<O: Objective>(objective: &O, network: &O::Network, threads: usize) 
     let first_loss = computed.as_ref().and_then(|computed| computed.logged.first()).copied();
     if let Some(computed) = computed {
         faults.extend(term_faults(objective, network, last, &batch)?);
-        let silent = |gradients: &[parameters::NamedTensor]| -> Vec<String> {
-            let zero = |gradient: &&parameters::NamedTensor| gradient.values.iter().all(|&g| g == 0.0);
+        let silent = |gradients: &[NamedTensor]| -> Vec<String> {
+            let zero = |gradient: &&NamedTensor| gradient.values.iter().all(|&g| g == 0.0);
             gradients.iter().filter(zero).map(|gradient| gradient.name.clone()).collect()
         };
         let mut without = silent(&computed.gradients);

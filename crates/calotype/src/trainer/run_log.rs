@@ -12,8 +12,8 @@ use super::spikes::Spike;
 use super::{Progress, RunFolder};
 use crate::data::source::Damaged;
 use crate::error::{Error, Result};
-use crate::formats::atomic;
-use crate::formats::tensorboard::EventFile;
+use crate::files::atomic;
+use crate::files::tensorboard::EventFile;
 
 /// The logs of one part, opened at a step: what was written about later steps is gone.
 pub(super) struct RunLog<'a> {

@@ -3,17 +3,17 @@
 use burn::tensor::Device;
 use serde::Serialize;
 
-use super::checkpoint::{self, Best, Checkpoints, Memory};
 use super::damage::Damage;
 use super::objective::{Batch, Objective, Sight, Watch};
 use super::optimizer::Optimizer;
 use super::recipe::TrainingRecipe;
 use super::run_log::RunLog;
+use super::state::{self, Best, Checkpoints, Memory};
 use super::weights::{Weights, fill, optimizer, power_averages};
 use super::{Preflight, Progress, RunFolder, precision, preflight, swap};
 use crate::data::loader::prepared_ahead;
 use crate::error::{Error, Result};
-use crate::formats::safetensors_io;
+use crate::files::safetensors;
 
 /// Where and how a part is trained.
 #[derive(Clone, Copy)]
@@ -86,7 +86,7 @@ pub fn train<O: Objective>(
     if session.preflight == Preflight::Only {
         return Ok(Outcome::Checked(preflight::check(objective, &network, session.threads)?));
     }
-    let begun = !checkpoint::checkpoints(&run.checkpoints(name))?.is_empty();
+    let begun = !state::checkpoints(&run.checkpoints(name))?.is_empty();
     if begun && !session.resume {
         let expected = format!("a run without a trained {name}, or to go on with this one");
         return Err(Error::argument("run", expected, run.path().display()));
@@ -226,7 +226,7 @@ impl<O: Objective> Running<'_, O> {
             && done.is_multiple_of(snapshots.every)
         {
             let path = self.session.run.ema(self.objective.name()).join(format!("{done:09}.safetensors"));
-            safetensors_io::write(&path, &power_averages(optimizer))?;
+            safetensors::write(&path, &power_averages(optimizer))?;
         }
         let interrupted = self.session.progress.interrupted();
         if done.is_multiple_of(self.training().checkpoint_every) || done == steps || interrupted {

@@ -4,7 +4,8 @@ use burn::module::Module;
 
 use super::objective::Objective;
 use super::optimizer::{self, EmaConfig, Optimizer};
-use crate::nn::parameters::{self, NamedTensor};
+use crate::files::NamedTensor;
+use crate::nn::parameters;
 
 /// An optimiser for the parameters that the objective trains.
 pub(super) fn optimizer<O: Objective>(objective: &O, network: &O::Network) -> Optimizer {

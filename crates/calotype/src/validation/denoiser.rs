@@ -12,16 +12,15 @@ use crate::error::Result;
 use crate::explain::explain;
 use crate::explain::heat_map::Baseline;
 use crate::explain::overlay::overlay;
-use crate::formats::checkpoint::Component;
-use crate::nn::parameters;
+use crate::nn::{Component, parameters};
 use crate::pipeline::TextToImage;
-use crate::pipeline::text_condition::TextTower;
 use crate::pipeline::text_to_image::{Request, Sampling, Sizes};
 use crate::sampler::{Generator, SamplerKind, SamplerSettings};
+use crate::text_encoder::stack::TextTower;
 use crate::trainer::Recipe;
-use crate::trainer::base_model::BaseModel;
 use crate::trainer::denoiser::DenoiserInTraining;
-use crate::trainer::denoising::{Denoising, Latents};
+use crate::trainer::denoiser::base_model::BaseModel;
+use crate::trainer::denoiser::objective::{Denoising, Latents};
 use crate::trainer::objective::{Sight, Watch};
 
 /// Validation samples that the loss is measured on, to whole batches.

@@ -11,13 +11,13 @@ use calotype::Result;
 use calotype::data::pictures::Pictures;
 use calotype::data::source::TrainingSet;
 use calotype::data::transform::Transform;
-use calotype::formats::safetensors_io;
-use calotype::nn::parameters::{self, NamedTensor};
-use calotype::trainer::base_model::BaseModel;
+use calotype::files::{NamedTensor, safetensors};
+use calotype::nn::parameters;
+use calotype::trainer::denoiser::base_model::BaseModel;
+use calotype::trainer::denoiser::draws::Draws;
+use calotype::trainer::denoiser::lora::LoraInTraining;
 use calotype::trainer::denoiser::minimise;
-use calotype::trainer::denoiser_lora::LoraInTraining;
-use calotype::trainer::denoising::Denoising;
-use calotype::trainer::draws::Draws;
+use calotype::trainer::denoiser::objective::Denoising;
 use calotype::trainer::metrics_log::read_series;
 use calotype::trainer::objective::Blind;
 use calotype::trainer::{Recipe, RunFolder};
@@ -103,7 +103,7 @@ impl Case {
     fn open() -> Self {
         let expected = std::fs::read_to_string(golden("expected.json")).unwrap();
         Self {
-            inputs: safetensors_io::read(&golden("inputs.safetensors")).unwrap(),
+            inputs: safetensors::read(&golden("inputs.safetensors")).unwrap(),
             expected: serde_json::from_str(&expected).unwrap(),
         }
     }
@@ -156,7 +156,7 @@ fn recipe(lines: &str) -> Recipe {
 
 /// The first A of the script's LoRA under our names.
 fn recorded_start(network: LoraInTraining) -> LoraInTraining {
-    let start = safetensors_io::read(&golden("lora_init.safetensors")).unwrap();
+    let start = safetensors::read(&golden("lora_init.safetensors")).unwrap();
     let names: BTreeMap<String, String> = [("unet", &network.unet), ("text_encoder", &network.text_encoder)]
         .into_iter()
         .flat_map(|(part, lora)| {
@@ -185,8 +185,7 @@ fn losses(case: &Case, lines: &str) -> (Vec<f64>, Vec<NamedTensor>) {
         Some(settings) => {
             let network = LoraInTraining::new(&base, settings, &recipe, &device).unwrap();
             let trained = minimise(&recipe, &objective, recorded_start(network), session, &Blind);
-            lora =
-                safetensors_io::read(&run.model().join("lora.safetensors")).unwrap().into_values().collect();
+            lora = safetensors::read(&run.model().join("lora.safetensors")).unwrap().into_values().collect();
             trained
         }
     }
@@ -251,7 +250,7 @@ const LORA: &str = "lora = { rank = 4, alpha = 8.0, unet = [\"to_q\", \"to_k\", 
 #[test]
 fn a_lora_follows_pytorch_to_the_last_weight() {
     let trained = assert_follows(&Case::open(), "lora", LORA);
-    let theirs = safetensors_io::read(&golden("lora_final.safetensors")).unwrap();
+    let theirs = safetensors::read(&golden("lora_final.safetensors")).unwrap();
     let squares = |values: &[f32]| values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>();
     let total = theirs.values().map(|tensor| squares(&tensor.values)).sum::<f64>();
     let ours = trained.iter().filter(|tensor| !tensor.name.ends_with(".alpha"));

@@ -30,7 +30,7 @@ pub mod inception {
     use std::collections::HashMap;
 
     use calotype::evaluate::inception_v3::weights;
-    use calotype::nn::parameters::NamedTensor;
+    use calotype::files::NamedTensor;
 
     use super::uniform;
 

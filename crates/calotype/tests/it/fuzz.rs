@@ -8,9 +8,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use calotype::checkpoint::{hub, lora, single_file};
 use calotype::diffusion::SchedulerConfig;
-use calotype::formats::npz::{self, Npz};
-use calotype::formats::{hub, lora, png_text, pytorch_pickle, safetensors_io, single_file, weights};
+use calotype::files::npz::{self, Npz};
+use calotype::files::{pickle, png_text, safetensors, weights};
 use calotype::pipeline::generation_parameters;
 use calotype::text_encoder::prompt::{self, Framing, Piece, TokenPiece};
 use serde_json::Value;
@@ -184,7 +185,7 @@ fn split(safetensors: &[u8]) -> (Vec<u8>, Vec<u8>) {
 fn safetensors() {
     let dir = TempDir::new();
     let read = of_file(dir.join("a.safetensors"), |path| {
-        safetensors_io::read_metadata(path).and(safetensors_io::read(path))
+        safetensors::read_metadata(path).and(safetensors::read(path))
     });
     let file = golden("stable_diffusion/cases/inpaint-9-channels-ddim-0.6/inputs.safetensors");
     fuzz(std::slice::from_ref(&file), 3000, &read);
@@ -217,7 +218,7 @@ const PICKLE: &[u8] = b"\x80\x02}q\x00X\x01\x00\x00\x00wq\x01ctorch._utils\n_reb
 #[test]
 fn pickles() {
     let dir = TempDir::new();
-    let read = of_file(dir.join("a.pt"), pytorch_pickle::open);
+    let read = of_file(dir.join("a.pt"), pickle::open);
     let saved = |pickle: &[u8]| {
         zip(&[
             ("a/data.pkl", pickle),

@@ -13,9 +13,8 @@ use calotype::autoencoder::{
     loss::{Reconstruction, autoencoder_loss},
 };
 use calotype::denoiser::{Unet, UnetConfig};
-use calotype::formats::safetensors_io;
-use calotype::nn::parameters::{self, NamedTensor};
-use calotype::nn::{Init, StoredTensor};
+use calotype::files::{NamedTensor, StoredTensor, safetensors};
+use calotype::nn::{Init, parameters};
 use calotype::text_encoder::{Clip, ClipConfig, contrastive_loss::info_nce};
 
 struct Golden {
@@ -28,8 +27,8 @@ impl Golden {
     fn open(name: &str) -> Self {
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
         Self {
-            tensors: safetensors_io::read(&path).unwrap(),
-            metadata: safetensors_io::read_metadata(&path).unwrap(),
+            tensors: safetensors::read(&path).unwrap(),
+            metadata: safetensors::read_metadata(&path).unwrap(),
             path,
         }
     }

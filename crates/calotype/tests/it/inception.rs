@@ -7,7 +7,7 @@ use std::path::Path;
 use burn::tensor::{Device, Tensor};
 use calotype::evaluate::inception_v3::{InceptionV3, Tap, one, weights};
 use calotype::evaluate::protocol::Protocol;
-use calotype::nn::parameters::NamedTensor;
+use calotype::files::NamedTensor;
 use serde::Deserialize;
 
 use crate::formula::inception::{tensor, tensors};

@@ -7,40 +7,24 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A module, and what its code may name apart from itself, [`EVERYWHERE`] and the standard library.
-///
-/// `formats` stands three times: the files that hold tensors and JSON are below the models, whose configs
-/// they serve; `formats::checkpoint` and `formats::diffusers_folder` know every model and are above them.
 const ALLOWED: [(&str, &[&str]); 18] = [
-    ("nn", &[]),
+    ("files", &[]),
+    ("nn", &["files"]),
     ("data", &[]),
     ("diffusion", &[]),
-    ("formats", &["nn"]),
-    ("autoencoder", &["nn", "formats"]),
-    ("text_encoder", &["nn", "formats"]),
-    ("denoiser", &["nn", "diffusion", "formats"]),
-    ("formats::checkpoint", &["autoencoder", "text_encoder", "denoiser", "diffusion", "nn", "formats"]),
-    (
-        "formats::diffusers_folder",
-        &["autoencoder", "text_encoder", "denoiser", "diffusion", "nn", "formats", "formats::checkpoint"],
-    ),
+    ("report", &["files"]),
+    ("autoencoder", &["nn", "files"]),
+    ("text_encoder", &["nn", "files"]),
+    ("denoiser", &["nn", "files"]),
+    ("checkpoint", &["autoencoder", "text_encoder", "denoiser", "diffusion", "nn", "files"]),
     // A sampler knows no network.
     ("sampler", &["diffusion"]),
     (
         "pipeline",
-        &[
-            "autoencoder",
-            "text_encoder",
-            "denoiser",
-            "diffusion",
-            "sampler",
-            "nn",
-            "data",
-            "formats", // learned words
-            "formats::checkpoint",
-        ],
+        &["autoencoder", "text_encoder", "denoiser", "diffusion", "sampler", "nn", "data", "checkpoint"],
     ),
     ("explain", &["pipeline", "nn"]),
-    ("evaluate", &["data", "nn", "autoencoder", "text_encoder", "formats"]),
+    ("evaluate", &["data", "nn", "autoencoder", "text_encoder", "files"]),
     (
         "trainer",
         &[
@@ -51,9 +35,8 @@ const ALLOWED: [(&str, &[&str]); 18] = [
             "diffusion",
             "sampler", // the recipe names one
             "nn",
-            "formats",
-            "formats::checkpoint",
-            "formats::diffusers_folder",
+            "files",
+            "checkpoint",
             "runs", // which way a number is better
         ],
     ),
@@ -72,11 +55,10 @@ const ALLOWED: [(&str, &[&str]); 18] = [
             "denoiser",
             "diffusion",
             "nn",
-            "formats::checkpoint",
         ],
     ),
     // Reads what runs have logged; knows no trainer.
-    ("runs", &["evaluate", "formats"]),
+    ("runs", &["report", "files"]),
     // Computes golden cases through everybody's functions; nobody uses it.
     ("self_test", &["autoencoder", "text_encoder", "diffusion", "sampler", "evaluate", "data"]),
     ("", &["error"]), // lib.rs
@@ -183,14 +165,7 @@ fn module_of(file: &Path) -> Vec<String> {
 
 /// The entry of [`ALLOWED`] that a path belongs to.
 fn layer(path: &[String]) -> &str {
-    match path {
-        [first, second, ..] if first == "formats" && second == "diffusers_folder" => {
-            "formats::diffusers_folder"
-        }
-        [first, second, ..] if first == "formats" && second == "checkpoint" => "formats::checkpoint",
-        [first, ..] => first,
-        [] => "",
-    }
+    path.first().map_or("", String::as_str)
 }
 
 /// Everything that `code` names by `crate::…` or `super::…`, from the crate's root.

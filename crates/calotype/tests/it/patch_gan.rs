@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use calotype::autoencoder::{PatchDiscriminator, discriminator};
-use calotype::formats::safetensors_io;
-use calotype::nn::parameters::{self, NamedTensor};
-use calotype::nn::{Conv2d, Init};
+use calotype::files::{NamedTensor, safetensors};
+use calotype::nn::{Conv2d, Init, parameters};
 use serde_json::Value;
 
 const LAYERS: usize = 2;
@@ -20,7 +19,7 @@ struct Golden(HashMap<String, NamedTensor>);
 
 impl Golden {
     fn open() -> Self {
-        Self(safetensors_io::read(&golden("patch_gan.safetensors")).unwrap())
+        Self(safetensors::read(&golden("patch_gan.safetensors")).unwrap())
     }
 
     fn tensor(&self, name: &str) -> Tensor<4> {

@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor};
 use calotype::autoencoder::lpips::{Backbone, Lpips, weights};
 use calotype::data::tensors::to_tensor;
 use calotype::evaluate::ms_ssim::ms_ssim_rgb;
-use calotype::nn::parameters::NamedTensor;
+use calotype::files::NamedTensor;
 use serde::Deserialize;
 
 use crate::formula::{picture, uniform};

@@ -3,10 +3,10 @@
 use burn::tensor::Device;
 use calotype::Error;
 use calotype::autoencoder::Vae;
+use calotype::checkpoint::diffusers_folder as folder;
 use calotype::diffusion::guidance::Guidance;
 use calotype::explain::explain;
 use calotype::explain::heat_map::Baseline;
-use calotype::formats::diffusers_folder as folder;
 use calotype::pipeline::TextToImage;
 use calotype::pipeline::text_to_image::{Request, Sampling, Sizes};
 use calotype::sampler::{Generator, SamplerKind, SamplerSettings};

@@ -7,11 +7,12 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use calotype::nn::{Init, Linear};
 use calotype::rng::{Philox, Purpose};
-use calotype::trainer::checkpoint::checkpoints;
+use calotype::trainer::denoiser::{self, base_model::BaseModel};
 use calotype::trainer::objective::{Batch, Input, InputKind, Objective, PartLoss};
 use calotype::trainer::preflight::{Report, check};
 use calotype::trainer::recipe::TrainingRecipe;
-use calotype::trainer::{Preflight, RunFolder, base_model::BaseModel, denoiser, objective::Blind};
+use calotype::trainer::state::checkpoints;
+use calotype::trainer::{Preflight, RunFolder, objective::Blind};
 use calotype::{Error, Result};
 
 use crate::support::{DIFFUSION, TempDir, components, recipe, scenes, session, write_files};
@@ -206,15 +207,14 @@ fn a_scaling_factor_that_does_not_fit() {
 fn a_text_encoder_that_was_never_trained() {
     let faults = diffusion_faults(|model| {
         let path = model.join("text_encoder/model.safetensors");
-        let mut tensors: Vec<_> =
-            calotype::formats::safetensors_io::read(&path).unwrap().into_values().collect();
+        let mut tensors: Vec<_> = calotype::files::safetensors::read(&path).unwrap().into_values().collect();
         for tensor in &mut tensors {
             if tensor.name.contains("layer_norm") {
                 let start = if tensor.name.ends_with("weight") { 1.0 } else { 0.0 };
                 tensor.values.fill(start);
             }
         }
-        calotype::formats::safetensors_io::write(&path, &tensors).unwrap();
+        calotype::files::safetensors::write(&path, &tensors).unwrap();
     });
     assert_eq!(faults.len(), 1);
     assert!(faults[0].contains("text encoder looks random"), "{faults:?}");

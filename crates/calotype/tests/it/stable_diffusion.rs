@@ -9,15 +9,14 @@ use std::path::PathBuf;
 use burn::tensor::{Device, Tensor, TensorData};
 use calotype::Result;
 use calotype::autoencoder::Vae;
+use calotype::checkpoint::{self, Part, StoredPart};
 use calotype::data::picture;
 use calotype::data::tensors::{to_images, to_tensor};
 use calotype::denoiser::{AddedCondition, Beside};
 use calotype::diffusion::SchedulerConfig;
 use calotype::diffusion::guidance::Guidance;
 use calotype::evaluate::pixel::psnr_rgb;
-use calotype::formats::checkpoint::{self, Part, StoredPart};
-use calotype::formats::safetensors_io;
-use calotype::nn::parameters::NamedTensor;
+use calotype::files::{NamedTensor, safetensors};
 use calotype::pipeline::text_to_image::{Request, Sampling, Sizes};
 use calotype::pipeline::{Origin, TextToImage};
 use calotype::sampler::{Compat, Generator, Noise, PictureNoise, SamplerKind, SamplerSettings};
@@ -74,7 +73,7 @@ struct Tensors(HashMap<String, NamedTensor>);
 
 impl Tensors {
     fn read(name: &str) -> Self {
-        Self(safetensors_io::read(&golden(name)).unwrap())
+        Self(safetensors::read(&golden(name)).unwrap())
     }
 
     fn get<const D: usize>(&self, name: &str) -> Tensor<D> {

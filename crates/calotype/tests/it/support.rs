@@ -12,7 +12,7 @@ use calotype::Result;
 use calotype::data::emoji_scenes::{EmojiScenes, EmojiScenesConfig, Split};
 use calotype::data::pictures::Scenes;
 use calotype::data::source::TrainingSet;
-use calotype::trainer::base_model::BaseModel;
+use calotype::trainer::denoiser::base_model::BaseModel;
 use calotype::trainer::objective::Blind;
 use calotype::trainer::preflight::Report;
 use calotype::trainer::training_loop::Session;

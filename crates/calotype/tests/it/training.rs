@@ -7,17 +7,17 @@ use std::sync::Mutex;
 
 use burn::tensor::Device;
 use calotype::Error;
-use calotype::formats::safetensors_io;
-use calotype::nn::parameters::{NamedTensor, named_parameters};
+use calotype::files::{NamedTensor, safetensors};
+use calotype::nn::parameters::named_parameters;
 use calotype::nn::{Init, Linear};
 use calotype::rng::{Philox, Purpose};
-use calotype::trainer::checkpoint::checkpoints;
 use calotype::trainer::damage::Damage;
 use calotype::trainer::data_parallel::BatchGradients;
 use calotype::trainer::metrics_log::read_series;
 use calotype::trainer::objective::{Batch, Blind, Input, Objective, PartLoss};
 use calotype::trainer::optimizer::Optimizer;
 use calotype::trainer::recipe::TrainingRecipe;
+use calotype::trainer::state::checkpoints;
 use calotype::trainer::training_loop::{self, Outcome, Session};
 use calotype::trainer::{Progress, Recipe, RunFolder, Silent};
 
@@ -90,7 +90,7 @@ fn logged_steps(run: &RunFolder, part: &Part) -> Vec<f64> {
 /// Steps and file of the newest checkpoint.
 fn newest(run: &RunFolder, part: &str) -> (usize, PathBuf) {
     let (steps, path) = checkpoints(&run.checkpoints(part)).unwrap().pop().unwrap();
-    assert_eq!(safetensors_io::read_metadata(&path).unwrap()["steps"], steps.to_string());
+    assert_eq!(safetensors::read_metadata(&path).unwrap()["steps"], steps.to_string());
     (steps, path)
 }
 
@@ -327,7 +327,7 @@ fn weights_that_explode_are_never_saved() {
         assert!(matches!(error, Error::NonFinite { .. } | Error::Diverged { .. }), "{error}");
         assert!(!run.model().exists());
         for (_, path) in checkpoints(&run.checkpoints("vae")).unwrap() {
-            let state = safetensors_io::read(&path).unwrap();
+            let state = safetensors::read(&path).unwrap();
             assert!(state.values().all(|tensor| tensor.values.iter().all(|x| x.is_finite())));
         }
     }

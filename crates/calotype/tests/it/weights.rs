@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use calotype::Error;
-use calotype::formats::safetensors_io;
-use calotype::nn::parameters::NamedTensor;
+use calotype::files::{NamedTensor, safetensors};
 use calotype::pipeline::TextToImage;
 use calotype::trainer::RunFolder;
 
@@ -27,10 +26,10 @@ fn error_of(spoil: impl FnOnce(&Path)) -> (Error, PathBuf) {
 
 /// Rewrites a weight file with other tensors.
 fn change(path: &Path, change: impl FnOnce(&mut Vec<NamedTensor>)) {
-    let mut tensors: Vec<NamedTensor> = safetensors_io::read(path).unwrap().into_values().collect();
+    let mut tensors: Vec<NamedTensor> = safetensors::read(path).unwrap().into_values().collect();
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
     change(&mut tensors);
-    safetensors_io::write(path, &tensors).unwrap();
+    safetensors::write(path, &tensors).unwrap();
 }
 
 #[test]

@@ -8,8 +8,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 use super::Lpips;
 use super::backbone::{Backbone, Convolution, Features};
 use crate::error::{Error, Result};
-use crate::formats::weights;
-use crate::nn::parameters::{self, NamedTensor};
+use crate::files::{NamedTensor, weights};
+use crate::nn::parameters;
 
 /// Name and shape of every tensor, under torchvision's and the paper's names.
 pub fn shapes(backbone: Backbone) -> Vec<(String, Vec<usize>)> {

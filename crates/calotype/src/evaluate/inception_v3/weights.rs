@@ -7,8 +7,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use super::{BasicConv, CLASSES, InceptionV3};
 use crate::error::{Error, Result};
-use crate::formats::{atomic, weights};
-use crate::nn::parameters::{self, NamedTensor};
+use crate::files::{NamedTensor, atomic, weights};
+use crate::nn::parameters;
 
 /// ε of the batch norms.
 const EPSILON: f32 = 1e-3;

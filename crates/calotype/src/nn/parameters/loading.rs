@@ -7,7 +7,7 @@ use burn::module::Module;
 
 use super::{FieldPath, NamedTensor, Replace, shapes};
 use crate::error::{Error, Result};
-use crate::nn::StoredTensor;
+use crate::files::StoredTensor;
 
 /// Takes one tensor out of those of a weight file; `model` and `path` are for messages.
 ///

@@ -2,7 +2,7 @@
 
 use super::definition::{Definition, Roles};
 use super::{END, END_OF_WORD, SHORTEST, START};
-use crate::formats::atomic;
+use crate::files::atomic;
 use crate::{Error, Result};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
-use crate::nn::parameters::NamedTensor;
+use crate::files::NamedTensor;
 
 /// Euclidean norm of all gradients together. Each tensor's sum of squares is one thread's, in f64, and the
 /// sums are added in the order of the tensors: the same bits on any number of threads.

@@ -19,7 +19,8 @@ pub use config::{OptimizerConfig, Refusal, UpdateRule};
 pub use ema::EmaConfig;
 
 use crate::error::{Error, Result};
-use crate::nn::parameters::{self, NamedTensor};
+use crate::files::NamedTensor;
+use crate::nn::parameters;
 
 /// What a rule remembers of a parameter: `m`, `v`, or `row` and `column`.
 #[derive(Debug, Clone)]

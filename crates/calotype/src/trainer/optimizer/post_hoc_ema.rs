@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::ema::EmaConfig;
 use crate::error::{Error, Result};
-use crate::nn::parameters::NamedTensor;
+use crate::files::NamedTensor;
 
 /// The weights that an average gives to the steps up to t: p(τ) = (γ + 1) τᵞ / t^(γ+1) for 0 ≤ τ ≤ t, whose
 /// integral is 1. Eq. 121.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Check, DataRecipe, TrainingRecipe};
 use crate::autoencoder::AutoencoderConfig;
 use crate::denoiser::UnetConfig;
-use crate::denoiser::config::PerLevel;
+use crate::denoiser::unet::config::PerLevel;
 use crate::diffusion::PredictionType;
 use crate::error::Result;
 

@@ -1,0 +1,126 @@
+//! A LoRA merged into the weights: W += weight · (α/r) · up · down. Hu et al. 2021, arXiv:2106.09685, Eq. 3.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use rayon::prelude::*;
+
+use crate::checkpoint::lora::{self, Alpha, Entry};
+use crate::checkpoint::{Checkpoint, Part};
+use crate::error::{Error, Result};
+use crate::files::weights::{self, Tensors};
+use crate::files::{StoredTensor, atomic, safetensors};
+
+const FORMAT: &str = "LoRA";
+
+/// What a LoRA changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Merged {
+    /// Layers of the model that it changed.
+    pub layers: usize,
+    /// Tensors of the file that belong to no layer of it.
+    pub unmatched: Vec<String>,
+}
+
+impl From<lora::Part> for Part {
+    fn from(part: lora::Part) -> Self {
+        match part {
+            lora::Part::Unet => Part::Unet,
+            lora::Part::TextEncoder => Part::TextEncoder,
+            lora::Part::TextEncoder2 => Part::TextEncoder2,
+        }
+    }
+}
+
+impl Checkpoint {
+    /// Merges a LoRA of any usual naming into the weights, which keep their dtype.
+    ///
+    /// - `weight`: its strength; 1 is as trained, 0 nothing, negative the opposite.
+    ///
+    /// # Errors
+    /// Those of [`weights::open`] and [`lora::assign`]; `Error::Argument` for a weight that is not finite;
+    /// `Error::Format` for numbers that are not.
+    pub fn merge_lora(&mut self, file: &Path, weight: f64) -> Result<Merged> {
+        if !weight.is_finite() {
+            return Err(Error::argument("--lora", "FILE:WEIGHT with a finite weight", weight));
+        }
+        let tensors = weights::open(file)?;
+        if let Some((name, _)) = tensors.iter().find(|(_, tensor)| !tensor.is_finite()) {
+            return Err(Error::format(file, FORMAT, format!("tensor `{name}` has NaN or infinity")));
+        }
+        let shapes = tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shape().to_vec())).collect();
+        let parts = [lora::Part::Unet, lora::Part::TextEncoder, lora::Part::TextEncoder2];
+        let model = parts.into_iter().filter(|&part| self.parts.contains_key(&part.into()));
+        let model = model.map(|part| (part, self.shapes(part.into()))).collect();
+        let assignment = lora::assign(file, &shapes, &metadata(file)?, &model)?;
+        for entry in &assignment.entries {
+            let weights = self.parts.get_mut(&entry.part.into()).map(|part| &mut part.weights);
+            let Some(target) = weights.and_then(|weights| weights.get_mut(&entry.target)) else { continue };
+            add(entry, &tensors, weight, target)
+                .map_err(|reason| Error::format(file, FORMAT, format!("`{}`: {reason}", entry.down)))?;
+        }
+        Ok(Merged { layers: assignment.entries.len(), unmatched: assignment.unmatched })
+    }
+}
+
+/// The header of a safetensors file, and PEFT's settings where they lie beside the file.
+fn metadata(file: &Path) -> Result<BTreeMap<String, String>> {
+    let mut metadata = BTreeMap::new();
+    if file.extension().is_some_and(|extension| extension == "safetensors") {
+        metadata.extend(safetensors::read_metadata(file)?);
+    }
+    let beside = file.with_file_name(lora::ADAPTER_CONFIG);
+    if beside.is_file() {
+        let text = String::from_utf8_lossy(&atomic::read(&beside)?).into_owned();
+        metadata.insert(lora::ADAPTER_CONFIG.into(), text);
+    }
+    Ok(metadata)
+}
+
+fn add(
+    entry: &Entry,
+    tensors: &Tensors,
+    weight: f64,
+    target: &mut StoredTensor,
+) -> std::result::Result<(), String> {
+    let get = |name: &str| tensors.get(name).map(StoredTensor::to_f32).ok_or("no such tensor");
+    let (up, down) = (get(&entry.up)?, get(&entry.down)?);
+    let rank = entry.rank;
+    let alpha = match &entry.alpha {
+        None => rank as f64,
+        Some(Alpha::Value(alpha)) => *alpha,
+        Some(Alpha::Tensor(name)) => f64::from(*get(name)?.first().ok_or("an alpha without a number")?),
+    };
+    let scale = (weight * alpha / rank as f64) as f32;
+    let (storage, shape) = (target.storage(), target.shape().to_vec());
+    let mut values = target.to_f32();
+    match &entry.mid {
+        None => {
+            let columns = down.len() / rank;
+            values.par_chunks_mut(columns).zip(up.par_chunks(rank)).for_each(|(row, up)| {
+                for (up, down) in up.iter().zip(down.chunks(columns)) {
+                    row.iter_mut().zip(down).for_each(|(w, d)| *w += scale * up * d);
+                }
+            });
+        }
+        // W[o, i, :] += Σ_ab up[o, a]·mid[a, b, :]·down[b, i]: a kernel between two 1×1 convolutions.
+        Some(mid) => {
+            let mid = get(mid)?;
+            let places = mid.len() / (rank * rank);
+            let inputs = down.len() / rank;
+            values.par_chunks_mut(inputs * places).zip(up.par_chunks(rank)).for_each(|(row, up)| {
+                for (a, up) in up.iter().enumerate() {
+                    for b in 0..rank {
+                        let mid = &mid[(a * rank + b) * places..][..places];
+                        for (to, down) in row.chunks_mut(places).zip(&down[b * inputs..]) {
+                            to.iter_mut().zip(mid).for_each(|(w, m)| *w += scale * up * m * down);
+                        }
+                    }
+                }
+            });
+        }
+    }
+    let merged = StoredTensor::from_f32(shape, values).ok_or("another number of weights")?;
+    *target = merged.stored_as(storage);
+    Ok(())
+}

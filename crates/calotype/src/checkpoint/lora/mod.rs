@@ -1,0 +1,208 @@
+//! Which weight each tensor of a LoRA file changes: a pure map over names and shapes.
+//!
+//! Low-rank adaptation (Hu et al. 2021, arXiv:2106.09685) trains, beside a weight `W`, two thin matrices:
+//! `W += weight · (alpha / rank) · up · down`. The files of the last years agree on that and on nothing else;
+//! [`assign`] reads the ways of naming that are in use:
+//!
+//! | made by | a name |
+//! |---|---|
+//! | kohya's sd-scripts | `lora_unet_down_blocks_0_…_to_q.lora_down.weight`, `lora_te1_…`, `….alpha` |
+//! | the same for XL | `lora_unet_input_blocks_4_1_…` (Stability's names of the blocks) |
+//! | diffusers, old | `unet.….attn1.processor.to_q_lora.down.weight` |
+//! | diffusers | `unet.….to_q.lora.down.weight`, `text_encoder.….q_proj.lora_linear_layer.down.weight` |
+//! | PEFT, diffusers with PEFT | `base_model.model.….to_q.lora_A.weight`, `unet.….to_q.lora_A.weight` |
+//! | cloneofsimo's lora | `unet:17:down`: numbered, see `numbered.rs` |
+//!
+//! Names are looked up among the model's own, spelled in each of these ways; nothing is guessed.
+
+mod adapter_config;
+mod family;
+mod fit;
+mod key;
+pub(super) mod merge;
+mod method;
+mod model_index;
+pub mod names;
+mod numbered;
+mod stability;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use crate::error::{Error, Result};
+use adapter_config::AdapterConfig;
+use key::{Layer, Stem};
+use model_index::ModelIndex;
+
+/// Name of the format in messages.
+const FORMAT: &str = "LoRA";
+
+/// Tensor shapes by name.
+pub type Shapes = BTreeMap<String, Vec<usize>>;
+
+/// A network that a LoRA file can change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Part {
+    /// The denoiser.
+    Unet,
+    /// CLIP's text tower; of the two in Stable Diffusion XL, the first.
+    TextEncoder,
+    /// The second text tower of Stable Diffusion XL.
+    TextEncoder2,
+}
+
+impl Part {
+    /// The folder of this part in a model folder.
+    pub fn folder(self) -> &'static str {
+        match self {
+            Part::Unet => "unet",
+            Part::TextEncoder => "text_encoder",
+            Part::TextEncoder2 => "text_encoder_2",
+        }
+    }
+}
+
+/// The numerator of the scale `alpha / rank`.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Alpha {
+    /// The scalar tensor of this name in the file.
+    Tensor(String),
+    /// A number from the file's metadata, or from the configuration beside the file.
+    Value(f64),
+}
+
+/// A change of one weight: `W += weight · (alpha / rank) · up · down`.
+///
+/// With weights as matrices `[out, in·k·k]`. If there is a `mid`, with `W` of shape `[out, in, k, k]`:
+/// `W[o, i] += weight · (alpha / rank) · Σ_ab up[o, a] · mid[a, b] · down[b, i]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// The network that has the weight.
+    pub part: Part,
+    /// Name of the weight in the network.
+    pub target: String,
+    /// Tensor `[rank, in]` or `[rank, in, k, k]`; `[rank, in, 1, 1]` for a linear layer or with `mid`.
+    pub down: String,
+    /// Tensor `[out, rank]` or `[out, rank, 1, 1]`.
+    pub up: String,
+    /// Tensor `[rank, rank, k, k]` between the two: LyCORIS' Tucker form of a convolution.
+    pub mid: Option<String>,
+    /// The scale's numerator; absent, it is the rank, and the scale 1.
+    pub alpha: Option<Alpha>,
+    /// Rows of `down`.
+    pub rank: usize,
+}
+
+/// What a LoRA file does to a model.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Assignment {
+    /// The changes, no two of the same weight; by part and name of the weight.
+    pub entries: Vec<Entry>,
+    /// Tensors of the file that belong to no weight of the model, by name.
+    pub unmatched: Vec<String>,
+}
+
+/// Finds the weight of every tensor of a LoRA file.
+///
+/// - `tensors`, `metadata`: names with shapes, and the texts of the safetensors header. The text of PEFT's
+///   `adapter_config.json`, where one lies beside the file, goes in under [`ADAPTER_CONFIG`].
+/// - `model`: names (diffusers', transformers') and shapes of the weights of each part.
+///
+/// # Errors
+/// `Error::Format` if nothing matches, for DoRA, LoHa, LoKr and other adapters than LoRA, for a LoRA of a
+/// transformer, a layer with one of `down` and `up`, a weight named twice, or a numbering that does not fit;
+/// `Error::Shape` for a tensor that does not fit its weight, with the model that the file seems to be for.
+pub fn assign(
+    file: &Path,
+    tensors: &Shapes,
+    metadata: &BTreeMap<String, String>,
+    model: &BTreeMap<Part, Shapes>,
+) -> Result<Assignment> {
+    method::refuse_others(file, tensors)?;
+    family::refuse_transformers(file, tensors)?;
+    let config = AdapterConfig::new(file, metadata)?;
+    let (layers, other) = key::layers(file, tensors)?;
+    let places = places(file, tensors, &layers, metadata, model)?;
+    if places.is_empty() {
+        return Err(nothing_matched(file, tensors, &layers, model));
+    }
+    let mut assignment = Assignment { unmatched: other, ..Assignment::default() };
+    for (stem, layer) in &layers {
+        match (places.get(stem), &layer.down, &layer.up) {
+            (Some((part, target)), Some(down), Some(up)) => {
+                let shape = &model[part][target];
+                let rank = fit::rank(tensors, layer, target, shape)
+                    .map_err(|misfit| misfit.error(file, family::note(tensors, &layers, &places, model)))?;
+                let of_config = || config.alpha(*part, &Stem::parse(stem).dotted, rank).map(Alpha::Value);
+                assignment.entries.push(Entry {
+                    part: *part,
+                    target: target.clone(),
+                    down: down.clone(),
+                    up: up.clone(),
+                    mid: layer.mid.clone(),
+                    alpha: layer.alpha.clone().map(Alpha::Tensor).or_else(of_config),
+                    rank,
+                });
+            }
+            _ => assignment.unmatched.extend(layer.names().cloned()),
+        }
+    }
+    assignment.entries.sort_by(|x, y| (x.part, &x.target).cmp(&(y.part, &y.target)));
+    assignment.unmatched.sort();
+    Ok(assignment)
+}
+
+pub use adapter_config::ADAPTER_CONFIG;
+
+/// The weight of each layer of the file, by the layer's stem.
+type Places = BTreeMap<String, (Part, String)>;
+
+fn places(
+    file: &Path,
+    tensors: &Shapes,
+    layers: &BTreeMap<String, Layer>,
+    metadata: &BTreeMap<String, String>,
+    model: &BTreeMap<Part, Shapes>,
+) -> Result<Places> {
+    let index = ModelIndex::new(model);
+    let mut places = numbered::places(file, tensors, layers, metadata, model)?;
+    let mut taken: BTreeSet<(Part, String)> = places.values().cloned().collect();
+    for (stem, layer) in layers {
+        if layer.down.is_none() || places.contains_key(stem) {
+            continue;
+        }
+        let parsed = Stem::parse(stem);
+        let place = match index.find(parsed.part, &parsed.dotted)[..] {
+            [] => continue,
+            [(part, target)] => (part, target.to_owned()),
+            _ => {
+                let reason = format!("`{stem}` is in both text encoders of the model and does not say which");
+                return Err(Error::format(file, FORMAT, reason));
+            }
+        };
+        if !taken.insert(place.clone()) {
+            let reason = format!("two of its layers change `{}`; the second is `{stem}`", place.1);
+            return Err(Error::format(file, FORMAT, reason));
+        }
+        places.insert(stem.clone(), place);
+    }
+    Ok(places)
+}
+
+fn nothing_matched(
+    file: &Path,
+    tensors: &Shapes,
+    layers: &BTreeMap<String, Layer>,
+    model: &BTreeMap<Part, Shapes>,
+) -> Error {
+    let note = family::note(tensors, layers, &Places::new(), model);
+    let first = tensors.keys().next().map_or("nothing".to_owned(), |name| format!("`{name}`"));
+    let reason = format!(
+        "none of its {} tensors belongs to the model (the first is {first}){}",
+        tensors.len(),
+        note.unwrap_or_default()
+    );
+    Error::format(file, FORMAT, reason)
+}

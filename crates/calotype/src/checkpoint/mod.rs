@@ -1,0 +1,170 @@
+//! A whole model as its files hold it: configs and weights, before a network is made of them. What is done to
+//! weights (another dtype, a LoRA merged, another layout of files) is done here.
+
+pub mod diffusers_folder;
+mod folder;
+pub mod hub;
+pub mod lora;
+mod networks;
+pub mod single_file;
+mod taesd;
+mod write;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::diffusion::SchedulerConfig;
+use crate::error::{Error, Result};
+use crate::files::Storage;
+use crate::files::weights::Tensors;
+use crate::text_encoder::tokenizer::ClipTokenizer;
+
+pub use folder::component_folder;
+pub use lora::merge::Merged;
+pub use networks::{clip, text_encoder, unet, vae};
+pub use single_file::Part;
+
+/// The version of diffusers whose folder layout we write.
+pub const DIFFUSERS_VERSION: &str = "0.42.1";
+
+/// In the header of the single files that we write: every component's `config.json` under its folder's name.
+const CONFIGS: &str = "calotype.configs";
+/// In the same place: `scheduler_config.json`.
+const SCHEDULER: &str = "calotype.scheduler";
+
+/// A component's config and weights.
+#[derive(Debug, Clone)]
+pub struct StoredPart {
+    /// The weight file, for messages.
+    pub path: PathBuf,
+    /// `config.json`.
+    pub config: Value,
+    /// Tensors under diffusers' and transformers' names.
+    pub weights: Tensors,
+}
+
+/// A model.
+#[derive(Clone)]
+pub struct Checkpoint {
+    /// Folder or file.
+    pub path: PathBuf,
+    /// Its components.
+    pub parts: BTreeMap<Part, StoredPart>,
+    /// One for each text encoder.
+    pub tokenizers: Vec<ClipTokenizer>,
+    /// The text of `scheduler_config.json`, which need not be JSON to the letter: Python writes `-Infinity`.
+    pub scheduler: String,
+    /// Whether an empty negative prompt has zeros for features (SDXL), not those of the empty text.
+    pub force_zeros_for_empty_prompt: bool,
+}
+
+impl Checkpoint {
+    /// Opens a folder in diffusers' layout, or a single file in the original one. Weights are mapped into memory
+    /// and keep their dtype.
+    ///
+    /// # Errors
+    /// `Error::Io`, `Error::Format`, `Error::Config`; `Error::Weights` for tensors that no model of this kind has.
+    pub fn open(path: &Path) -> Result<Self> {
+        if path.is_dir() { folder::open(path) } else { single_file::open::open(path) }
+    }
+
+    /// A component.
+    ///
+    /// # Errors
+    /// `Error::Format` if the model has none.
+    pub fn part(&self, part: Part) -> Result<&StoredPart> {
+        self.parts
+            .get(&part)
+            .ok_or_else(|| Error::format(&self.path, "model", format!("it has no {}", part.folder())))
+    }
+
+    /// Takes a component out.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::part`].
+    pub fn take(&mut self, part: Part) -> Result<StoredPart> {
+        self.part(part)?;
+        Ok(self.parts.remove(&part).expect("it was there"))
+    }
+
+    /// Takes the tokenizers of a model folder, or one tokenizer's folder for every text encoder: for single files
+    /// of models whose vocabulary is not OpenAI's.
+    ///
+    /// # Errors
+    /// As [`ClipTokenizer::load`].
+    pub fn use_tokenizers(&mut self, folder: &Path) -> Result<()> {
+        for (tokenizer, name) in self.tokenizers.iter_mut().zip(["tokenizer", "tokenizer_2"]) {
+            *tokenizer = ClipTokenizer::load(&component_folder(folder, name))?;
+        }
+        Ok(())
+    }
+
+    /// Refuses tokenizers with tokens that their text encoders do not have.
+    ///
+    /// # Errors
+    /// `Error::Shape`.
+    pub fn check_tokenizers(&self) -> Result<()> {
+        for (part, tokenizer) in [Part::TextEncoder, Part::TextEncoder2].into_iter().zip(&self.tokenizers) {
+            let config = self.parts.get(&part).map(|stored| &stored.config["vocab_size"]);
+            let vocabulary = config.and_then(Value::as_u64).map(|size| size as usize);
+            if let Some(size) = vocabulary.filter(|&size| tokenizer.vocab_size() > size) {
+                let expected =
+                    format!("at most {size}, the {}'s vocab_size (--tokenizer takes another)", part.folder());
+                return Err(Error::shape("tokens of the tokenizer", expected, tokenizer.vocab_size()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores all weights in another dtype, rounded to the nearest.
+    pub fn store_as(&mut self, storage: Storage) {
+        for part in self.parts.values_mut() {
+            let weights = std::mem::take(&mut part.weights);
+            part.weights = weights.into_iter().map(|(name, t)| (name, t.stored_as(storage))).collect();
+        }
+    }
+
+    /// How most of the U-Net's numbers are stored.
+    pub fn storage(&self) -> Storage {
+        let weights = self.parts.get(&Part::Unet).map(|part| part.weights.values());
+        let largest = weights.and_then(|weights| weights.max_by_key(|tensor| tensor.bytes().len()));
+        largest.map_or(Storage::F32, |tensor| tensor.storage())
+    }
+
+    /// What the text of `scheduler_config.json` says.
+    ///
+    /// # Errors
+    /// As [`SchedulerConfig::check`]; `Error::Format` if it cannot be read.
+    pub fn scheduler_config(&self) -> Result<SchedulerConfig> {
+        let inside = self.path.join("scheduler/scheduler_config.json");
+        let path = if self.path.is_dir() { inside } else { self.path.clone() };
+        let config = SchedulerConfig::parse(&self.scheduler)
+            .map_err(|e| Error::format(&path, "scheduler configuration", e))?;
+        config.check(&path)?;
+        Ok(config)
+    }
+
+    /// Names and shapes of all weights of a component.
+    pub fn shapes(&self, part: Part) -> BTreeMap<String, Vec<usize>> {
+        let weights = self.parts.get(&part).map(|part| part.weights.iter());
+        weights.into_iter().flatten().map(|(name, t)| (name.clone(), t.shape().to_vec())).collect()
+    }
+
+    /// Writes a folder that diffusers' `from_pretrained` opens; `model_index.json` last.
+    ///
+    /// # Errors
+    /// `Error::Io`.
+    pub fn write_folder(&self, folder: &Path) -> Result<()> {
+        write::folder(self, folder)
+    }
+
+    /// Writes a single file in the original layout.
+    ///
+    /// # Errors
+    /// `Error::Io`; `Error::Weights` for a tensor that such files have no place for.
+    pub fn write_single_file(&self, file: &Path) -> Result<()> {
+        write::single_file(self, file)
+    }
+}

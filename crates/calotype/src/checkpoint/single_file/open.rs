@@ -1,0 +1,131 @@
+//! A single file in the original layout.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::checkpoint::single_file::{self, Architecture, Change, Recognised, Target};
+use crate::checkpoint::{CONFIGS, Checkpoint, Part, SCHEDULER, StoredPart};
+use crate::error::{Error, Result};
+use crate::files::weights::{self, Tensors};
+use crate::files::{StoredTensor, safetensors};
+use crate::text_encoder::tokenizer::{ClipTokenizer, Padding};
+
+const FORMAT: &str = "Stable Diffusion in one file";
+
+/// Opens a file of the original code.
+pub fn open(path: &Path) -> Result<Checkpoint> {
+    let mut tensors = weights::open(path)?;
+    let shapes = tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shape().to_vec())).collect();
+    let mut recognised =
+        single_file::recognise(&shapes).map_err(|reason| Error::format(path, FORMAT, reason))?;
+    settle_prediction(&mut recognised, &tensors);
+    if let Some(key) = single_file::unexpected(&shapes, &recognised).first() {
+        return Err(Error::Weights {
+            model: "single-file",
+            path: path.to_owned(),
+            tensor: (*key).to_owned(),
+            expected: format!("a tensor of {}", recognised.architecture),
+            got: format!("{:?}", shapes[*key]),
+        });
+    }
+    let mut parts: BTreeMap<Part, Tensors> = BTreeMap::new();
+    for key in shapes.keys() {
+        let targets = single_file::from_single_file(key, &recognised);
+        let Some(tensor) = tensors.remove(key) else { continue };
+        match <[Target; 1]>::try_from(targets) {
+            // Nothing is copied.
+            Ok([Target { part, name, change: Change::None }]) => {
+                parts.entry(part).or_default().insert(name, tensor);
+            }
+            Ok([target]) => insert_changed(path, key, &tensor, &[target], &mut parts)?,
+            Err(targets) => insert_changed(path, key, &tensor, &targets, &mut parts)?,
+        }
+    }
+    let Recognised { architecture, configs, .. } = recognised;
+    let written = written_configs(path)?;
+    let scheduler = written.scheduler.unwrap_or_else(|| format!("{:#}\n", configs.scheduler));
+    let configs = [
+        (Part::Unet, Some(configs.unet)),
+        (Part::Vae, Some(configs.vae)),
+        (Part::TextEncoder, Some(configs.text_encoder)),
+        (Part::TextEncoder2, configs.text_encoder_2),
+    ]
+    .into_iter()
+    .filter_map(|(part, config)| Some((part, config?)));
+    let stored = |(part, config): (Part, Value)| {
+        let weights = parts.remove(&part).unwrap_or_default();
+        let config = written.configs.get(part.folder()).cloned().unwrap_or(config);
+        (part, StoredPart { path: path.to_owned(), config, weights })
+    };
+    let parts: BTreeMap<Part, StoredPart> = configs.map(stored).collect();
+    Ok(Checkpoint {
+        path: path.to_owned(),
+        tokenizers: tokenizers(architecture)?,
+        scheduler,
+        force_zeros_for_empty_prompt: parts.contains_key(&Part::TextEncoder2),
+        parts,
+    })
+}
+
+/// What the header of a file that we wrote says, and names and shapes do not.
+#[derive(Default)]
+struct Written {
+    configs: BTreeMap<String, Value>,
+    scheduler: Option<String>,
+}
+
+fn written_configs(path: &Path) -> Result<Written> {
+    if path.extension().is_none_or(|extension| extension != "safetensors") {
+        return Ok(Written::default());
+    }
+    let metadata = safetensors::read_metadata(path)?;
+    let configs = metadata.get(CONFIGS).map(|text| serde_json::from_str(text)).transpose();
+    let configs =
+        configs.map_err(|e| Error::format(path, FORMAT, format!("`{CONFIGS}` in its header: {e}")))?;
+    Ok(Written { configs: configs.unwrap_or_default(), scheduler: metadata.get(SCHEDULER).cloned() })
+}
+
+/// Puts what `targets` make of a tensor where they say.
+fn insert_changed(
+    path: &Path,
+    key: &str,
+    tensor: &StoredTensor,
+    targets: &[Target],
+    parts: &mut BTreeMap<Part, Tensors>,
+) -> Result<()> {
+    for Target { part, name, change } in targets {
+        let (halves, words) = (tensor.bytes().as_chunks::<2>().0, tensor.bytes().as_chunks::<4>().0);
+        let changed = match tensor.storage().size() {
+            2 => change.apply(tensor.shape(), halves).map(|(shape, v)| (shape, v.as_flattened().to_vec())),
+            _ => change.apply(tensor.shape(), words).map(|(shape, v)| (shape, v.as_flattened().to_vec())),
+        };
+        let changed = changed
+            .map(|(shape, bytes)| StoredTensor::copied(shape, tensor.storage(), &bytes))
+            .map_err(|reason| Error::format(path, FORMAT, format!("tensor `{key}`: {reason}")))?;
+        let changed = changed.expect("as many numbers as the shape says: the change has checked");
+        parts.entry(*part).or_default().insert(name.clone(), changed);
+    }
+    Ok(())
+}
+
+/// Asks the weights themselves where names do not tell; untrained ones say nothing.
+fn settle_prediction(recognised: &mut Recognised, tensors: &Tensors) {
+    let evidence = recognised.prediction.evidence.as_ref().and_then(|key| tensors.get(key));
+    let values = evidence.map(StoredTensor::to_f32).unwrap_or_default();
+    if values.iter().any(|value| *value != values[0]) {
+        recognised.settle_prediction(&values);
+    }
+}
+
+/// A single file has no tokenizer: all of these families have OpenAI's. OpenCLIP's towers were trained with
+/// texts padded by id 0.
+fn tokenizers(architecture: Architecture) -> Result<Vec<ClipTokenizer>> {
+    let paddings: &[Padding] = match architecture {
+        Architecture::StableDiffusion1 => &[Padding::End],
+        Architecture::StableDiffusion2 => &[Padding::Zero],
+        Architecture::StableDiffusionXl => &[Padding::End, Padding::Zero],
+    };
+    paddings.iter().map(|&padding| ClipTokenizer::openai(padding)).collect()
+}

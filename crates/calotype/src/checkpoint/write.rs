@@ -1,0 +1,171 @@
+//! A checkpoint on disk again, in either layout.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::{CONFIGS, Checkpoint, DIFFUSERS_VERSION, Part, SCHEDULER, StoredPart};
+use crate::checkpoint::single_file::{self, Change, Layout};
+use crate::diffusion::SchedulerConfig;
+use crate::error::{Error, Result};
+use crate::files::{Storage, StoredTensor, atomic, safetensors};
+
+/// Writes a folder in diffusers' layout.
+pub fn folder(checkpoint: &Checkpoint, root: &Path) -> Result<()> {
+    checkpoint.check_tokenizers()?;
+    for (part, stored) in &checkpoint.parts {
+        let folder = root.join(part.folder());
+        let mut tensors: Vec<(&str, &StoredTensor)> =
+            stored.weights.iter().map(|(n, t)| (n.as_str(), t)).collect();
+        tensors.sort_by_key(|(name, _)| *name);
+        let file = folder.join(part.weights_stem()).with_extension("safetensors");
+        safetensors::write_stored(&file, tensors.into_iter(), HashMap::new())?;
+        atomic::write_json(&folder.join("config.json"), &config_of(*part, stored))?;
+    }
+    for (tokenizer, name) in checkpoint.tokenizers.iter().zip(["tokenizer", "tokenizer_2"]) {
+        tokenizer.save(&root.join(name))?;
+    }
+    atomic::write(&root.join("scheduler/scheduler_config.json"), checkpoint.scheduler.as_bytes())?;
+    atomic::write_json(&root.join("model_index.json"), &index(checkpoint, &scheduler(checkpoint)?))
+}
+
+/// The config with the dtype that transformers writes and reads.
+fn config_of(part: Part, stored: &StoredPart) -> Value {
+    let mut config = stored.config.clone();
+    let dtype = stored.weights.values().next().map_or(Storage::F32, StoredTensor::storage);
+    if matches!(part, Part::TextEncoder | Part::TextEncoder2)
+        && let Some(keys) = config.as_object_mut()
+    {
+        keys.remove("dtype");
+        keys.insert("torch_dtype".into(), dtype.torch_name().into());
+    }
+    config
+}
+
+/// `scheduler_config.json` as it stands, with the class that it names, also one that is not known here.
+fn scheduler(checkpoint: &Checkpoint) -> Result<Value> {
+    SchedulerConfig::json(&checkpoint.scheduler)
+        .map_err(|e| Error::format(&checkpoint.path, "scheduler configuration", e))
+}
+
+/// `model_index.json`.
+fn index(checkpoint: &Checkpoint, scheduler: &Value) -> Value {
+    let two = checkpoint.parts.contains_key(&Part::TextEncoder2);
+    let config = |part: Part, key: &str| checkpoint.parts.get(&part).map(|stored| &stored.config[key]);
+    let channels = |key: &str| config(Part::Unet, key).and_then(Value::as_u64);
+    let inpaints = channels("in_channels") != channels("out_channels");
+    let class = match (two, inpaints) {
+        (false, false) => "StableDiffusionPipeline",
+        (false, true) => "StableDiffusionInpaintPipeline",
+        (true, false) => "StableDiffusionXLPipeline",
+        (true, true) => "StableDiffusionXLInpaintPipeline",
+    };
+    let vae = config(Part::Vae, "_class_name").and_then(Value::as_str).unwrap_or("AutoencoderKL");
+    let mut index = json!({
+        "_class_name": class,
+        "_diffusers_version": DIFFUSERS_VERSION,
+        "feature_extractor": [null, null],
+        "image_encoder": [null, null],
+        "scheduler": ["diffusers", scheduler["_class_name"].as_str().unwrap_or("DDIMScheduler")],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", vae],
+    });
+    if two {
+        index["text_encoder_2"] = json!(["transformers", "CLIPTextModelWithProjection"]);
+        index["tokenizer_2"] = json!(["transformers", "CLIPTokenizer"]);
+        index["force_zeros_for_empty_prompt"] = checkpoint.force_zeros_for_empty_prompt.into();
+    } else {
+        index["requires_safety_checker"] = false.into();
+        index["safety_checker"] = json!([null, null]);
+    }
+    index
+}
+
+/// Writes a single file in the original layout.
+pub fn single_file(checkpoint: &Checkpoint, path: &Path) -> Result<()> {
+    let config = |part: Part| checkpoint.part(part).map(|stored| &stored.config);
+    let second = checkpoint.parts.get(&Part::TextEncoder2).map(|stored| &stored.config);
+    let layout =
+        Layout::from_configs(config(Part::Unet)?, config(Part::Vae)?, config(Part::TextEncoder)?, second)
+            .map_err(|reason| Error::format(&checkpoint.path, "model for a single file", reason))?;
+    let mut tensors: BTreeMap<String, Cow<StoredTensor>> = BTreeMap::new();
+    let mut thirds: BTreeMap<String, [Option<&StoredTensor>; 3]> = BTreeMap::new();
+    for (part, stored) in &checkpoint.parts {
+        for (name, tensor) in &stored.weights {
+            if name.ends_with("position_ids") {
+                continue;
+            }
+            let no_place = |reason: String| Error::Weights {
+                model: "single-file",
+                path: path.to_owned(),
+                tensor: name.clone(),
+                expected: format!("a tensor that a single file of {} has a place for", layout.architecture),
+                got: reason,
+            };
+            let source = single_file::to_single_file(*part, name, &layout)
+                .ok_or_else(|| no_place(format!("{:?} of {}", tensor.shape(), part.folder())))?;
+            match source.change {
+                Change::Third(i) => thirds.entry(source.key).or_default()[i] = Some(tensor),
+                change => {
+                    let undone = match change {
+                        Change::None => Cow::Borrowed(tensor),
+                        change => Cow::Owned(undone(change, tensor).map_err(no_place)?),
+                    };
+                    tensors.insert(source.key, undone);
+                }
+            }
+        }
+    }
+    for (key, thirds) in thirds {
+        let joined = joined(thirds).map_err(|reason| {
+            Error::format(&checkpoint.path, "model for a single file", format!("`{key}`: {reason}"))
+        })?;
+        tensors.insert(key, Cow::Owned(joined));
+    }
+    // What the original layout has no place for: other programs read the names and shapes alone.
+    let configs: BTreeMap<&str, &Value> =
+        checkpoint.parts.iter().map(|(part, stored)| (part.folder(), &stored.config)).collect();
+    let metadata = HashMap::from([
+        (CONFIGS.to_owned(), json!(configs).to_string()),
+        (SCHEDULER.to_owned(), checkpoint.scheduler.clone()),
+    ]);
+    let marker = StoredTensor::from_f32(vec![0], vec![]).expect("no numbers");
+    for key in single_file::markers(layout.architecture, &scheduler(checkpoint)?) {
+        tensors.insert(key.to_owned(), Cow::Borrowed(&marker));
+    }
+    safetensors::write_stored(path, tensors.iter().map(|(name, t)| (name.as_str(), &**t)), metadata)
+}
+
+fn undone(change: Change, tensor: &StoredTensor) -> std::result::Result<StoredTensor, String> {
+    let (shape, bytes) = match tensor.storage().size() {
+        2 => {
+            let (shape, values) = change.undo(tensor.shape(), tensor.bytes().as_chunks::<2>().0)?;
+            (shape, values.as_flattened().to_vec())
+        }
+        _ => {
+            let (shape, values) = change.undo(tensor.shape(), tensor.bytes().as_chunks::<4>().0)?;
+            (shape, values.as_flattened().to_vec())
+        }
+    };
+    StoredTensor::copied(shape, tensor.storage(), &bytes).ok_or_else(|| "too few numbers".into())
+}
+
+fn joined(thirds: [Option<&StoredTensor>; 3]) -> std::result::Result<StoredTensor, String> {
+    let [Some(q), Some(k), Some(v)] = thirds else {
+        return Err("queries, keys and values must all be there".into());
+    };
+    if q.storage() != k.storage() || q.storage() != v.storage() {
+        return Err("queries, keys and values have different dtypes".into());
+    }
+    // Rows of bytes: what a number is does not matter here.
+    let size = q.storage().size();
+    let rows = |t: &StoredTensor| [t.shape(), &[size]].concat();
+    let (shape, bytes) =
+        single_file::join_thirds([(&rows(q), q.bytes()), (&rows(k), k.bytes()), (&rows(v), v.bytes())])?;
+    let shape = shape[..shape.len() - 1].to_vec();
+    StoredTensor::copied(shape, q.storage(), &bytes).ok_or_else(|| "too few numbers".into())
+}

@@ -1,0 +1,14 @@
+//! Files of tensors, numbers and texts. They know no network; whole models are in [`checkpoint`](crate::checkpoint).
+
+pub mod atomic;
+pub mod config_keys;
+mod crc;
+pub mod npz;
+pub mod pickle;
+pub mod png_text;
+pub mod safetensors;
+mod stored_tensor;
+pub mod tensorboard;
+pub mod weights;
+
+pub use stored_tensor::{NamedTensor, Storage, StoredTensor};

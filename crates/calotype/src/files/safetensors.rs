@@ -1,0 +1,148 @@
+//! Weight files: safetensors.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::path::Path;
+
+use calotype_kernels::mapped::MappedFile;
+use safetensors::SafeTensorError;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+
+use super::atomic;
+use super::weights::numbers;
+use crate::error::{Error, Result};
+use crate::files::{NamedTensor, Storage, StoredTensor};
+
+const FORMAT: &str = "safetensors";
+
+/// Names of PyTorch's zero-dimensional parameters, which are `[1]` in memory.
+const SCALARS: [&str; 1] = ["logit_scale"];
+
+/// Reads every tensor as f32 (f16, bf16, f64 and integers are converted).
+///
+/// # Errors
+/// `Error::Io`; `Error::Format` for a truncated or foreign file, or an unknown dtype.
+pub fn read(path: &Path) -> Result<HashMap<String, NamedTensor>> {
+    Ok(NamedTensor::all_of(open(path)?))
+}
+
+/// The tensors of a file as they are stored there, mapped into memory: nothing is read before it is used
+/// ([`MappedFile::open`] says what that asks of the file). f64 and integers are converted to f32.
+///
+/// # Errors
+/// As [`read`].
+pub fn open(path: &Path) -> Result<HashMap<String, StoredTensor>> {
+    let file = MappedFile::open(path).map_err(Error::io("read", path))?;
+    let header = SafeTensors::deserialize(&file).map_err(|e| Error::format(path, FORMAT, e))?;
+    let begin = file.as_ptr().addr();
+    header
+        .iter()
+        .map(|(name, view)| {
+            let offset = view.data().as_ptr().addr() - begin;
+            let place = offset..offset + view.data().len();
+            let tensor = stored(&file, place, &view).ok_or_else(|| {
+                Error::format(path, FORMAT, format!("tensor `{name}` has dtype {:?}", view.dtype()))
+            })?;
+            Ok((name.to_owned(), tensor))
+        })
+        .collect()
+}
+
+fn stored(file: &MappedFile, place: Range<usize>, view: &TensorView) -> Option<StoredTensor> {
+    let shape = view.shape().to_vec();
+    let storage = match view.dtype() {
+        // The file's order of bytes is the machine's on every platform that has an accelerated kernel.
+        Dtype::F32 if cfg!(target_endian = "little") => Storage::F32,
+        Dtype::F16 if cfg!(target_endian = "little") => Storage::F16,
+        Dtype::BF16 if cfg!(target_endian = "little") => Storage::Bf16,
+        dtype => return StoredTensor::from_f32(shape, to_f32(dtype, view.data())?),
+    };
+    StoredTensor::new(shape, storage, file.bytes(place, storage.size()))
+}
+
+/// The string metadata of the header.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_metadata(path: &Path) -> Result<HashMap<String, String>> {
+    let file = MappedFile::open(path).map_err(Error::io("read", path))?;
+    let (_, header) = SafeTensors::read_metadata(&file).map_err(|e| Error::format(path, FORMAT, e))?;
+    Ok(header.metadata().clone().unwrap_or_default())
+}
+
+fn to_f32(dtype: Dtype, data: &[u8]) -> Option<Vec<f32>> {
+    Some(match dtype {
+        Dtype::F32 => numbers(data, f32::from_le_bytes),
+        Dtype::F64 => numbers(data, |b| f64::from_le_bytes(b) as f32),
+        Dtype::F16 => numbers(data, |b| half::f16::from_le_bytes(b).to_f32()),
+        Dtype::BF16 => numbers(data, |b| half::bf16::from_le_bytes(b).to_f32()),
+        Dtype::I64 => numbers(data, |b| i64::from_le_bytes(b) as f32),
+        Dtype::I32 => numbers(data, |b| i32::from_le_bytes(b) as f32),
+        Dtype::U8 => numbers(data, |[b]| f32::from(b)),
+        _ => return None,
+    })
+}
+
+/// Writes tensors in f32 with `__metadata__ {"format": "pt"}`, whole or not at all.
+///
+/// # Errors
+/// `Error::Io`; `Error::Format` if two tensors have one name.
+pub fn write(path: &Path, tensors: &[NamedTensor]) -> Result<()> {
+    write_with_metadata(path, tensors, HashMap::new())
+}
+
+/// [`write()`] with more entries in the header.
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_with_metadata(
+    path: &Path,
+    tensors: &[NamedTensor],
+    metadata: HashMap<String, String>,
+) -> Result<()> {
+    let bytes: Vec<Vec<u8>> =
+        tensors.iter().map(|t| t.values.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
+    let views = (tensors.iter().zip(&bytes))
+        .map(|(t, bytes)| (t.name.as_str(), &t.shape[..], Dtype::F32, &bytes[..]));
+    serialise(path, views, metadata)
+}
+
+/// Writes tensors as they are stored, as [`write()`] does.
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_stored<'a>(
+    path: &Path,
+    tensors: impl Iterator<Item = (&'a str, &'a StoredTensor)>,
+    metadata: HashMap<String, String>,
+) -> Result<()> {
+    let dtype = |storage: Storage| match storage {
+        Storage::F32 => Dtype::F32,
+        Storage::F16 => Dtype::F16,
+        Storage::Bf16 => Dtype::BF16,
+    };
+    serialise(path, tensors.map(|(name, t)| (name, t.shape(), dtype(t.storage()), t.bytes())), metadata)
+}
+
+fn serialise<'a>(
+    path: &Path,
+    tensors: impl Iterator<Item = (&'a str, &'a [usize], Dtype, &'a [u8])>,
+    mut metadata: HashMap<String, String>,
+) -> Result<()> {
+    metadata.insert("format".into(), "pt".into());
+    let views = tensors
+        .map(|(name, shape, dtype, bytes)| {
+            let shape = if SCALARS.contains(&name) { vec![] } else { shape.to_vec() };
+            let view = TensorView::new(dtype, shape, bytes).map_err(|e| Error::format(path, FORMAT, e))?;
+            Ok((name, view))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    // Tensor by tensor: a copy of a whole model would not fit everywhere that the model does.
+    atomic::write_with(path, |temporary| {
+        let written = safetensors::serialize_to_file(views, Some(metadata), temporary);
+        written.map_err(|error| match error {
+            SafeTensorError::IoError(source) => Error::io("write", temporary)(source),
+            other => Error::format(path, FORMAT, other),
+        })
+    })
+}

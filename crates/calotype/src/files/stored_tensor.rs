@@ -1,0 +1,247 @@
+//! A tensor as a weight file stores it: f32, or half as long.
+
+use std::collections::HashMap;
+
+use burn::tensor::{Bytes, DType, Device, Tensor, TensorData, bf16, f16};
+use rayon::prelude::*;
+
+/// Numbers that are looked at together.
+const PIECE: usize = 1 << 16;
+
+/// How the numbers of weights may be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Storage {
+    /// 32 bits.
+    F32,
+    /// IEEE 754 binary16: 11 significant bits, largest number 65,504.
+    F16,
+    /// The upper half of an f32: 8 significant bits, f32's range.
+    Bf16,
+}
+
+impl Storage {
+    /// Every way, by name.
+    pub const ALL: [Self; 3] = [Self::F32, Self::F16, Self::Bf16];
+
+    /// burn's name.
+    pub fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::F16 => DType::F16,
+            Self::Bf16 => DType::BF16,
+        }
+    }
+
+    /// PyTorch's name.
+    pub fn torch_name(self) -> &'static str {
+        match self {
+            Self::F32 => "float32",
+            Self::F16 => "float16",
+            Self::Bf16 => "bfloat16",
+        }
+    }
+
+    /// Bytes of a number.
+    pub fn size(self) -> usize {
+        self.dtype().size()
+    }
+}
+
+impl std::fmt::Display for Storage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+        })
+    }
+}
+
+impl std::str::FromStr for Storage {
+    type Err = crate::Error;
+
+    fn from_str(text: &str) -> crate::Result<Self> {
+        crate::error::by_name("--dtype", &Self::ALL, text)
+    }
+}
+
+/// Shape and bytes, often in a mapped file: nothing is read before somebody looks.
+#[derive(Debug, Clone)]
+pub struct StoredTensor {
+    shape: Vec<usize>,
+    storage: Storage,
+    bytes: Bytes,
+}
+
+impl StoredTensor {
+    /// `bytes` are the numbers row by row, in the machine's order; `None` unless there are as many as the shape
+    /// has places.
+    pub fn new(shape: Vec<usize>, storage: Storage, bytes: Bytes) -> Option<Self> {
+        let numbers = shape.iter().try_fold(1_usize, |n, &size| n.checked_mul(size))?;
+        (numbers.checked_mul(storage.size()) == Some(bytes.len())).then_some(Self { shape, storage, bytes })
+    }
+
+    /// A copy of `bytes`, aligned; `None` as for [`StoredTensor::new`].
+    pub fn copied(shape: Vec<usize>, storage: Storage, bytes: &[u8]) -> Option<Self> {
+        let bytes = match storage {
+            Storage::F32 => Bytes::from_elems(
+                bytes.as_chunks::<4>().0.iter().map(|b| f32::from_ne_bytes(*b)).collect::<Vec<_>>(),
+            ),
+            Storage::F16 | Storage::Bf16 => Bytes::from_elems(
+                bytes.as_chunks::<2>().0.iter().map(|b| u16::from_ne_bytes(*b)).collect::<Vec<_>>(),
+            ),
+        };
+        Self::new(shape, storage, bytes)
+    }
+
+    /// Of numbers in memory; `None` unless there are as many as the shape has places.
+    pub fn from_f32(shape: Vec<usize>, values: Vec<f32>) -> Option<Self> {
+        Self::new(shape, Storage::F32, Bytes::from_elems(values))
+    }
+
+    /// PyTorch's shape.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// How the numbers are stored.
+    pub fn storage(&self) -> Storage {
+        self.storage
+    }
+
+    /// The numbers as they are stored.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The numbers, row by row.
+    pub fn to_f32(&self) -> Vec<f32> {
+        let half = |number: fn([u8; 2]) -> f32| {
+            self.bytes.par_chunks_exact(2).map(|b| number([b[0], b[1]])).collect()
+        };
+        match self.storage {
+            Storage::F32 => (self.bytes.par_chunks_exact(4))
+                .map(|b| f32::from_ne_bytes([b[0], b[1], b[2], b[3]]))
+                .collect(),
+            Storage::F16 => half(|b| f16::from_ne_bytes(b).to_f32()),
+            Storage::Bf16 => half(|b| bf16::from_ne_bytes(b).to_f32()),
+        }
+    }
+
+    /// The same numbers in another way, rounded to the nearest where it has fewer bits.
+    pub fn stored_as(self, storage: Storage) -> Self {
+        if storage == self.storage {
+            return self;
+        }
+        let values = self.to_f32();
+        let bytes = match storage {
+            Storage::F32 => Bytes::from_elems(values),
+            Storage::F16 => {
+                Bytes::from_elems(values.par_iter().map(|&x| f16::from_f32(x)).collect::<Vec<_>>())
+            }
+            Storage::Bf16 => {
+                Bytes::from_elems(values.par_iter().map(|&x| bf16::from_f32(x)).collect::<Vec<_>>())
+            }
+        };
+        Self { bytes, storage, shape: self.shape }
+    }
+
+    /// The same numbers under another shape of as many places; `None` for any other.
+    pub fn reshaped(self, shape: Vec<usize>) -> Option<Self> {
+        Self::new(shape, self.storage, self.bytes)
+    }
+
+    /// Whether no number is NaN or infinite.
+    pub fn is_finite(&self) -> bool {
+        // All ones in the exponent.
+        let none = |size: usize, special: fn(&[u8]) -> bool| {
+            self.bytes
+                .par_chunks(PIECE)
+                .all(|piece| !piece.chunks_exact(size).fold(false, |any, b| any | special(b)))
+        };
+        match self.storage {
+            Storage::F32 => {
+                none(4, |b| u32::from_ne_bytes([b[0], b[1], b[2], b[3]]) & 0x7F80_0000 == 0x7F80_0000)
+            }
+            Storage::F16 => none(2, |b| u16::from_ne_bytes([b[0], b[1]]) & 0x7C00 == 0x7C00),
+            Storage::Bf16 => none(2, |b| u16::from_ne_bytes([b[0], b[1]]) & 0x7F80 == 0x7F80),
+        }
+    }
+
+    /// As a parameter. Matrices and kernels stay as they are stored on the CPU, whose kernels read them so;
+    /// vectors (biases, norms) and everything on other devices become f32.
+    ///
+    /// # Panics
+    /// If the shape is not `shape`.
+    pub fn into_tensor<const D: usize>(self, shape: [usize; D], device: &Device) -> Tensor<D> {
+        let keep = D >= 2 && *device == Device::flex();
+        let Self { bytes, storage, .. } = if keep { self } else { self.stored_as(Storage::F32) };
+        let data = TensorData::from_bytes(bytes, shape, storage.dtype());
+        Tensor::from_data(data, (device, storage.dtype()))
+    }
+}
+
+/// One tensor in f32.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NamedTensor {
+    /// diffusers' or transformers' key.
+    pub name: String,
+    /// PyTorch's shape.
+    pub shape: Vec<usize>,
+    /// Row-major values.
+    pub values: Vec<f32>,
+}
+
+impl NamedTensor {
+    /// Every tensor of a weight file in f32.
+    pub fn all_of(tensors: HashMap<String, StoredTensor>) -> HashMap<String, Self> {
+        let each = |(name, tensor): (String, StoredTensor)| {
+            (name.clone(), Self { name, shape: tensor.shape().to_vec(), values: tensor.to_f32() })
+        };
+        tensors.into_iter().map(each).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_rounded_to_the_nearest_and_read_back() {
+        let values = vec![0.0, -1.5, 65504.0, 1.0 + 1.0 / 1024.0, 3.0e-5, 0.1];
+        let tensor = StoredTensor::from_f32(vec![2, 3], values.clone()).unwrap();
+        for (storage, largest) in [(Storage::F32, 0.0), (Storage::F16, 5e-4), (Storage::Bf16, 4e-3)] {
+            let other = tensor.clone().stored_as(storage);
+            assert_eq!(other.bytes().len(), 6 * storage.size());
+            for (got, expected) in other.to_f32().iter().zip(&values) {
+                assert!((got - expected).abs() <= largest * expected.abs().max(1e-3), "{storage}: {got}");
+            }
+            assert_eq!(other.clone().stored_as(Storage::F32).to_f32(), other.to_f32());
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_number_is_found_anywhere() {
+        for storage in Storage::ALL {
+            for at in [0, 70_000, 99_999] {
+                for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                    let mut values = vec![1.0e4; 100_000];
+                    let tensor = |values: &[f32]| {
+                        StoredTensor::from_f32(vec![100_000], values.to_vec()).unwrap().stored_as(storage)
+                    };
+                    assert!(tensor(&values).is_finite());
+                    values[at] = bad;
+                    assert!(!tensor(&values).is_finite(), "{storage} {bad} at {at}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn shapes_that_do_not_fit_are_refused() {
+        assert!(StoredTensor::from_f32(vec![2, 2], vec![0.0; 3]).is_none());
+        assert!(StoredTensor::from_f32(vec![usize::MAX, 2], vec![0.0; 3]).is_none());
+        assert!(StoredTensor::from_f32(vec![], vec![1.0]).is_some());
+    }
+}

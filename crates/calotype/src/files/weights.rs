@@ -1,0 +1,113 @@
+//! Weight files of either kind, alone or in shards.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::{atomic, pickle, safetensors};
+use crate::error::{Error, Result};
+use crate::files::{NamedTensor, StoredTensor};
+
+/// Tensors by name, as they are stored.
+pub type Tensors = HashMap<String, StoredTensor>;
+
+/// The tensors of a file as they are stored: of `torch.save` for `.pth`, `.pt`, `.bin` and `.ckpt`, of
+/// safetensors otherwise.
+///
+/// # Errors
+/// As [`pickle::open`] and [`safetensors::open`].
+pub fn open(path: &Path) -> Result<Tensors> {
+    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+    match ["pth", "pt", "bin", "ckpt"].contains(&extension) {
+        true => pickle::open(path),
+        false => safetensors::open(path),
+    }
+}
+
+/// [`open`], in f32.
+///
+/// # Errors
+/// As [`open`].
+pub fn read(path: &Path) -> Result<HashMap<String, NamedTensor>> {
+    Ok(NamedTensor::all_of(open(path)?))
+}
+
+/// Opens the weights of a component's folder: a single file or the shards that an index lists, safetensors
+/// before pickles, without a variant before `fp16`, `bf16` and
+/// `non_ema`. Returns the file's or the index's path, for
+/// messages.
+///
+/// - `stem`: `diffusion_pytorch_model` or `model`; a pickle of the latter is called `pytorch_model.bin`.
+///
+/// # Errors
+/// `Error::Io` if the folder has no weights or a shard is missing; `Error::Format` for an index that lies or
+/// names files outside of the folder; those of [`open`].
+pub fn open_folder(folder: &Path, stem: &str) -> Result<(PathBuf, Tensors)> {
+    let pickle = if stem == "model" { "pytorch_model" } else { stem };
+    for variant in ["", ".fp16", ".bf16", ".non_ema"] {
+        for (name, index) in [
+            (format!("{stem}{variant}.safetensors"), format!("{stem}.safetensors.index{variant}.json")),
+            (format!("{pickle}{variant}.bin"), format!("{pickle}.bin.index{variant}.json")),
+        ] {
+            let (file, index) = (folder.join(name), folder.join(index));
+            if file.is_file() {
+                let tensors = open(&file)?;
+                return Ok((file, tensors));
+            }
+            if index.is_file() {
+                let tensors = open_shards(folder, &index)?;
+                return Ok((index, tensors));
+            }
+        }
+    }
+    let expected = folder.join(format!("{stem}.safetensors"));
+    let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
+    Err(Error::io("read", expected)(missing))
+}
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: HashMap<String, String>,
+}
+
+fn open_shards(folder: &Path, index: &Path) -> Result<Tensors> {
+    const FORMAT: &str = "index of weight shards";
+    let Index { weight_map } = atomic::read_json(index)?;
+    let mut names: Vec<&String> = weight_map.values().collect();
+    names.sort();
+    names.dedup();
+    let mut tensors = Tensors::new();
+    for name in names {
+        // A shard lies beside its index, and nowhere else.
+        if name.contains(['/', '\\', '\0']) || name.starts_with('.') || name.is_empty() {
+            return Err(Error::format(
+                index,
+                FORMAT,
+                format!("`{name}` is not the name of a file beside it"),
+            ));
+        }
+        for (tensor, stored) in open(&folder.join(name))? {
+            match weight_map.get(&tensor) {
+                Some(shard) if shard == name => tensors.insert(tensor, stored),
+                _ => {
+                    let reason =
+                        format!("tensor `{tensor}` is in `{name}`, where the index does not have it");
+                    return Err(Error::format(index, FORMAT, reason));
+                }
+            };
+        }
+    }
+    match weight_map.iter().filter(|(tensor, _)| !tensors.contains_key(*tensor)).min() {
+        Some((tensor, shard)) => {
+            Err(Error::format(index, FORMAT, format!("tensor `{tensor}` is not in `{shard}`")))
+        }
+        None => Ok(tensors),
+    }
+}
+
+/// Numbers of `N` bytes each, in the order of the file; a rest of fewer bytes is left over.
+pub(super) fn numbers<const N: usize, T>(bytes: &[u8], number: impl Fn([u8; N]) -> T) -> Vec<T> {
+    // chunks_exact gives slices of exactly N bytes.
+    bytes.chunks_exact(N).map(|chunk| number(chunk.try_into().expect("N bytes"))).collect()
+}

@@ -1,0 +1,72 @@
+//! Words that were learned from pictures: rows of a text encoder's token table. Gal et al. 2022 (textual
+//! inversion), arXiv:2208.01618.
+
+use std::path::Path;
+
+use super::stack::TextStack;
+use crate::error::{Error, Result};
+use crate::files::StoredTensor;
+use crate::files::weights::{self, Tensors};
+
+const FORMAT: &str = "textual inversion";
+
+impl TextStack {
+    /// Learns the word of a file of diffusers (`{"<word>": [width]}`), AUTOMATIC1111 (`string_to_param`), kohya
+    /// (`emb_params`) or SDXL (`clip_l`, `clip_g`), and returns it: the name that the file has for it, or the file's
+    /// own name. A word may be several tokens long.
+    ///
+    /// # Errors
+    /// Those of [`weights::open`]; `Error::Format` for a file of another kind or another text encoder.
+    pub fn learn(&mut self, file: &Path) -> Result<String> {
+        let tensors = weights::open(file)?;
+        let stem = file.file_stem().map_or(String::new(), |stem| stem.to_string_lossy().into_owned());
+        let (word, names) = word_and_names(&tensors, &stem, self.towers.len())
+            .map_err(|reason| Error::format(file, FORMAT, reason))?;
+        for (tower, name) in self.towers.iter_mut().zip(names) {
+            let rows = &tensors[&name];
+            let width = tower.encoder.config.hidden_size;
+            let fits =
+                matches!(*rows.shape(), [n] if n == width) || matches!(*rows.shape(), [_, n] if n == width);
+            if !fits || !rows.is_finite() || rows.bytes().is_empty() {
+                let got = rows.shape();
+                let reason = format!(
+                    "`{name}`: expected finite rows of {width}, the text encoder's width, got {got:?}"
+                );
+                return Err(Error::format(file, FORMAT, reason));
+            }
+            let ids = tower.encoder.network.extend_vocabulary(&rows.to_f32());
+            tower.learned.push((word.clone(), ids));
+        }
+        Ok(word)
+    }
+}
+
+/// The word, and the tensor of each text encoder.
+fn word_and_names(
+    tensors: &Tensors,
+    stem: &str,
+    towers: usize,
+) -> std::result::Result<(String, Vec<String>), String> {
+    let has = |name: &str| tensors.contains_key(name);
+    if towers == 2 {
+        return match has("clip_l") && has("clip_g") {
+            true => Ok((stem.to_owned(), vec!["clip_l".into(), "clip_g".into()])),
+            false => Err("expected `clip_l` and `clip_g`, for two text encoders".into()),
+        };
+    }
+    for name in ["string_to_param.*", "emb_params"] {
+        if has(name) {
+            return Ok((stem.to_owned(), vec![name.into()]));
+        }
+    }
+    let mut rows = tensors.iter().filter(|(_, tensor)| is_rows(tensor));
+    match (rows.next(), rows.next()) {
+        (Some((word, _)), None) => Ok((word.clone(), vec![word.clone()])),
+        (None, _) => Err("it has no embedding".into()),
+        _ => Err("expected one embedding, got several tensors".into()),
+    }
+}
+
+fn is_rows(tensor: &StoredTensor) -> bool {
+    matches!(tensor.shape().len(), 1 | 2)
+}

@@ -1,0 +1,102 @@
+//! A LoRA of the U-Net, and of the text encoder, in training.
+
+use std::path::Path;
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+
+use super::DenoiserInTraining;
+use super::base_model::BaseModel;
+use crate::checkpoint::lora::{self, names::kohya_name};
+use crate::denoiser::Unet;
+use crate::error::{Error, Result};
+use crate::files::{NamedTensor, safetensors};
+use crate::nn::{Init, Lora};
+use crate::text_encoder::ClipText;
+use crate::trainer::recipe::{LoraRecipe, Recipe};
+
+/// The file in the model folder.
+pub const LORA_FILE: &str = "lora.safetensors";
+
+/// The low-rank changes of both networks.
+#[derive(Module, Debug)]
+pub struct LoraInTraining {
+    /// Of the U-Net.
+    pub unet: Lora,
+    /// Of the text encoder; empty if it stays as it is.
+    pub text_encoder: Lora,
+}
+
+impl LoraInTraining {
+    /// Changes of the layers that the recipe names; at first they change nothing.
+    ///
+    /// # Errors
+    /// `Error::Config` if no layer has one of the names.
+    pub fn new(base: &BaseModel, lora: &LoraRecipe, recipe: &Recipe, device: &Device) -> Result<Self> {
+        let LoraRecipe { rank, alpha, unet, text_encoder } = lora;
+        let mut init = Init::random(recipe.seed.wrapping_add(4), device);
+        let network = Self {
+            unet: Lora::new(&base.unet.network, unet, *rank, *alpha, &mut init),
+            text_encoder: Lora::new(&base.text.network, text_encoder, *rank, *alpha, &mut init),
+        };
+        let sides = [("unet", &network.unet, unet), ("text_encoder", &network.text_encoder, text_encoder)];
+        for (key, lora, targets) in sides {
+            require_layers(lora, &format!("diffusion.lora.{key}"), targets, recipe.path())?;
+        }
+        Ok(network)
+    }
+
+    /// The tensors of a LoRA file under kohya's names, which every program reads.
+    pub fn tensors(&self) -> Vec<NamedTensor> {
+        let networks = [(lora::Part::Unet, &self.unet), (lora::Part::TextEncoder, &self.text_encoder)];
+        let numbers = |x: Tensor<2>| {
+            let shape = x.dims().to_vec();
+            (shape, x.into_data().iter::<f32>().collect::<Vec<f32>>())
+        };
+        let mut tensors = Vec::new();
+        for (part, lora) in networks {
+            for (weight, layer) in lora.layers() {
+                let name = kohya_name(part, weight);
+                for (kind, matrix) in [("lora_down.weight", &layer.down), ("lora_up.weight", &layer.up)] {
+                    let (shape, values) = numbers(matrix.val());
+                    tensors.push(NamedTensor { name: format!("{name}.{kind}"), shape, values });
+                }
+                let alpha = vec![lora.alpha() as f32];
+                tensors.push(NamedTensor { name: format!("{name}.alpha"), shape: vec![], values: alpha });
+            }
+        }
+        tensors
+    }
+}
+
+impl DenoiserInTraining for LoraInTraining {
+    fn unet(&self, base: &BaseModel) -> Unet {
+        self.unet.applied(base.unet.network.clone())
+    }
+
+    fn text(&self, base: &BaseModel) -> Option<ClipText> {
+        let changed = self.text_encoder.layers().next().is_some();
+        changed.then(|| self.text_encoder.applied(base.text.network.clone()))
+    }
+
+    fn save(&self, _: &BaseModel, model: &Path) -> Result<()> {
+        safetensors::write(&model.join(LORA_FILE), &self.tensors())
+    }
+}
+
+/// Refuses a name that no layer ends with.
+fn require_layers(lora: &Lora, key: &str, targets: &[String], path: &Path) -> Result<()> {
+    let is_there = |target: &String| {
+        let mut layers = lora.layers().filter_map(|(weight, _)| weight.strip_suffix(".weight"));
+        layers.any(|layer| layer == target || layer.ends_with(&format!(".{target}")))
+    };
+    match targets.iter().find(|target| !is_there(target)) {
+        None => Ok(()),
+        Some(target) => Err(Error::Config {
+            path: path.to_owned(),
+            key: key.to_owned(),
+            expected: "names that linear layers of the model end with".into(),
+            got: format!("`{target}`, which none does"),
+        }),
+    }
+}

@@ -1,0 +1,64 @@
+//! The gradients of a denoiser with gradient checkpointing.
+
+use super::DenoiserInTraining;
+use super::objective::{Denoising, Latents};
+use crate::denoiser::unet::recompute::{Inputs, backward, carry};
+use crate::error::{Error, Result};
+use crate::files::NamedTensor;
+use crate::nn::parameters;
+use crate::trainer::data_parallel::{BatchGradients, mean_of_parts, scalar};
+use crate::trainer::objective::Batch;
+
+/// As [`batch_gradients`](crate::trainer::data_parallel::batch_gradients) of [`Denoising::loss`], but for the order of sums.
+///
+/// # Errors
+/// As there.
+pub(super) fn recomputed<N: DenoiserInTraining>(
+    denoising: &Denoising,
+    network: &N,
+    step: usize,
+    batch: &Batch<Latents>,
+    threads: usize,
+) -> Result<BatchGradients> {
+    mean_of_parts(network, batch, threads, step, |network, part| gradients(denoising, network, part))
+}
+
+/// Loss and gradients of one part.
+fn gradients<N: DenoiserInTraining>(
+    denoising: &Denoising,
+    network: &N,
+    part: &Latents,
+) -> Result<BatchGradients> {
+    let base = denoising.base;
+    let sample = denoising.noised(part)?;
+    let context = denoising.context(network.text(base).as_ref(), part)?;
+    let inputs = Inputs { x_t: &sample.x_t, timesteps: &sample.timesteps, context: &context };
+    let mut sum: Vec<NamedTensor> = parameters::shapes(network)
+        .into_iter()
+        .map(|(name, shape)| NamedTensor { name, values: vec![0.0; shape.iter().product()], shape })
+        .collect();
+    let mut value = f64::NAN;
+    let loss = |predicted| {
+        let loss = sample.loss(predicted);
+        value = scalar(&loss);
+        Ok(loss)
+    };
+    let tracked = || {
+        let leaves = parameters::tracked(network);
+        let unet = leaves.unet(base);
+        (leaves, unet)
+    };
+    let of_context = backward(&network.unet(base), inputs, loss, tracked, |leaves, gradients| {
+        parameters::add_gradients(leaves, gradients, &mut sum);
+    })?;
+    let leaves = parameters::tracked(network);
+    if let Some(text) = leaves.text(base) {
+        let context = denoising.context(Some(&text), part)?;
+        let mut gradients = carry(&context, &of_context).backward();
+        parameters::add_gradients(&leaves, &mut gradients, &mut sum);
+    }
+    if !value.is_finite() {
+        return Err(Error::NonFinite { what: "loss".into(), step: 0, got: value.to_string() });
+    }
+    Ok(BatchGradients { gradients: sum, logged: vec![value] })
+}

@@ -53,6 +53,7 @@ pub mod files;
 pub mod nn;
 pub mod parallel;
 pub mod pipeline;
+pub mod progress;
 pub mod report;
 pub mod rng;
 pub mod runs;

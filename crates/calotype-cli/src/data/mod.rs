@@ -9,7 +9,7 @@ use calotype::data::collection::Collection;
 use calotype::data::emoji_scenes::{EmojiScenes, EmojiScenesConfig, Split, render_folder};
 use calotype::data::inspection::{Inspection, inspect};
 use calotype::data::open::{Captions, open};
-use calotype::trainer::Progress;
+use calotype::progress::Progress;
 use clap::{Subcommand, ValueEnum};
 
 use crate::message;

@@ -6,8 +6,9 @@ mod report;
 use std::path::{Path, PathBuf};
 
 use calotype::files::atomic;
+use calotype::progress::Progress;
 use calotype::trainer::training_loop::Session;
-use calotype::trainer::{Preflight, Progress, Recipe, RunFolder};
+use calotype::trainer::{Preflight, Recipe, RunFolder};
 use calotype::{Error, Result};
 
 use crate::message;

@@ -4,7 +4,7 @@ use calotype::data::collection::Collection;
 use calotype::data::image_folder::ImageFolder;
 use calotype::evaluate::captioned::{OfCaptions, measure_clip_score};
 use calotype::evaluate::extractor::ClipExtractor;
-use calotype::trainer::Progress;
+use calotype::progress::Progress;
 use calotype::{Error, Result};
 
 use super::extractors::clip_extractor;

@@ -7,7 +7,7 @@ use calotype::evaluate::picture_set::PictureSet;
 use calotype::evaluate::set_metrics::SetMetric;
 use calotype::evaluate::side::{Keep, Side};
 use calotype::evaluate::side_protocol::SideProtocol;
-use calotype::trainer::Progress;
+use calotype::progress::Progress;
 use calotype::{Error, Result};
 
 use super::extractors::ExtractorName;

@@ -15,7 +15,7 @@ use calotype::files::{NamedTensor, atomic, safetensors};
 use calotype::parallel::in_parallel;
 use calotype::pipeline::text_to_image::{Request, Sampling};
 use calotype::pipeline::{Origin, TextToImage};
-use calotype::trainer::Progress;
+use calotype::progress::Progress;
 use calotype::{Error, Result};
 use image::RgbImage;
 

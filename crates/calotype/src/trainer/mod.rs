@@ -1,4 +1,4 @@
-//! One readable loop for each part, and what they share.
+//! Training: the loop that every part runs, what each part is trained for, and everything of a run on disk.
 
 pub mod autoencoder;
 pub mod clip;
@@ -31,24 +31,6 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
-/// Watches a training; the command line draws progress bars with it.
-pub trait Progress: Sync {
-    /// A part with `steps` steps begins at `first` (not 0 after a resume).
-    fn begin(&self, part: &str, first: usize, steps: usize);
-    /// `step` steps are done; `message` has the losses.
-    fn step(&self, step: usize, message: &str);
-    /// The part is complete.
-    fn end(&self, part: &str);
-    /// One line about something that happened.
-    fn say(&self, text: &str);
-    /// Seconds since 1970, for logs that want them; a test may stop the clock.
-    fn clock(&self) -> Box<dyn Fn() -> f64 + Send> {
-        Box::new(|| 0.0)
-    }
-    /// Whether the user wants to stop: the loop saves and returns [`crate::Error::Interrupted`].
-    fn interrupted(&self) -> bool;
-}
-
 /// Whether a training is checked before its first step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Preflight {
@@ -64,20 +46,6 @@ impl Preflight {
     /// Before the training, unless the user skips it.
     pub fn unless(skipped: bool) -> Self {
         if skipped { Self::Skip } else { Self::Before }
-    }
-}
-
-/// Says nothing and never stops.
-#[derive(Debug, Clone, Copy)]
-pub struct Silent;
-
-impl Progress for Silent {
-    fn begin(&self, _: &str, _: usize, _: usize) {}
-    fn step(&self, _: usize, _: &str) {}
-    fn end(&self, _: &str) {}
-    fn say(&self, _: &str) {}
-    fn interrupted(&self) -> bool {
-        false
     }
 }
 

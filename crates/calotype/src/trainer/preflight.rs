@@ -4,12 +4,12 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::Progress;
 use super::objective::{Batch, Input, InputKind, Objective};
 use super::weights::{Weights, fill, optimizer};
 use crate::error::{Error, Result};
 use crate::files::NamedTensor;
 use crate::nn::parameters;
+use crate::progress::Progress;
 
 /// Names of parameters in a message at most.
 const NAMES: usize = 5;

@@ -6,14 +6,15 @@ use image::RgbImage;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::RunFolder;
 use super::metrics_log::MetricsLog;
 use super::objective::Sight;
 use super::spikes::Spike;
-use super::{Progress, RunFolder};
 use crate::data::source::Damaged;
 use crate::error::{Error, Result};
 use crate::files::atomic;
 use crate::files::tensorboard::EventFile;
+use crate::progress::Progress;
 
 /// The logs of one part, opened at a step: what was written about later steps is gone.
 pub(super) struct RunLog<'a> {

@@ -10,10 +10,11 @@ use super::recipe::TrainingRecipe;
 use super::run_log::RunLog;
 use super::state::{self, Best, Checkpoints, Memory};
 use super::weights::{Weights, fill, optimizer, power_averages};
-use super::{Preflight, Progress, RunFolder, precision, preflight, swap};
+use super::{Preflight, RunFolder, precision, preflight, swap};
 use crate::data::loader::prepared_ahead;
 use crate::error::{Error, Result};
 use crate::files::safetensors;
+use crate::progress::Progress;
 
 /// Where and how a part is trained.
 #[derive(Clone, Copy)]

@@ -12,11 +12,12 @@ use calotype::Result;
 use calotype::data::emoji_scenes::{EmojiScenes, EmojiScenesConfig, Split};
 use calotype::data::pictures::Scenes;
 use calotype::data::source::TrainingSet;
+use calotype::progress::Silent;
 use calotype::trainer::denoiser::base_model::BaseModel;
 use calotype::trainer::objective::Blind;
 use calotype::trainer::preflight::Report;
 use calotype::trainer::training_loop::Session;
-use calotype::trainer::{Preflight, Recipe, RunFolder, Silent, autoencoder, clip, denoiser};
+use calotype::trainer::{Preflight, Recipe, RunFolder, autoencoder, clip, denoiser};
 
 /// 20 steps of each part, a checkpoint every 5; lines are logged for steps 0, 10 and 19.
 pub const TINY: &str = include_str!("tiny.toml");

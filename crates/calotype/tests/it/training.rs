@@ -10,6 +10,7 @@ use calotype::Error;
 use calotype::files::{NamedTensor, safetensors};
 use calotype::nn::parameters::named_parameters;
 use calotype::nn::{Init, Linear};
+use calotype::progress::{Progress, Silent};
 use calotype::rng::{Philox, Purpose};
 use calotype::trainer::damage::Damage;
 use calotype::trainer::data_parallel::BatchGradients;
@@ -19,7 +20,7 @@ use calotype::trainer::optimizer::Optimizer;
 use calotype::trainer::recipe::TrainingRecipe;
 use calotype::trainer::state::checkpoints;
 use calotype::trainer::training_loop::{self, Outcome, Session};
-use calotype::trainer::{Progress, Recipe, RunFolder, Silent};
+use calotype::trainer::{Recipe, RunFolder};
 
 use crate::support::{
     self, CLIP, DIFFUSION, Part, TempDir, VAE, assert_holds, components, recipe, write_files,

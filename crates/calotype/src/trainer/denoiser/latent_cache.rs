@@ -16,7 +16,7 @@ use crate::data::tensors::to_tensor;
 use crate::error::{Error, Result};
 use crate::nn::parameters;
 use crate::parallel::in_parallel;
-use crate::trainer::Progress;
+use crate::progress::Progress;
 use crate::trainer::recipe::Precision;
 use crate::trainer::tensor_store::{Key, TensorStore};
 

@@ -8,7 +8,7 @@ use calotype::denoiser::{Unet, UnetConfig};
 use calotype::nn::{Init, parameters};
 use calotype::rng::{Philox, Purpose};
 use calotype::trainer::data_parallel::batch_gradients;
-use calotype::trainer::objective::{Batch, PartLoss};
+use calotype::trainer::objective::{Batch, ShareLoss};
 use calotype::trainer::optimizer::{Optimizer, OptimizerConfig};
 use calotype::trainer::weights::{Weights, fill};
 use calotype::{Error, Result};
@@ -27,10 +27,10 @@ pub trait Bench {
     fn parameters(&self) -> usize;
 }
 
-/// Samples of a part of a batch, at least: fewer would not pay for packing the weights once more.
-const PER_PART: usize = 8;
+/// Samples of a share of a batch, at least: fewer would not pay for packing the weights once more.
+const PER_SHARE: usize = 8;
 
-/// A network, its optimiser once it trains, and two functions of a part of its batch.
+/// A network, its optimiser once it trains, and two functions of a share of its batch.
 struct Timed<M, P, F, L> {
     network: M,
     optimizer: Option<Optimizer>,
@@ -59,8 +59,8 @@ where
             Optimizer::new(parameters::named_parameters(network), OptimizerConfig::default())
         });
         let steps = optimizer.steps();
-        let loss = |network: &M, part: &P| {
-            Ok(PartLoss { total: (self.loss)(network, part)?, terms: vec![], logged: vec![] })
+        let loss = |network: &M, share: &P| {
+            Ok(ShareLoss { total: (self.loss)(network, share)?, terms: vec![], logged: vec![] })
         };
         let computed = batch_gradients(network, &self.batch, self.threads, steps, |_| true, loss)?;
         optimizer.step(&computed.gradients, 1e-4)?;
@@ -92,8 +92,8 @@ where
     F: Fn(&M, &P) -> Result<Tensor<4>> + 'static,
     L: Fn(&M, &P) -> Result<Tensor<1>> + Sync + 'static,
 {
-    let parts = part_sizes(args.batch).into_iter().map(&inputs).collect();
-    let batch = Batch { parts, items: vec![], captions: vec![], damaged: vec![] };
+    let shares = share_sizes(args.batch).into_iter().map(&inputs).collect();
+    let batch = Batch { shares, items: vec![], captions: vec![], damaged: vec![] };
     let (whole, threads) = (inputs(args.batch), context.threads);
     Box::new(Timed { network, optimizer: None, batch, whole, threads, forward, loss })
 }
@@ -104,14 +104,15 @@ fn normal<const D: usize>(shape: [usize; D], stream: u64, device: &Device) -> Te
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 
-/// Batch sizes of the parts, two of which train side by side; only two have their activations in memory.
-fn part_sizes(batch: usize) -> Vec<usize> {
-    let parts = [8, 4, 2].into_iter().find(|&parts| batch.is_multiple_of(parts) && batch / parts >= PER_PART);
-    let parts = parts.unwrap_or(if batch.is_multiple_of(2) { 2 } else { 1 });
-    vec![batch / parts; parts]
+/// Batch sizes of the shares, two of which train side by side; only two have their activations in memory.
+fn share_sizes(batch: usize) -> Vec<usize> {
+    let shares =
+        [8, 4, 2].into_iter().find(|&shares| batch.is_multiple_of(shares) && batch / shares >= PER_SHARE);
+    let shares = shares.unwrap_or(if batch.is_multiple_of(2) { 2 } else { 1 });
+    vec![batch / shares; shares]
 }
 
-/// x_t, t, c, ε: a part of a U-Net's batch.
+/// x_t, t, c, ε: a share of a U-Net's batch.
 #[derive(Clone)]
 struct Noisy {
     x_t: Tensor<4>,

@@ -9,7 +9,7 @@ use image::RgbImage;
 use super::damage::Damage;
 use super::data_parallel::scalar;
 use super::latent_statistics::LatentStatistics;
-use super::objective::{Batch, Input, InputKind, Objective, PartLoss, Watch};
+use super::objective::{Batch, Input, InputKind, Objective, ShareLoss, Watch};
 use super::preflight::Report;
 use super::recipe::{AdversarialRecipe, Recipe, TrainingRecipe, VaeRecipe};
 use super::settings::Settings;
@@ -160,7 +160,7 @@ impl Reconstructing<'_> {
 
 impl Objective for Reconstructing<'_> {
     type Network = AutoencoderInTraining;
-    type Part = Pictures;
+    type Share = Pictures;
 
     fn name(&self) -> &'static str {
         "vae"
@@ -197,16 +197,16 @@ impl Objective for Reconstructing<'_> {
             }
             shares.push(Pictures { first, images });
         }
-        Ok(Batch { parts: shares, items, captions: vec![], damaged })
+        Ok(Batch { shares, items, captions: vec![], damaged })
     }
 
-    fn loss(&self, network: &AutoencoderInTraining, step: usize, part: &Pictures) -> Result<PartLoss> {
+    fn loss(&self, network: &AutoencoderInTraining, step: usize, share: &Pictures) -> Result<ShareLoss> {
         let vae = self.recipe;
         let beta = beta_at(step, vae.beta, vae.beta_warm_up);
-        let x = to_tensor(&part.images, &self.device)?.autodiff();
+        let x = to_tensor(&share.images, &self.device)?.autodiff();
         let posterior = network.autoencoder.encode(x.clone())?;
-        let shape = self.latent_shape(&part.images);
-        let noise = posterior_noise(self.seed, part.first, part.images.len(), shape, &self.device);
+        let shape = self.latent_shape(&share.images);
+        let noise = posterior_noise(self.seed, share.first, share.images.len(), shape, &self.device);
         let features = network.autoencoder.decode_features(posterior.sample(noise));
         let reconstruction = channels_first(network.autoencoder.last_layer().forward(features.clone()));
         let loss = autoencoder_loss(vae.reconstruction, x.clone(), reconstruction.clone(), &posterior, beta);
@@ -242,11 +242,11 @@ impl Objective for Reconstructing<'_> {
         }
         // The discriminator's own loss is not the autoencoder's.
         logged.insert(0, scalar(&of_autoencoder));
-        Ok(PartLoss { total, terms, logged })
+        Ok(ShareLoss { total, terms, logged })
     }
 
-    fn inputs(&self, part: &Pictures) -> Result<Vec<Input>> {
-        let values = to_tensor(&part.images, &self.device)?.into_data().iter::<f32>().collect();
+    fn inputs(&self, share: &Pictures) -> Result<Vec<Input>> {
+        let values = to_tensor(&share.images, &self.device)?.into_data().iter::<f32>().collect();
         Ok(vec![Input { kind: InputKind::Picture, values }])
     }
 

@@ -9,7 +9,7 @@ use image::RgbImage;
 use super::damage::Damage;
 use super::data_parallel::{BatchGradients, batch_gradients, scalar};
 use super::gradient_cache::{self, Embeddings};
-use super::objective::{Batch, Input, InputKind, Objective, PartLoss, Watch};
+use super::objective::{Batch, Input, InputKind, Objective, ShareLoss, Watch};
 use super::optimizer::Optimizer;
 use super::preflight::Report;
 use super::recipe::{ClipObjective, ClipRecipe, Recipe, TrainingRecipe};
@@ -109,14 +109,14 @@ pub struct Pairs {
 }
 
 impl Contrasting<'_> {
-    fn embed(&self, network: &ClipInTraining, part: &Pairs) -> Result<Embeddings> {
-        let images = to_tensor(&part.images, &self.device)?;
+    fn embed(&self, network: &ClipInTraining, share: &Pairs) -> Result<Embeddings> {
+        let images = to_tensor(&share.images, &self.device)?;
         // Constants of a graph have to be part of it.
         let tracked = network.clip.temperature_inverse().device().is_autodiff();
         let images = if tracked { images.autodiff() } else { images };
         Ok(Embeddings {
             images: network.clip.embed_images(images)?,
-            texts: network.clip.embed_text(&part.ids)?,
+            texts: network.clip.embed_text(&share.ids)?,
         })
     }
 
@@ -125,7 +125,7 @@ impl Contrasting<'_> {
         &self,
         network: &ClipInTraining,
         Embeddings { images, texts }: Embeddings,
-    ) -> Result<PartLoss> {
+    ) -> Result<ShareLoss> {
         let pairs = images.dims()[0];
         let logits = network.logits(images, texts);
         let [image_to_text, text_to_image] = accuracy(&logits);
@@ -136,7 +136,7 @@ impl Contrasting<'_> {
         let temperature = scalar(&network.clip.temperature_inverse());
         let chance = self.loss_of_chance(pairs);
         let logged = vec![scalar(&total), image_to_text, text_to_image, chance, temperature];
-        Ok(PartLoss { terms: vec![("contrastive", total.clone())], total, logged })
+        Ok(ShareLoss { terms: vec![("contrastive", total.clone())], total, logged })
     }
 
     /// What a model that knows nothing pays: ln B; for SigLIP at best −ln p of the diagonal's share p = 1/B, and
@@ -152,7 +152,7 @@ impl Contrasting<'_> {
 
 impl Objective for Contrasting<'_> {
     type Network = ClipInTraining;
-    type Part = Pairs;
+    type Share = Pairs;
 
     fn name(&self) -> &'static str {
         "clip"
@@ -168,7 +168,7 @@ impl Objective for Contrasting<'_> {
 
     fn prepare(&self, step: usize) -> Result<Batch<Pairs>> {
         let damaged = if step == 0 { self.data.left_out().to_vec() } else { vec![] };
-        let mut batch = Batch { parts: vec![], items: vec![], captions: vec![], damaged };
+        let mut batch = Batch { shares: vec![], items: vec![], captions: vec![], damaged };
         for positions in self.recipe.training.positions(step) {
             let mut pairs = Pairs { images: vec![], ids: vec![] };
             for n in positions {
@@ -179,17 +179,17 @@ impl Objective for Contrasting<'_> {
                 batch.items.push(item.name);
                 batch.damaged.extend(item.damaged);
             }
-            batch.parts.push(pairs);
+            batch.shares.push(pairs);
         }
         Ok(batch)
     }
 
-    fn loss(&self, network: &ClipInTraining, _: usize, part: &Pairs) -> Result<PartLoss> {
-        let embeddings = self.embed(network, part)?;
+    fn loss(&self, network: &ClipInTraining, _: usize, share: &Pairs) -> Result<ShareLoss> {
+        let embeddings = self.embed(network, share)?;
         self.compare(network, embeddings)
     }
 
-    /// Every pair of the batch is compared with every other, whatever the parts.
+    /// Every pair of the batch is compared with every other, whatever the shares.
     fn gradients(
         &self,
         network: &ClipInTraining,
@@ -197,11 +197,11 @@ impl Objective for Contrasting<'_> {
         batch: &Batch<Pairs>,
         threads: usize,
     ) -> Result<BatchGradients> {
-        if batch.parts.len() == 1 {
-            let loss = |network: &ClipInTraining, part: &Pairs| self.loss(network, step, part);
+        if batch.shares.len() == 1 {
+            let loss = |network: &ClipInTraining, share: &Pairs| self.loss(network, step, share);
             return batch_gradients(network, batch, threads, step, |_| true, loss);
         }
-        let embed = |network: &ClipInTraining, part: &Pairs| self.embed(network, part);
+        let embed = |network: &ClipInTraining, share: &Pairs| self.embed(network, share);
         let compare = |network: &ClipInTraining, embeddings| self.compare(network, embeddings);
         gradient_cache::gradients(network, batch, threads, step, embed, compare)
     }
@@ -225,8 +225,8 @@ impl Objective for Contrasting<'_> {
         true
     }
 
-    fn inputs(&self, part: &Pairs) -> Result<Vec<Input>> {
-        let values = to_tensor(&part.images, &self.device)?.into_data().iter::<f32>().collect();
+    fn inputs(&self, share: &Pairs) -> Result<Vec<Input>> {
+        let values = to_tensor(&share.images, &self.device)?.into_data().iter::<f32>().collect();
         Ok(vec![Input { kind: InputKind::Picture, values }])
     }
 

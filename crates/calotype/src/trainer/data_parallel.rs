@@ -1,13 +1,13 @@
-//! Loss and gradients of a batch, in parts that run side by side, and one after another where there are more of
+//! Loss and gradients of a batch, in shares that run side by side, and one after another where there are more of
 //! them than threads.
 //!
-//! The number of parts is a setting of the recipe, not of the machine: gradients are always summed
+//! The number of shares is a setting of the recipe, not of the machine: gradients are always summed
 //! in the same order, so that 1 and 2 threads train the same weights.
 
 use burn::module::Module;
 use rayon::prelude::*;
 
-use super::objective::{Batch, PartLoss};
+use super::objective::{Batch, ShareLoss};
 use crate::error::{Error, Result};
 use crate::files::NamedTensor;
 use crate::nn::parameters;
@@ -18,55 +18,55 @@ use crate::parallel::each_in_order;
 pub struct BatchGradients {
     /// The gradient of every parameter that is trained.
     pub gradients: Vec<NamedTensor>,
-    /// Means of [`PartLoss::logged`].
+    /// Means of [`ShareLoss::logged`].
     pub logged: Vec<f64>,
 }
 
-/// Runs `loss` on each part of `batch`, at most `threads` at a time, and averages. Only parameters that `trains`
+/// Runs `loss` on each share of `batch`, at most `threads` at a time, and averages. Only parameters that `trains`
 /// names have a gradient.
 ///
 /// # Errors
-/// The first error of `loss` in the order of the parts; `Error::Diverged` for a loss or gradient that is not
-/// finite, with the samples of the part that it comes from.
+/// The first error of `loss` in the order of the shares; `Error::Diverged` for a loss or gradient that is not
+/// finite, with the samples of the share that it comes from.
 pub fn batch_gradients<M: Module + Sync, P: Sync>(
     module: &M,
     batch: &Batch<P>,
     threads: usize,
     step: usize,
     trains: impl Fn(&str) -> bool + Sync,
-    loss: impl Fn(&M, &P) -> Result<PartLoss> + Sync,
+    loss: impl Fn(&M, &P) -> Result<ShareLoss> + Sync,
 ) -> Result<BatchGradients> {
-    mean_of_parts(module, batch, threads, step, |module, part| {
-        // Every part has leaves of its own: their graphs do not touch.
+    mean_of_shares(module, batch, threads, step, |module, share| {
+        // Every share has leaves of its own: their graphs do not touch.
         let module = parameters::tracked_where(module, &trains);
-        gradients_of(&module, loss(&module, part)?, &trains)
+        gradients_of(&module, loss(&module, share)?, &trains)
     })
 }
 
-/// Means over the parts of a batch of what `gradients` says of each, at most `threads` at a time.
+/// Means over the shares of a batch of what `gradients` says of each, at most `threads` at a time.
 ///
 /// # Errors
-/// The first error in the order of the parts, with the samples of the part that it comes from.
-pub(super) fn mean_of_parts<M: Module + Sync, P: Sync>(
+/// The first error in the order of the shares, with the samples of the share that it comes from.
+pub(super) fn mean_of_shares<M: Module + Sync, P: Sync>(
     module: &M,
     batch: &Batch<P>,
     threads: usize,
     step: usize,
     gradients: impl Fn(&M, &P) -> Result<BatchGradients> + Sync,
 ) -> Result<BatchGradients> {
-    let count = batch.parts.len();
-    let per_part = batch.items.len().div_ceil(count.max(1)).max(1);
-    let parts: Vec<(usize, M)> = (0..count).map(|part| (part, module.clone())).collect();
+    let count = batch.shares.len();
+    let per_share = batch.items.len().div_ceil(count.max(1)).max(1);
+    let shares: Vec<(usize, M)> = (0..count).map(|share| (share, module.clone())).collect();
     let mut sum: Option<BatchGradients> = None;
-    let of_part = |(part, module): (usize, M)| {
-        let items = || batch.items.chunks(per_part).nth(part).unwrap_or(&[]).to_vec();
-        let found = gradients(&module, &batch.parts[part]).and_then(refuse_not_finite);
+    let of_share = |(share, module): (usize, M)| {
+        let items = || batch.items.chunks(per_share).nth(share).unwrap_or(&[]).to_vec();
+        let found = gradients(&module, &batch.shares[share]).and_then(refuse_not_finite);
         found.map_err(|error| error.in_batch(step, items()))
     };
-    // Added as they come, in their order: the gradients of more parts need no more memory.
-    each_in_order(parts, threads, of_part, |part| match &mut sum {
-        None => sum = Some(part),
-        Some(sum) => add(sum, &part),
+    // Added as they come, in their order: the gradients of more shares need no more memory.
+    each_in_order(shares, threads, of_share, |share| match &mut sum {
+        None => sum = Some(share),
+        Some(sum) => add(sum, &share),
     })?;
     let mut sum = sum.ok_or_else(|| Error::argument("batch", "at least one part", 0))?;
     let scale = 1.0 / count as f32;
@@ -89,13 +89,13 @@ fn refuse_not_finite(computed: BatchGradients) -> Result<BatchGradients> {
     }
 }
 
-/// The gradients of one part.
+/// The gradients of one share.
 ///
 /// # Errors
 /// `Error::NonFinite` for a term or a loss that is not finite.
 fn gradients_of<M: Module>(
     module: &M,
-    PartLoss { total, terms, logged }: PartLoss,
+    ShareLoss { total, terms, logged }: ShareLoss,
     trains: &(impl Fn(&str) -> bool + Sync),
 ) -> Result<BatchGradients> {
     let not_finite = |what: String, got: f32| Error::NonFinite { what, step: 0, got: got.to_string() };

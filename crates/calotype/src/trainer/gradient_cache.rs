@@ -1,21 +1,21 @@
 //! A contrastive loss over a batch that does not fit into memory at once.
 //!
 //! Gao et al. 2021, "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup", arXiv:2101.06983:
-//! the loss depends on the networks through the embeddings alone, and those are small. So embed every part without
-//! a graph, differentiate the loss with respect to the embeddings, and then embed each part again, with a graph,
+//! the loss depends on the networks through the embeddings alone, and those are small. So embed every share without
+//! a graph, differentiate the loss with respect to the embeddings, and then embed each share again, with a graph,
 //! to carry that gradient to the weights.
 
 use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::data_parallel::BatchGradients;
-use super::objective::{Batch, PartLoss};
+use super::objective::{Batch, ShareLoss};
 use crate::error::{Error, Result};
 use crate::files::NamedTensor;
 use crate::nn::parameters;
 use crate::parallel::{each_in_order, in_parallel};
 
-/// What both towers make of a part.
+/// What both towers make of a share.
 #[derive(Debug, Clone)]
 pub struct Embeddings {
     /// `[B, D]`.
@@ -25,8 +25,8 @@ pub struct Embeddings {
 }
 
 impl Embeddings {
-    fn of_batch(parts: Vec<Self>) -> Self {
-        let (images, texts) = parts.into_iter().map(|part| (part.images, part.texts)).unzip();
+    fn of_batch(shares: Vec<Self>) -> Self {
+        let (images, texts) = shares.into_iter().map(|share| (share.images, share.texts)).unzip();
         Self { images: Tensor::cat(images, 0), texts: Tensor::cat(texts, 0) }
     }
 
@@ -47,8 +47,8 @@ impl Embeddings {
     }
 }
 
-/// The gradients of `compare` over the whole batch, by parts that are embedded at most `threads` at a time. Sums
-/// have the order of the parts.
+/// The gradients of `compare` over the whole batch, by shares that are embedded at most `threads` at a time. Sums
+/// have the order of the shares.
 ///
 /// # Errors
 /// Those of both functions; `Error::Diverged` for a loss or gradient that is not finite.
@@ -58,15 +58,16 @@ pub fn gradients<M: Module + Sync, P: Sync>(
     threads: usize,
     step: usize,
     embed: impl Fn(&M, &P) -> Result<Embeddings> + Sync,
-    compare: impl Fn(&M, Embeddings) -> Result<PartLoss>,
+    compare: impl Fn(&M, Embeddings) -> Result<ShareLoss>,
 ) -> Result<BatchGradients> {
-    let numbered = || (0..batch.parts.len()).map(|part| (part, network.clone())).collect::<Vec<_>>();
-    let embedded = in_parallel(numbered(), threads, |(part, network)| embed(&network, &batch.parts[part]))?;
-    let counts: Vec<usize> = embedded.iter().map(|part| part.images.dims()[0]).collect();
+    let numbered = || (0..batch.shares.len()).map(|share| (share, network.clone())).collect::<Vec<_>>();
+    let embedded =
+        in_parallel(numbered(), threads, |(share, network)| embed(&network, &batch.shares[share]))?;
+    let counts: Vec<usize> = embedded.iter().map(|share| share.images.dims()[0]).collect();
 
     let leaves = Embeddings::of_batch(embedded).as_leaves();
     let tracked = parameters::tracked(network);
-    let PartLoss { total, logged, .. } = compare(&tracked, leaves.clone())?;
+    let ShareLoss { total, logged, .. } = compare(&tracked, leaves.clone())?;
     let mut of_loss = total.backward();
     let not_finite = |what: &str| {
         let error = Error::NonFinite { what: what.into(), step, got: "NaN or infinity".into() };
@@ -83,21 +84,21 @@ pub fn gradients<M: Module + Sync, P: Sync>(
     let mut sum: Vec<NamedTensor> = parameters::named_gradients(&tracked, &mut of_loss);
 
     let mut first = 0;
-    let parts: Vec<(usize, M, Embeddings)> = numbered()
+    let shares: Vec<(usize, M, Embeddings)> = numbered()
         .into_iter()
-        .map(|(part, network)| {
-            first += counts[part];
-            (part, network, cached.rows(first - counts[part], counts[part]))
+        .map(|(share, network)| {
+            first += counts[share];
+            (share, network, cached.rows(first - counts[share], counts[share]))
         })
         .collect();
-    let carry = |(part, network, gradient): (usize, M, Embeddings)| {
+    let carry = |(share, network, gradient): (usize, M, Embeddings)| {
         let network = parameters::tracked(&network);
-        let mut gradients = embed(&network, &batch.parts[part])?.carried(&gradient).backward();
+        let mut gradients = embed(&network, &batch.shares[share])?.carried(&gradient).backward();
         Ok(parameters::named_gradients(&network, &mut gradients))
     };
-    each_in_order(parts, threads, carry, |part: Vec<NamedTensor>| {
-        for (sum, part) in sum.iter_mut().zip(part) {
-            sum.values.iter_mut().zip(part.values).for_each(|(s, g)| *s += g);
+    each_in_order(shares, threads, carry, |share: Vec<NamedTensor>| {
+        for (sum, share) in sum.iter_mut().zip(share) {
+            sum.values.iter_mut().zip(share.values).for_each(|(s, g)| *s += g);
         }
     })?;
     let bad = sum.iter().find(|gradient| gradient.values.iter().any(|g| !g.is_finite()));

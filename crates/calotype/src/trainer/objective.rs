@@ -16,8 +16,8 @@ use crate::error::Result;
 #[derive(Debug, Clone)]
 pub struct Batch<P> {
     /// Equal shares, whose gradients are averaged.
-    pub parts: Vec<P>,
-    /// What each sample is called, in the order of the parts.
+    pub shares: Vec<P>,
+    /// What each sample is called, in the order of the shares.
     pub items: Vec<String>,
     /// The captions, where they matter.
     pub captions: Vec<String>,
@@ -25,13 +25,13 @@ pub struct Batch<P> {
     pub damaged: Vec<Damaged>,
 }
 
-/// What a loss function says about its part of the batch.
-pub struct PartLoss {
-    /// What is differentiated: `[1]`, a mean over the part.
+/// What a loss function says about its share of the batch.
+pub struct ShareLoss {
+    /// What is differentiated: `[1]`, a mean over the share.
     pub total: Tensor<1>,
     /// The terms of `total` that have a weight above 0 at some step, each `[1]`.
     pub terms: Vec<(&'static str, Tensor<1>)>,
-    /// Numbers for the log, means over the part; the first is the loss.
+    /// Numbers for the log, means over the share; the first is the loss.
     pub logged: Vec<f64>,
 }
 
@@ -59,7 +59,7 @@ pub trait Objective: Sync {
     /// What is trained.
     type Network: Module + Sync;
     /// Equal shares of a batch.
-    type Part: Send + Sync;
+    type Share: Send + Sync;
 
     /// `vae`, `clip`, `diffusion`: names logs and checkpoints.
     fn name(&self) -> &'static str;
@@ -67,7 +67,7 @@ pub trait Objective: Sync {
     /// Steps, learning rate and the rest.
     fn training(&self) -> &TrainingRecipe;
 
-    /// Names of [`PartLoss::logged`]; the first is the loss.
+    /// Names of [`ShareLoss::logged`]; the first is the loss.
     fn logged(&self) -> Vec<&'static str>;
 
     /// Whether the parameter called `name` is trained.
@@ -79,15 +79,15 @@ pub trait Objective: Sync {
     ///
     /// # Errors
     /// Those of the data.
-    fn prepare(&self, step: usize) -> Result<Batch<Self::Part>>;
+    fn prepare(&self, step: usize) -> Result<Batch<Self::Share>>;
 
-    /// The loss of one part.
+    /// The loss of one share.
     ///
     /// # Errors
     /// `Error::Shape` for what does not fit the network.
-    fn loss(&self, network: &Self::Network, step: usize, part: &Self::Part) -> Result<PartLoss>;
+    fn loss(&self, network: &Self::Network, step: usize, share: &Self::Share) -> Result<ShareLoss>;
 
-    /// The gradients of a whole batch, by default the mean of those of [`Objective::loss`] over its parts.
+    /// The gradients of a whole batch, by default the mean of those of [`Objective::loss`] over its shares.
     ///
     /// # Errors
     /// As [`batch_gradients`].
@@ -95,11 +95,13 @@ pub trait Objective: Sync {
         &self,
         network: &Self::Network,
         step: usize,
-        batch: &Batch<Self::Part>,
+        batch: &Batch<Self::Share>,
         threads: usize,
     ) -> Result<BatchGradients> {
         let trains = |name: &str| self.trains(name);
-        batch_gradients(network, batch, threads, step, trains, |network, part| self.loss(network, step, part))
+        batch_gradients(network, batch, threads, step, trains, |network, share| {
+            self.loss(network, step, share)
+        })
     }
 
     /// Keeps weights in their range after a step.
@@ -115,11 +117,11 @@ pub trait Objective: Sync {
         false
     }
 
-    /// What the network gets to see of a part.
+    /// What the network gets to see of a share.
     ///
     /// # Errors
     /// As [`Objective::loss`].
-    fn inputs(&self, part: &Self::Part) -> Result<Vec<Input>>;
+    fn inputs(&self, share: &Self::Share) -> Result<Vec<Input>>;
 
     /// What is wrong with the networks that are not trained, each in a sentence.
     ///

@@ -137,13 +137,13 @@ fn term_faults<O: Objective>(
     objective: &O,
     network: &O::Network,
     step: usize,
-    batch: &Batch<O::Part>,
+    batch: &Batch<O::Share>,
 ) -> Result<Vec<String>> {
-    let Some(part) = batch.parts.first() else { return Ok(vec![]) };
+    let Some(share) = batch.shares.first() else { return Ok(vec![]) };
     let trains = |name: &str| objective.trains(name);
     let loss = || {
         let network = parameters::tracked_where(network, trains);
-        Ok::<_, Error>((objective.loss(&network, step, part)?, network))
+        Ok::<_, Error>((objective.loss(&network, step, share)?, network))
     };
     let count = loss()?.0.terms.len();
     // The gradient of a loss of one term has been looked at already.
@@ -172,10 +172,10 @@ enum Doubt {
     Warning(String),
 }
 
-fn input_doubts<O: Objective>(objective: &O, batch: &Batch<O::Part>) -> Result<Vec<Doubt>> {
+fn input_doubts<O: Objective>(objective: &O, batch: &Batch<O::Share>) -> Result<Vec<Doubt>> {
     let mut inputs: Vec<Input> = Vec::new();
-    for part in &batch.parts {
-        inputs.extend(objective.inputs(part)?);
+    for share in &batch.shares {
+        inputs.extend(objective.inputs(share)?);
     }
     let of_kind = |kind: InputKind| {
         let values = inputs.iter().filter(|input| input.kind == kind).flat_map(|input| &input.values);

@@ -157,7 +157,7 @@ impl<O: Objective> Running<'_, O> {
         optimizer: &mut Optimizer,
         network: &O::Network,
         step: usize,
-        batch: &Batch<O::Part>,
+        batch: &Batch<O::Share>,
     ) -> Result<()> {
         self.count_damaged(step, batch)?;
         let names = self.objective.logged();
@@ -189,7 +189,7 @@ impl<O: Objective> Running<'_, O> {
     }
 
     /// Reports each damaged picture once, and stops where there are too many.
-    fn count_damaged(&mut self, step: usize, batch: &Batch<O::Part>) -> Result<()> {
+    fn count_damaged(&mut self, step: usize, batch: &Batch<O::Share>) -> Result<()> {
         for damaged in &batch.damaged {
             if !self.memory.damaged.contains(&damaged.name) {
                 self.memory.damaged.push(damaged.name.clone());

@@ -38,7 +38,7 @@ pub struct DenoiserWatch<'a> {
     base: &'a BaseModel,
     objective: Denoising<'a>,
     /// Encoded once: every look is at the same ones.
-    parts: Vec<Latents>,
+    shares: Vec<Latents>,
     prompts: &'a [String],
     side: usize,
     device: Device,
@@ -59,14 +59,14 @@ impl<'a> DenoiserWatch<'a> {
         let batch_size = diffusion.training.batch_size;
         let whole = data.epoch_length().map_or(SAMPLES, |length| length.min(SAMPLES));
         let objective = Denoising::new(recipe, base, data, device)?.for_validation(VALIDATION_SEED)?;
-        let mut parts = Vec::new();
+        let mut shares = Vec::new();
         for step in 0..whole.div_ceil(batch_size) {
-            parts.extend(objective.prepare(step)?.parts);
+            shares.extend(objective.prepare(step)?.shares);
         }
         Ok(Self {
             base,
             objective,
-            parts,
+            shares,
             prompts: &diffusion.prompts,
             side: recipe.data.size as usize,
             device: device.clone(),
@@ -76,8 +76,8 @@ impl<'a> DenoiserWatch<'a> {
     fn loss<N: DenoiserInTraining>(&self, network: &N) -> Result<f64> {
         // Constants of a graph that nobody differentiates.
         let network = parameters::tracked_where(network, |_| false);
-        let losses = self.parts.iter().map(|part| Ok(self.objective.loss(&network, part)?.logged[0]));
-        Ok(losses.collect::<Result<Vec<f64>>>()?.iter().sum::<f64>() / self.parts.len().max(1) as f64)
+        let losses = self.shares.iter().map(|share| Ok(self.objective.loss(&network, share)?.logged[0]));
+        Ok(losses.collect::<Result<Vec<f64>>>()?.iter().sum::<f64>() / self.shares.len().max(1) as f64)
     }
 
     fn model<N: DenoiserInTraining>(&self, network: &N) -> Result<TextToImage> {

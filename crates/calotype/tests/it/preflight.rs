@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use calotype::nn::{Init, Linear};
 use calotype::rng::{Philox, Purpose};
 use calotype::trainer::denoiser::{self, base_model::BaseModel};
-use calotype::trainer::objective::{Batch, Input, InputKind, Objective, PartLoss};
+use calotype::trainer::objective::{Batch, Input, InputKind, Objective, ShareLoss};
 use calotype::trainer::preflight::{Report, check};
 use calotype::trainer::recipe::TrainingRecipe;
 use calotype::trainer::state::checkpoints;
@@ -47,7 +47,7 @@ struct Planted {
 
 impl Objective for Planted {
     type Network = Layers;
-    type Part = ();
+    type Share = ();
 
     fn name(&self) -> &'static str {
         "planted"
@@ -69,10 +69,10 @@ impl Objective for Planted {
         };
         let captions = captions.iter().map(|&caption| caption.to_owned()).collect();
         let items = ["one", "two", "three", "four"].map(str::to_owned).to_vec();
-        Ok(Batch { parts: vec![()], items, captions, damaged: vec![] })
+        Ok(Batch { shares: vec![()], items, captions, damaged: vec![] })
     }
 
-    fn loss(&self, network: &Layers, _: usize, (): &()) -> Result<PartLoss> {
+    fn loss(&self, network: &Layers, _: usize, (): &()) -> Result<ShareLoss> {
         let x = Tensor::<2>::ones([4, 3], &Device::flex()).autodiff();
         let x = if self.fault == Fault::NotANumber { x.log() / 0.0 } else { x };
         let near = network.first.forward(x.clone()).square().mean();
@@ -87,7 +87,7 @@ impl Objective for Planted {
         };
         let total = near.clone() + far.clone();
         let logged = vec![f64::from(total.clone().into_scalar::<f32>())];
-        Ok(PartLoss { total, terms: vec![("near", near), ("far", far)], logged })
+        Ok(ShareLoss { total, terms: vec![("near", near), ("far", far)], logged })
     }
 
     fn inputs(&self, (): &()) -> Result<Vec<Input>> {

@@ -15,7 +15,7 @@ use calotype::rng::{Philox, Purpose};
 use calotype::trainer::damage::Damage;
 use calotype::trainer::data_parallel::BatchGradients;
 use calotype::trainer::metrics_log::read_series;
-use calotype::trainer::objective::{Batch, Blind, Input, Objective, PartLoss};
+use calotype::trainer::objective::{Batch, Blind, Input, Objective, ShareLoss};
 use calotype::trainer::optimizer::Optimizer;
 use calotype::trainer::recipe::TrainingRecipe;
 use calotype::trainer::state::checkpoints;
@@ -240,7 +240,7 @@ struct Layer {
 
 impl Objective for Layer {
     type Network = Linear;
-    type Part = ();
+    type Share = ();
 
     fn name(&self) -> &'static str {
         "layer"
@@ -256,10 +256,10 @@ impl Objective for Layer {
 
     fn prepare(&self, step: usize) -> calotype::Result<Batch<()>> {
         let items = vec![format!("picture {step}")];
-        Ok(Batch { parts: vec![()], items, captions: vec![], damaged: vec![] })
+        Ok(Batch { shares: vec![()], items, captions: vec![], damaged: vec![] })
     }
 
-    fn loss(&self, _: &Linear, _: usize, (): &()) -> calotype::Result<PartLoss> {
+    fn loss(&self, _: &Linear, _: usize, (): &()) -> calotype::Result<ShareLoss> {
         unreachable!("the gradients are given")
     }
 

@@ -26,7 +26,7 @@ use crate::data::source::TrainingSet;
 use crate::denoiser::Unet;
 use crate::error::Result;
 use crate::text_encoder::ClipText;
-use crate::trainer::objective::{Batch, Input, InputKind, Objective, PartLoss, Watch};
+use crate::trainer::objective::{Batch, Input, InputKind, Objective, ShareLoss, Watch};
 use base_model::BaseModel;
 use latent_cache::Encoding;
 use lora::LoraInTraining;
@@ -139,7 +139,7 @@ struct Of<'a, 'b, N> {
 
 impl<N: DenoiserInTraining> Objective for Of<'_, '_, N> {
     type Network = N;
-    type Part = Latents;
+    type Share = Latents;
 
     fn name(&self) -> &'static str {
         "diffusion"
@@ -157,8 +157,8 @@ impl<N: DenoiserInTraining> Objective for Of<'_, '_, N> {
         self.denoising.prepare(step)
     }
 
-    fn loss(&self, network: &N, _: usize, part: &Latents) -> Result<PartLoss> {
-        self.denoising.loss(network, part)
+    fn loss(&self, network: &N, _: usize, share: &Latents) -> Result<ShareLoss> {
+        self.denoising.loss(network, share)
     }
 
     fn gradients(
@@ -171,14 +171,14 @@ impl<N: DenoiserInTraining> Objective for Of<'_, '_, N> {
         match self.denoising.recipe.gradient_checkpointing {
             true => recomputed(self.denoising, network, step, batch, threads),
             false => {
-                let loss = |network: &N, part: &Latents| self.denoising.loss(network, part);
+                let loss = |network: &N, share: &Latents| self.denoising.loss(network, share);
                 batch_gradients(network, batch, threads, step, |_| true, loss)
             }
         }
     }
 
-    fn inputs(&self, part: &Latents) -> Result<Vec<Input>> {
-        Ok(vec![Input { kind: InputKind::Latent, values: part.z_0.clone() }])
+    fn inputs(&self, share: &Latents) -> Result<Vec<Input>> {
+        Ok(vec![Input { kind: InputKind::Latent, values: share.z_0.clone() }])
     }
 
     fn doubts(&self) -> Result<Vec<String>> {

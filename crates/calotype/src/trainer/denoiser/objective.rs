@@ -13,7 +13,7 @@ use crate::diffusion::{NoiseSchedule, PredictionType, Times, TrainingSample};
 use crate::error::Result;
 use crate::text_encoder::ClipText;
 use crate::trainer::data_parallel::scalar;
-use crate::trainer::objective::{Batch, PartLoss};
+use crate::trainer::objective::{Batch, ShareLoss};
 use crate::trainer::recipe::{DiffusionRecipe, FlowTimes, Recipe};
 use crate::trainer::training_loop::Session;
 
@@ -152,7 +152,7 @@ impl<'a> Denoising<'a> {
     /// Those of the data.
     pub fn prepare(&self, step: usize) -> Result<Batch<Latents>> {
         let damaged = if step == 0 { self.damaged.clone() } else { vec![] };
-        let mut batch = Batch { parts: vec![], items: vec![], captions: vec![], damaged };
+        let mut batch = Batch { shares: vec![], items: vec![], captions: vec![], damaged };
         let channels = self.base.vae.config.latent_channels;
         for positions in self.recipe.training.positions(step) {
             let positions: Vec<u64> = positions.collect();
@@ -170,7 +170,7 @@ impl<'a> Denoising<'a> {
                 batch.items.push(sample.name);
                 batch.damaged.extend(sample.damaged);
             }
-            batch.parts.push(latents);
+            batch.shares.push(latents);
         }
         Ok(batch)
     }
@@ -179,56 +179,56 @@ impl<'a> Denoising<'a> {
     ///
     /// # Errors
     /// As [`TrainingSample::new`].
-    pub fn noised(&self, part: &Latents) -> Result<TrainingSample> {
-        let [b, c, h, w] = part.shape;
+    pub fn noised(&self, share: &Latents) -> Result<TrainingSample> {
+        let [b, c, h, w] = share.shape;
         let tensor = |values: Vec<f32>, shape: [usize; 4]| {
             Tensor::<4>::from_data(TensorData::new(values, shape), &self.device)
         };
         let (mut t, mut noise) = (Vec::with_capacity(b), Vec::with_capacity(b * c * h * w));
-        for &position in &part.positions {
+        for &position in &share.positions {
             let (timestep, eps) = self.draws.noise(position, self.schedule.num_timesteps(), c * h * w);
             t.push(timestep);
             noise.extend(eps);
         }
-        let mut eps = tensor(noise, part.shape);
+        let mut eps = tensor(noise, share.shape);
         if self.noise_offset > 0.0 {
-            let z = part.positions.iter().flat_map(|&position| self.draws.offset(position, c)).collect();
+            let z = share.positions.iter().flat_map(|&position| self.draws.offset(position, c)).collect();
             eps = offset_noise(eps, tensor(z, [b, c, 1, 1]), self.noise_offset)?;
         }
         let prediction = self.base.scheduler.prediction_type;
         let times = match prediction {
             PredictionType::Flow => {
-                Times::Flow(part.positions.iter().map(|&position| self.draws.flow_time(position)).collect())
+                Times::Flow(share.positions.iter().map(|&position| self.draws.flow_time(position)).collect())
             }
             _ => Times::Steps(&self.schedule, t),
         };
-        let z_0 = tensor(part.z_0.clone(), part.shape);
+        let z_0 = tensor(share.z_0.clone(), share.shape);
         TrainingSample::new(z_0, eps, &times, prediction, self.min_snr_gamma)
     }
 
-    /// Text features of a part, of the text tower as it stands: on an autodiff device where that is trained.
+    /// Text features of a share, of the text tower as it stands: on an autodiff device where that is trained.
     ///
     /// # Errors
     /// As [`ClipText::forward`].
-    pub(super) fn context(&self, text: Option<&ClipText>, part: &Latents) -> Result<Tensor<3>> {
+    pub(super) fn context(&self, text: Option<&ClipText>, share: &Latents) -> Result<Tensor<3>> {
         match (text, &self.texts) {
-            (Some(text), _) => BaseModel::encode_text(text, &part.ids),
-            (None, Some(texts)) => texts.get(&part.ids, &self.device),
-            (None, None) => BaseModel::encode_text(&self.base.text.network, &part.ids),
+            (Some(text), _) => BaseModel::encode_text(text, &share.ids),
+            (None, Some(texts)) => texts.get(&share.ids, &self.device),
+            (None, None) => BaseModel::encode_text(&self.base.text.network, &share.ids),
         }
     }
 
-    /// The loss of one part; see [`Objective::loss`].
+    /// The loss of one share; see [`Objective::loss`].
     ///
     /// # Errors
     /// As [`Unet::forward`].
-    pub fn loss<N: DenoiserInTraining>(&self, network: &N, part: &Latents) -> Result<PartLoss> {
-        let context = self.context(network.text(self.base).as_ref(), part)?.autodiff();
-        let sample = self.noised(part)?;
+    pub fn loss<N: DenoiserInTraining>(&self, network: &N, share: &Latents) -> Result<ShareLoss> {
+        let context = self.context(network.text(self.base).as_ref(), share)?.autodiff();
+        let sample = self.noised(share)?;
         let unet = network.unet(self.base);
         let predicted = unet.forward(sample.x_t.clone().autodiff(), &sample.timesteps, &context, None)?;
         let total = sample.loss(predicted);
-        Ok(PartLoss { logged: vec![scalar(&total)], terms: vec![("denoising", total.clone())], total })
+        Ok(ShareLoss { logged: vec![scalar(&total)], terms: vec![("denoising", total.clone())], total })
     }
 }
 

@@ -6,7 +6,7 @@ use crate::denoiser::unet::recompute::{Inputs, backward, carry};
 use crate::error::{Error, Result};
 use crate::files::NamedTensor;
 use crate::nn::parameters;
-use crate::trainer::data_parallel::{BatchGradients, mean_of_parts, scalar};
+use crate::trainer::data_parallel::{BatchGradients, mean_of_shares, scalar};
 use crate::trainer::objective::Batch;
 
 /// As [`batch_gradients`](crate::trainer::data_parallel::batch_gradients) of [`Denoising::loss`], but for the order of sums.
@@ -20,18 +20,18 @@ pub(super) fn recomputed<N: DenoiserInTraining>(
     batch: &Batch<Latents>,
     threads: usize,
 ) -> Result<BatchGradients> {
-    mean_of_parts(network, batch, threads, step, |network, part| gradients(denoising, network, part))
+    mean_of_shares(network, batch, threads, step, |network, share| gradients(denoising, network, share))
 }
 
-/// Loss and gradients of one part.
+/// Loss and gradients of one share.
 fn gradients<N: DenoiserInTraining>(
     denoising: &Denoising,
     network: &N,
-    part: &Latents,
+    share: &Latents,
 ) -> Result<BatchGradients> {
     let base = denoising.base;
-    let sample = denoising.noised(part)?;
-    let context = denoising.context(network.text(base).as_ref(), part)?;
+    let sample = denoising.noised(share)?;
+    let context = denoising.context(network.text(base).as_ref(), share)?;
     let inputs = Inputs { x_t: &sample.x_t, timesteps: &sample.timesteps, context: &context };
     let mut sum: Vec<NamedTensor> = parameters::shapes(network)
         .into_iter()
@@ -53,7 +53,7 @@ fn gradients<N: DenoiserInTraining>(
     })?;
     let leaves = parameters::tracked(network);
     if let Some(text) = leaves.text(base) {
-        let context = denoising.context(Some(&text), part)?;
+        let context = denoising.context(Some(&text), share)?;
         let mut gradients = carry(&context, &of_context).backward();
         parameters::add_gradients(&leaves, &mut gradients, &mut sum);
     }

@@ -17,8 +17,8 @@ pub struct TrainingRecipe {
     pub steps: usize,
     /// Samples in a step.
     pub batch_size: usize,
-    /// Parts of a batch whose gradients are added: as many side by side as there are threads, the others after
-    /// them. More parts need less memory. It changes the rounding of sums, so it is a setting.
+    /// Shares of a batch whose gradients are added: as many side by side as there are threads, the others after
+    /// them. More shares need less memory. It changes the rounding of sums, so it is a setting.
     #[serde(default = "super::one")]
     pub parts: usize,
     /// Peak learning rate.
@@ -126,11 +126,11 @@ impl TrainingRecipe {
         identity
     }
 
-    /// Positions in the run of the samples of `step`, part by part.
+    /// Positions in the run of the samples of `step`, share by share.
     pub(crate) fn positions(&self, step: usize) -> impl Iterator<Item = Range<u64>> + use<> {
-        let per_part = (self.batch_size / self.parts) as u64;
+        let per_share = (self.batch_size / self.parts) as u64;
         let first = (step * self.batch_size) as u64;
-        (0..self.parts as u64).map(move |part| first + part * per_part..first + (part + 1) * per_part)
+        (0..self.parts as u64).map(move |share| first + share * per_share..first + (share + 1) * per_share)
     }
 
     /// Learning rate of `step`.

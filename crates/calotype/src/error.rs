@@ -197,14 +197,3 @@ impl Error {
 fn list(lines: &[String]) -> String {
     lines.iter().map(|line| format!("\n  - {line}")).collect()
 }
-
-/// The one of `all` whose name is `text`; `what` is the option, for the message.
-///
-/// # Errors
-/// `Error::Argument` with all names.
-pub(crate) fn by_name<T: Copy + std::fmt::Display>(what: &str, all: &[T], text: &str) -> Result<T> {
-    all.iter().copied().find(|one| one.to_string() == text).ok_or_else(|| {
-        let names: Vec<String> = all.iter().map(T::to_string).collect();
-        Error::argument(what, format!("one of {}", names.join(", ")), format!("`{text}`"))
-    })
-}

@@ -50,6 +50,7 @@ pub mod error;
 pub mod evaluate;
 pub mod explain;
 pub mod files;
+mod named;
 pub mod nn;
 pub mod parallel;
 pub mod pipeline;

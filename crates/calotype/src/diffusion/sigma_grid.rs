@@ -1,53 +1,18 @@
 //! Noise levels for samplers that work in σ: x = x₀ + σ·ε.
 
-use std::fmt;
-use std::str::FromStr;
-
 use super::schedule::linspace;
-use crate::error::by_name;
+use crate::named::named_enum;
 use crate::{Error, Result};
 
-/// How a sampler in σ spaces its noise levels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SigmaSpacing {
-    /// Those of the model's timesteps.
-    Timesteps,
-    /// [`karras`] with ρ = 7.
-    Karras,
-    /// [`exponential`].
-    Exponential,
-}
-
-impl SigmaSpacing {
-    /// Every spacing.
-    pub const ALL: [Self; 3] = [Self::Timesteps, Self::Karras, Self::Exponential];
-
-    /// The name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Timesteps => "timesteps",
-            Self::Karras => "karras",
-            Self::Exponential => "exponential",
-        }
-    }
-
-    /// All names, separated by commas.
-    pub fn names() -> String {
-        Self::ALL.map(Self::name).join(", ")
-    }
-}
-
-impl fmt::Display for SigmaSpacing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-impl FromStr for SigmaSpacing {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        by_name("schedule", &Self::ALL, text)
+named_enum! {
+    /// How a sampler in σ spaces its noise levels.
+    pub enum SigmaSpacing: "schedule" {
+        /// Those of the model's timesteps.
+        Timesteps = "timesteps",
+        /// [`karras`] with ρ = 7.
+        Karras = "karras",
+        /// [`exponential`].
+        Exponential = "exponential",
     }
 }
 

@@ -2,39 +2,26 @@
 //! more than models differ (Parmar et al. 2022, arXiv:2104.11222), so each has a name and none is mixed
 //! with another.
 
-use std::fmt;
-use std::str::FromStr;
-
 use image::RgbImage;
 
 use super::inception_v3::SIDE;
 use crate::data::resize::{Filter, resize};
-use crate::error::{Error, Result, by_name};
+use crate::error::Result;
+use crate::named::named_enum;
 
-/// A named protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Protocol {
-    /// As the original TensorFlow code and torch-fidelity.
-    TfFid,
-    /// As pytorch-fid.
-    PytorchFid,
-    /// As clean-fid.
-    Clean,
+named_enum! {
+    /// A named protocol.
+    pub enum Protocol: "protocol" {
+        /// As the original TensorFlow code and torch-fidelity.
+        TfFid = "tf-fid",
+        /// As pytorch-fid.
+        PytorchFid = "pytorch-fid",
+        /// As clean-fid.
+        Clean = "clean",
+    }
 }
 
 impl Protocol {
-    /// Every protocol.
-    pub const ALL: [Self; 3] = [Self::TfFid, Self::PytorchFid, Self::Clean];
-
-    /// The name on the command line and in reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::TfFid => "tf-fid",
-            Self::PytorchFid => "pytorch-fid",
-            Self::Clean => "clean",
-        }
-    }
-
     /// How pictures get their size, for reports.
     pub fn resize(self) -> &'static str {
         match self {
@@ -58,19 +45,5 @@ impl Protocol {
         let values: Vec<f64> = picture.as_raw().iter().map(|&v| f64::from(v)).collect();
         let resized = resize(&values, 3, from, (SIDE, SIDE), filter)?;
         Ok(resized.into_iter().map(|v| scale(v) as f32).collect())
-    }
-}
-
-impl fmt::Display for Protocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-impl FromStr for Protocol {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        by_name("protocol", &Self::ALL, text)
     }
 }

@@ -8,6 +8,7 @@
 use std::ops::Range;
 
 use crate::error::{Error, Result};
+use crate::text_encoder::tokenizer::WordSpan;
 
 /// Attention probabilities of one picture, averaged over layers, heads and steps on one grid.
 #[derive(Debug, Clone)]
@@ -17,15 +18,6 @@ pub struct AttentionAccumulator {
     tokens: usize,
     sum: Vec<f64>, // [tokens, height, width]
     calls: usize,
-}
-
-/// Which tokens of the prompt spell a word.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TokenSpan {
-    /// The word as the user wrote it.
-    pub word: String,
-    /// Its positions in the token sequence, the start token being 0.
-    pub tokens: Range<usize>,
 }
 
 /// What a word's map is measured against.
@@ -124,7 +116,7 @@ impl AttentionAccumulator {
 /// [`Baseline::WordMean`].
 pub fn word_heat_maps(
     accumulator: &AttentionAccumulator,
-    words: &[TokenSpan],
+    words: &[WordSpan],
     image_height: usize,
     image_width: usize,
     baseline: Baseline,
@@ -155,11 +147,11 @@ pub fn word_heat_maps(
 /// The absolute map of one word, `[height, width]`, sum 1.
 fn word_map(
     accumulator: &AttentionAccumulator,
-    span: &TokenSpan,
+    span: &WordSpan,
     height: usize,
     width: usize,
 ) -> Result<Vec<f64>> {
-    let TokenSpan { word, tokens } = span;
+    let WordSpan { word, tokens } = span;
     if tokens.is_empty() || tokens.end > accumulator.tokens {
         let expected = format!("one or more of the tokens 0..{}", accumulator.tokens);
         return Err(Error::argument(format!("tokens of `{word}`"), expected, format!("{tokens:?}")));
@@ -226,8 +218,8 @@ fn taps(from: usize, to: usize) -> Vec<(usize, usize, f64)> {
 mod tests {
     use super::*;
 
-    fn span(word: &str, tokens: Range<usize>) -> TokenSpan {
-        TokenSpan { word: word.into(), tokens }
+    fn span(word: &str, tokens: Range<usize>) -> WordSpan {
+        WordSpan { word: word.into(), tokens }
     }
 
     /// One head on a grid of `pixels`, two tokens: token 0 looks at `hot` only, token 1 everywhere else.

@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::pipeline::TextToImage;
 use crate::pipeline::text_to_image::{Request, Sampling};
 use capture::CrossAttentionCapture;
-use heat_map::{Baseline, TokenSpan, WordHeatMap, word_heat_maps};
+use heat_map::{Baseline, WordHeatMap, word_heat_maps};
 
 /// A picture and where each word of its prompt went.
 #[derive(Debug, Clone)]
@@ -43,12 +43,7 @@ pub fn explain(
     let images = model.decode(latents)?;
     let each = requests.iter().zip(images).zip(&accumulators);
     each.map(|((request, image), accumulator)| {
-        let words: Vec<TokenSpan> = model
-            .tokenizer()
-            .words(&request.prompt)?
-            .into_iter()
-            .map(|span| TokenSpan { word: span.word, tokens: span.tokens })
-            .collect();
+        let words = model.tokenizer().words(&request.prompt)?;
         // One word cannot be compared with others.
         let baseline = if words.len() < 2 { Baseline::Zero } else { baseline };
         let maps = word_heat_maps(accumulator, &words, sampling.height, sampling.width, baseline)?;

@@ -5,25 +5,26 @@ use std::collections::HashMap;
 use burn::tensor::{Bytes, DType, Device, Tensor, TensorData, bf16, f16};
 use rayon::prelude::*;
 
+use crate::named::named_enum;
+
 /// Numbers that are looked at together.
 const PIECE: usize = 1 << 16;
 
-/// How the numbers of weights may be stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Storage {
-    /// 32 bits.
-    F32,
-    /// IEEE 754 binary16: 11 significant bits, largest number 65,504.
-    F16,
-    /// The upper half of an f32: 8 significant bits, f32's range.
-    Bf16,
+named_enum! {
+    /// How the numbers of weights may be stored.
+    #[derive(serde::Serialize, serde::Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    pub enum Storage: "--dtype" {
+        /// 32 bits.
+        F32 = "f32",
+        /// IEEE 754 binary16: 11 significant bits, largest number 65,504.
+        F16 = "f16",
+        /// The upper half of an f32: 8 significant bits, f32's range.
+        Bf16 = "bf16",
+    }
 }
 
 impl Storage {
-    /// Every way, by name.
-    pub const ALL: [Self; 3] = [Self::F32, Self::F16, Self::Bf16];
-
     /// burn's name.
     pub fn dtype(self) -> DType {
         match self {
@@ -45,24 +46,6 @@ impl Storage {
     /// Bytes of a number.
     pub fn size(self) -> usize {
         self.dtype().size()
-    }
-}
-
-impl std::fmt::Display for Storage {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::F32 => "f32",
-            Self::F16 => "f16",
-            Self::Bf16 => "bf16",
-        })
-    }
-}
-
-impl std::str::FromStr for Storage {
-    type Err = crate::Error;
-
-    fn from_str(text: &str) -> crate::Result<Self> {
-        crate::error::by_name("--dtype", &Self::ALL, text)
     }
 }
 

@@ -23,46 +23,24 @@ mod series;
 mod svg;
 pub mod text;
 
-use std::fmt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use serde::Serialize;
 
-use crate::error::{Error, Result, by_name};
+use crate::error::{Error, Result};
+use crate::named::named_enum;
 
-/// What a run trains; the names are those of its logs and checkpoints.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Part {
-    /// The autoencoder.
-    Vae,
-    /// The CLIP towers.
-    Clip,
-    /// The denoiser.
-    Diffusion,
-}
-
-impl Part {
-    /// All, in the order in which they are trained.
-    pub const ALL: [Part; 3] = [Part::Vae, Part::Clip, Part::Diffusion];
-}
-
-impl fmt::Display for Part {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(match self {
-            Part::Vae => "vae",
-            Part::Clip => "clip",
-            Part::Diffusion => "diffusion",
-        })
-    }
-}
-
-impl FromStr for Part {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        by_name("part", &Self::ALL, text)
+named_enum! {
+    /// What a run trains, in the order in which it is trained; the names are those of its logs and checkpoints.
+    #[derive(PartialOrd, Ord, Serialize)]
+    #[serde(rename_all = "lowercase")]
+    pub enum Part: "part" {
+        /// The autoencoder.
+        Vae = "vae",
+        /// The CLIP towers.
+        Clip = "clip",
+        /// The denoiser.
+        Diffusion = "diffusion",
     }
 }
 

@@ -3,6 +3,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
+use crate::named::named_enum;
 use crate::rng::torch_cpu::TorchCpu;
 use crate::rng::torch_cuda::TorchCuda;
 use crate::rng::{Philox, Purpose};
@@ -35,44 +36,18 @@ pub trait PictureNoise: Noise {
     fn posterior(&mut self, shape: [usize; 3], device: &Device) -> Result<Option<Tensor<4>>>;
 }
 
-/// Which generator a seed is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Generator {
-    /// Ours: counter-based, one stream for each picture and purpose.
-    #[default]
-    Philox,
-    /// PyTorch's on the CPU. Picture i of a seed is the first picture of seed + i, and the numbers are drawn in
-    /// the order in which diffusers draws them.
-    TorchCpu,
-    /// PyTorch's on CUDA, likewise.
-    TorchCuda,
-}
-
-impl Generator {
-    /// Every generator, by name.
-    pub const ALL: [Self; 3] = [Self::Philox, Self::TorchCpu, Self::TorchCuda];
-
-    /// The names on the command line.
-    pub fn names() -> String {
-        Self::ALL.map(|generator| generator.to_string()).join(", ")
-    }
-}
-
-impl std::fmt::Display for Generator {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Philox => "philox",
-            Self::TorchCpu => "torch-cpu",
-            Self::TorchCuda => "torch-cuda",
-        })
-    }
-}
-
-impl std::str::FromStr for Generator {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        crate::error::by_name("--rng", &Self::ALL, text)
+named_enum! {
+    /// Which generator a seed is for.
+    #[derive(Default)]
+    pub enum Generator: "--rng" {
+        /// Ours: counter-based, one stream for each picture and purpose.
+        #[default]
+        Philox = "philox",
+        /// PyTorch's on the CPU. Picture i of a seed is the first picture of seed + i, and the numbers are
+        /// drawn in the order in which diffusers draws them.
+        TorchCpu = "torch-cpu",
+        /// PyTorch's on CUDA, likewise.
+        TorchCuda = "torch-cuda",
     }
 }
 

@@ -1,42 +1,14 @@
 //! What a run decides beyond the model's own configuration.
 
-use std::fmt;
-use std::str::FromStr;
-
 use super::SamplerKind;
 use crate::diffusion::SigmaSpacing;
-use crate::{Error, Result};
+use crate::named::named_enum;
 
-/// Whose results to repeat where ours differ on purpose; docs/samplers.md lists where.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Compat {
-    /// diffusers, its slips included.
-    Diffusers,
-}
-
-impl Compat {
-    /// The name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Diffusers => "diffusers",
-        }
-    }
-}
-
-impl fmt::Display for Compat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-impl FromStr for Compat {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "diffusers" => Ok(Self::Diffusers),
-            other => Err(Error::argument("compat", "diffusers", format!("`{other}`"))),
-        }
+named_enum! {
+    /// Whose results to repeat where ours differ on purpose; docs/samplers.md lists where.
+    pub enum Compat: "compat" {
+        /// diffusers, its slips included.
+        Diffusers = "diffusers",
     }
 }
 

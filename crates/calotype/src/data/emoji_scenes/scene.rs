@@ -1,12 +1,11 @@
 //! What a scene consists of: boxes, colours, sizes, the picture and its ground truth.
 
-use std::fmt;
-
 use image::{GrayImage, RgbImage};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::caption::Relation;
 use super::sprites::Noun;
+use crate::named::named_enum;
 
 /// A box in pixels; x to the right, y down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -50,58 +49,29 @@ impl Rect {
     }
 }
 
-macro_rules! named_enum {
-    ($(#[$doc:meta])* $enum:ident: $($(#[$variant_doc:meta])* $variant:ident $name:literal),+ $(,)?) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        #[repr(u8)]
-        pub enum $enum {
-            $($(#[$variant_doc])* $variant),+
-        }
-
-        impl $enum {
-            /// Every one, in order.
-            pub const ALL: [$enum; [$($name),+].len()] = [$($enum::$variant),+];
-
-            /// The word that captions use.
-            pub fn name(self) -> &'static str {
-                match self { $($enum::$variant => $name),+ }
-            }
-        }
-
-        impl fmt::Display for $enum {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(self.name())
-            }
-        }
-
-        impl Serialize for $enum {
-            fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-                serializer.serialize_str(self.name())
-            }
-        }
-    };
-}
-
 named_enum! {
     /// Colour of the background.
-    Colour:
-    /// Nearly white.
-    White "white",
-    /// Middle gray.
-    Gray "gray",
-    /// Sky blue.
-    Blue "blue",
-    /// Leaf green.
-    Green "green",
-    /// Pale yellow.
-    Yellow "yellow",
-    /// Orange.
-    Orange "orange",
-    /// Pink.
-    Pink "pink",
-    /// Lavender.
-    Purple "purple",
+    #[derive(Hash, PartialOrd, Ord, Serialize)]
+    #[serde(rename_all = "lowercase")]
+    #[repr(u8)]
+    pub enum Colour {
+        /// Nearly white.
+        White = "white",
+        /// Middle gray.
+        Gray = "gray",
+        /// Sky blue.
+        Blue = "blue",
+        /// Leaf green.
+        Green = "green",
+        /// Pale yellow.
+        Yellow = "yellow",
+        /// Orange.
+        Orange = "orange",
+        /// Pink.
+        Pink = "pink",
+        /// Lavender.
+        Purple = "purple",
+    }
 }
 
 impl Colour {
@@ -122,13 +92,17 @@ impl Colour {
 
 named_enum! {
     /// How large an object is drawn. Captions say `small` and `big`, never `medium`.
-    Size:
-    /// 10/32 of the canvas.
-    Small "small",
-    /// 13/32 of the canvas.
-    Medium "medium",
-    /// Half of the canvas.
-    Big "big",
+    #[derive(Hash, PartialOrd, Ord, Serialize)]
+    #[serde(rename_all = "lowercase")]
+    #[repr(u8)]
+    pub enum Size {
+        /// 10/32 of the canvas.
+        Small = "small",
+        /// 13/32 of the canvas.
+        Medium = "medium",
+        /// Half of the canvas.
+        Big = "big",
+    }
 }
 
 impl Size {

@@ -1,33 +1,28 @@
 //! The nouns and their pictures: 40 Twemoji graphics (CC-BY 4.0), resized for a canvas.
 
-use std::fmt;
-
 use image::imageops::{self, FilterType};
 use image::{ImageBuffer, ImageFormat, Rgba};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use twemoji_assets::png::codes;
 
 use super::scene::{Colour, Rect, Size};
+use crate::named::named_enum;
 use crate::{Error, Result};
 
 macro_rules! nouns {
     ($($variant:ident $name:literal $code:ident),+ $(,)?) => {
-        /// A thing that a scene can show. The 40 differ in shape and colour even at 10 pixels.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        #[repr(u8)]
-        pub enum Noun {
-            $(#[doc = $name] $variant),+
+        named_enum! {
+            /// A thing that a scene can show, by the word that captions use. The 40 differ in shape and colour
+            /// even at 10 pixels.
+            #[derive(Hash, PartialOrd, Ord, Serialize)]
+            #[serde(rename_all = "lowercase")]
+            #[repr(u8)]
+            pub enum Noun {
+                $(#[doc = $name] $variant = $name),+
+            }
         }
 
         impl Noun {
-            /// Every noun, in the order of their numbers.
-            pub const ALL: &'static [Noun] = &[$(Noun::$variant),+];
-
-            /// The word that captions use.
-            pub fn name(self) -> &'static str {
-                match self { $(Noun::$variant => $name),+ }
-            }
-
             /// PNG file of 72×72 RGBA pixels. Constants, not a look-up by name, so that the binary
             /// holds these 40 graphics and not all of Twemoji.
             fn png(self) -> &'static [u8] {
@@ -78,18 +73,6 @@ nouns! {
     Star "star" U_2B50,
     Heart "heart" U_2764,
     Diamond "diamond" U_1F48E,
-}
-
-impl fmt::Display for Noun {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-impl Serialize for Noun {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
-    }
 }
 
 type RgbaF32 = ImageBuffer<Rgba<f32>, Vec<f32>>;
@@ -145,7 +128,7 @@ impl Sprites {
     pub fn new(canvas: u32) -> Result<Self> {
         let mut sheet = Vec::with_capacity(Noun::ALL.len() * Size::ALL.len());
         let mut contrast = Vec::with_capacity(Noun::ALL.len() * Colour::ALL.len());
-        for &noun in Noun::ALL {
+        for noun in Noun::ALL {
             let picture = decode(noun)?;
             for size in Size::ALL {
                 sheet.push(resize(&picture, size.pixels(canvas)));

@@ -121,7 +121,7 @@ fn shares_are_as_promised() {
 #[test]
 fn every_noun_stands_out_on_most_colours() {
     let sprites = &scenes(32).sprites;
-    for &noun in Noun::ALL {
+    for noun in Noun::ALL {
         let clear: Vec<Colour> = Colour::ALL.into_iter().filter(|&c| sprites.stands_out(noun, c)).collect();
         assert!(clear.len() >= 4, "{noun}: {clear:?}");
     }

@@ -7,13 +7,12 @@
 pub mod weights;
 
 use std::collections::HashMap;
-use std::fmt;
-use std::str::FromStr;
 
 use burn::tensor::activation::relu;
 use burn::tensor::{Tensor, TensorData};
 
-use crate::error::{Error, Result, by_name};
+use crate::error::{Error, Result};
+use crate::named::named_enum;
 use crate::nn::pooling::{self, average_3x3, mean_of_picture};
 
 /// Side of the pictures that the network takes.
@@ -21,40 +20,25 @@ pub const SIDE: usize = 299;
 /// Outputs of the classifier.
 pub const CLASSES: usize = 1008;
 
-/// Where features are taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tap {
-    /// 64 numbers, after the first pool.
-    Pool1,
-    /// 192 numbers, after the second pool.
-    Pool2,
-    /// 768 numbers, after Mixed_6e.
-    Mixed6e,
-    /// 2048 numbers, after the last pool: FID's.
-    Pool3,
-    /// 1008 numbers: the classifier without its bias; the Inception Score's.
-    LogitsUnbiased,
-    /// 1008 numbers: the classifier.
-    Logits,
+named_enum! {
+    /// Where features are taken, by torch-fidelity's names.
+    pub enum Tap: "features" {
+        /// 64 numbers, after the first pool.
+        Pool1 = "64",
+        /// 192 numbers, after the second pool.
+        Pool2 = "192",
+        /// 768 numbers, after Mixed_6e.
+        Mixed6e = "768",
+        /// 2048 numbers, after the last pool: FID's.
+        Pool3 = "2048",
+        /// 1008 numbers: the classifier without its bias; the Inception Score's.
+        LogitsUnbiased = "logits_unbiased",
+        /// 1008 numbers: the classifier.
+        Logits = "logits",
+    }
 }
 
 impl Tap {
-    /// Every tap.
-    pub const ALL: [Self; 6] =
-        [Self::Pool1, Self::Pool2, Self::Mixed6e, Self::Pool3, Self::LogitsUnbiased, Self::Logits];
-
-    /// torch-fidelity's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Pool1 => "64",
-            Self::Pool2 => "192",
-            Self::Mixed6e => "768",
-            Self::Pool3 => "2048",
-            Self::LogitsUnbiased => "logits_unbiased",
-            Self::Logits => "logits",
-        }
-    }
-
     /// Whether it needs weights with the classifier.
     pub fn is_logits(self) -> bool {
         matches!(self, Self::LogitsUnbiased | Self::Logits)
@@ -69,20 +53,6 @@ impl Tap {
             Self::Pool3 => 2048,
             Self::LogitsUnbiased | Self::Logits => CLASSES,
         }
-    }
-}
-
-impl fmt::Display for Tap {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-impl FromStr for Tap {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        by_name("features", &Self::ALL, text)
     }
 }
 

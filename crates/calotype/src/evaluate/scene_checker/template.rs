@@ -32,7 +32,7 @@ impl Template {
     pub fn all() -> Result<Vec<Self>> {
         let sprites = Sprites::new(CANVAS)?;
         let mut templates = Vec::with_capacity(Noun::ALL.len() * Size::ALL.len());
-        for &noun in Noun::ALL {
+        for noun in Noun::ALL {
             for size in Size::ALL {
                 let sprite = sprites.get(noun, size);
                 if sprite.width.max(sprite.height) > CANVAS {

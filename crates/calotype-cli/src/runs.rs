@@ -6,9 +6,9 @@ use std::time::SystemTime;
 
 use calotype::Result;
 use calotype::runs::chart::{Canvas, draw_all};
+use calotype::runs::folder::{RunFolder, TrainedPart};
 use calotype::runs::plot::{Options, Smoothing, plot};
-use calotype::runs::{Part, compare, page, scan, text};
-use calotype::trainer::RunFolder;
+use calotype::runs::{compare, page, scan, text};
 use calotype::trainer::ema_model::write_average;
 use clap::Subcommand;
 
@@ -41,7 +41,7 @@ enum Verb {
         runs: Vec<PathBuf>,
         /// Only this part: vae, clip or diffusion
         #[arg(long)]
-        part: Option<Part>,
+        part: Option<TrainedPart>,
     },
     /// Draw curves of runs, in the terminal or as an HTML page
     Plot(Plot),
@@ -55,7 +55,7 @@ struct Ema {
     run: PathBuf,
     /// Which part: vae, clip or diffusion
     #[arg(long)]
-    part: Part,
+    part: TrainedPart,
     /// Width of the average relative to the training, above 0 and at most 0.2886; 0.05 and 0.1 are usual
     #[arg(long, value_name = "S")]
     sigma_rel: f64,
@@ -74,7 +74,7 @@ struct Plot {
     runs: Vec<PathBuf>,
     /// Only this part: vae, clip or diffusion [default: all that have a log]
     #[arg(long)]
-    part: Option<Part>,
+    part: Option<TrainedPart>,
     /// Name of a logged number [default: loss; with --out all]
     #[arg(long, value_name = "NAME")]
     metric: Option<String>,
@@ -105,7 +105,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
 
 fn average(args: &Ema, context: &Context) -> Result<()> {
     let run = RunFolder::new(&args.run);
-    let made = write_average(&run, &args.part.to_string(), args.sigma_rel, args.steps, &args.out)?;
+    let made = write_average(&run, args.part, args.sigma_rel, args.steps, &args.out)?;
     match context.json {
         true => message::json(&made),
         false => println!(

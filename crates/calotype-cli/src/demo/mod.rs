@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 
 use calotype::files::atomic;
 use calotype::progress::Progress;
+use calotype::runs::folder::{RunFolder, TrainedPart};
 use calotype::trainer::training_loop::Session;
-use calotype::trainer::{Preflight, Recipe, RunFolder};
+use calotype::trainer::{Preflight, Recipe};
 use calotype::{Error, Result};
 
 use crate::message;
 use crate::options::Context;
-use crate::train::{Data, Part, embedded, train_part, write_recipe};
+use crate::train::{Data, embedded, train_part};
 
 /// Recipes in the binary; any other name is a file.
 const RECIPES: [(&str, &str); 3] = [
@@ -57,8 +58,8 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         progress: &context.bars,
     };
     context.bars.catch_ctrl_c();
-    ["vae", "clip", "diffusion"].iter().try_for_each(|part| write_recipe(&recipe, part, &run))?;
-    for part in [Part::Vae, Part::Clip, Part::Diffusion] {
+    TrainedPart::ALL.into_iter().try_for_each(|part| recipe.keep_in(&run, part))?;
+    for part in TrainedPart::ALL {
         let data = Data::embedded(&recipe, part, scenes.clone())?;
         train_part(part, &recipe, &data, context, session)?;
     }

@@ -3,8 +3,9 @@
 use calotype::Result;
 use calotype::explain::overlay::overlay;
 use calotype::report::{Chart, Content, Figure, FigureRow, Report, Section, Series, Table};
+use calotype::runs::folder::{RunFolder, TrainedPart};
+use calotype::trainer::Recipe;
 use calotype::trainer::metrics_log::read_series;
-use calotype::trainer::{Recipe, RunFolder};
 
 use super::evaluation::Evaluation;
 use crate::generate::write_png;
@@ -160,7 +161,7 @@ fn reconstructions(evaluation: &Evaluation) -> Section {
 }
 
 fn losses(run: &RunFolder) -> Result<Section> {
-    let chart = |part: &str, title: &str, log_y: bool, names: &[&str]| -> Result<Chart> {
+    let chart = |part: TrainedPart, title: &str, log_y: bool, names: &[&str]| -> Result<Chart> {
         let series = names
             .iter()
             .map(|name| Ok(Series { name: (*name).into(), points: read_series(&run.log(part), name)? }))
@@ -171,10 +172,10 @@ fn losses(run: &RunFolder) -> Result<Section> {
         title: "Training".into(),
         text: "A CLIP that knows nothing has the chance loss ln(batch).".into(),
         content: Content::Charts(vec![
-            chart("vae", "Autoencoder: mean squared error of a pixel", true, &["reconstruction"])?,
-            chart("vae", "Autoencoder: KL in nats a picture", true, &["kl"])?,
-            chart("clip", "CLIP: symmetric InfoNCE", false, &["loss", "chance_loss"])?,
-            chart("diffusion", "U-Net: mean squared error of the noise", true, &["loss"])?,
+            chart(TrainedPart::Vae, "Autoencoder: mean squared error of a pixel", true, &["reconstruction"])?,
+            chart(TrainedPart::Vae, "Autoencoder: KL in nats a picture", true, &["kl"])?,
+            chart(TrainedPart::Clip, "CLIP: symmetric InfoNCE", false, &["loss", "chance_loss"])?,
+            chart(TrainedPart::Diffusion, "U-Net: mean squared error of the noise", true, &["loss"])?,
         ]),
     })
 }

@@ -11,10 +11,10 @@ use calotype::data::open::{Captions, open};
 use calotype::data::pictures::{Encoded, Pictures, Scenes};
 use calotype::data::source::TrainingSet;
 use calotype::data::transform::{Crop, Transform};
+use calotype::runs::folder::TrainedPart;
 use calotype::trainer::Recipe;
 use calotype::validation::VALIDATION_SEED;
 
-use super::Part;
 use crate::options::Context;
 
 /// Held-out scenes that a validation may ask for.
@@ -44,12 +44,12 @@ pub struct Data {
 
 impl Data {
     /// Opens what the user named, or makes the embedded scenes.
-    pub fn open(recipe: &Recipe, part: Part, source: &Source) -> Result<Self> {
+    pub fn open(recipe: &Recipe, part: TrainedPart, source: &Source) -> Result<Self> {
         if source.data.is_empty() {
             return Self::embedded(recipe, part, embedded(recipe)?);
         }
         // An autoencoder looks at pictures alone.
-        let captions = if part == Part::Vae { Captions::Optional } else { Captions::Required };
+        let captions = if part == TrainedPart::Vae { Captions::Optional } else { Captions::Required };
         let all = |names: &[String]| -> Result<Arc<dyn Pictures>> {
             Ok(Arc::new(Encoded(open(names, captions, &source.cache)?)))
         };
@@ -71,10 +71,12 @@ impl Data {
     }
 
     /// The embedded scenes, and those of held-out compositions.
-    pub fn embedded(recipe: &Recipe, part: Part, scenes: EmojiScenes) -> Result<Self> {
+    pub fn embedded(recipe: &Recipe, part: TrainedPart, scenes: EmojiScenes) -> Result<Self> {
         let split = |split: Split| Arc::new(Scenes { scenes: scenes.clone(), split });
         let members = match part {
-            Part::Diffusion => recipe.diffusion()?.cached_scenes.map(|count| (0..count as u64).collect()),
+            TrainedPart::Diffusion => {
+                recipe.diffusion()?.cached_scenes.map(|count| (0..count as u64).collect())
+            }
             _ => None,
         };
         let training = training_set(recipe, part, split(Split::Train), members)?;
@@ -100,7 +102,7 @@ impl Data {
 
 fn training_set(
     recipe: &Recipe,
-    part: Part,
+    part: TrainedPart,
     pictures: Arc<dyn Pictures>,
     members: Option<Vec<u64>>,
 ) -> Result<TrainingSet> {
@@ -111,7 +113,7 @@ fn training_set(
 /// Always the same part of the same pictures, whatever the recipe's seed.
 fn validation_set(
     recipe: &Recipe,
-    part: Part,
+    part: TrainedPart,
     pictures: Arc<dyn Pictures>,
     members: Option<Vec<u64>>,
 ) -> Result<TrainingSet> {
@@ -120,12 +122,12 @@ fn validation_set(
     in_buckets(recipe, part, set)
 }
 
-fn in_buckets(recipe: &Recipe, part: Part, set: TrainingSet) -> Result<TrainingSet> {
+fn in_buckets(recipe: &Recipe, part: TrainedPart, set: TrainingSet) -> Result<TrainingSet> {
     match &recipe.data.buckets {
         // The vision tower has one size.
-        Some(buckets) if part != Part::Clip => {
+        Some(buckets) if part != TrainedPart::Clip => {
             let buckets = Buckets::new(recipe.data.size, buckets.step, buckets.max_ratio)?;
-            set.in_buckets(buckets, part.training(recipe)?.batch_size)
+            set.in_buckets(buckets, recipe.training(part)?.batch_size)
         }
         _ => Ok(set),
     }

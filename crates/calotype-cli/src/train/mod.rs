@@ -8,51 +8,18 @@ use std::path::PathBuf;
 use calotype::evaluate::extractor::InceptionExtractor;
 use calotype::evaluate::inception_v3::{Tap, weights};
 use calotype::evaluate::protocol::Protocol;
-use calotype::files::atomic;
+use calotype::runs::folder::{RunFolder, TrainedPart};
 use calotype::trainer::denoiser::base_model::BaseModel;
 use calotype::trainer::objective::Blind;
-use calotype::trainer::recipe::TrainingRecipe;
-use calotype::trainer::state::checkpoints;
 use calotype::trainer::training_loop::Session;
-use calotype::trainer::{self, Recipe, RunFolder};
+use calotype::trainer::{self, Recipe};
 use calotype::validation::{AutoencoderWatch, ClipWatch, DenoiserWatch};
 use calotype::{Error, Result};
-use clap::ValueEnum;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 use crate::message;
 use crate::options::Context;
 pub use data::{Data, Source, embedded};
-
-/// The parts, in the order in which they are trained.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Part {
-    /// The autoencoder
-    Vae,
-    /// The tokenizer and both CLIP towers
-    Clip,
-    /// The U-Net; needs `vae` and `clip` of the same run, or a `model` to fine-tune
-    Diffusion,
-}
-
-impl Part {
-    /// Names logs and checkpoints.
-    fn name(self) -> &'static str {
-        match self {
-            Part::Vae => "vae",
-            Part::Clip => "clip",
-            Part::Diffusion => "diffusion",
-        }
-    }
-
-    /// Steps, learning rate and the rest.
-    fn training(self, recipe: &Recipe) -> Result<&TrainingRecipe> {
-        Ok(match self {
-            Part::Vae => &recipe.vae()?.training,
-            Part::Clip => &recipe.clip()?.training,
-            Part::Diffusion => &recipe.diffusion()?.training,
-        })
-    }
-}
 
 /// Threads that prepare batches, at most.
 const MOST_WORKERS: usize = 64;
@@ -60,7 +27,8 @@ const MOST_WORKERS: usize = 64;
 #[derive(clap::Args)]
 pub struct Args {
     /// What to train
-    part: Part,
+    #[arg(value_parser = trained_part())]
+    part: TrainedPart,
     /// Recipe (TOML), see configs/
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
@@ -91,24 +59,37 @@ pub struct Args {
     no_check: bool,
 }
 
+/// What each part is, for the help.
+fn trained_part() -> impl TypedValueParser<Value = TrainedPart> {
+    let help = |part| match part {
+        TrainedPart::Vae => "The autoencoder",
+        TrainedPart::Clip => "The tokenizer and both CLIP towers",
+        TrainedPart::Diffusion => {
+            "The U-Net; needs `vae` and `clip` of the same run, or a `model` to fine-tune"
+        }
+    };
+    let values = TrainedPart::ALL.map(|part| PossibleValue::new(part.name()).help(help(part)));
+    PossibleValuesParser::new(values).try_map(|name| name.parse::<TrainedPart>())
+}
+
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     let recipe = Recipe::read_with(&args.config, args.model.as_deref())?;
     let run = RunFolder::new(&args.run);
-    let name = args.part.name();
+    let part = args.part;
     args.require_sense(&recipe)?;
-    let begun = !checkpoints(&run.checkpoints(name))?.is_empty();
+    let begun = run.has_begun(part)?;
     if !args.check && !args.resume && begun {
         return Err(Error::argument(
             "--run",
-            format!("a run without a trained {name}, or --resume to go on with this one"),
+            format!("a run without a trained {part}, or --resume to go on with this one"),
             args.run.display(),
         ));
     }
     if args.resume && !begun {
-        context.bars.say(&format!("{name}: no checkpoint in `{}`: from the beginning", args.run.display()));
+        context.bars.say(&format!("{part}: no checkpoint in `{}`: from the beginning", args.run.display()));
     }
     let source = Source { data: &args.data, validation: &args.validation, cache: run.cache() };
-    let data = Data::open(&recipe, args.part, &source)?;
+    let data = Data::open(&recipe, part, &source)?;
     data.describe(context);
     let session = Session {
         run: &run,
@@ -125,13 +106,13 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     };
     context.bars.catch_ctrl_c();
     if !args.check && !begun {
-        write_recipe(&recipe, name, &run)?;
+        recipe.keep_in(&run, part)?;
     }
-    let checked = train_part(args.part, &recipe, &data, context, session)?;
+    let checked = train_part(part, &recipe, &data, context, session)?;
     match checked {
         Some(report) => check::print(&report, context),
         None if context.json => {
-            message::json(&serde_json::json!({ "part": name, "model": run.model(), "log": run.log(name) }));
+            message::json(&serde_json::json!({ "part": part, "model": run.model(), "log": run.log(part) }));
             Ok(())
         }
         None => Ok(()),
@@ -141,12 +122,12 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
 impl Args {
     /// Refuses what would be silently without effect.
     fn require_sense(&self, recipe: &Recipe) -> Result<()> {
-        let validates = self.part.training(recipe)?.validate_every > 0;
+        let validates = recipe.training(self.part)?.validate_every > 0;
         if !self.validation.is_empty() && !validates {
             let expected = "a recipe whose `validate_every` is above 0";
             return Err(Error::argument("--validation", expected, "0"));
         }
-        if self.part == Part::Clip && self.model.is_some() {
+        if self.part == TrainedPart::Clip && self.model.is_some() {
             return Err(Error::argument(
                 "--model",
                 "vae or diffusion: CLIP is trained from the start",
@@ -160,54 +141,34 @@ impl Args {
     }
 }
 
-/// Keeps the recipe in the run: the part's own section and what all parts share; other parts' stay as they are.
-pub fn write_recipe(recipe: &Recipe, part: &str, run: &RunFolder) -> Result<()> {
-    let path = run.recipe();
-    let mut whole: toml::Table = match path.exists() {
-        true => {
-            let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
-            text.parse().map_err(|e| Error::format(&path, "TOML", e))?
-        }
-        false => toml::Table::new(),
-    };
-    let own: toml::Table = recipe.to_toml()?.parse().map_err(|e| Error::format(&path, "TOML", e))?;
-    let others = ["vae", "clip", "diffusion"];
-    whole.retain(|key, _| others.contains(&key));
-    for (key, value) in own {
-        if key == part || !whole.contains_key(&key) || !others.contains(&key.as_str()) {
-            whole.insert(key, value);
-        }
-    }
-    let text = toml::to_string(&whole).map_err(|e| Error::format(&path, "TOML", e))?;
-    atomic::write(&path, text.as_bytes())
-}
-
 /// One part of a run; what the check found, if only that was asked for.
 pub fn train_part(
-    part: Part,
+    part: TrainedPart,
     recipe: &Recipe,
     data: &Data,
     context: &Context,
     session: Session,
 ) -> Result<Option<trainer::preflight::Report>> {
     let device = &context.device;
-    let training = part.training(recipe)?;
+    let training = recipe.training(part)?;
     let validation = data.validation.as_ref().filter(|_| training.validate_every > 0);
     if training.validate_every > 0 && validation.is_none() {
         return Err(Error::Data {
-            what: format!("`{}.training.validate_every` of the recipe", part.name()),
+            what: format!("`{part}.training.validate_every` of the recipe"),
             expected: "pictures for validation: `data.validation` above 0 and two pictures, or --validation"
                 .into(),
             got: "none".into(),
         });
     }
     match (part, validation) {
-        (Part::Vae, None) => trainer::autoencoder::train(recipe, &data.training, device, session, &Blind),
-        (Part::Vae, Some(validation)) => {
+        (TrainedPart::Vae, None) => {
+            trainer::autoencoder::train(recipe, &data.training, device, session, &Blind)
+        }
+        (TrainedPart::Vae, Some(validation)) => {
             let watch = AutoencoderWatch::new(validation, device, inception(recipe, context)?)?;
             trainer::autoencoder::train(recipe, &data.training, device, session, &watch)
         }
-        (Part::Clip, validation) => {
+        (TrainedPart::Clip, validation) => {
             let tokenizer = trainer::clip::tokenizer(recipe.clip()?, &data.training)?;
             match validation {
                 None => trainer::clip::train(recipe, tokenizer, &data.training, device, session, &Blind),
@@ -217,7 +178,7 @@ pub fn train_part(
                 }
             }
         }
-        (Part::Diffusion, validation) => {
+        (TrainedPart::Diffusion, validation) => {
             let base = BaseModel::load(recipe, session.run, device)?;
             match validation {
                 None => trainer::denoiser::train(recipe, &base, &data.training, device, session, &Blind),

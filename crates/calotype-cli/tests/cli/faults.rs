@@ -60,7 +60,7 @@ fn ctrl_c_ends_the_sampling_at_once() {
 #[test]
 fn kill_9_and_resume_give_the_weights_of_one_run() {
     for part in [VAE, CLIP, DIFFUSION] {
-        let name = part.name;
+        let name = part.name();
         let dir = with_recipe();
         write_files(&dir.join("run/model"), &components(part.reads));
         let train = ["train", name, "--config", "tiny.toml", "--run", "run"];

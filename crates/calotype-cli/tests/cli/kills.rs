@@ -5,8 +5,7 @@ use std::collections::HashMap;
 
 use calotype::files::safetensors;
 use calotype::rng::{Philox, Purpose};
-use calotype::trainer::RunFolder;
-use calotype::trainer::state::checkpoints;
+use calotype::runs::folder::{RunFolder, TrainedPart, files_by_steps};
 
 use super::*;
 
@@ -44,7 +43,7 @@ struct Kept {
 }
 
 impl Kept {
-    fn of(folder: &Path, part: &str) -> Self {
+    fn of(folder: &Path, part: TrainedPart) -> Self {
         let run = RunFolder::new(folder);
         let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect();
         let state = |(steps, path): (usize, PathBuf)| {
@@ -53,7 +52,7 @@ impl Kept {
             let tensors = tensors.map(|(name, tensor)| (name, bits(tensor.values))).collect();
             (steps, (tensors, metadata.into_iter().collect()))
         };
-        let states = checkpoints(&run.checkpoints(part)).unwrap().into_iter().map(state).collect();
+        let states = files_by_steps(&run.checkpoints(part)).unwrap().into_iter().map(state).collect();
         let mut files = files(folder);
         // TensorBoard's records have the time of day; caches are no result.
         let result =
@@ -96,9 +95,9 @@ fn killed_until_done(
     let begin = |run: &str| write_files(&dir.join(run).join("model"), &components(part.reads));
     begin("reference");
     let started = Instant::now();
-    succeeds(&dir, &train(part.name, "reference", "1"));
+    succeeds(&dir, &train(part.name(), "reference", "1"));
     let whole = started.elapsed();
-    let reference = Kept::of(&dir.join("reference"), part.name);
+    let reference = Kept::of(&dir.join("reference"), part.trained);
     assert!(reference.files.keys().any(|path| path.starts_with("best")));
 
     let (mut killed, mut runs) = (0, 0);
@@ -107,7 +106,7 @@ fn killed_until_done(
         begin(&run);
         loop {
             let workers = if killed % 2 == 0 { "1" } else { "4" };
-            let args = [train(part.name, &run, workers), vec!["--resume"]].concat();
+            let args = [train(part.name(), &run, workers), vec!["--resume"]].concat();
             let mut child = command(&dir, &args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
             strike(&dir.join(&run), &mut child, whole);
             let _ = child.kill();
@@ -116,12 +115,12 @@ fn killed_until_done(
             }
             killed += 1;
         }
-        let context = format!("{} after {killed} kills", part.name);
-        Kept::of(&dir.join(&run), part.name).assert_is(&reference, &context);
+        let context = format!("{} after {killed} kills", part.name());
+        Kept::of(&dir.join(&run), part.trained).assert_is(&reference, &context);
         runs += 1;
         assert!(runs < 50, "hardly ever killed");
     }
-    println!("{}: {killed} kills over {runs} runs", part.name);
+    println!("{}: {killed} kills over {runs} runs", part.name());
 }
 
 /// At a random moment of a training that takes about as long as `whole`.
@@ -145,7 +144,7 @@ fn killed_at_random_moments() {
 /// While the temporary file of a checkpoint is there; not that of the first one, so that the run gets on.
 fn while_writing(run: &Path, child: &mut Child, _: Duration) {
     let state = run.join("state/vae");
-    let newest = || checkpoints(&state).unwrap().pop().map(|(steps, _)| steps);
+    let newest = || files_by_steps(&state).unwrap().pop().map(|(steps, _)| steps);
     let first = newest();
     while child.try_wait().unwrap().is_none() {
         let Ok(entries) = fs::read_dir(&state) else { continue };

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::folder::{RunFolder, TrainedPart};
 use super::log::{Log, count_events};
 use super::metric::{Direction, is_validation};
 use super::series::{Point, Smoothing};
-use super::{Part, Run, RunName, open_all, recipe};
+use super::{RunName, open_all, recipe};
 use crate::error::{Error, Result};
 
 /// Several runs side by side. Every list of values has one entry for each run, in the order of `runs`.
@@ -37,7 +38,7 @@ pub struct RecipeRow {
 #[derive(Debug, Clone, Serialize)]
 pub struct PartComparison {
     /// The part.
-    pub part: Part,
+    pub part: TrainedPart,
     /// The last step in each log.
     pub last_steps: Vec<Option<u64>>,
     /// The last step that all logs have; none where they end at the same step, or one is missing.
@@ -98,12 +99,16 @@ pub struct EventRow {
 /// # Errors
 /// `Error::Argument` for fewer than two runs, one run twice or a part that none has trained; `Error::Data`
 /// for what is not a run; `Error::Io`; `Error::Format` for a broken recipe or log.
-pub fn compare(paths: &[PathBuf], part: Option<Part>) -> Result<Comparison> {
+pub fn compare(paths: &[PathBuf], part: Option<TrainedPart>) -> Result<Comparison> {
     let (runs, names) = open_all(paths, 2)?;
     comparison(&runs, names, part)
 }
 
-pub(super) fn comparison(runs: &[Run], names: Vec<RunName>, part: Option<Part>) -> Result<Comparison> {
+pub(super) fn comparison(
+    runs: &[RunFolder],
+    names: Vec<RunName>,
+    part: Option<TrainedPart>,
+) -> Result<Comparison> {
     let recipes = runs.iter().map(recipe::read).collect::<Result<Vec<_>>>()?;
     let without = names.iter().zip(&recipes).filter(|(_, recipe)| recipe.is_none());
     let mut notes: Vec<String> =
@@ -126,15 +131,15 @@ pub(super) fn comparison(runs: &[Run], names: Vec<RunName>, part: Option<Part>) 
 ///
 /// # Errors
 /// `Error::Argument` if no run has a log of the part, or of any.
-pub(super) fn chosen(runs: &[Run], part: Option<Part>) -> Result<Vec<Part>> {
-    let logged = |part: &Part| runs.iter().any(|run| run.log(*part).is_file());
-    let all: Vec<Part> = Part::ALL.into_iter().filter(logged).collect();
+pub(super) fn chosen(runs: &[RunFolder], part: Option<TrainedPart>) -> Result<Vec<TrainedPart>> {
+    let logged = |part: &TrainedPart| runs.iter().any(|run| run.log(*part).is_file());
+    let all: Vec<TrainedPart> = TrainedPart::ALL.into_iter().filter(logged).collect();
     if all.is_empty() {
         return Err(Error::argument("RUN", "a run with lines in logs/", "empty logs").of_data());
     }
     match part {
         Some(part) if !all.contains(&part) => {
-            let names: Vec<String> = all.iter().map(Part::to_string).collect();
+            let names: Vec<String> = all.iter().map(TrainedPart::to_string).collect();
             Err(Error::argument("--part", format!("a part with a log: {}", names.join(", ")), part))
         }
         Some(part) => Ok(vec![part]),
@@ -142,11 +147,11 @@ pub(super) fn chosen(runs: &[Run], part: Option<Part>) -> Result<Vec<Part>> {
     }
 }
 
-fn read_logs(runs: &[Run], part: Part, until: Option<f64>) -> Result<Vec<Log>> {
+fn read_logs(runs: &[RunFolder], part: TrainedPart, until: Option<f64>) -> Result<Vec<Log>> {
     runs.iter().map(|run| Log::read(&run.log(part), Smoothing::By(0.0), until)).collect()
 }
 
-fn compare_part(runs: &[Run], part: Part) -> Result<Option<PartComparison>> {
+fn compare_part(runs: &[RunFolder], part: TrainedPart) -> Result<Option<PartComparison>> {
     let logs = read_logs(runs, part, None)?;
     let last_steps: Vec<Option<f64>> = logs.iter().map(Log::last_step).collect();
     if last_steps.iter().all(Option::is_none) {
@@ -216,7 +221,7 @@ fn better(values: &[Option<Measured>], direction: Direction) -> Option<usize> {
     if present().count() < 2 { None } else { present().find(beats_others).map(|(index, _)| index) }
 }
 
-fn events(runs: &[Run], part: Part) -> Result<Vec<EventRow>> {
+fn events(runs: &[RunFolder], part: TrainedPart) -> Result<Vec<EventRow>> {
     let counts =
         runs.iter().map(|run| count_events(&run.events(part))).collect::<Result<Vec<BTreeMap<_, _>>>>()?;
     let kinds: BTreeSet<&String> = counts.iter().flat_map(BTreeMap::keys).collect();

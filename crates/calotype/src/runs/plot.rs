@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::compare::{chosen, metrics};
+use super::folder::{RunFolder, TrainedPart};
 use super::log::Log;
 use super::metric::spans_magnitudes;
 pub use super::series::Smoothing;
-use super::{Part, Run, RunName, open_all};
+use super::{RunName, open_all};
 use crate::error::{Error, Result};
 
 /// A positive curve that spans more than this factor is drawn on a logarithmic axis.
@@ -18,7 +19,7 @@ const LOGARITHMIC_ABOVE: f64 = 20.0;
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Only this part; otherwise all that have a log.
-    pub part: Option<Part>,
+    pub part: Option<TrainedPart>,
     /// Only this metric; otherwise all.
     pub metric: Option<String>,
     /// How curves are smoothed.
@@ -38,7 +39,7 @@ pub struct Plot {
 #[derive(Debug, Clone, Serialize)]
 pub struct RunChart {
     /// The part.
-    pub part: Part,
+    pub part: TrainedPart,
     /// Name in the log.
     pub metric: String,
     /// Whether the y axis should be logarithmic; all values are positive then.
@@ -71,10 +72,10 @@ pub fn plot(paths: &[PathBuf], options: &Options) -> Result<Plot> {
     curves(&runs, names, options)
 }
 
-pub(super) fn curves(runs: &[Run], names: Vec<RunName>, options: &Options) -> Result<Plot> {
+pub(super) fn curves(runs: &[RunFolder], names: Vec<RunName>, options: &Options) -> Result<Plot> {
     let (mut charts, mut known) = (Vec::new(), Vec::new());
     for part in chosen(runs, options.part)? {
-        let read = |run: &Run| Log::read(&run.log(part), options.smoothing, None);
+        let read = |run: &RunFolder| Log::read(&run.log(part), options.smoothing, None);
         let logs = runs.iter().map(read).collect::<Result<Vec<_>>>()?;
         for metric in metrics(&logs) {
             if options.metric.as_ref().is_none_or(|wanted| wanted == metric) {
@@ -94,7 +95,7 @@ pub(super) fn curves(runs: &[Run], names: Vec<RunName>, options: &Options) -> Re
     }
 }
 
-fn chart(part: Part, metric: &str, logs: &[Log]) -> RunChart {
+fn chart(part: TrainedPart, metric: &str, logs: &[Log]) -> RunChart {
     let lines: Vec<Line> = logs.iter().map(|log| line(log, metric)).collect();
     let values = || lines.iter().flat_map(|line| &line.raw).map(|point| point.1).filter(|y| !y.is_nan());
     let (low, high) = values().fold((f64::INFINITY, 0.0_f64), |(low, high), y| (low.min(y), high.max(y)));

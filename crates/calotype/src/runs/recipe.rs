@@ -5,7 +5,7 @@ use std::fs;
 
 use toml::{Table, Value};
 
-use super::{Part, Run};
+use super::folder::{RunFolder, TrainedPart};
 use crate::error::{Error, Result};
 
 /// A larger file is not a recipe, in bytes.
@@ -15,8 +15,8 @@ const LARGEST: u64 = 4 << 20;
 ///
 /// # Errors
 /// `Error::Io`; `Error::Format` if it is not TOML.
-pub(super) fn read(run: &Run) -> Result<Option<Table>> {
-    let path = run.path().join("recipe.toml");
+pub(super) fn read(run: &RunFolder) -> Result<Option<Table>> {
+    let path = run.recipe();
     if !path.exists() {
         return Ok(None);
     }
@@ -29,7 +29,7 @@ pub(super) fn read(run: &Run) -> Result<Option<Table>> {
 }
 
 /// The steps that a recipe plans for a part: `[PART.training] steps`, or `[PART]`'s or `[training]`'s.
-pub(super) fn planned_steps(recipe: &Table, part: Part) -> Option<u64> {
+pub(super) fn planned_steps(recipe: &Table, part: TrainedPart) -> Option<u64> {
     let part = part.to_string();
     let places: [&[&str]; 4] = [
         &[&part, "training", "steps"],

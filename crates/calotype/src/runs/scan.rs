@@ -2,23 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use toml::Table;
 
+use super::folder::{RunFolder, TrainedPart, files_by_steps};
 use super::log::{Log, count_events};
 use super::metric::is_validation;
+use super::recipe;
 use super::series::{Series, Smoothing};
-use super::{Part, Run, recipe};
 use crate::error::{Error, Result};
 
 /// Runs lie at most so many folders below the one that is searched.
 const DEPTH: usize = 3;
-/// A longer safetensors header is not read, in bytes.
-const LONGEST_HEADER: u64 = 16 << 20;
 
 /// The runs below a folder.
 #[derive(Debug, Clone, Serialize)]
@@ -50,7 +48,7 @@ pub struct RunSummary {
 #[derive(Debug, Clone, Serialize)]
 pub struct PartSummary {
     /// The part.
-    pub part: Part,
+    pub part: TrainedPart,
     /// Steps done: by the last checkpoint or the log, whichever is further.
     pub steps: Option<u64>,
     /// Steps in the last checkpoint, from which `--resume` goes on.
@@ -62,7 +60,7 @@ pub struct PartSummary {
     /// Mean of the losses on the last 10 lines.
     pub last_loss: Option<f64>,
     /// The best value of each validation metric whose direction is known; `validation_loss` first.
-    pub best_validation: Vec<Best>,
+    pub best_validation: Vec<BestValue>,
     /// How often each kind of event happened.
     pub events: BTreeMap<String, u64>,
 }
@@ -83,7 +81,7 @@ pub enum PartState {
 
 /// The best value of a metric.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Best {
+pub struct BestValue {
     /// Name in the log.
     pub metric: String,
     /// The value.
@@ -111,9 +109,10 @@ pub fn list(folder: &Path) -> Result<Listing> {
     Ok(Listing { folder: folder.to_owned(), runs, warnings })
 }
 
-fn find(folder: &Path, depth: usize, found: &mut Vec<Run>, warnings: &mut Vec<String>) {
-    if Run::is_run(folder) {
-        return found.push(Run(folder.to_owned()));
+fn find(folder: &Path, depth: usize, found: &mut Vec<RunFolder>, warnings: &mut Vec<String>) {
+    let run = RunFolder::new(folder);
+    if run.is_run() {
+        return found.push(run);
     }
     if depth == 0 {
         return;
@@ -132,19 +131,14 @@ fn find(folder: &Path, depth: usize, found: &mut Vec<Run>, warnings: &mut Vec<St
 ///
 /// # Errors
 /// `Error::Io` if the folder has gone.
-fn summary(run: &Run, warnings: &mut Vec<String>) -> Result<RunSummary> {
+fn summary(run: &RunFolder, warnings: &mut Vec<String>) -> Result<RunSummary> {
     let recipe = or_warn(recipe::read(run), warnings).flatten();
-    let parts = Part::ALL.iter().filter_map(|&part| part_summary(run, part, recipe.as_ref(), warnings));
+    let parts =
+        TrainedPart::ALL.iter().filter_map(|&part| part_summary(run, part, recipe.as_ref(), warnings));
     let parts = parts.collect();
     let (bytes, changed) = size_and_change(run.path())?;
     let changed = changed.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
-    Ok(RunSummary {
-        path: run.path().to_owned(),
-        parts,
-        has_best: run.path().join("best").is_dir(),
-        bytes,
-        changed,
-    })
+    Ok(RunSummary { path: run.path().to_owned(), parts, has_best: run.all_best().is_dir(), bytes, changed })
 }
 
 fn or_warn<T>(result: Result<T>, warnings: &mut Vec<String>) -> Option<T> {
@@ -152,8 +146,8 @@ fn or_warn<T>(result: Result<T>, warnings: &mut Vec<String>) -> Option<T> {
 }
 
 fn part_summary(
-    run: &Run,
-    part: Part,
+    run: &RunFolder,
+    part: TrainedPart,
     recipe: Option<&Table>,
     warnings: &mut Vec<String>,
 ) -> Option<PartSummary> {
@@ -162,7 +156,8 @@ fn part_summary(
     let is_readable = log.is_some();
     let log = log.unwrap_or_default();
     let events = or_warn(count_events(&run.events(part)), warnings).unwrap_or_default();
-    let checkpoint = checkpoint_steps(run, part);
+    let saved = files_by_steps(&run.checkpoints(part)).ok();
+    let checkpoint = saved.and_then(|saved| saved.last().map(|(steps, _)| *steps as u64));
     let logged = log.last_step().map(|step| step as u64);
     let steps = checkpoint.max(logged);
     // A plan alone is no sign that a run trains this part: recipes may name all three.
@@ -180,45 +175,15 @@ fn part_summary(
     };
     let steps = if done { steps.max(planned) } else { steps };
     let last_loss = log.get("loss").and_then(Series::last).map(|(_, loss)| loss);
-    let mut best: Vec<Best> = log.series.iter().filter(|s| is_validation(&s.name)).filter_map(best).collect();
+    let mut best: Vec<BestValue> =
+        log.series.iter().filter(|s| is_validation(&s.name)).filter_map(best).collect();
     best.sort_by_key(|best| best.metric != "validation_loss");
     Some(PartSummary { part, steps, checkpoint, planned, state, last_loss, best_validation: best, events })
 }
 
-fn best(series: &Series) -> Option<Best> {
+fn best(series: &Series) -> Option<BestValue> {
     let (step, value) = series.best()?;
-    Some(Best { metric: series.name.clone(), value, step: step as u64 })
-}
-
-/// Steps in the furthest checkpoint of a part.
-fn checkpoint_steps(run: &Run, part: Part) -> Option<u64> {
-    let numbered = fs::read_dir(run.state().join(part.to_string())).ok();
-    let numbered = numbered.into_iter().flatten().flatten().map(|entry| entry.path());
-    let last = numbered
-        .filter(|path| path.extension().is_some_and(|extension| extension == "safetensors"))
-        .filter_map(|path| path.file_stem()?.to_str()?.parse().ok())
-        .max();
-    last.max(steps_in_metadata(&run.state().join(format!("{part}.safetensors"))))
-}
-
-/// The number of steps in a checkpoint's header: 8 bytes of length, then JSON.
-fn steps_in_metadata(path: &Path) -> Option<u64> {
-    #[derive(Deserialize)]
-    struct Header {
-        #[serde(rename = "__metadata__")]
-        metadata: Metadata,
-    }
-    #[derive(Deserialize)]
-    struct Metadata {
-        steps: String,
-    }
-    let mut file = fs::File::open(path).ok()?;
-    let mut length = [0; 8];
-    file.read_exact(&mut length).ok()?;
-    let length = Some(u64::from_le_bytes(length)).filter(|&length| length <= LONGEST_HEADER)?;
-    let mut header = Vec::new();
-    file.take(length).read_to_end(&mut header).ok()?;
-    serde_json::from_slice::<Header>(&header).ok()?.metadata.steps.parse().ok()
+    Some(BestValue { metric: series.name.clone(), value, step: step as u64 })
 }
 
 /// Bytes of all files below a folder, and when the last of them changed; links are not followed.

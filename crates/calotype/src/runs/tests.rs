@@ -5,8 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use super::chart::{Canvas, draw_all};
 use super::compare::{Measure, NumberRow, compare};
+use super::folder::TrainedPart;
 use super::plot::{Options, Smoothing, plot};
-use super::scan::{Best, PartState, list};
+use super::scan::{BestValue, PartState, list};
 use super::*;
 
 /// A folder that goes when the test ends.
@@ -87,9 +88,7 @@ fn a_listing_says_how_far_each_run_is() {
     let folder = Folder::new();
     let run = folder.run("pets/cats", 750, 0.02);
     folder.write("pets/cats/best/vae/config.json", "{}");
-    let header = br#"{"__metadata__":{"steps":"480"},"w":{"dtype":"F32","shape":[],"data_offsets":[0,4]}}"#;
-    let old = [&(header.len() as u64).to_le_bytes()[..], header, &[0; 4]].concat();
-    folder.write("pets/cats/state/clip.safetensors", old);
+    folder.write("pets/cats/state/clip/000000480.safetensors", [0; 4]);
 
     let listing = list(&folder.0).unwrap();
     assert_eq!(listing.warnings, Vec::<String>::new());
@@ -100,7 +99,7 @@ fn a_listing_says_how_far_each_run_is() {
     assert_eq!((vae.steps, vae.checkpoint, vae.planned), (Some(749), Some(600), Some(1000)));
     assert_eq!((vae.state, clip.state), (PartState::Unfinished, PartState::Done));
     assert!((vae.last_loss.unwrap() - 0.020_006).abs() < 1e-5, "{:?}", vae.last_loss);
-    let psnr = Best { metric: "validation_psnr".into(), value: 22.98, step: 400 };
+    let psnr = BestValue { metric: "validation_psnr".into(), value: 22.98, step: 400 };
     assert_eq!(vae.best_validation[0].metric, "validation_loss");
     assert_eq!(vae.best_validation[1], psnr);
     assert_eq!(vae.events, [("best".to_owned(), 2), ("loss_spike".to_owned(), 1)].into());
@@ -176,19 +175,19 @@ fn what_is_no_run_is_refused() {
     let folder = Folder::new();
     let file = folder.write("file", "");
     folder.write("only-logs/logs/vae.jsonl", "");
-    let message = |path: &Path| Run::open(path).unwrap_err().to_string();
+    let message = |path: &Path| RunFolder::open(path).unwrap_err().to_string();
     assert!(
         message(&file).contains("expected a run: a folder with logs/, and recipe.toml or state/, got a file")
     );
     assert!(message(&folder.0).contains("a folder without logs/"));
     assert!(message(&folder.0.join("only-logs")).contains("a folder with logs/ only"));
-    assert!(matches!(Run::open(&folder.0.join("none")), Err(Error::Io { .. })));
+    assert!(matches!(RunFolder::open(&folder.0.join("none")), Err(Error::Io { .. })));
 
     let run = folder.run("run", 20, 0.02);
     let twice = [run.clone(), folder.0.join("run/../run")];
     assert!(compare(&twice, None).unwrap_err().to_string().contains("each run once"));
     assert!(matches!(compare(&twice[..1], None), Err(Error::Argument { .. })));
-    let clip = plot(&[run], &Options { part: Some(Part::Clip), ..all() }).unwrap_err();
+    let clip = plot(&[run], &Options { part: Some(TrainedPart::Clip), ..all() }).unwrap_err();
     assert!(clip.to_string().contains("a part with a log: vae"), "{clip}");
 }
 

@@ -26,6 +26,7 @@ use crate::error::{Error, Result};
 use crate::nn::layout::channels_first;
 use crate::nn::{Init, parameters};
 use crate::rng::{Philox, Purpose};
+use crate::runs::folder::TrainedPart;
 
 /// ln σ² of the posterior at the start: σ ≈ 0.05.
 const INITIAL_LOGVAR: f32 = -6.0;
@@ -162,8 +163,8 @@ impl Objective for Reconstructing<'_> {
     type Network = AutoencoderInTraining;
     type Share = Pictures;
 
-    fn name(&self) -> &'static str {
-        "vae"
+    fn part(&self) -> TrainedPart {
+        TrainedPart::Vae
     }
 
     fn training(&self) -> &TrainingRecipe {

@@ -20,6 +20,7 @@ use crate::data::source::TrainingSet;
 use crate::data::tensors::to_tensor;
 use crate::error::Result;
 use crate::nn::Init;
+use crate::runs::folder::TrainedPart;
 use crate::text_encoder::clip::MAX_LOGIT_SCALE;
 use crate::text_encoder::contrastive_loss::{info_nce, siglip};
 use crate::text_encoder::tokenizer::ClipTokenizer;
@@ -154,8 +155,8 @@ impl Objective for Contrasting<'_> {
     type Network = ClipInTraining;
     type Share = Pairs;
 
-    fn name(&self) -> &'static str {
-        "clip"
+    fn part(&self) -> TrainedPart {
+        TrainedPart::Clip
     }
 
     fn training(&self) -> &TrainingRecipe {

@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::RunFolder;
 use super::optimizer::EmaConfig;
 use super::optimizer::post_hoc_ema::{PowerProfile, coefficients, reconstruct, unexplained};
-use super::state::checkpoints;
 use crate::error::{Error, Result};
 use crate::files::{NamedTensor, safetensors};
+use crate::runs::folder::{RunFolder, TrainedPart, files_by_steps};
 
 /// What a reconstruction is made of.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -24,11 +23,13 @@ pub struct Reconstruction {
 }
 
 /// Weight files of a part in a model folder, and what the names of their tensors are preceded by in a snapshot.
-fn weight_files(part: &str) -> &'static [(&'static str, &'static str)] {
+fn weight_files(part: TrainedPart) -> &'static [(&'static str, &'static str)] {
     match part {
-        "vae" => &[("vae/diffusion_pytorch_model.safetensors", "autoencoder.")],
-        "clip" => &[("clip/model.safetensors", "clip."), ("text_encoder/model.safetensors", "clip.")],
-        _ => &[("unet/diffusion_pytorch_model.safetensors", "")],
+        TrainedPart::Vae => &[("vae/diffusion_pytorch_model.safetensors", "autoencoder.")],
+        TrainedPart::Clip => {
+            &[("clip/model.safetensors", "clip."), ("text_encoder/model.safetensors", "clip.")]
+        }
+        TrainedPart::Diffusion => &[("unet/diffusion_pytorch_model.safetensors", "")],
     }
 }
 
@@ -40,7 +41,7 @@ fn weight_files(part: &str) -> &'static [(&'static str, &'static str)] {
 /// `Error::Io`, `Error::Format`; `Error::Weights` for a model of other tensors.
 pub fn write_average(
     run: &RunFolder,
-    part: &str,
+    part: TrainedPart,
     sigma_rel: f64,
     steps: Option<usize>,
     out: &Path,
@@ -81,9 +82,9 @@ pub fn write_average(
 }
 
 /// Steps, σ_rel and file of every stored average.
-fn stored(run: &RunFolder, part: &str) -> Result<Vec<(usize, f64, PathBuf)>> {
+fn stored(run: &RunFolder, part: TrainedPart) -> Result<Vec<(usize, f64, PathBuf)>> {
     let mut stored = Vec::new();
-    for (steps, path) in checkpoints(&run.ema(part))? {
+    for (steps, path) in files_by_steps(&run.ema(part))? {
         let names = safetensors::open(&path)?.into_keys();
         // `0.05.conv_in.weight`: a number, then the name.
         let width = |name: String| -> Option<String> {

@@ -11,6 +11,7 @@ use super::optimizer::Optimizer;
 use super::recipe::TrainingRecipe;
 use crate::data::source::Damaged;
 use crate::error::Result;
+use crate::runs::folder::TrainedPart;
 
 /// The samples of one step.
 #[derive(Debug, Clone)]
@@ -61,8 +62,8 @@ pub trait Objective: Sync {
     /// Equal shares of a batch.
     type Share: Send + Sync;
 
-    /// `vae`, `clip`, `diffusion`: names logs and checkpoints.
-    fn name(&self) -> &'static str;
+    /// Whose logs and checkpoints these are.
+    fn part(&self) -> TrainedPart;
 
     /// Steps, learning rate and the rest.
     fn training(&self) -> &TrainingRecipe;

@@ -6,7 +6,6 @@ use image::RgbImage;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::RunFolder;
 use super::metrics_log::MetricsLog;
 use super::objective::Sight;
 use super::spikes::Spike;
@@ -15,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::files::atomic;
 use crate::files::tensorboard::EventFile;
 use crate::progress::Progress;
+use crate::runs::folder::{RunFolder, TrainedPart};
 
 /// The logs of one part, opened at a step: what was written about later steps is gone.
 pub(super) struct RunLog<'a> {
@@ -30,7 +30,12 @@ impl<'a> RunLog<'a> {
     ///
     /// # Errors
     /// `Error::Io`; `Error::Format` if one of them holds something else.
-    pub(super) fn open(run: &RunFolder, part: &str, step: usize, progress: &'a dyn Progress) -> Result<Self> {
+    pub(super) fn open(
+        run: &RunFolder,
+        part: TrainedPart,
+        step: usize,
+        progress: &'a dyn Progress,
+    ) -> Result<Self> {
         Ok(Self {
             numbers: MetricsLog::open(&run.log(part), step)?,
             events: MetricsLog::open(&run.events(part), step)?,

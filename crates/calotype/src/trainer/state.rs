@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -11,6 +11,7 @@ use super::optimizer::Optimizer;
 use super::spikes::Spikes;
 use crate::error::{Error, Result};
 use crate::files::safetensors;
+use crate::runs::folder::{file_after, files_by_steps};
 use crate::runs::metric::Direction;
 
 /// What a run remembers beside weights and moments.
@@ -68,7 +69,7 @@ impl Checkpoints {
     /// `Error::Io`; the older checkpoints are then still there.
     pub fn save(&self, optimizer: &Optimizer, memory: &Memory) -> Result<()> {
         let steps = optimizer.steps();
-        let path = self.folder.join(format!("{steps:09}.safetensors"));
+        let path = file_after(&self.folder, steps);
         let memory = serde_json::to_string(memory).map_err(|e| Error::format(&path, "JSON", e))?;
         let metadata = HashMap::from([
             ("steps".to_owned(), steps.to_string()),
@@ -81,7 +82,7 @@ impl Checkpoints {
 
     /// Removes all but the newest.
     fn remove_old(&self) -> Result<()> {
-        let all = checkpoints(&self.folder)?;
+        let all = files_by_steps(&self.folder)?;
         for (_, old) in &all[..all.len().saturating_sub(self.keep)] {
             fs::remove_file(old).map_err(Error::io("remove", old))?;
         }
@@ -94,7 +95,7 @@ impl Checkpoints {
     /// `Error::Io`, `Error::Format` for a damaged file, `Error::Config` if the recipe has changed,
     /// `Error::Weights` if the network has.
     pub fn load(&self, optimizer: &mut Optimizer) -> Result<Option<Memory>> {
-        let Some((_, path)) = checkpoints(&self.folder)?.pop() else { return Ok(None) };
+        let Some((_, path)) = files_by_steps(&self.folder)?.pop() else { return Ok(None) };
         let metadata = safetensors::read_metadata(&path)?;
         let saved = metadata.get("recipe").map_or("", String::as_str);
         if saved != self.settings {
@@ -142,25 +143,4 @@ fn difference(began: &Value, now: &Value) -> (String, String, String) {
         _ => {}
     }
     (String::new(), began.to_string(), now.to_string())
-}
-
-/// Steps and file of every checkpoint in a folder, the oldest first; none if there is no folder.
-///
-/// # Errors
-/// `Error::Io`.
-pub fn checkpoints(folder: &Path) -> Result<Vec<(usize, PathBuf)>> {
-    if !folder.is_dir() {
-        return Ok(vec![]);
-    }
-    let steps = |path: &Path| match path.extension()?.to_str()? {
-        "safetensors" => path.file_stem()?.to_str()?.parse().ok(),
-        _ => None,
-    };
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
-        let path = entry.map_err(Error::io("read", folder))?.path();
-        found.extend(steps(&path).map(|steps| (steps, path)));
-    }
-    found.sort();
-    Ok(found)
 }

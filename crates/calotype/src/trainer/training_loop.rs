@@ -8,13 +8,14 @@ use super::objective::{Batch, Objective, Sight, Watch};
 use super::optimizer::Optimizer;
 use super::recipe::TrainingRecipe;
 use super::run_log::RunLog;
-use super::state::{self, Best, Checkpoints, Memory};
+use super::state::{Best, Checkpoints, Memory};
 use super::weights::{Weights, fill, optimizer, power_averages};
-use super::{Preflight, RunFolder, precision, preflight, swap};
+use super::{Preflight, claim, precision, preflight, swap};
 use crate::data::loader::prepared_ahead;
 use crate::error::{Error, Result};
 use crate::files::safetensors;
 use crate::progress::Progress;
+use crate::runs::folder::{RunFolder, file_after};
 
 /// Where and how a part is trained.
 #[derive(Clone, Copy)]
@@ -82,26 +83,25 @@ pub fn train<O: Objective>(
     damage: Damage,
     watch: &dyn Watch<O::Network>,
 ) -> Result<Outcome> {
-    let (training, run, name) = (objective.training(), session.run, objective.name());
+    let (training, run, part) = (objective.training(), session.run, objective.part());
     let _precision = precision::hold(training.precision, session.device)?;
     if session.preflight == Preflight::Only {
         return Ok(Outcome::Checked(preflight::check(objective, &network, session.threads)?));
     }
-    let begun = !state::checkpoints(&run.checkpoints(name))?.is_empty();
+    let begun = run.has_begun(part)?;
     if begun && !session.resume {
-        let expected = format!("a run without a trained {name}, or to go on with this one");
+        let expected = format!("a run without a trained {part}, or to go on with this one");
         return Err(Error::argument("run", expected, run.path().display()));
     }
     if session.preflight == Preflight::Before && !begun {
         preflight::check(objective, &network, session.threads)?.refuse_faults(session.progress)?;
     }
-    let _lock = run.lock(name)?;
-    run.remove_leftovers(name)?;
+    let _claim = claim::claim(run, part)?;
     let mut optimizer = optimizer(objective, &network);
-    let checkpoints = Checkpoints::open(run.checkpoints(name), training.keep_checkpoints, settings)?;
+    let checkpoints = Checkpoints::open(run.checkpoints(part), training.keep_checkpoints, settings)?;
     let memory = checkpoints.load(&mut optimizer)?;
     if memory.is_none() {
-        run.forget(name)?;
+        claim::forget(run, part)?;
     }
     let first = optimizer.steps();
     let mut running = Running {
@@ -109,11 +109,11 @@ pub fn train<O: Objective>(
         objective,
         checkpoints,
         memory: memory.unwrap_or_default(),
-        log: RunLog::open(run, name, first, session.progress)?,
+        log: RunLog::open(run, part, first, session.progress)?,
         damage,
         watch,
     };
-    session.progress.begin(name, first, training.steps);
+    session.progress.begin(part.name(), first, training.steps);
     let mut network = fill(&optimizer, network, Weights::Current);
     let prepare = |step: usize| objective.prepare(step);
     prepared_ahead(session.workers, first..training.steps, prepare, |next| -> Result<()> {
@@ -131,7 +131,7 @@ pub fn train<O: Objective>(
         }
         Ok(())
     })?;
-    session.progress.end(name);
+    session.progress.end(part.name());
     Ok(Outcome::Trained(optimizer))
 }
 
@@ -226,7 +226,7 @@ impl<O: Objective> Running<'_, O> {
         if let Some(snapshots) = &self.training().ema_snapshots
             && done.is_multiple_of(snapshots.every)
         {
-            let path = self.session.run.ema(self.objective.name()).join(format!("{done:09}.safetensors"));
+            let path = file_after(&self.session.run.ema(self.objective.part()), done);
             safetensors::write(&path, &power_averages(optimizer))?;
         }
         let interrupted = self.session.progress.interrupted();
@@ -260,7 +260,7 @@ impl<O: Objective> Running<'_, O> {
         let before = self.memory.best.as_ref().filter(|best| best.name == name);
         if value.is_finite() && before.is_none_or(|best| best.is_beaten_by(value)) {
             let (objective, run) = (self.objective, self.session.run);
-            swap::replace(&run.best(objective.name()), |folder| objective.save(&averaged, folder))?;
+            swap::replace(&run.best(objective.part()), |folder| objective.save(&averaged, folder))?;
             self.log.best(step, &name, value)?;
             self.memory.best = Some(Best { name, steps: step + 1, value });
         }
@@ -279,7 +279,7 @@ impl<O: Objective> Running<'_, O> {
             None => {
                 let seen: Vec<&str> = sight.numbers.iter().map(|(name, _)| name.as_str()).collect();
                 Err(Error::Data {
-                    what: format!("`{}.training.best` of the recipe", self.objective.name()),
+                    what: format!("`{}.training.best` of the recipe", self.objective.part()),
                     expected: format!("one of {}", seen.join(", ")),
                     got: format!("`{name}`"),
                 })

@@ -13,6 +13,8 @@ use calotype::data::source::TrainingSet;
 use calotype::data::transform::Transform;
 use calotype::files::{NamedTensor, safetensors};
 use calotype::nn::parameters;
+use calotype::runs::folder::{RunFolder, TrainedPart};
+use calotype::trainer::Recipe;
 use calotype::trainer::denoiser::base_model::BaseModel;
 use calotype::trainer::denoiser::draws::Draws;
 use calotype::trainer::denoiser::lora::LoraInTraining;
@@ -20,7 +22,6 @@ use calotype::trainer::denoiser::minimise;
 use calotype::trainer::denoiser::objective::Denoising;
 use calotype::trainer::metrics_log::read_series;
 use calotype::trainer::objective::Blind;
-use calotype::trainer::{Recipe, RunFolder};
 use image::RgbImage;
 use serde_json::Value;
 
@@ -190,7 +191,14 @@ fn losses(case: &Case, lines: &str) -> (Vec<f64>, Vec<NamedTensor>) {
         }
     }
     .unwrap();
-    (read_series(&run.log("diffusion"), "loss").unwrap().into_iter().map(|point| point.1).collect(), lora)
+    (
+        read_series(&run.log(TrainedPart::Diffusion), "loss")
+            .unwrap()
+            .into_iter()
+            .map(|point| point.1)
+            .collect(),
+        lora,
+    )
 }
 
 fn assert_follows(case: &Case, variant: &str, lines: &str) -> Vec<NamedTensor> {

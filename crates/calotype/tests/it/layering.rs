@@ -37,7 +37,7 @@ const ALLOWED: [(&str, &[&str]); 18] = [
             "nn",
             "files",
             "checkpoint",
-            "runs", // which way a number is better
+            "runs", // the layout of a run, which way a number is better
         ],
     ),
     // Looks at networks while they train.
@@ -57,7 +57,7 @@ const ALLOWED: [(&str, &[&str]); 18] = [
             "nn",
         ],
     ),
-    // Reads what runs have logged; knows no trainer.
+    // The layout of runs, and what they have logged; knows no trainer.
     ("runs", &["report", "files"]),
     // Computes golden cases through everybody's functions; nobody uses it.
     ("self_test", &["autoencoder", "text_encoder", "diffusion", "sampler", "evaluate", "data"]),

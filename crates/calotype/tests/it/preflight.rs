@@ -7,12 +7,12 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use calotype::nn::{Init, Linear};
 use calotype::rng::{Philox, Purpose};
+use calotype::runs::folder::{RunFolder, TrainedPart, files_by_steps};
 use calotype::trainer::denoiser::{self, base_model::BaseModel};
 use calotype::trainer::objective::{Batch, Input, InputKind, Objective, ShareLoss};
 use calotype::trainer::preflight::{Report, check};
 use calotype::trainer::recipe::TrainingRecipe;
-use calotype::trainer::state::checkpoints;
-use calotype::trainer::{Preflight, RunFolder, objective::Blind};
+use calotype::trainer::{Preflight, objective::Blind};
 use calotype::{Error, Result};
 
 use crate::support::{DIFFUSION, TempDir, components, recipe, scenes, session, write_files};
@@ -49,8 +49,8 @@ impl Objective for Planted {
     type Network = Layers;
     type Share = ();
 
-    fn name(&self) -> &'static str {
-        "planted"
+    fn part(&self) -> TrainedPart {
+        TrainedPart::Diffusion
     }
 
     fn training(&self) -> &TrainingRecipe {
@@ -174,8 +174,8 @@ fn diffusion_faults(spoil: impl FnOnce(&Path)) -> Vec<String> {
         Ok(_) => assert_eq!(report.faults, Vec::<String>::new()),
         Err(Error::Preflight { faults }) => {
             assert_eq!(faults, report.faults);
-            assert!(!run.log("diffusion").exists());
-            assert_eq!(checkpoints(&run.checkpoints("diffusion")).unwrap(), []);
+            assert!(!run.log(TrainedPart::Diffusion).exists());
+            assert_eq!(files_by_steps(&run.checkpoints(TrainedPart::Diffusion)).unwrap(), []);
         }
         Err(other) => panic!("{other}"),
     }

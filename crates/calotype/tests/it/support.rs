@@ -13,11 +13,12 @@ use calotype::data::emoji_scenes::{EmojiScenes, EmojiScenesConfig, Split};
 use calotype::data::pictures::Scenes;
 use calotype::data::source::TrainingSet;
 use calotype::progress::Silent;
+use calotype::runs::folder::{RunFolder, TrainedPart};
 use calotype::trainer::denoiser::base_model::BaseModel;
 use calotype::trainer::objective::Blind;
 use calotype::trainer::preflight::Report;
 use calotype::trainer::training_loop::Session;
-use calotype::trainer::{Preflight, Recipe, RunFolder, autoencoder, clip, denoiser};
+use calotype::trainer::{Preflight, Recipe, autoencoder, clip, denoiser};
 
 /// 20 steps of each part, a checkpoint every 5; lines are logged for steps 0, 10 and 19.
 pub const TINY: &str = include_str!("tiny.toml");
@@ -49,20 +50,20 @@ type Train = fn(&Recipe, &TrainingSet, &Device, Session) -> Result<Option<Report
 
 /// A part of the model, and what it writes and reads in the model folder.
 pub struct Part {
-    pub name: &'static str,
+    pub trained: TrainedPart,
     train: Train,
     pub writes: &'static [&'static str],
     pub reads: &'static [&'static str],
 }
 
 pub const VAE: Part = Part {
-    name: "vae",
+    trained: TrainedPart::Vae,
     train: |recipe, data, device, session| autoencoder::train(recipe, data, device, session, &Blind),
     writes: &["vae"],
     reads: &[],
 };
 pub const CLIP: Part = Part {
-    name: "clip",
+    trained: TrainedPart::Clip,
     train: |recipe, data, device, session| {
         let tokenizer = clip::tokenizer(recipe.clip()?, data)?;
         clip::train(recipe, tokenizer, data, device, session, &Blind)
@@ -71,7 +72,7 @@ pub const CLIP: Part = Part {
     reads: &[],
 };
 pub const DIFFUSION: Part = Part {
-    name: "diffusion",
+    trained: TrainedPart::Diffusion,
     train: |recipe, data, device, session| {
         let base = BaseModel::load(recipe, session.run, device)?;
         denoiser::train(recipe, &base, data, device, session, &Blind)
@@ -81,10 +82,14 @@ pub const DIFFUSION: Part = Part {
 };
 
 impl Part {
+    pub fn name(&self) -> &'static str {
+        self.trained.name()
+    }
+
     /// Trains the part on the recipe's embedded data.
     pub fn train(&self, recipe: &Recipe, session: Session) -> Result<()> {
         let cached = recipe.diffusion()?.cached_scenes.unwrap_or(0) as u64;
-        let members = (self.name == "diffusion").then(|| (0..cached).collect());
+        let members = (self.trained == TrainedPart::Diffusion).then(|| (0..cached).collect());
         (self.train)(recipe, &scenes(recipe, members)?, &Device::flex(), session).map(|_| ())
     }
 }

@@ -12,15 +12,15 @@ use calotype::nn::parameters::named_parameters;
 use calotype::nn::{Init, Linear};
 use calotype::progress::{Progress, Silent};
 use calotype::rng::{Philox, Purpose};
+use calotype::runs::folder::{RunFolder, TrainedPart, files_by_steps};
+use calotype::trainer::Recipe;
 use calotype::trainer::damage::Damage;
 use calotype::trainer::data_parallel::BatchGradients;
 use calotype::trainer::metrics_log::read_series;
 use calotype::trainer::objective::{Batch, Blind, Input, Objective, ShareLoss};
 use calotype::trainer::optimizer::Optimizer;
 use calotype::trainer::recipe::TrainingRecipe;
-use calotype::trainer::state::checkpoints;
 use calotype::trainer::training_loop::{self, Outcome, Session};
-use calotype::trainer::{Recipe, RunFolder};
 
 use crate::support::{
     self, CLIP, DIFFUSION, Part, TempDir, VAE, assert_holds, components, recipe, write_files,
@@ -85,18 +85,18 @@ impl Progress for Witness {
 }
 
 fn logged_steps(run: &RunFolder, part: &Part) -> Vec<f64> {
-    read_series(&run.log(part.name), "loss").unwrap().iter().map(|(step, _)| *step).collect()
+    read_series(&run.log(part.trained), "loss").unwrap().iter().map(|(step, _)| *step).collect()
 }
 
 /// Steps and file of the newest checkpoint.
-fn newest(run: &RunFolder, part: &str) -> (usize, PathBuf) {
-    let (steps, path) = checkpoints(&run.checkpoints(part)).unwrap().pop().unwrap();
+fn newest(run: &RunFolder, part: TrainedPart) -> (usize, PathBuf) {
+    let (steps, path) = files_by_steps(&run.checkpoints(part)).unwrap().pop().unwrap();
     assert_eq!(safetensors::read_metadata(&path).unwrap()["steps"], steps.to_string());
     (steps, path)
 }
 
 fn saved_steps(run: &RunFolder, part: &Part) -> String {
-    newest(run, part.name).0.to_string()
+    newest(run, part.trained).0.to_string()
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn threads_and_workers_do_not_change_the_weights() {
     let dir = TempDir::new();
     for part in &PARTS {
         for (threads, workers) in [(1, 0), (2, 1), (2, 4)] {
-            let run = run_for(&dir, &format!("{}-{threads}-{workers}", part.name), part);
+            let run = run_for(&dir, &format!("{}-{threads}-{workers}", part.name()), part);
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             let session = Session { threads, workers, ..session(&run, false, &Silent) };
             pool.install(|| part.train(&recipe(&[]), session)).unwrap();
@@ -131,13 +131,13 @@ fn another_seed_trains_other_weights() {
 fn a_stopped_run_goes_on_as_if_it_had_not_stopped() {
     let dir = TempDir::new();
     for part in &PARTS {
-        let run = run_for(&dir, part.name, part);
+        let run = run_for(&dir, part.name(), part);
         let stop = Witness::of(Event::Stop(13));
         let error = part.train(&recipe(&[]), session(&run, false, &stop)).unwrap_err();
         assert!(matches!(error, Error::Interrupted { step: 13 }), "{error}");
         assert!(error.hint().unwrap().contains("--resume"));
         assert_eq!(saved_steps(&run, part), "13");
-        assert!(!run.model().join(part.writes[0]).exists(), "an unfinished {} looks finished", part.name);
+        assert!(!run.model().join(part.writes[0]).exists(), "an unfinished {} looks finished", part.name());
 
         let rest = Witness::of(Event::Nothing);
         part.train(&recipe(&[]), session(&run, true, &rest)).unwrap();
@@ -159,7 +159,7 @@ fn a_stopped_run_goes_on_as_if_it_had_not_stopped() {
 fn a_crash_costs_the_steps_since_the_checkpoint_and_nothing_else() {
     let dir = TempDir::new();
     for part in &PARTS {
-        let run = run_for(&dir, part.name, part);
+        let run = run_for(&dir, part.name(), part);
         let crash = Witness::of(Event::Crash(13));
         let train = || part.train(&recipe(&[]), session(&run, false, &crash));
         assert!(catch_unwind(AssertUnwindSafe(train)).is_err());
@@ -167,9 +167,9 @@ fn a_crash_costs_the_steps_since_the_checkpoint_and_nothing_else() {
         // Step 10 was logged before the crash, and will be taken again.
         assert_eq!(logged_steps(&run, part), [0.0, 10.0]);
         // The crash also cut a line.
-        let mut log = fs::read(run.log(part.name)).unwrap();
+        let mut log = fs::read(run.log(part.trained)).unwrap();
         log.extend(b"{\"step\": 1");
-        fs::write(run.log(part.name), log).unwrap();
+        fs::write(run.log(part.trained), log).unwrap();
 
         let rest = Witness::of(Event::Nothing);
         part.train(&recipe(&[]), session(&run, true, &rest)).unwrap();
@@ -207,7 +207,7 @@ fn a_resume_with_another_recipe_is_refused() {
 fn a_broken_checkpoint_is_refused_and_kept() {
     let dir = TempDir::new();
     let run = stopped_run(&dir);
-    let (_, state) = newest(&run, "clip");
+    let (_, state) = newest(&run, TrainedPart::Clip);
     let whole = fs::read(&state).unwrap();
     for length in [0, 7, 100, whole.len() / 2, whole.len() - 1] {
         fs::write(&state, &whole[..length]).unwrap();
@@ -222,13 +222,14 @@ fn a_broken_checkpoint_is_refused_and_kept() {
 fn the_losses_go_down() {
     let dir = TempDir::new();
     for (part, name, factor) in [(VAE, "reconstruction", 0.5), (DIFFUSION, "loss", 0.9)] {
-        let run = run_for(&dir, part.name, &part);
+        let run = run_for(&dir, part.name(), &part);
         let longer =
             recipe(&[("steps = 20", "steps = 61"), ("learning_rate = 1e-3", "learning_rate = 4e-3")]);
         part.train(&longer, session(&run, false, &Silent)).unwrap();
-        let losses: Vec<f64> = read_series(&run.log(part.name), name).unwrap().iter().map(|p| p.1).collect();
+        let losses: Vec<f64> =
+            read_series(&run.log(part.trained), name).unwrap().iter().map(|p| p.1).collect();
         let last = losses[losses.len() - 3..].iter().sum::<f64>() / 3.0;
-        assert!(last < factor * losses[0], "{}: {losses:?}", part.name);
+        assert!(last < factor * losses[0], "{}: {losses:?}", part.name());
     }
 }
 
@@ -242,8 +243,8 @@ impl Objective for Layer {
     type Network = Linear;
     type Share = ();
 
-    fn name(&self) -> &'static str {
-        "layer"
+    fn part(&self) -> TrainedPart {
+        TrainedPart::Vae
     }
 
     fn training(&self) -> &TrainingRecipe {
@@ -310,7 +311,7 @@ fn a_gradient_that_is_no_number_stops_the_run_and_loses_nothing() {
     let message = "gradient of `bias` is not finite at step 17: got NaN\n  batch: picture 17";
     assert_eq!(error.to_string(), message);
     assert!(error.hint().unwrap().contains("learning_rate"));
-    assert_eq!(newest(&run, "layer").0, 15);
+    assert_eq!(newest(&run, TrainedPart::Vae).0, 15);
     assert_eq!(train_layer(&run, true, None).unwrap().state(), good.state());
 }
 
@@ -327,7 +328,7 @@ fn weights_that_explode_are_never_saved() {
         let error = VAE.train(&recipe, session(&run, false, &Silent)).unwrap_err();
         assert!(matches!(error, Error::NonFinite { .. } | Error::Diverged { .. }), "{error}");
         assert!(!run.model().exists());
-        for (_, path) in checkpoints(&run.checkpoints("vae")).unwrap() {
+        for (_, path) in files_by_steps(&run.checkpoints(TrainedPart::Vae)).unwrap() {
             let state = safetensors::read(&path).unwrap();
             assert!(state.values().all(|tensor| tensor.values.iter().all(|x| x.is_finite())));
         }

@@ -7,7 +7,7 @@ use burn::tensor::Device;
 use calotype::Error;
 use calotype::files::{NamedTensor, safetensors};
 use calotype::pipeline::TextToImage;
-use calotype::trainer::RunFolder;
+use calotype::runs::folder::{RunFolder, TrainedPart};
 
 use crate::support::{DIFFUSION, TempDir, components, recipe, session, write_files, write_model};
 
@@ -150,5 +150,5 @@ fn diffusion_without_a_trained_autoencoder() {
     write_files(&run.model(), &components(&["text_encoder", "tokenizer"]));
     let error = DIFFUSION.train(&recipe(&[]), session(&run, false)).unwrap_err();
     assert!(matches!(&error, Error::Io { path, .. } if path.ends_with("vae/config.json")), "{error}");
-    assert!(!run.checkpoints("diffusion").exists());
+    assert!(!run.checkpoints(TrainedPart::Diffusion).exists());
 }

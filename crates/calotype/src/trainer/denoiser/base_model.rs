@@ -11,9 +11,9 @@ use crate::diffusion::{PredictionType, SchedulerClass, SchedulerConfig, Timestep
 use crate::error::{Error, Result};
 use crate::files::{NamedTensor, Storage, StoredTensor};
 use crate::nn::{Component, Init, parameters};
+use crate::runs::folder::RunFolder;
 use crate::text_encoder::tokenizer::ClipTokenizer;
 use crate::text_encoder::{ClipText, ClipTextConfig};
-use crate::trainer::RunFolder;
 use crate::trainer::recipe::Recipe;
 
 /// The networks at the first step, and what of them stays as it is.

@@ -19,12 +19,12 @@ use super::data_parallel::{BatchGradients, batch_gradients};
 use super::preflight::Report;
 use super::recipe::{Recipe, TrainingRecipe};
 use super::settings::Settings;
-use super::state::checkpoints;
 use super::training_loop::{self, Session};
 use super::{Preflight, precision, preflight};
 use crate::data::source::TrainingSet;
 use crate::denoiser::Unet;
 use crate::error::Result;
+use crate::runs::folder::TrainedPart;
 use crate::text_encoder::ClipText;
 use crate::trainer::objective::{Batch, Input, InputKind, Objective, ShareLoss, Watch};
 use base_model::BaseModel;
@@ -97,7 +97,7 @@ fn train_network<N: DenoiserInTraining>(
     let precision = recipe.diffusion()?.training.precision;
     let _held = precision::hold(precision, session.device)?;
     let objective = Denoising::new(recipe, base, data, session.device)?;
-    let begun = !checkpoints(&session.run.checkpoints("diffusion"))?.is_empty();
+    let begun = session.run.has_begun(TrainedPart::Diffusion)?;
     let only = session.preflight == Preflight::Only;
     if only || (session.preflight == Preflight::Before && !begun) {
         let of = Of { denoising: &objective, network: PhantomData };
@@ -141,8 +141,8 @@ impl<N: DenoiserInTraining> Objective for Of<'_, '_, N> {
     type Network = N;
     type Share = Latents;
 
-    fn name(&self) -> &'static str {
-        "diffusion"
+    fn part(&self) -> TrainedPart {
+        TrainedPart::Diffusion
     }
 
     fn training(&self) -> &TrainingRecipe {

@@ -3,6 +3,7 @@
 mod clip;
 mod data;
 mod diffusion;
+mod in_run;
 mod training;
 mod vae;
 
@@ -17,6 +18,7 @@ pub use training::{EmaSnapshots, Precision, TrainingRecipe};
 pub use vae::{AdversarialRecipe, PerceptualRecipe, Reconstruction, VaeRecipe};
 
 use crate::error::{Error, Result};
+use crate::runs::folder::TrainedPart;
 use crate::sampler::SamplerKind;
 
 /// The whole file. Every key must be known; a section is needed by who trains that part.
@@ -195,6 +197,18 @@ impl Recipe {
     /// As [`Recipe::vae`].
     pub fn evaluation(&self) -> Result<&EvaluationRecipe> {
         self.section("evaluation", self.evaluation.as_ref())
+    }
+
+    /// `[PART.training]` of a part: steps, learning rate and the rest.
+    ///
+    /// # Errors
+    /// As [`Recipe::vae`].
+    pub fn training(&self, part: TrainedPart) -> Result<&TrainingRecipe> {
+        Ok(match part {
+            TrainedPart::Vae => &self.vae()?.training,
+            TrainedPart::Clip => &self.clip()?.training,
+            TrainedPart::Diffusion => &self.diffusion()?.training,
+        })
     }
 
     fn section<'a, T>(&self, name: &str, section: Option<&'a T>) -> Result<&'a T> {

@@ -9,6 +9,9 @@ use crate::{Error, Result};
 /// Longest schedule accepted; a table beyond it comes from a broken config, not from a model.
 const MAX_TIMESTEPS: usize = 1_000_000;
 
+/// 2⁻²⁴, in place of ᾱ = 0 where σ must be finite: diffusers starts there too in σ.
+const FINITE_ALPHA_BAR: f64 = 1.0 / (1 << 24) as f64;
+
 /// How β grows over the timesteps. Serde names are those of diffusers' `beta_schedule`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -127,10 +130,10 @@ impl NoiseSchedule {
         Ok(Self { betas, alpha_bars })
     }
 
-    /// The same with ᾱ_{T−1} = 2⁻²⁴ where it is 0, so that σ is finite: diffusers starts there too in σ.
+    /// The same with ᾱ_{T−1} = 2⁻²⁴ where it is 0, so that σ is finite.
     pub fn with_finite_sigma(mut self) -> Self {
         if let Some(last) = self.alpha_bars.last_mut().filter(|last| **last == 0.0) {
-            *last = 2.0_f64.powi(-24);
+            *last = FINITE_ALPHA_BAR;
         }
         self
     }
@@ -174,9 +177,13 @@ impl NoiseSchedule {
         Ok(below + t.fract() * (self.sigma(t.floor() as usize + 1)? - below))
     }
 
-    /// The timestep of a noise level, which may lie between two: linear in ln σ, never outside 0 to T−1.
+    /// The timestep of a noise level, which may lie between two: linear in ln σ, never outside 0 to T−1. Where ᾱ = 0
+    /// it is counted from the σ of [`NoiseSchedule::with_finite_sigma`].
     pub fn timestep_of(&self, sigma: f64) -> f64 {
-        let sigma_of = |alpha_bar: f64| ((1.0 - alpha_bar) / alpha_bar).sqrt();
+        let sigma_of = |alpha_bar: f64| {
+            let alpha_bar = if alpha_bar == 0.0 { FINITE_ALPHA_BAR } else { alpha_bar };
+            ((1.0 - alpha_bar) / alpha_bar).sqrt()
+        };
         let above = self.alpha_bars.partition_point(|&alpha_bar| sigma_of(alpha_bar) < sigma);
         if above == 0 || above == self.num_timesteps() {
             return above.min(self.num_timesteps() - 1) as f64;

@@ -4,10 +4,10 @@ use burn::tensor::Tensor;
 
 use super::text_to_image::{Request, Sampling, Sizes, TextToImage};
 use crate::denoiser::{AddedCondition, Beside};
-use crate::diffusion::NoiseSchedule;
 use crate::diffusion::guidance::Guidance;
 use crate::error::Result;
 use crate::nn::AttentionHook;
+use crate::sampler::Timestep;
 use crate::text_encoder::stack::TextCondition;
 
 /// The network's output under guidance, for the requests of a batch.
@@ -20,7 +20,6 @@ pub(super) struct Guided<'a> {
     /// their texts have another number of tokens.
     both: Option<TextCondition>,
     guidance: Vec<Guidance>,
-    schedule: NoiseSchedule,
     /// For each request: original size, crop, target size, in pixels.
     time_ids: Vec<Vec<f64>>,
     /// What an inpainting U-Net takes beside the latent, `[B, C + 1, h, w]`.
@@ -68,22 +67,16 @@ impl<'a> Guided<'a> {
         let sizes = [original.unwrap_or(own), crop, target.unwrap_or(own)];
         let sizes = sizes.iter().flat_map(|&(a, b)| [a as f64, b as f64]).collect();
         let time_ids = vec![sizes; requests.len()];
-        let schedule = model.scheduler.sampled_by(sampling.sampler.kind.class()).noise_schedule()?;
         let watched = hook.is_some();
         let both = negative.as_ref().filter(|_| !watched).and_then(|negative| positive.followed_by(negative));
-        Ok(Self { model, positive, negative, both, guidance, schedule, time_ids, beside, hook })
+        Ok(Self { model, positive, negative, both, guidance, time_ids, beside, hook })
     }
 
-    /// The guided prediction at x_t `[B, C, h, w]` and timestep t.
-    pub fn predict(&self, x_t: &Tensor<4>, t: f64) -> Result<Tensor<4>> {
+    /// The guided prediction for x_t `[B, C, h, w]`.
+    pub fn predict(&self, x_t: &Tensor<4>, Timestep { t, sigma }: Timestep) -> Result<Tensor<4>> {
         let input = match &self.beside {
             Some(beside) => Tensor::cat(vec![x_t.clone(), beside.clone()], 1),
             None => x_t.clone(),
-        };
-        let scheduler = &self.model.scheduler;
-        let sigma = match scheduler.class_name.is_flow() {
-            true => t / (scheduler.num_train_timesteps as f64 - t),
-            false => self.schedule.sigma_at(t)?,
         };
         let guided = self.guidance.iter().any(|guidance| guidance.is_on(sigma));
         let Some(negative) = self.negative.as_ref().filter(|_| guided) else {

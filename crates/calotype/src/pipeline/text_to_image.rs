@@ -15,7 +15,7 @@ use crate::diffusion::SchedulerConfig;
 use crate::diffusion::guidance::Guidance;
 use crate::error::{Error, Result};
 use crate::nn::{AttentionHook, Component};
-use crate::sampler::{Generator, Level, NoiseSource, PictureNoise, Sampler, SamplerSettings};
+use crate::sampler::{Generator, Level, NoiseSource, PictureNoise, Sampler, SamplerSettings, Timestep};
 use crate::text_encoder::stack::{PromptOptions, TextStack, TextTower};
 use crate::text_encoder::tokenizer::ClipTokenizer;
 
@@ -279,7 +279,7 @@ impl TextToImage {
         let sampler = Sampler::new(&scheduler, &sampling.sampler)?;
         let prepared = self.prepare(requests.len(), sampling, origin, noise)?;
         let guided = Guided::new(self, requests, sampling, prepared.beside, hook)?;
-        let mut denoise = |x_t: &Tensor<4>, t: f64| guided.predict(x_t, t);
+        let mut denoise = |x_t: &Tensor<4>, at: Timestep| guided.predict(x_t, at);
         let mut after = |x: Tensor<4>, level: Level, done: usize, steps: usize| {
             on_step(done, steps);
             Ok(match &prepared.kept {

@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 
 use super::from_config::sigma_spacing;
 use super::run::{AfterStep, Report};
-use super::{Compat, Denoise, Level, SamplerKind, SamplerSettings};
+use super::{Compat, Denoise, Level, SamplerKind, SamplerSettings, Timestep};
 use crate::diffusion::flow::{FlowGridRule, grid};
 use crate::diffusion::sigma_grid::require_falling;
 use crate::diffusion::{SchedulerConfig, SigmaSpacing, X0Limit};
@@ -134,7 +134,8 @@ impl FlowSampler {
         denoise: &mut dyn Denoise,
         after: &mut dyn AfterStep,
     ) -> Result<Tensor<4>> {
-        let mut velocity = |x: &Tensor<4>, t: f64| denoise.denoise(x, t * self.num_timesteps);
+        let timestep = |t: f64| Timestep::of_flow(t * self.num_timesteps, self.num_timesteps);
+        let mut velocity = |x: &Tensor<4>, t: f64| denoise.denoise(x, timestep(t));
         solve_watched([self.method, FlowMethod::Euler], x, &self.times, &mut velocity, after)
     }
 }

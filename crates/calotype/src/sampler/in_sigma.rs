@@ -15,7 +15,7 @@ use super::lms::Lms;
 use super::run::AfterStep;
 use super::solver::{PredictX0, Solver, solve_watched};
 use super::unipc::UniPc;
-use super::{Compat, Denoise, Noise, SamplerKind, SamplerSettings};
+use super::{Compat, Denoise, Noise, SamplerKind, SamplerSettings, Timestep};
 use crate::diffusion::{NoiseSchedule, PredictionType, Rates, SchedulerConfig, X0Limit, same_shape};
 use crate::{Error, Result};
 
@@ -37,7 +37,8 @@ impl SigmaSampler {
     /// As [`SchedulerConfig::noise_schedule`], [`sigma_spacing`], [`grid::euler`] and, for UniPC,
     /// [`UniPcSettings::of`]; `Error::Argument` for samplers that do not work in σ.
     pub fn new(config: &SchedulerConfig, settings: &SamplerSettings) -> Result<Self> {
-        let schedule = config.noise_schedule()?.with_finite_sigma();
+        let schedule = config.noise_schedule()?;
+        let finite = schedule.clone().with_finite_sigma();
         let levels = settings.schedule.map_or_else(|| sigma_spacing(config), Ok)?;
         let of_family = match settings.kind {
             SamplerKind::DpmPp2S
@@ -51,7 +52,7 @@ impl SigmaSampler {
             method: Method::of(config, settings)?,
             prediction_type: config.prediction_type,
             limit: X0Limit::of(config),
-            grid: of_family(&schedule, config.timestep_spacing, settings.steps, config.steps_offset, levels)?,
+            grid: of_family(&finite, config.timestep_spacing, settings.steps, config.steps_offset, levels)?,
             schedule,
         })
     }
@@ -69,11 +70,13 @@ impl SigmaSampler {
         solve_watched(&mut *solver, x, &self.grid.sigmas, &mut network, noise, after)
     }
 
-    /// The timestep of a noise level: that of the grid, or what the schedule has for a level in between.
-    fn timestep(&self, sigma: f64) -> f64 {
+    /// The timestep of a noise level: that of the grid, or what the schedule has for a level in between. Its own σ is
+    /// another where the grid rounds timesteps, or starts at a finite σ without any signal.
+    fn timestep(&self, sigma: f64) -> Result<Timestep> {
         let grid = self.grid.timesteps.iter().zip(&self.grid.sigmas);
         let on_grid = grid.into_iter().find(|(_, level)| **level == sigma);
-        on_grid.map_or_else(|| self.schedule.timestep_of(sigma), |(t, _)| *t)
+        let t = on_grid.map_or_else(|| self.schedule.timestep_of(sigma), |(t, _)| *t);
+        Ok(Timestep { t, sigma: self.schedule.sigma_at(t)? })
     }
 }
 
@@ -146,7 +149,7 @@ impl PredictX0 for InSigma<'_> {
     fn x_0(&mut self, x: &Tensor<4>, sigma: f64) -> Result<Tensor<4>> {
         let alpha_bar = 1.0 / (1.0 + sigma * sigma);
         let x_t = x.clone() * alpha_bar.sqrt();
-        let output = self.network.denoise(&x_t, self.sampler.timestep(sigma))?;
+        let output = self.network.denoise(&x_t, self.sampler.timestep(sigma)?)?;
         same_shape("network output", &x_t, &output)?;
         let x_0 = self.sampler.prediction_type.x_0(output, x_t, &Rates::new(&[alpha_bar])?)?;
         Ok(self.sampler.limit.apply(x_0))

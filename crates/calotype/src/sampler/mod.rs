@@ -47,14 +47,35 @@ use crate::{Error, Result};
 /// What a sampler asks of a network.
 pub trait Denoise {
     /// The network's output (of the schedule's prediction type, after guidance) for `x_t`
-    /// `[B, C, H, W]` at timestep `t`, which may lie between two of the schedule's: the same shape. An
-    /// error ends the sampling.
-    fn denoise(&mut self, x_t: &Tensor<4>, t: f64) -> Result<Tensor<4>>;
+    /// `[B, C, H, W]` at a timestep: the same shape. An error ends the sampling.
+    fn denoise(&mut self, x_t: &Tensor<4>, at: Timestep) -> Result<Tensor<4>>;
 }
 
-impl<F: FnMut(&Tensor<4>, f64) -> Result<Tensor<4>>> Denoise for F {
-    fn denoise(&mut self, x_t: &Tensor<4>, t: f64) -> Result<Tensor<4>> {
-        self(x_t, t)
+impl<F: FnMut(&Tensor<4>, Timestep) -> Result<Tensor<4>>> Denoise for F {
+    fn denoise(&mut self, x_t: &Tensor<4>, at: Timestep) -> Result<Tensor<4>> {
+        self(x_t, at)
+    }
+}
+
+/// Where a network is asked: a timestep of the model's, and what that timestep means.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Timestep {
+    /// What the network is told, from 0 to T; may lie between two timesteps of the schedule.
+    pub t: f64,
+    /// σ, the standard deviation of the noise where the signal has unit scale: √((1−ᾱ)/ᾱ), or t/(T − t) of a flow;
+    /// infinite where no signal is left.
+    pub sigma: f64,
+}
+
+impl Timestep {
+    /// Timestep `t` of a schedule, which has ᾱ = `alpha_bar` there.
+    pub fn of_alpha_bar(t: usize, alpha_bar: f64) -> Self {
+        Self { t: t as f64, sigma: ((1.0 - alpha_bar) / alpha_bar).sqrt() }
+    }
+
+    /// Timestep `t` of a flow of T = `num_timesteps`.
+    pub fn of_flow(t: f64, num_timesteps: f64) -> Self {
+        Self { t, sigma: t / (num_timesteps - t) }
     }
 }
 

@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 
 use super::run::AfterStep;
 use super::transition::{self, Transition};
-use super::{Compat, Denoise, Noise, SamplerSettings, ddim};
+use super::{Compat, Denoise, Noise, SamplerSettings, Timestep, ddim};
 use crate::diffusion::{PredictionType, Rates, SchedulerClass, SchedulerConfig, X0Limit};
 use crate::{Error, Result};
 
@@ -94,7 +94,7 @@ impl PndmSampler {
         alpha_bar: f64,
         denoise: &mut dyn Denoise,
     ) -> Result<Tensor<4>> {
-        let output = denoise.denoise(x, t as f64)?;
+        let output = denoise.denoise(x, Timestep::of_alpha_bar(t, alpha_bar))?;
         match self.raw_outputs {
             true => Ok(output),
             false => self.prediction_type.eps(output, x.clone(), &Rates::new(&[alpha_bar])?),

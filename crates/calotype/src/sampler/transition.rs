@@ -1,7 +1,7 @@
 //! One move of the reverse process, as the schedule sees it.
 
 use super::timesteps::{GridRule, require_below, timesteps};
-use super::{Compat, Level, SamplerKind, SamplerSettings};
+use super::{Compat, Level, SamplerKind, SamplerSettings, Timestep};
 use crate::diffusion::{NoiseSchedule, SchedulerConfig, TimestepSpacing};
 use crate::{Error, Result};
 
@@ -37,6 +37,11 @@ impl Transition {
             return Err(Error::argument("alpha_bar", "values below 1 that rise towards the clean side", got));
         }
         Ok(Self { t, s, alpha_bar_t, alpha_bar_s })
+    }
+
+    /// Where the network is asked.
+    pub fn start(&self) -> Timestep {
+        Timestep::of_alpha_bar(self.t, self.alpha_bar_t)
     }
 
     /// What x is made of at the end: past the last timestep no noise is left to speak of.

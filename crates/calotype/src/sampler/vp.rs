@@ -93,7 +93,7 @@ impl VpSampler {
     ) -> Result<Tensor<4>> {
         let steps = self.transitions.len();
         for (i, transition) in self.transitions.iter().enumerate() {
-            let output = denoise.denoise(&x, transition.t as f64)?;
+            let output = denoise.denoise(&x, transition.start())?;
             x = self.step(x, output, transition, noise)?;
             x = after.after_step(x, transition.end(), i + 1, steps)?;
         }

@@ -9,7 +9,7 @@ use calotype::sampler::euler::Euler;
 use calotype::sampler::heun::Heun;
 use calotype::sampler::lms::Lms;
 use calotype::sampler::solver::Solver;
-use calotype::sampler::{Compat, Sampler, SamplerKind, SamplerSettings, grid};
+use calotype::sampler::{Compat, Sampler, SamplerKind, SamplerSettings, Timestep, grid};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -48,7 +48,7 @@ impl Case {
         let settings = SamplerSettings { compat, eta: self.eta, ..SamplerSettings::new(kind, self.steps) };
         let sampler = Sampler::new(&config, &settings).unwrap();
         let (mut path, mut asked, mut drawn) = (Vec::new(), Vec::new(), 0);
-        let mut denoise = |x: &Tensor<4>, t: f64| {
+        let mut denoise = |x: &Tensor<4>, Timestep { t, .. }: Timestep| {
             path.extend(x.clone().into_data().iter::<f64>());
             asked.push(t);
             Ok(tensor(&self.outputs[asked.len() - 1]))
@@ -164,7 +164,7 @@ fn the_published_sums_in_the_coordinates_of_the_schedule() {
         let kind = SamplerKind::from_config(&config).unwrap();
         let settings = SamplerSettings { compat: Some(Compat::Diffusers), ..SamplerSettings::new(kind, 10) };
         let sampler = Sampler::new(&config, &settings).unwrap();
-        let mut model = |x: &Tensor<4>, t: f64| Ok(dummy(x, t));
+        let mut model = |x: &Tensor<4>, Timestep { t, .. }: Timestep| Ok(dummy(x, t));
         let mut no_noise = |_: &Tensor<4>| panic!("deterministic");
         let end = sampler.sample(ramp(), &mut no_noise, &mut model, &mut |_, _| ()).unwrap();
         assert_sum(&format!("{class}{more}"), end, sum);

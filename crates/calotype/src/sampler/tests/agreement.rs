@@ -44,7 +44,7 @@ fn prediction_types_agree() {
         let config = SchedulerConfig { prediction_type, ..SchedulerConfig::default() };
         let sampler = vp(kind, &config, 10);
         let schedule = config.noise_schedule().unwrap();
-        let mut denoise = |x: &Tensor<4>, t: f64| {
+        let mut denoise = |x: &Tensor<4>, Timestep { t, .. }: Timestep| {
             let t = t as usize;
             let rates = Rates::at(&schedule, &[t])?;
             let eps = model.eps(x, schedule.alpha_bar(t)?);

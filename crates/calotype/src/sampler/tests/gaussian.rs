@@ -4,6 +4,7 @@ use burn::tensor::Tensor;
 
 use crate::Result;
 use crate::diffusion::{PredictionType, Rates, SchedulerConfig};
+use crate::sampler::Timestep;
 
 /// x₀ ~ N(m, s²), independent pixels.
 #[derive(Clone, Copy)]
@@ -37,10 +38,10 @@ impl Gaussian {
 pub fn network(
     config: &SchedulerConfig,
     model: Gaussian,
-) -> impl FnMut(&Tensor<4>, f64) -> Result<Tensor<4>> {
+) -> impl FnMut(&Tensor<4>, Timestep) -> Result<Tensor<4>> {
     let schedule = config.noise_schedule().unwrap();
     let prediction_type = config.prediction_type;
-    move |x: &Tensor<4>, t: f64| {
+    move |x: &Tensor<4>, Timestep { t, .. }: Timestep| {
         let log_sigma = |t: usize| schedule.sigma(t).unwrap().ln();
         let below = t.floor() as usize;
         let sigma = match t.fract() {
@@ -57,8 +58,11 @@ pub fn network(
 }
 
 /// The flow of Gaussian data: E[ε − x₀ | x_t].
-pub fn velocity(model: Gaussian, num_timesteps: f64) -> impl FnMut(&Tensor<4>, f64) -> Result<Tensor<4>> {
-    move |x: &Tensor<4>, t: f64| {
+pub fn velocity(
+    model: Gaussian,
+    num_timesteps: f64,
+) -> impl FnMut(&Tensor<4>, Timestep) -> Result<Tensor<4>> {
+    move |x: &Tensor<4>, Timestep { t, .. }: Timestep| {
         let t = t / num_timesteps;
         let (signal, variance) = (1.0 - t, (1.0 - t).powi(2) * model.s * model.s + t * t);
         let r = x.clone() - signal * model.m;

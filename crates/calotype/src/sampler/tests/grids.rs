@@ -40,7 +40,7 @@ fn samplers_in_sigma_ask_where_the_grid_is() {
         SchedulerConfig { timestep_spacing: TimestepSpacing::Linspace, ..SchedulerConfig::default() };
     let asked = |kind| {
         let mut asked = Vec::new();
-        let mut denoise = |x: &Tensor<4>, t: f64| {
+        let mut denoise = |x: &Tensor<4>, Timestep { t, .. }: Timestep| {
             asked.push(t);
             Ok(x.zeros_like())
         };
@@ -67,7 +67,7 @@ fn flows_are_shifted_once() {
     for (compat, smallest) in [(None, 0.001), (Some(Compat::Diffusers), shifted(0.001))] {
         let settings = SamplerSettings { compat, ..SamplerSettings::new(SamplerKind::FlowEuler, 3) };
         let mut asked = Vec::new();
-        let mut denoise = |x: &Tensor<4>, t: f64| {
+        let mut denoise = |x: &Tensor<4>, Timestep { t, .. }: Timestep| {
             asked.push(t);
             Ok(x.zeros_like())
         };
@@ -90,7 +90,7 @@ fn samplers_in_sigma_start_at_a_finite_level() {
     };
     let end = |kind| {
         let sampler = Sampler::new(&config, &SamplerSettings::new(kind, 5)).unwrap();
-        let mut denoise = |x: &Tensor<4>, t: f64| Ok(x.clone() * (t / 1000.0));
+        let mut denoise = |x: &Tensor<4>, Timestep { t, .. }: Timestep| Ok(x.clone() * (t / 1000.0));
         let mut no_noise = |_: &Tensor<4>| panic!("deterministic");
         values(sampler.sample(tensor(&[0.8]), &mut no_noise, &mut denoise, &mut |_, _| ()).unwrap())[0]
     };
@@ -102,7 +102,7 @@ fn samplers_in_sigma_start_at_a_finite_level() {
 fn reports_every_step_in_order() {
     let sampler = vp(SamplerKind::Ddim, &SchedulerConfig::default(), 4);
     let (mut asked, mut reported) = (Vec::new(), Vec::new());
-    let mut denoise = |x: &Tensor<4>, t: f64| {
+    let mut denoise = |x: &Tensor<4>, Timestep { t, .. }: Timestep| {
         asked.push(t);
         Ok(x.zeros_like())
     };
@@ -122,4 +122,36 @@ fn clipping_bounds_the_last_prediction() {
         values(run(&sampler, model, tensor(&[0.0]), &mut |x: &Tensor<4>| Ok(x.zeros_like())).unwrap())[0]
     };
     assert!((end(false) - 5.0).abs() < 0.1 && end(true) == 2.0, "{} {}", end(false), end(true));
+}
+
+/// Guidance intervals decide by it: σ is, bit for bit, what the model's schedule has at the timestep that the network
+/// is told, wherever the sampler itself is.
+#[test]
+fn networks_are_told_the_noise_level_of_their_timestep() {
+    let zero_snr = SchedulerConfig {
+        rescale_betas_zero_snr: true,
+        prediction_type: PredictionType::VPrediction,
+        ..config(TimestepSpacing::Trailing)
+    };
+    let flow = SchedulerClass::FlowMatchEulerDiscrete.constructor_defaults();
+    let models = [config(TimestepSpacing::Leading), config(TimestepSpacing::Linspace), zero_snr, flow];
+    let levels = [None, Some(SigmaSpacing::Karras), Some(SigmaSpacing::Exponential)];
+    let mut runs = 0;
+    for (config, kind, schedule) in models.iter().flat_map(|config| {
+        SamplerKind::ALL.into_iter().flat_map(move |kind| levels.map(|schedule| (config, kind, schedule)))
+    }) {
+        let settings = SamplerSettings { schedule, ..SamplerSettings::new(kind, 7) };
+        let Ok(sampler) = Sampler::new(config, &settings) else { continue };
+        let of_schedule = config.noise_schedule().unwrap();
+        let mut denoise = |x: &Tensor<4>, Timestep { t, sigma }: Timestep| {
+            let expected = if kind.is_flow() { t / (1000.0 - t) } else { of_schedule.sigma_at(t)? };
+            assert_eq!(sigma, expected, "{kind} {schedule:?} at {t}");
+            Ok(x.zeros_like())
+        };
+        let mut zeros = |x: &Tensor<4>| Ok(x.zeros_like());
+        sampler.sample(tensor(&[1.0]), &mut zeros, &mut denoise, &mut |_, _| ()).unwrap();
+        runs += 1;
+    }
+    // 16 samplers on their models, ten of them in σ with three spacings; pndm and zero SNR exclude each other.
+    assert_eq!(runs, 3 * (4 + 10 * 3) - 1 + 2);
 }

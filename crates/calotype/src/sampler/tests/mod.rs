@@ -17,7 +17,7 @@ use gaussian::{Gaussian, network, velocity};
 /// The sampler's own steps for a Gaussian, with prescribed noise.
 fn run(sampler: &VpSampler, model: Gaussian, start: Tensor<4>, noise: &mut dyn Noise) -> Result<Tensor<4>> {
     let alpha_bar = |t: usize| sampler.transitions.iter().find(|tr| tr.t == t).unwrap().alpha_bar_t;
-    let mut denoise = |x: &Tensor<4>, t: f64| Ok(model.eps(x, alpha_bar(t as usize)));
+    let mut denoise = |x: &Tensor<4>, Timestep { t, .. }: Timestep| Ok(model.eps(x, alpha_bar(t as usize)));
     sampler.sample(start, noise, &mut denoise, &mut |_, _| ())
 }
 

@@ -45,9 +45,9 @@ fn error(config: &SchedulerConfig, settings: &SamplerSettings, intervals: usize)
     let sampler = Sampler::new(config, &SamplerSettings { steps: visited, ..*settings }).unwrap();
     let (mut network, mut velocity) = (network(config, MODEL), velocity(MODEL, TIMESTEPS as f64));
     let mut asked = Vec::new();
-    let mut denoise = |x: &Tensor<4>, t: f64| {
-        asked.push((values(x.clone()), t));
-        if settings.kind.is_flow() { velocity(x, t) } else { network(x, t) }
+    let mut denoise = |x: &Tensor<4>, at: Timestep| {
+        asked.push((values(x.clone()), at.t));
+        if settings.kind.is_flow() { velocity(x, at) } else { network(x, at) }
     };
     let mut no_noise = |_: &Tensor<4>| panic!("deterministic");
     sampler.sample(tensor(&STARTS), &mut no_noise, &mut denoise, &mut |_, _| ()).unwrap();

@@ -36,7 +36,7 @@ fn refuses_what_cannot_be_sampled() {
         assert_eq!(Sampler::new(&config, &settings).is_ok(), !kind.is_flow(), "{kind}");
     }
     let sampler = vp(SamplerKind::Ddim, &config, 2);
-    let mut wrong_shape = |_: &Tensor<4>, _: f64| Ok(tensor(&[0.0, 0.0]));
+    let mut wrong_shape = |_: &Tensor<4>, _: Timestep| Ok(tensor(&[0.0, 0.0]));
     let mut source = NoiseSource::new(Generator::Philox, 0, &[0]);
     let result = sampler.sample(tensor(&[1.0]), &mut source, &mut wrong_shape, &mut |_, _| ());
     assert!(matches!(result, Err(Error::Shape { .. })));

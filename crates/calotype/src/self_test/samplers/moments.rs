@@ -13,7 +13,7 @@ use crate::sampler::dpmpp_2m::DpmPp2M;
 use crate::sampler::euler_ancestral::EulerAncestral;
 use crate::sampler::heun::{Churn, Heun};
 use crate::sampler::solver::{Solver, solve};
-use crate::sampler::{Noise, VpMethod, VpSampler, transition};
+use crate::sampler::{Noise, Timestep, VpMethod, VpSampler, transition};
 use crate::self_test::case::{Found, Inputs, unreadable};
 use crate::self_test::schedules::schedule;
 use crate::self_test::tensors::{samples, values};
@@ -113,7 +113,7 @@ pub fn vp_space(inputs: Inputs) -> Result<Found> {
         transitions: transition::over(&schedule, &timesteps, inputs.number("alpha_bar_end")?)?,
     };
     // E[ε | x_t] = √(1−ᾱ)·(x_t − √ᾱ·m)/(ᾱ·s² + 1−ᾱ).
-    let mut denoise = |x: &Tensor<4>, t: f64| {
+    let mut denoise = |x: &Tensor<4>, Timestep { t, .. }: Timestep| {
         let a = schedule.alpha_bar(t as usize)?;
         let variance = a * model.s * model.s + 1.0 - a;
         Ok((x.clone() - a.sqrt() * model.m) * ((1.0 - a).sqrt() / variance))

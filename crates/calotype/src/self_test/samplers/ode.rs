@@ -15,7 +15,7 @@ use crate::sampler::euler::Euler;
 use crate::sampler::heun::Heun;
 use crate::sampler::solver::{Solver, solve};
 use crate::sampler::unipc::{BType, UniPc};
-use crate::sampler::{Transition, VpMethod, VpSampler};
+use crate::sampler::{Timestep, Transition, VpMethod, VpSampler};
 use crate::self_test::case::{Found, Inputs, unreadable};
 use crate::self_test::tensors::{samples, values};
 
@@ -69,7 +69,7 @@ fn ddim(model: &Model, sigmas: &[f64], start: &[f64]) -> Result<Vec<f64>> {
         limit: X0Limit::Unlimited,
         transitions,
     };
-    let mut denoise = |x: &Tensor<4>, t: f64| {
+    let mut denoise = |x: &Tensor<4>, Timestep { t, .. }: Timestep| {
         let sigma = sigmas[last - t as usize];
         model.x_0(&(x.clone() * stretch(sigma)), sigma)
     };

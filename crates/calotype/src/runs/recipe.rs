@@ -28,22 +28,10 @@ pub(super) fn read(run: &RunFolder) -> Result<Option<Table>> {
     text.parse().map(Some).map_err(|error: toml::de::Error| Error::format(&path, "TOML", error.message()))
 }
 
-/// The steps that a recipe plans for a part: `[PART.training] steps`, or `[PART]`'s or `[training]`'s.
+/// The steps that a recipe plans for a part: `[PART.training] steps`.
 pub(super) fn planned_steps(recipe: &Table, part: TrainedPart) -> Option<u64> {
-    let part = part.to_string();
-    let places: [&[&str]; 4] = [
-        &[&part, "training", "steps"],
-        &[&part, "steps"],
-        &["training", &part, "steps"],
-        &["training", "steps"],
-    ];
-    places.iter().find_map(|keys| {
-        let mut value = recipe.get(keys[0])?;
-        for key in &keys[1..] {
-            value = value.get(key)?;
-        }
-        value.as_integer().and_then(|steps| u64::try_from(steps).ok())
-    })
+    let steps = recipe.get(part.name())?.get("training")?.get("steps")?.as_integer()?;
+    u64::try_from(steps).ok()
 }
 
 /// Dotted keys with their values; arrays are values.

@@ -3,18 +3,21 @@
 use serde::{Deserialize, Serialize};
 
 use super::ema::EmaConfig;
+use crate::named::named_enum;
 
-/// How a gradient becomes a change of the weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum UpdateRule {
-    /// Both moments of every weight. Loshchilov & Hutter 2019, arXiv:1711.05101.
-    #[default]
-    AdamW,
-    /// The sign of a momentum: half of AdamW's memory. Chen et al. 2023, arXiv:2302.06675.
-    Lion,
-    /// The second moment by rows and columns: little memory. Shazeer & Stern 2018, arXiv:1804.04235.
-    Adafactor,
+named_enum! {
+    /// How a gradient becomes a change of the weights.
+    #[derive(Default, Serialize, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    pub enum UpdateRule {
+        /// Both moments of every weight. Loshchilov & Hutter 2019, arXiv:1711.05101.
+        #[default]
+        AdamW = "adamw",
+        /// The sign of a momentum: half of AdamW's memory. Chen et al. 2023, arXiv:2302.06675.
+        Lion = "lion",
+        /// The second moment by rows and columns: little memory. Shazeer & Stern 2018, arXiv:1804.04235.
+        Adafactor = "adafactor",
+    }
 }
 
 impl UpdateRule {
@@ -26,42 +29,37 @@ impl UpdateRule {
             UpdateRule::Adafactor => None,
         }
     }
-
-    /// The name in a recipe.
-    fn name(self) -> &'static str {
-        match self {
-            UpdateRule::AdamW => "adamw",
-            UpdateRule::Lion => "lion",
-            UpdateRule::Adafactor => "adafactor",
-        }
-    }
 }
 
 /// Settings of [`Optimizer`](super::Optimizer): `[….training.optimizer]` of a recipe.
 ///
-/// A key that is `None` has the default of its rule. Written out, the defaults are filled in, so that a
-/// checkpoint's settings stay the same text when a default is spelled out in the recipe; two settings are
-/// equal if they are written alike.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default, into = "Written")]
+/// A key that is `None` has the default of its rule; [`filled_in`](Self::filled_in) puts it there.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct OptimizerConfig {
     /// The rule.
     pub rule: UpdateRule,
     /// β₁: decay of the first moment (AdamW), share of the momentum in the step (Lion). 0.9.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub beta_1: Option<f64>,
     /// β₂: decay of the second moment (AdamW), of the momentum (Lion). 0.99.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub beta_2: Option<f64>,
     /// ε of AdamW. 1e-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub epsilon: Option<f64>,
     /// Adafactor only: the learning rate is relative to the root mean square of each parameter. True.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub scale_parameter: Option<bool>,
     /// λ, applied to matrices and kernels only: norms and biases keep their scale.
     pub weight_decay: f64,
     /// Largest Euclidean norm of all gradients together; larger ones are scaled down.
     pub max_gradient_norm: f64,
     /// Decay of the first average of the weights: [`EmaConfig::Decay`]. 0.999 if there are no `emas`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ema_decay: Option<f64>,
     /// More averages of the weights. Without `ema_decay` the first of them is the first average.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub emas: Vec<EmaConfig>,
 }
 
@@ -85,6 +83,22 @@ impl Default for OptimizerConfig {
 pub type Refusal = (&'static str, String, String);
 
 impl OptimizerConfig {
+    /// The same settings with the rule's defaults written out: settings that mean the same are then equal, and
+    /// are stored alike, whether or not a recipe spells a default out.
+    pub fn filled_in(mut self) -> Self {
+        if let Some([beta_1, beta_2]) = self.rule.default_betas() {
+            self.beta_1.get_or_insert(beta_1);
+            self.beta_2.get_or_insert(beta_2);
+        }
+        match self.rule {
+            UpdateRule::AdamW => self.epsilon = Some(self.epsilon()),
+            UpdateRule::Lion => {}
+            UpdateRule::Adafactor => self.scale_parameter = Some(self.scale_parameter()),
+        }
+        self.ema_decay = self.first_decay();
+        self
+    }
+
     /// β₁ and β₂; zeros for Adafactor, which does not read them.
     pub(super) fn betas(&self) -> [f64; 2] {
         let [beta_1, beta_2] = self.rule.default_betas().unwrap_or_default();
@@ -158,56 +172,4 @@ fn check(
     got: impl ToString,
 ) -> std::result::Result<(), Refusal> {
     if holds { Ok(()) } else { Err((key, expected.to_owned(), got.to_string())) }
-}
-
-impl PartialEq for OptimizerConfig {
-    fn eq(&self, other: &Self) -> bool {
-        Written::from(self.clone()) == Written::from(other.clone())
-    }
-}
-
-/// The settings with defaults filled in; what was there before there were other rules comes out as it did
-/// then, so that a run of that time can go on.
-#[derive(PartialEq, Serialize)]
-struct Written {
-    #[serde(skip_serializing_if = "is_adamw")]
-    rule: UpdateRule,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    beta_1: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    beta_2: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    epsilon: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    scale_parameter: Option<bool>,
-    weight_decay: f64,
-    max_gradient_norm: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ema_decay: Option<f64>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    emas: Vec<EmaConfig>,
-}
-
-fn is_adamw(rule: &UpdateRule) -> bool {
-    *rule == UpdateRule::AdamW
-}
-
-impl From<OptimizerConfig> for Written {
-    fn from(config: OptimizerConfig) -> Self {
-        let rule = config.rule;
-        let betas = config.rule.default_betas();
-        Self {
-            rule,
-            beta_1: config.beta_1.or(betas.map(|betas| betas[0])),
-            beta_2: config.beta_2.or(betas.map(|betas| betas[1])),
-            epsilon: config.epsilon.or((rule == UpdateRule::AdamW).then(|| config.epsilon())),
-            scale_parameter: config
-                .scale_parameter
-                .or((rule == UpdateRule::Adafactor).then(|| config.scale_parameter())),
-            weight_decay: config.weight_decay,
-            max_gradient_norm: config.max_gradient_norm,
-            ema_decay: config.first_decay(),
-            emas: config.emas,
-        }
-    }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::super::lr_schedule::LrSchedule;
 use super::super::optimizer::{EmaConfig, OptimizerConfig};
@@ -45,7 +45,7 @@ pub struct TrainingRecipe {
     #[serde(default)]
     pub precision: Precision,
     /// The optimiser.
-    #[serde(default)]
+    #[serde(default = "default_optimizer", deserialize_with = "optimizer")]
     pub optimizer: OptimizerConfig,
     /// Averages kept for later, to reconstruct an average of any length.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -69,6 +69,15 @@ pub enum Precision {
     F32,
     /// 8 significant bits; the weights that the optimiser changes stay f32.
     Bf16,
+}
+
+fn default_optimizer() -> OptimizerConfig {
+    OptimizerConfig::default().filled_in()
+}
+
+/// The defaults of its rule are written out, so that a run is the same whether or not its recipe spells them out.
+fn optimizer<'de, D: Deserializer<'de>>(section: D) -> std::result::Result<OptimizerConfig, D::Error> {
+    OptimizerConfig::deserialize(section).map(OptimizerConfig::filled_in)
 }
 
 fn two() -> usize {

@@ -60,6 +60,8 @@ pub mod rng;
 pub mod runs;
 pub mod sampler;
 pub mod self_test;
+#[cfg(test)]
+mod testing;
 pub mod text_encoder;
 pub mod trainer;
 pub mod validation;

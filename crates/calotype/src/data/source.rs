@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::buckets::{self, Buckets};
 pub use super::item::{Damaged, Item, Place};
 use super::pictures::Pictures;
-use super::transform::{Crop, Transform};
+use super::transform::{Crop, Transform, TransformDraws};
 use crate::error::{Error, Result};
 use crate::rng::{Philox, Purpose};
 
@@ -224,16 +224,17 @@ impl TrainingSet {
     /// # Errors
     /// `Error::Shape` if the transform refuses its size.
     pub fn transformed(&self, n: u64, place: Place, picture: RgbImage) -> Result<RgbImage> {
-        let mut rng = Philox::new(self.seed, Purpose::Transform, n);
         let name = self.pictures.name(place.picture);
-        Ok(self.transform.apply(picture, place.size, &mut rng, &name)?.0)
+        self.transform.apply(picture, place.size, self.draws(n), &name)
     }
 
     /// Whether position `n` sees its picture mirrored.
     pub fn is_mirrored(&self, n: u64) -> bool {
-        // The third number that `Transform::apply` draws.
-        let mut rng = Philox::new(self.seed, Purpose::Transform, n);
-        self.transform.flip && [(); 3].map(|()| rng.uniform())[2] < 0.5
+        self.transform.mirrors(self.draws(n))
+    }
+
+    fn draws(&self, n: u64) -> TransformDraws {
+        Transform::draws(&mut Philox::new(self.seed, Purpose::Transform, n))
     }
 
     /// The picture of a place, cut in the middle, mirrored or not: what every position that has it sees of it, as
@@ -247,9 +248,8 @@ impl TrainingSet {
             image::imageops::flip_horizontal_in_place(&mut picture);
         }
         let transform = Transform { flip: false, crop: Crop::Center, ..self.transform };
-        let mut unused = Philox::new(self.seed, Purpose::Transform, 0);
         let name = self.pictures.name(place.picture);
-        Ok(transform.apply(picture, place.size, &mut unused, &name)?.0)
+        transform.apply(picture, place.size, TransformDraws::default(), &name)
     }
 
     /// Every picture once, with its size.

@@ -65,35 +65,31 @@ impl Default for Transform {
     }
 }
 
-/// Where in its original a training picture lies; SDXL is conditioned on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Placement {
-    /// (width, height) of the original.
-    pub original: (u32, u32),
-    /// (top, left) of what was kept, in pixels of the scaled and perhaps mirrored picture; (0, 0) where
-    /// nothing was cut off.
-    pub crop_top_left: (u32, u32),
-    /// Whether it was mirrored.
-    pub flipped: bool,
-}
-
-impl Placement {
-    /// SDXL's `time_ids`: height and width of the original, top and left of the crop, height and width of
-    /// the training picture (Podell et al. 2023, arXiv:2307.01952, section 2.2).
-    ///
-    /// - `target`: (width, height).
-    pub fn time_ids(&self, target: (u32, u32)) -> [u32; 6] {
-        let ((width, height), (top, left)) = (self.original, self.crop_top_left);
-        [height, width, top, left, target.1, target.0]
-    }
+/// The random numbers that one training picture is made with, each uniform in [0, 1).
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct TransformDraws {
+    /// Where a random crop begins, from left to right.
+    pub x: f64,
+    /// The same from top to bottom.
+    pub y: f64,
+    /// Below ½ mirrors.
+    pub flip: f64,
 }
 
 impl Transform {
-    /// The training picture, `target` pixels large, and where it was in `picture`.
-    ///
-    /// Mirrored first, then cut, as diffusers does. Three numbers are drawn from `rng` for every picture
-    /// (two for the crop, one for the flip), whether they are needed or not, so that a change of one setting
-    /// does not change what the others draw.
+    /// The numbers of a picture. All three are drawn, whether they are needed or not, so that a change of one
+    /// setting does not change what the others draw.
+    pub fn draws(rng: &mut Philox) -> TransformDraws {
+        let [x, y, flip] = std::array::from_fn(|_| rng.uniform());
+        TransformDraws { x, y, flip }
+    }
+
+    /// Whether a picture with these numbers is mirrored.
+    pub fn mirrors(&self, draws: TransformDraws) -> bool {
+        self.flip && draws.flip < 0.5
+    }
+
+    /// The training picture, `target` pixels large. Mirrored first, then cut, as diffusers does.
     ///
     /// - `target`: (width, height).
     /// - `name`: what messages call the picture.
@@ -106,42 +102,32 @@ impl Transform {
         &self,
         picture: RgbImage,
         target: (u32, u32),
-        rng: &mut Philox,
+        draws: TransformDraws,
         name: &str,
-    ) -> Result<(RgbImage, Placement)> {
-        let [draw_x, draw_y, draw_flip] = std::array::from_fn(|_| rng.uniform());
-        let original = picture.dimensions();
-        let mut picture = scaled(picture, self.scaled_size(original, target, name)?)?;
-        let flipped = self.flip && draw_flip < 0.5;
-        if flipped {
+    ) -> Result<RgbImage> {
+        let size = self.scaled_size(picture.dimensions(), target, name)?;
+        let mut picture = scaled(picture, size)?;
+        if self.mirrors(draws) {
             flip_horizontal_in_place(&mut picture);
         }
         if self.resize == ResizePolicy::LongerSide {
-            let placement = Placement { original, crop_top_left: (0, 0), flipped };
-            return Ok((self.padded(picture, target), placement));
+            return Ok(self.padded(picture, target));
         }
+        if picture.dimensions() != target {
+            let (left, top) = self.corner(picture.dimensions(), target, draws);
+            picture = crop_imm(&picture, left, top, target.0, target.1).to_image();
+        }
+        Ok(picture)
+    }
+
+    /// (left, top) of what is kept of a scaled picture that covers the target.
+    fn corner(&self, (width, height): (u32, u32), target: (u32, u32), draws: TransformDraws) -> (u32, u32) {
         let start = |side: u32, target: u32, draw: f64| match self.crop {
             Crop::Center => (side - target) / 2,
             // `draw` < 1, and so is the product below the number of positions.
             Crop::Random => (draw * (f64::from(side - target) + 1.0)) as u32,
         };
-        let left = start(picture.width(), target.0, draw_x);
-        let top = start(picture.height(), target.1, draw_y);
-        if picture.dimensions() != target {
-            picture = crop_imm(&picture, left, top, target.0, target.1).to_image();
-        }
-        Ok((picture, Placement { original, crop_top_left: (top, left), flipped }))
-    }
-
-    /// Whether a picture of the size `original` has to be magnified to become one of the size `target`:
-    /// what is learnt from it is blurred.
-    pub fn upscales(&self, original: (u32, u32), target: (u32, u32)) -> bool {
-        let (wider, higher) = (target.0 > original.0, target.1 > original.1);
-        match self.resize {
-            ResizePolicy::None => false,
-            ResizePolicy::ShorterSide | ResizePolicy::Stretch => wider || higher,
-            ResizePolicy::LongerSide => wider && higher,
-        }
+        (start(width, target.0, draws.x), start(height, target.1, draws.y))
     }
 
     /// (width, height) before cutting or padding. The side that the target does not fix is rounded, so the

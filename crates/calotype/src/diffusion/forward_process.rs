@@ -116,7 +116,7 @@ mod tests {
     use burn::tensor::{DType, Device};
 
     use super::*;
-    use crate::self_test::tensors::values;
+    use crate::testing::values;
 
     #[test]
     fn every_sample_has_its_own_timestep() {

@@ -95,7 +95,7 @@ fn std(x: Tensor<4>) -> Tensor<4> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::self_test::tensors::{samples as tensor, values};
+    use crate::testing::{samples as tensor, values};
 
     #[test]
     fn guidance_holds_inside_its_interval() {

@@ -92,7 +92,7 @@ fn reciprocals(rates: &[f64], name: &str, expected: &str, got: &str) -> Result<V
 mod tests {
     use super::*;
     use crate::diffusion::forward_process::add_noise;
-    use crate::self_test::tensors::{samples as tensor, values};
+    use crate::testing::{samples as tensor, values};
 
     const ALL: [PredictionType; 4] =
         [PredictionType::Epsilon, PredictionType::VPrediction, PredictionType::Sample, PredictionType::Flow];

@@ -81,11 +81,11 @@ fn quantile(values: &[f64], q: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::self_test::tensors::{row, values};
+    use crate::testing::{shaped, values};
 
     #[test]
     fn thresholding_is_per_sample_and_never_stretches() {
-        let x = row::<4>(&[0.5, -0.1, 0.2, 4.0, -2.0, 0.0], [2, 1, 1, 3]);
+        let x = shaped::<4>(&[0.5, -0.1, 0.2, 4.0, -2.0, 0.0], [2, 1, 1, 3]);
         let limit = X0Limit::Dynamic { ratio: 0.5, max: 3.0 };
         // The first sample stays inside ±1; the median of the second is 2.
         assert_eq!(values(limit.apply(x.clone())), [0.5, -0.1, 0.2, 1.0, -1.0, 0.0]);

@@ -58,11 +58,11 @@ fn fold(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::self_test::tensors::{row, values};
+    use crate::testing::{shaped, values};
 
     #[test]
     fn places_outside_of_the_picture_do_not_count() {
-        let x = row::<4>(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [1, 2, 3, 1]);
+        let x = shaped::<4>(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [1, 2, 3, 1]);
         assert_eq!(values(average_3x3(x.clone())), [3.0, 3.5, 4.0, 3.0, 3.5, 4.0]);
         assert_eq!(values(max(x.clone() - 10.0, 3, 1, 1)), [-5.0, -4.0, -4.0, -5.0, -4.0, -4.0]);
         assert_eq!(values(mean_of_picture(x)), [3.5]);
@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn a_stride_of_two_skips() {
         let numbers: Vec<f64> = (0..25).map(f64::from).collect();
-        let x = row::<4>(&numbers, [1, 5, 5, 1]);
+        let x = shaped::<4>(&numbers, [1, 5, 5, 1]);
         assert_eq!(values(max(x.clone(), 3, 2, 0)), [12.0, 14.0, 22.0, 24.0]);
         // The fifth row and column are left over.
         assert_eq!(values(max(x, 2, 2, 0)), [6.0, 8.0, 16.0, 18.0]);

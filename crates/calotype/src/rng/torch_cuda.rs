@@ -7,158 +7,58 @@
 use std::f32::consts::TAU;
 
 use super::philox4x32;
-use crate::error::{Error, Result};
-
-/// Threads of one block of PyTorch's kernel.
-const BLOCK_SIZE: usize = 256;
-
-/// Normals that a thread makes from one Philox block.
-const LANES: usize = 4;
-
-/// The two numbers of a GPU that decide which thread of PyTorch's kernel writes which element.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Gpu {
-    multiprocessors: u32,
-    threads_per_multiprocessor: u32,
-}
-
-/// Name, multiprocessors and resident threads of each, as NVIDIA's data sheets give them.
-const GPUS: [(&str, u32, u32); 18] = [
-    ("t4", 40, 1024),
-    ("rtx-2080-ti", 68, 1024),
-    ("v100", 80, 2048),
-    ("rtx-3060", 28, 1536),
-    ("rtx-3080", 68, 1536),
-    ("rtx-3090", 82, 1536),
-    ("rtx-a6000", 84, 1536),
-    ("a10", 72, 1536),
-    ("a10g", 80, 1536),
-    ("a100", 108, 2048),
-    ("l4", 58, 1536),
-    ("l40s", 142, 1536),
-    ("rtx-4080", 76, 1536),
-    ("rtx-4090", 128, 1536),
-    ("rtx-5090", 170, 1536),
-    ("h100-pcie", 114, 2048),
-    ("h100", 132, 2048),
-    ("h200", 132, 2048),
-];
-
-impl Gpu {
-    /// A GPU by `multi_processor_count` and `max_threads_per_multi_processor` of
-    /// `torch.cuda.get_device_properties`.
-    ///
-    /// # Errors
-    /// `Error::Argument` if there is no multiprocessor, or one holds fewer than 256 threads.
-    pub fn new(multiprocessors: u32, threads_per_multiprocessor: u32) -> Result<Self> {
-        if multiprocessors == 0 {
-            return Err(Error::argument("multiprocessors", "at least 1", multiprocessors));
-        }
-        if (threads_per_multiprocessor as usize) < BLOCK_SIZE {
-            let expected = format!("at least {BLOCK_SIZE}");
-            return Err(Error::argument("threads per multiprocessor", expected, threads_per_multiprocessor));
-        }
-        Ok(Self { multiprocessors, threads_per_multiprocessor })
-    }
-
-    /// A usual GPU by its name: one of [`Gpu::names`], such as `a100` or `rtx-4090`.
-    ///
-    /// # Errors
-    /// `Error::Argument` with all names.
-    pub fn named(name: &str) -> Result<Self> {
-        match GPUS.into_iter().find(|gpu| gpu.0 == name) {
-            Some((_, multiprocessors, threads)) => Self::new(multiprocessors, threads),
-            None => {
-                let names: Vec<&str> = Self::names().collect();
-                Err(Error::argument("GPU", format!("one of {}", names.join(", ")), format!("`{name}`")))
-            }
-        }
-    }
-
-    /// The names that [`Gpu::named`] knows.
-    pub fn names() -> impl Iterator<Item = &'static str> {
-        GPUS.into_iter().map(|gpu| gpu.0)
-    }
-
-    /// The threads of the largest grid that PyTorch starts, and so the number of elements up to which
-    /// this GPU gives the same normals as any other.
-    pub fn threads(self) -> usize {
-        let blocks = self.threads_per_multiprocessor as usize / BLOCK_SIZE;
-        self.multiprocessors as usize * blocks * BLOCK_SIZE
-    }
-}
 
 /// The random normals of `torch.randn(n, device="cuda", generator=g)` in float32, where
-/// `g = torch.Generator("cuda").manual_seed(seed)`.
+/// `g = torch.Generator("cuda").manual_seed(seed)`, on a GPU that has a thread for every element: thread i of the
+/// kernel owns subsequence i of Philox4x32-10 and writes element i from the first normal of its block.
 ///
-/// Thread t of the kernel owns subsequence t of Philox4x32-10 and writes elements t, t + T, t + 2T and
-/// t + 3T from its first block of four normals, the next four from its second block, and so on, T being
-/// the number of threads. T grows with the tensor up to [`Gpu::threads`]. Therefore
+/// That is so on every GPU up to as many elements as PyTorch starts threads: 40 960 on a T4, 196 608 on an
+/// RTX 4090 and 221 184 on an A100. A Stable Diffusion latent of 512² pixels has 16 384 elements, one of SDXL at
+/// 1024² has 65 536. Above it PyTorch's threads write several elements each, and its numbers depend on the GPU;
+/// AUTOMATIC1111 (noise source NV) and stable-diffusion.cpp (generator `cuda`) keep to this rule whatever the size,
+/// as is done here.
 ///
-/// - up to that size, element i is the first normal of subsequence i on every GPU. That size is 40 960
-///   on a T4, 196 608 on an RTX 4090 and 221 184 on an A100; a Stable Diffusion latent of 512² pixels has
-///   16 384 elements, one of SDXL at 1024² has 65 536;
-/// - above it, the numbers depend on the GPU, and only [`TorchCuda::on_gpu`] gives them. A Flux latent
-///   of 1024² (262 144 elements) or a batch drawn in one call is above it on most cards.
-///
-/// Words and layout are exact up to 2²⁹ elements in one call (PyTorch splits larger tensors). The values
-/// agree to a few 1e-6: the GPU's `__sincosf` is approximate, sine and cosine here are not. In float16
-/// and bfloat16 PyTorch rounds these same values.
+/// Words and layout are exact. The values agree to a few 1e-6: the GPU's `__sincosf` is approximate, sine and
+/// cosine here are not. In float16 and bfloat16 PyTorch rounds these same values.
 #[derive(Debug, Clone)]
 pub struct TorchCuda {
     key: [u32; 2],
     /// Philox blocks that each subsequence has used up.
     block: u64,
-    largest_grid: usize,
 }
 
 impl TorchCuda {
-    /// The generator after `manual_seed(seed)`, on a GPU that has a thread for every element: element i
-    /// is the first normal of subsequence i, whatever the size. AUTOMATIC1111 (noise source NV) and
-    /// stable-diffusion.cpp (generator `cuda`) use this rule.
+    /// The generator after `manual_seed(seed)`.
     pub fn new(seed: u64) -> Self {
-        Self { key: [seed as u32, (seed >> 32) as u32], block: 0, largest_grid: usize::MAX }
-    }
-
-    /// The generator after `manual_seed(seed)` on `gpu`.
-    pub fn on_gpu(seed: u64, gpu: Gpu) -> Self {
-        Self { largest_grid: gpu.threads(), ..Self::new(seed) }
+        Self { key: [seed as u32, (seed >> 32) as u32], block: 0 }
     }
 
     /// The next `n` standard normals, as one call of `torch.randn` with `n` elements in all. Every call
-    /// with `n > 0` uses up at least one block of each subsequence, however few normals it takes.
+    /// with `n > 0` uses up one block of each subsequence, of which it takes one normal.
     pub fn normals(&mut self, n: usize) -> Vec<f32> {
         if n == 0 {
             return Vec::new();
         }
-        let threads = self.largest_grid.min(n.next_multiple_of(BLOCK_SIZE));
-        let out = (0..n).map(|i| self.normal(i, threads)).collect();
-        self.block = self.block.wrapping_add(n.div_ceil(LANES * threads) as u64);
-        out
-    }
-
-    /// Element `i` of a call whose grid has `threads` threads.
-    fn normal(&self, i: usize, threads: usize) -> f32 {
-        let (round, rest) = (i / (LANES * threads), i % (LANES * threads));
-        let (lane, thread) = (rest / threads, (rest % threads) as u64);
-        let block = self.block.wrapping_add(round as u64);
-        let counter = [block as u32, (block >> 32) as u32, thread as u32, (thread >> 32) as u32];
-        let words = philox4x32(counter, self.key);
-        let pair = lane / 2;
-        let [sine, cosine] = box_muller(words[2 * pair], words[2 * pair + 1]);
-        if lane.is_multiple_of(2) { sine } else { cosine }
+        let block = self.block;
+        self.block = block.wrapping_add(1);
+        (0..n as u64)
+            .map(|thread| {
+                let counter = [block as u32, (block >> 32) as u32, thread as u32, (thread >> 32) as u32];
+                let words = philox4x32(counter, self.key);
+                box_muller(words[0], words[1])
+            })
+            .collect()
     }
 }
 
-/// cuRAND's Box–Muller transform of two words: radius times the sine and times the cosine of the angle.
+/// The first normal of cuRAND's Box–Muller transform of two words: radius times the sine of the angle.
 /// Products and sums are fused as on the GPU; the functions are rounded from f64.
-fn box_muller(radius_word: u32, angle_word: u32) -> [f32; 2] {
+fn box_muller(radius_word: u32, angle_word: u32) -> f32 {
     const UNIT: f32 = 1.0 / 4_294_967_296.0;
     let u = (radius_word as f32).mul_add(UNIT, UNIT / 2.0);
     let angle = (angle_word as f32).mul_add(UNIT * TAU, UNIT * TAU / 2.0);
     let radius = (-2.0 * libm::log(f64::from(u)) as f32).sqrt();
-    let (sine, cosine) = libm::sincos(f64::from(angle));
-    [radius * sine as f32, radius * cosine as f32]
+    radius * libm::sin(f64::from(angle)) as f32
 }
 
 #[cfg(test)]
@@ -209,63 +109,11 @@ mod tests {
         }
     }
 
-    /// The ends of one large tensor on two GPUs, seed 1: PyTorch 2.5.1, issue 143086 of its repository.
-    #[test]
-    fn large_tensor_depends_on_the_gpu() -> Result<()> {
-        let n = 49 * 12 * 112 * 144;
-        for (name, last) in [("h100", [-0.6970, -0.7780, 0.3267]), ("a100", [0.1549, -0.6797, -0.1656])] {
-            let gpu = Gpu::named(name)?;
-            let generator = TorchCuda::on_gpu(1, gpu);
-            let at = |i| generator.normal(i, gpu.threads());
-            assert_close(&[at(0), at(1), at(2)], &[-0.2963, 2.6764, -0.1408], 6e-5);
-            assert_close(&[at(n - 3), at(n - 2), at(n - 1)], &last, 6e-5);
-        }
-        Ok(())
-    }
-
-    /// A GPU of 256 threads: 3000 elements are three rounds of 1024.
-    #[test]
-    fn grid_stride_fills_every_lane_and_advances_by_rounds() -> Result<()> {
-        let mut small = TorchCuda::on_gpu(7, Gpu::new(1, 300)?);
-        let first = small.normals(3000);
-        let next = small.normals(256);
-        // Calls of at most 256 elements hand out lane 0 of one block after another.
-        let mut one_wave = TorchCuda::new(7);
-        for round in 0..3 {
-            assert_eq!(one_wave.normals(256), first[1024 * round..1024 * round + 256]);
-        }
-        assert_eq!(one_wave.normals(256), next);
-        // Lanes 0 and 1 are the sine and the cosine of one angle with one radius.
-        let words = philox4x32([2, 0, 5, 0], [7, 0]);
-        assert_eq!([first[2048 + 5], first[2048 + 256 + 5]], box_muller(words[0], words[1]));
-        assert_eq!([first[2048 + 512 + 5]], box_muller(words[2], words[3])[..1]);
-        Ok(())
-    }
-
-    #[test]
-    fn all_gpus_agree_up_to_one_wave_and_not_beyond() -> Result<()> {
-        let (t4, a100) = (Gpu::named("t4")?, Gpu::named("a100")?);
-        assert_eq!((t4.threads(), a100.threads()), (40_960, 221_184));
-        let draw = |gpu, n| TorchCuda::on_gpu(3, gpu).normals(n);
-        assert_eq!(draw(t4, 40_960), draw(a100, 40_960));
-        let (smaller, larger) = (draw(t4, 40_961), draw(a100, 40_961));
-        assert_eq!(smaller[..40_960], larger[..40_960]);
-        assert_ne!(smaller[40_960], larger[40_960]);
-        Ok(())
-    }
-
     /// Unlike on the CPU, all 64 bits of the seed count.
     #[test]
     fn whole_seed_counts() {
         let draw = |seed| TorchCuda::new(seed).normals(3);
         assert_ne!(draw(5), draw((1 << 32) + 5));
         assert_eq!(TorchCuda::new(5).normals(0), Vec::<f32>::new());
-    }
-
-    #[test]
-    fn impossible_gpus_are_refused() {
-        assert!(Gpu::new(0, 2048).is_err());
-        assert!(Gpu::new(108, 255).is_err());
-        assert!(Gpu::named("voodoo").is_err_and(|error| error.to_string().contains("rtx-4090")));
     }
 }

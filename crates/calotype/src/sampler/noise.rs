@@ -163,7 +163,7 @@ impl Noise for NoiseSource {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::self_test::tensors::values;
+    use crate::testing::values;
 
     #[test]
     fn a_picture_does_not_depend_on_its_batch() {

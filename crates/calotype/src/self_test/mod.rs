@@ -14,7 +14,7 @@ mod prdc;
 mod resize;
 mod samplers;
 mod schedules;
-pub(crate) mod tensors;
+mod tensors;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;

@@ -80,12 +80,6 @@ pub fn parse(prompt: &str) -> Vec<Piece> {
     merged(pieces)
 }
 
-/// Whether nothing in the prompt is emphasised and nothing breaks it. Its text can still differ from what
-/// [`parse`] gives: backslashes and brackets of weight 1 are gone there.
-pub fn is_plain(prompt: &str) -> bool {
-    parse(prompt).iter().all(|piece| matches!(piece, Piece::Text(text) if text.weight == 1.0))
-}
-
 /// The symbol that `text` begins with, and the rest; `None` at the end.
 fn next_symbol(text: &str) -> Option<(Symbol<'_>, &str)> {
     let (one, after_one) = text.split_at(text.chars().next()?.len_utf8());

@@ -297,10 +297,13 @@ fn prompts() {
         Piece::Break => TokenPiece::Break,
     };
     fuzz(&seeds.map(|seed| seed.as_bytes().to_vec()), 5000, |bytes| {
-        let pieces: Vec<TokenPiece> = prompt::parse(&text(bytes)).into_iter().map(tokens).collect();
+        let prompt = text(bytes);
+        let parsed = prompt::parse(&prompt);
+        let is_plain = parsed.iter().all(|piece| matches!(piece, Piece::Text(text) if text.weight == 1.0));
+        let pieces: Vec<TokenPiece> = parsed.into_iter().map(tokens).collect();
         let chunks = prompt::chunks(&pieces, &framing).unwrap();
         assert!(chunks.iter().all(|chunk| (chunk.ids.len(), chunk.weights.len()) == (8, 8)));
-        !prompt::is_plain(&text(bytes))
+        !is_plain
     });
 }
 

@@ -177,11 +177,6 @@ impl Parquet {
         &self.left_out
     }
 
-    /// The columns that are read.
-    pub fn column_names(&self) -> &ColumnNames {
-        &self.names
-    }
-
     /// Rows that have no picture or no caption, by reason.
     pub fn skipped(&self) -> &[Skipped] {
         &self.skipped

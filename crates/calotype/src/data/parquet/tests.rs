@@ -66,7 +66,7 @@ fn every_way_of_writing_gives_the_rows_that_were_written() {
     ] {
         let data = open(&golden(&format!("{file}.parquet")), "", "").unwrap();
         let names = ColumnNames { image: image.into(), text: Some(text.into()) };
-        assert_eq!(data.column_names(), &names, "{file}");
+        assert_eq!(data.names, names, "{file}");
         assert_has(&data, &expected(file));
         let data = data.spilled(&cache, &mut |_, _| Ok(())).unwrap();
         assert_has(&data, &expected(file));

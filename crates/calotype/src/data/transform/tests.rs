@@ -15,14 +15,18 @@ fn picture(width: u32, height: u32) -> RgbImage {
     })
 }
 
-fn apply(transform: Transform, picture: RgbImage, target: (u32, u32)) -> (RgbImage, Placement) {
-    transform.apply(picture, target, &mut rng(0), "test").unwrap()
+fn draws(picture: u64) -> TransformDraws {
+    Transform::draws(&mut rng(picture))
+}
+
+fn apply(transform: Transform, picture: RgbImage, target: (u32, u32)) -> RgbImage {
+    transform.apply(picture, target, draws(0), "test").unwrap()
 }
 
 /// Pillow 11.3 and 13.0: `resize((8, 6), LANCZOS).crop((1, 0, 6, 6))` of 13 x 10 pixels.
 #[test]
 fn shorter_side_and_center_is_pillows_lanczos() {
-    let (got, placement) = apply(Transform::default(), picture(13, 10), (5, 6));
+    let got = apply(Transform::default(), picture(13, 10), (5, 6));
     #[rustfmt::skip]
     let expected = [
         [35, 122, 175, 117, 186, 186, 209, 120, 116, 153, 103, 162, 119, 133, 102],
@@ -33,8 +37,8 @@ fn shorter_side_and_center_is_pillows_lanczos() {
         [147, 195, 145, 119, 127, 170, 95, 113, 117, 183, 183, 70, 166, 167, 143],
     ];
     assert_eq!(got.as_raw(), expected.as_flattened());
-    assert_eq!(placement, Placement { original: (13, 10), crop_top_left: (0, 1), flipped: false });
-    assert_eq!(placement.time_ids((5, 6)), [10, 13, 0, 1, 6, 5]);
+    assert_eq!(Transform::default().corner((8, 6), (5, 6), draws(0)), (1, 0));
+    assert!(!Transform::default().mirrors(draws(0)));
 }
 
 /// Pillow 11.3 and 13.0: `resize((6, 5), LANCZOS)`; one row is left over, and it is below.
@@ -42,7 +46,7 @@ fn shorter_side_and_center_is_pillows_lanczos() {
 fn longer_side_is_padded_with_the_background() {
     let transform =
         Transform { resize: ResizePolicy::LongerSide, background: [1, 2, 3], ..Transform::default() };
-    let (got, placement) = apply(transform, picture(13, 10), (6, 6));
+    let got = apply(transform, picture(13, 10), (6, 6));
     #[rustfmt::skip]
     let expected = [
         [11, 54, 97, 86, 166, 192, 192, 133, 129, 137, 110, 155, 123, 179, 62, 167, 107, 193],
@@ -53,16 +57,15 @@ fn longer_side_is_padded_with_the_background() {
         [1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3],
     ];
     assert_eq!(got.as_raw(), expected.as_flattened());
-    assert_eq!(placement.crop_top_left, (0, 0));
-    let (narrow, _) = apply(transform, RgbImage::from_pixel(1, 8, Rgb([9; 3])), (4, 4));
+    let narrow = apply(transform, RgbImage::from_pixel(1, 8, Rgb([9; 3])), (4, 4));
     assert_eq!(narrow.rows().next().unwrap().map(|p| p.0[0]).collect::<Vec<_>>(), [1, 9, 1, 1]);
 }
 
 #[test]
 fn without_resizing_the_size_must_fit() {
     let transform = Transform { resize: ResizePolicy::None, ..Transform::default() };
-    assert_eq!(apply(transform, picture(5, 4), (5, 4)).0, picture(5, 4));
-    let error = transform.apply(picture(5, 4), (4, 5), &mut rng(0), "cats/7.png").unwrap_err();
+    assert_eq!(apply(transform, picture(5, 4), (5, 4)), picture(5, 4));
+    let error = transform.apply(picture(5, 4), (4, 5), draws(0), "cats/7.png").unwrap_err();
     assert!(matches!(error, Error::Shape { .. }));
     let text = error.to_string();
     assert!(["`cats/7.png`", "4 x 5", "5 x 4"].iter().all(|part| text.contains(part)), "{text}");
@@ -76,32 +79,32 @@ fn every_policy_gives_the_target_size() {
                 let transform = Transform { resize, crop, flip: true, background: [0; 3] };
                 // An evenly coloured picture stays so, unless it is padded.
                 let even = RgbImage::from_pixel(original.0, original.1, Rgb([77; 3]));
-                let (got, placement) = apply(transform, even, target);
-                assert_eq!((got.dimensions(), placement.original), (target, original));
+                let got = apply(transform, even, target);
+                assert_eq!(got.dimensions(), target);
                 assert!(got.pixels().all(|p| p.0 == [77; 3]) || resize == ResizePolicy::LongerSide);
             }
         }
     }
 }
 
-/// The crop is a window of the scaled picture at the place that is reported, every place comes, and all are
-/// about equally frequent.
+/// The crop is a window of the scaled picture, every place comes, and all are about equally frequent.
 #[test]
 fn random_crops_stay_inside_and_are_uniform() {
     let transform = Transform { crop: Crop::Random, ..Transform::default() };
     let scaled = picture(9, 4);
     let mut counts = [0; 6];
     for i in 0..6000 {
-        let (got, placement) = transform.apply(scaled.clone(), (4, 4), &mut rng(i), "test").unwrap();
-        let (top, left) = placement.crop_top_left;
+        let got = transform.apply(scaled.clone(), (4, 4), draws(i), "test").unwrap();
+        let (left, top) = transform.corner((9, 4), (4, 4), draws(i));
         assert!(top == 0 && left <= 5);
         assert_eq!(got, crop_imm(&scaled, left, top, 4, 4).to_image());
         counts[left as usize] += 1;
     }
     // 1000 each; four standard deviations are 115.
     assert!(counts.iter().all(|count| (885..=1115).contains(count)), "{counts:?}");
-    let (got, placement) = apply(transform, picture(4, 9), (4, 4));
-    assert_eq!(got, crop_imm(&picture(4, 9), 0, placement.crop_top_left.0, 4, 4).to_image());
+    let got = apply(transform, picture(4, 9), (4, 4));
+    let (left, top) = transform.corner((4, 9), (4, 4), draws(0));
+    assert_eq!((left, got), (0, crop_imm(&picture(4, 9), 0, top, 4, 4).to_image()));
 }
 
 #[test]
@@ -112,10 +115,11 @@ fn flips_are_half_and_mirror_before_the_crop() {
     flip_horizontal_in_place(&mut mirrored);
     let mut flips = 0;
     for i in 0..4000 {
-        let (got, placement) = transform.apply(original.clone(), (4, 4), &mut rng(i), "test").unwrap();
-        let source = if placement.flipped { &mirrored } else { &original };
+        let got = transform.apply(original.clone(), (4, 4), draws(i), "test").unwrap();
+        let flipped = transform.mirrors(draws(i));
+        let source = if flipped { &mirrored } else { &original };
         assert_eq!(got, crop_imm(source, 2, 0, 4, 4).to_image());
-        flips += usize::from(placement.flipped);
+        flips += usize::from(flipped);
     }
     assert!((1874..=2126).contains(&flips), "{flips}"); // four standard deviations
 }
@@ -125,31 +129,26 @@ fn settings_do_not_shift_each_others_draws() {
     let policies =
         [ResizePolicy::None, ResizePolicy::ShorterSide, ResizePolicy::LongerSide, ResizePolicy::Stretch];
     for i in 0..50 {
-        let mut left = rng(i);
-        let expected = {
-            let mut rng = rng(i);
-            let draws: [f64; 3] = std::array::from_fn(|_| rng.uniform());
-            (draws[2] < 0.5, rng.next_u32())
-        };
+        let mut expected = rng(i);
+        let third = [(); 3].map(|()| expected.uniform())[2];
         for resize in policies {
             for (crop, flip) in [(Crop::Center, true), (Crop::Random, true), (Crop::Random, false)] {
                 let transform = Transform { resize, crop, flip, ..Transform::default() };
-                let mut rng = left.clone();
-                let (_, placement) = transform.apply(picture(4, 4), (4, 4), &mut rng, "test").unwrap();
-                assert_eq!((placement.flipped, rng.next_u32()), (expected.0 && flip, expected.1));
+                let mut rng = rng(i);
+                let draws = Transform::draws(&mut rng);
+                let got = transform.apply(picture(4, 4), (4, 4), draws, "test").unwrap();
+                let mut mirrored = picture(4, 4);
+                flip_horizontal_in_place(&mut mirrored);
+                let flips = flip && third < 0.5;
+                assert_eq!(got, if flips { mirrored } else { picture(4, 4) });
+                assert_eq!((transform.mirrors(draws), rng.next_u32()), (flips, expected.clone().next_u32()));
             }
         }
-        // A refused picture has drawn as well.
-        let none = Transform { resize: ResizePolicy::None, ..Transform::default() };
-        assert!(none.apply(picture(5, 4), (4, 4), &mut left, "test").is_err());
-        assert_eq!(left.next_u32(), expected.1);
     }
     // The same crop with and without flips.
     let place = |flip| {
         let transform = Transform { crop: Crop::Random, flip, ..Transform::default() };
-        (0..20)
-            .map(|i| transform.apply(picture(20, 4), (4, 4), &mut rng(i), "test").unwrap().1.crop_top_left)
-            .collect::<Vec<_>>()
+        (0..20).map(|i| transform.corner((20, 4), (4, 4), draws(i))).collect::<Vec<_>>()
     };
     assert_eq!(place(true), place(false));
 }
@@ -157,7 +156,7 @@ fn settings_do_not_shift_each_others_draws() {
 #[test]
 fn order_of_the_pictures_changes_nothing() {
     let transform = Transform { crop: Crop::Random, flip: true, ..Transform::default() };
-    let one = |i: u64| transform.apply(picture(9 + i as u32, 7), (4, 4), &mut rng(i), "test").unwrap();
+    let one = |i: u64| transform.apply(picture(9 + i as u32, 7), (4, 4), draws(i), "test").unwrap();
     let forward: Vec<_> = (0..20).map(one).collect();
     let mut backward: Vec<_> = (0..20).rev().map(one).collect();
     backward.reverse();
@@ -165,26 +164,9 @@ fn order_of_the_pictures_changes_nothing() {
 }
 
 #[test]
-fn magnifying_is_known_beforehand() {
-    let upscales =
-        |resize, original, target| Transform { resize, ..Transform::default() }.upscales(original, target);
-    for (resize, original, expected) in [
-        (ResizePolicy::None, (8, 8), false),
-        (ResizePolicy::ShorterSide, (64, 64), false),
-        (ResizePolicy::ShorterSide, (500, 63), true),
-        (ResizePolicy::LongerSide, (64, 10), false),
-        (ResizePolicy::LongerSide, (63, 10), true),
-        (ResizePolicy::Stretch, (64, 64), false),
-        (ResizePolicy::Stretch, (63, 500), true),
-    ] {
-        assert_eq!(upscales(resize, original, (64, 64)), expected, "{resize:?} {original:?}");
-    }
-}
-
-#[test]
 fn impossible_sizes_are_refused() {
     let transform = Transform::default();
-    let apply = |picture, target| transform.apply(picture, target, &mut rng(0), "thin.png").unwrap_err();
+    let apply = |picture, target| transform.apply(picture, target, draws(0), "thin.png").unwrap_err();
     assert!(matches!(apply(picture(2, 2), (0, 4)), Error::Argument { .. }));
     assert!(matches!(apply(RgbImage::new(0, 3), (4, 4)), Error::Shape { .. }));
     let error = apply(RgbImage::new(100_000, 1), (512, 512)).to_string();

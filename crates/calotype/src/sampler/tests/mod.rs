@@ -11,7 +11,7 @@ use burn::tensor::Device;
 
 use super::*;
 use crate::diffusion::{NoiseSchedule, PredictionType, Rates, SchedulerClass, TimestepSpacing};
-use crate::self_test::tensors::{samples as tensor, values};
+use crate::testing::{samples as tensor, values};
 use gaussian::{Gaussian, network, velocity};
 
 /// The sampler's own steps for a Gaussian, with prescribed noise.

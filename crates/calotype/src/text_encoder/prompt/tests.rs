@@ -59,6 +59,8 @@ fn break_is_a_word_in_upper_case() {
 
 #[test]
 fn plain_prompts_have_one_weight() {
+    let is_plain =
+        |prompt| parse(prompt).iter().all(|piece| matches!(piece, Piece::Text(text) if text.weight == 1.0));
     assert!(is_plain("") && is_plain(r"a \(b\), c") && is_plain("(a:1)"));
     assert!(!is_plain("a (b)") && !is_plain("a BREAK b"));
 }

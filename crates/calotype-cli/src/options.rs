@@ -1,7 +1,7 @@
 //! Options that every verb has.
 
+use calotype::nn::Products;
 use calotype::{Error, Result};
-use calotype_kernels::use_bf16;
 use clap::ValueEnum;
 use serde::Serialize;
 
@@ -45,15 +45,24 @@ pub enum Dtype {
 }
 
 impl Dtype {
-    /// From now on.
+    /// As a network has it: without such instructions the kernels multiply in f32.
+    pub fn products(self) -> Products {
+        match self {
+            Self::F32 => Products::F32,
+            Self::Bf16 => Products::Bf16,
+        }
+    }
+
+    /// The same, only where the processor multiplies so.
     ///
     /// # Errors
-    /// `Error::Argument` where the processor cannot.
-    pub fn choose(self) -> Result<()> {
-        if self == Self::Bf16 && !use_bf16(true) {
+    /// `Error::Argument` where it cannot.
+    pub fn required(self) -> Result<Products> {
+        let products = self.products();
+        if !products.is_available() {
             return Err(Error::argument("--dtype", "f32: this processor has no AVX512-BF16", "bf16"));
         }
-        Ok(())
+        Ok(products)
     }
 }
 

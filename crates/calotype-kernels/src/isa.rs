@@ -1,7 +1,29 @@
-//! The instruction set that a kernel runs with, chosen when the program runs.
+//! The instruction set that a kernel runs with, chosen when the program runs, and the precision of its products.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Precision of the operands of products; sums, and everything else, are in f32.
+///
+/// It is an argument of [`conv2d`](fn@crate::conv2d), [`linear`](fn@crate::linear) and
+/// [`attention`](fn@crate::attention), whose backward pass has that of the forward pass: two networks of one process
+/// may differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Products {
+    /// 24 significant bits.
+    #[default]
+    F32,
+    /// 8 significant bits: the operands of linear maps, convolutions, their gradients and attention's forward pass are
+    /// rounded. Only where the processor has AVX512-BF16 ([`Products::is_available`]); elsewhere the same as
+    /// [`Products::F32`].
+    Bf16,
+}
+
+impl Products {
+    /// Whether this machine has the instructions.
+    pub fn is_available(self) -> bool {
+        self == Self::F32 || Isa::bf16().is_some()
+    }
+}
 
 /// A set of vector instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,20 +63,24 @@ impl Isa {
         found
     }
 
-    /// The fastest instruction set of this machine, in the precision that [`use_bf16`] has chosen.
+    /// The fastest instruction set of this machine, with products in f32.
     pub fn best() -> Self {
         static BEST: OnceLock<Isa> = OnceLock::new();
-        let best = *BEST.get_or_init(|| Self::available()[0]);
-        match BF16.load(Ordering::Relaxed) {
-            true => Self::bf16().unwrap_or(best),
-            false => best,
+        *BEST.get_or_init(|| Self::available()[0])
+    }
+
+    /// The fastest instruction set of this machine for products of a precision.
+    pub fn of(products: Products) -> Self {
+        match products {
+            Products::F32 => Self::best(),
+            Products::Bf16 => Self::bf16().unwrap_or(Self::best()),
         }
     }
 
     /// The one with products of bf16 numbers, where this machine has it.
     pub fn bf16() -> Option<Self> {
         #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx512bf16") && Self::available().contains(&Self::Avx512) {
+        if is_x86_feature_detected!("avx512bf16") && Self::best() == Self::Avx512 {
             return Some(Self::Avx512Bf16);
         }
         None
@@ -73,15 +99,6 @@ impl Isa {
             other => other,
         }
     }
-}
-
-static BF16: AtomicBool = AtomicBool::new(false);
-
-/// Rounds the operands of linear maps, convolutions, their gradients and attention's forward pass to bf16 from now
-/// on (sums stay in f32), or no longer. Returns whether this machine can.
-pub fn use_bf16(on: bool) -> bool {
-    BF16.store(on, Ordering::Relaxed);
-    Isa::bf16().is_some()
 }
 
 /// Compiles a function once for each instruction set. The body is plain Rust that the compiler

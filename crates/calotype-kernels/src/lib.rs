@@ -21,7 +21,8 @@
 //! waits until it is done, which costs more than a small kernel.
 //!
 //! The instruction set (AVX-512, AVX2 with FMA, or what the target always has) is chosen when the
-//! program runs. Results do not depend on the number of threads: threads share outputs, never a sum.
+//! program runs; the precision of products ([`Products`]) is an argument of each call. Results do not depend on
+//! the number of threads: threads share outputs, never a sum.
 
 #![deny(clippy::undocumented_unsafe_blocks)]
 
@@ -47,5 +48,7 @@ pub mod upsample;
 pub mod winograd;
 pub mod work;
 
-pub use isa::{Isa, use_bf16};
-pub use ops::{Padding, attention, conv2d, geglu, group_norm, layer_norm, linear, upsample_nearest};
+pub use isa::{Isa, Products};
+pub use ops::{
+    Padding, attention, conv2d, geglu, group_norm, has_kernels, layer_norm, linear, upsample_nearest,
+};

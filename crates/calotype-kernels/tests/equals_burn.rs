@@ -2,6 +2,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use calotype_kernels as kernels;
+use calotype_kernels::Products::F32;
 use calotype_kernels::composed;
 
 /// Numbers in ±1 that differ for every tensor.
@@ -69,7 +70,7 @@ fn compare_conv2d(x: [usize; 4], output: usize, k: usize, stride: usize, padding
     compare(
         &format!("conv2d {x:?} → {output}, kernel {k}, stride {stride}, {padding:?}"),
         (leaf(x, 1), leaf([output, x[3], k, k], 2), leaf([output], 3)),
-        |x, weight, bias| kernels::conv2d(x, weight, bias, stride, [padding; 2]),
+        |x, weight, bias| kernels::conv2d(x, weight, bias, stride, [padding; 2], F32),
         |x, weight, bias| composed::conv2d(x, weight, bias, stride, [padding; 2]),
     );
 }
@@ -78,7 +79,7 @@ fn compare_linear(rows: usize, input: usize, output: usize) {
     compare(
         &format!("linear {rows}, {input} → {output}"),
         (leaf([1, rows, input], 1), leaf([output, input], 2), leaf([output], 3)),
-        kernels::linear,
+        |x, weight, bias| kernels::linear(x, weight, bias, F32),
         composed::linear,
     );
 }
@@ -97,7 +98,7 @@ fn compare_attention([b, n, l]: [usize; 3], heads: usize, d: usize, causal: bool
     compare(
         &format!("attention {b}×{n} on {l}, {heads} heads of {d}, causal {causal}"),
         (leaf([b, n, heads * d], 1), leaf([b, l, heads * d], 2), leaf([b, l, heads * d], 3)),
-        |q, k, v| kernels::attention(q, k, v, heads, causal),
+        |q, k, v| kernels::attention(q, k, v, heads, causal, F32),
         |q, k, v| composed::attention(q, k, v, heads, causal),
     );
 }
@@ -144,7 +145,7 @@ fn convolution_with_an_oblong_kernel() {
         compare(
             &format!("conv2d with kernel {k:?}, stride {stride}, {padding:?}"),
             (leaf([2, 9, 10, 6], 1), leaf([11, 6, k[0], k[1]], 2), leaf([11], 3)),
-            |x, weight, bias| kernels::conv2d(x, weight, bias, stride, padding),
+            |x, weight, bias| kernels::conv2d(x, weight, bias, stride, padding, F32),
             |x, weight, bias| composed::conv2d(x, weight, bias, stride, padding),
         );
     }
@@ -224,7 +225,10 @@ fn large_numbers_stay_finite() {
     let finite = |what: &str, y: Tensor<3>| {
         assert!(y.into_data().iter::<f32>().all(f32::is_finite), "{what}");
     };
-    finite("attention", kernels::attention(large([1, 9, 8]), large([1, 7, 8]), large([1, 7, 8]), 2, false));
+    finite(
+        "attention",
+        kernels::attention(large([1, 9, 8]), large([1, 7, 8]), large([1, 7, 8]), 2, false, F32),
+    );
     finite("geglu", kernels::geglu(large([1, 9, 8])));
     let (gamma, beta) = (numbers([8], 1), numbers([8], 2));
     finite("layer norm", kernels::layer_norm(large([1, 9, 8]), gamma.clone(), beta.clone(), 1e-5));
@@ -239,9 +243,9 @@ fn threads_change_nothing() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
             let (x, weight, bias) = (leaf([5, 12, 12, 20], 1), leaf([24, 20, 3, 3], 2), leaf([24], 3));
-            let h = kernels::conv2d(x.clone(), weight.clone(), bias, 1, [[1, 1]; 2]);
+            let h = kernels::conv2d(x.clone(), weight.clone(), bias, 1, [[1, 1]; 2], F32);
             let h = kernels::group_norm(h, leaf([24], 4), leaf([24], 5), 4, 1e-5, true).reshape([5, 144, 24]);
-            let y = kernels::attention(h.clone(), h.clone(), h, 3, false);
+            let y = kernels::attention(h.clone(), h.clone(), h, 3, false, F32);
             let gradients = y.clone().square().sum().backward();
             let numbers = |data: TensorData| data.iter::<f32>().map(f32::to_bits).collect::<Vec<u32>>();
             [
@@ -314,12 +318,12 @@ fn kept_weights_are_those_of_the_tensor_that_is_there_now() {
     for round in 0..20 {
         let weight = numbers([16, 24], 10 + round);
         for _ in 0..2 {
-            let got = kernels::linear(x.clone(), weight.clone(), bias.clone());
+            let got = kernels::linear(x.clone(), weight.clone(), bias.clone(), F32);
             assert_close("linear", got, composed::linear(x.clone(), weight.clone(), bias.clone()));
         }
         // Written to in place by burn, if it may.
         let doubled = weight.mul_scalar(2.0);
-        let got = kernels::linear(x.clone(), doubled.clone(), bias.clone());
+        let got = kernels::linear(x.clone(), doubled.clone(), bias.clone(), F32);
         assert_close("linear of doubled weights", got, composed::linear(x.clone(), doubled, bias.clone()));
     }
 }

@@ -85,9 +85,9 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     if args.steps.is_some_and(|steps| steps < 3) {
         return Err(Error::argument("--steps", "at least 3", args.steps.unwrap_or(0)));
     }
-    args.dtype.choose()?;
+    let isa = Isa::of(args.dtype.required()?);
     let mut bench = load(&args.config, args, context)?;
-    let peak_gflops = peak::gflops(Isa::best(), context.threads);
+    let peak_gflops = peak::gflops(isa, context.threads);
     let times = times(bench.as_mut(), args)?;
     let report = report(args, context, bench.as_ref(), peak_gflops, times)?;
     match context.json {
@@ -166,7 +166,7 @@ fn report(
         batch: args.batch,
         size: args.size,
         threads: context.threads,
-        instruction_set: format!("{:?}", Isa::best()).to_lowercase(),
+        instruction_set: format!("{:?}", Isa::of(args.dtype.products())).to_lowercase(),
     })
 }
 

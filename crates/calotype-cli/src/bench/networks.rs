@@ -5,7 +5,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use calotype::autoencoder::loss::{Reconstruction, autoencoder_loss};
 use calotype::autoencoder::{AutoencoderConfig, AutoencoderKl};
 use calotype::denoiser::{Unet, UnetConfig};
-use calotype::nn::{Init, parameters};
+use calotype::nn::{Compute, Init, parameters};
 use calotype::rng::{Philox, Purpose};
 use calotype::trainer::data_parallel::batch_gradients;
 use calotype::trainer::objective::{Batch, ShareLoss};
@@ -124,7 +124,7 @@ struct Noisy {
 /// E‖ε − ε_θ(x_t, t, c)‖² of random inputs.
 pub fn unet(config: &UnetConfig, args: &Args, context: &Context) -> Result<Box<dyn Bench>> {
     let device = &context.device;
-    let network = Unet::new(config, &mut Init::random(0, device))?;
+    let network = Unet::new(config, &mut Init::random(0, &Compute::new(device, args.dtype.products())))?;
     let noisy = |batch: usize| Noisy {
         x_t: normal([batch, config.in_channels, args.size, args.size], 0, device),
         timesteps: (0..batch).map(|i| (37 * i % 1000) as f64).collect(),
@@ -155,7 +155,8 @@ pub fn autoencoder(config: &AutoencoderConfig, args: &Args, context: &Context) -
     if !args.size.is_multiple_of(f) {
         return Err(Error::argument("--size", format!("a multiple of {f}"), args.size));
     }
-    let network = AutoencoderKl::new(config, &mut Init::random(0, device))?;
+    let network =
+        AutoencoderKl::new(config, &mut Init::random(0, &Compute::new(device, args.dtype.products())))?;
     let pictures = |batch: usize| Pictures {
         x: normal([batch, config.in_channels, args.size, args.size], 0, device),
         noise: normal([batch, config.latent_channels, args.size / f, args.size / f], 1, device),

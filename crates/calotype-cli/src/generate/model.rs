@@ -5,10 +5,10 @@ use std::str::FromStr;
 
 use calotype::checkpoint::{Checkpoint, hub};
 use calotype::files::Storage;
+use calotype::nn::Compute;
 use calotype::pipeline::TextToImage;
 use calotype::text_encoder::stack::PromptOptions;
 use calotype::{Error, Result};
-use calotype_kernels::use_bf16;
 
 use crate::options::{Context, Dtype};
 
@@ -89,10 +89,10 @@ impl ModelArgs {
         }
         if self.dtype == Dtype::Bf16 {
             checkpoint.store_as(Storage::Bf16);
-            // Without such instructions the kernels widen the numbers as they read them.
-            use_bf16(true);
         }
-        let mut model = TextToImage::new(checkpoint, &context.device)?;
+        // Without such instructions the kernels widen the numbers as they read them.
+        let compute = Compute::new(&context.device, self.dtype.products());
+        let mut model = TextToImage::new(checkpoint, &compute)?;
         for file in &self.embedding {
             let word = model.text.learn(file)?;
             context.bars.say(&format!("{}: `{word}`", file.display()));

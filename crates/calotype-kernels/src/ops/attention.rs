@@ -11,8 +11,8 @@ use burn::backend::tensor::FloatTensor;
 use burn_flex::FlexTensor;
 
 use super::{contiguous, last, tensor, values};
-use crate::Isa;
 use crate::attention::{self, AttentionShape};
+use crate::{Isa, Products};
 
 pub fn shape(q: &FlexTensor, k: &FlexTensor, heads: usize, causal: bool) -> AttentionShape {
     AttentionShape {
@@ -24,9 +24,15 @@ pub fn shape(q: &FlexTensor, k: &FlexTensor, heads: usize, causal: bool) -> Atte
     }
 }
 
-pub fn forward(q: &FlexTensor, k: &FlexTensor, v: &FlexTensor, s: AttentionShape) -> FlexTensor {
+pub fn forward(
+    q: &FlexTensor,
+    k: &FlexTensor,
+    v: &FlexTensor,
+    s: AttentionShape,
+    products: Products,
+) -> FlexTensor {
     let (q, k, v) = (contiguous(q), contiguous(k), contiguous(v));
-    let y = attention::forward(Isa::best(), &s, values(&q), values(&k), values(&v));
+    let y = attention::forward(Isa::of(products), &s, values(&q), values(&k), values(&v));
     tensor(y, q.layout().shape().clone())
 }
 
@@ -34,16 +40,16 @@ pub fn forward(q: &FlexTensor, k: &FlexTensor, v: &FlexTensor, s: AttentionShape
 struct Attention;
 
 impl Backward<Flex, 3> for Attention {
-    type State = (NodeId, NodeId, NodeId, AttentionShape);
+    type State = (NodeId, NodeId, NodeId, AttentionShape, Products);
 
     fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, checkpointer: &mut Checkpointer) {
         let dy = contiguous(&gradients.consume::<Flex>(&ops.node));
-        let (q, k, v, s) = ops.state;
+        let (q, k, v, s, products) = ops.state;
         let q = contiguous(&checkpointer.retrieve_node_output::<FlexTensor>(q));
         let k = contiguous(&checkpointer.retrieve_node_output::<FlexTensor>(k));
         let v = contiguous(&checkpointer.retrieve_node_output::<FlexTensor>(v));
         let (dq, dk, dv) =
-            attention::backward(Isa::best(), &s, values(&q), values(&k), values(&v), values(&dy));
+            attention::backward(Isa::of(products), &s, values(&q), values(&k), values(&v), values(&dy));
         let inputs = [(q, dq), (k, dk), (v, dv)];
         for (node, (input, gradient)) in ops.parents.into_iter().zip(inputs) {
             if let Some(node) = node {
@@ -59,19 +65,20 @@ pub fn differentiable<C: CheckpointStrategy>(
     v: FloatTensor<Autodiff<Flex, C>>,
     heads: usize,
     causal: bool,
+    products: Products,
 ) -> FloatTensor<Autodiff<Flex, C>> {
     match Attention.prepare::<C>([q.node(), k.node(), v.node()]).compute_bound().stateful() {
         OpsKind::Tracked(mut prepared) => {
             let kept = (prepared.checkpoint(&q), prepared.checkpoint(&k), prepared.checkpoint(&v));
             let (q, k) = (q.into_primitive(), k.into_primitive());
             let s = shape(&q, &k, heads, causal);
-            let y = forward(&q, &k, &v.into_primitive(), s);
-            prepared.finish((kept.0, kept.1, kept.2, s), y)
+            let y = forward(&q, &k, &v.into_primitive(), s, products);
+            prepared.finish((kept.0, kept.1, kept.2, s, products), y)
         }
         OpsKind::UnTracked(prepared) => {
             let (q, k) = (q.into_primitive(), k.into_primitive());
             let s = shape(&q, &k, heads, causal);
-            prepared.finish(forward(&q, &k, &v.into_primitive(), s))
+            prepared.finish(forward(&q, &k, &v.into_primitive(), s, products))
         }
     }
 }

@@ -16,7 +16,7 @@ use super::{Padding, contiguous, tensor, values};
 use crate::conv2d::{self, Conv2dShape};
 use crate::linear::column_sums;
 use crate::stored::Weights;
-use crate::{Isa, kept};
+use crate::{Isa, Products, kept};
 
 pub fn shape(x: &FlexTensor, weight: &FlexTensor, stride: usize, padding: Padding) -> Conv2dShape {
     let (x, weight) = (x.layout().shape(), weight.layout().shape());
@@ -42,10 +42,11 @@ pub fn forward(
     weight: &FlexTensor,
     bias: &FlexTensor,
     s: Conv2dShape,
+    products: Products,
     keep: bool,
 ) -> FlexTensor {
     let (x, weight, bias) = (contiguous(x), contiguous(weight), contiguous(bias));
-    let isa = Isa::best();
+    let isa = Isa::of(products);
     let pack = || conv2d::packed(isa, &s, Weights::of(&weight));
     let packed = if keep { kept::packed(isa, &weight, s.form(isa), pack) } else { Arc::new(pack()) };
     let y = conv2d::forward_packed(isa, &s, values(&x), &packed, values(&bias));
@@ -56,14 +57,14 @@ pub fn forward(
 struct Conv2d;
 
 impl Backward<Flex, 3> for Conv2d {
-    type State = (NodeId, NodeId, Conv2dShape);
+    type State = (NodeId, NodeId, Conv2dShape, Products);
 
     fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, checkpointer: &mut Checkpointer) {
         let dy = contiguous(&gradients.consume::<Flex>(&ops.node));
-        let (x, weight, s) = ops.state;
+        let (x, weight, s, products) = ops.state;
         let x = contiguous(&checkpointer.retrieve_node_output::<FlexTensor>(x));
         let weight = contiguous(&checkpointer.retrieve_node_output::<FlexTensor>(weight));
-        let isa = Isa::best();
+        let isa = Isa::of(products);
         let [for_x, for_weight, for_bias] = ops.parents;
         if let Some(node) = for_x {
             let dx = conv2d::backward_input(isa, &s, values(&dy), &Weights::of(&weight).widened(isa));
@@ -85,6 +86,7 @@ pub fn differentiable<C: CheckpointStrategy>(
     bias: FloatTensor<Autodiff<Flex, C>>,
     stride: usize,
     padding: Padding,
+    products: Products,
 ) -> FloatTensor<Autodiff<Flex, C>> {
     let nodes = [x.node(), weight.node(), bias.node()];
     match Conv2d.prepare::<C>(nodes).compute_bound().stateful() {
@@ -92,13 +94,13 @@ pub fn differentiable<C: CheckpointStrategy>(
             let kept = (prepared.checkpoint(&x), prepared.checkpoint(&weight));
             let (x, weight) = (x.into_primitive(), weight.into_primitive());
             let s = shape(&x, &weight, stride, padding);
-            let y = forward(&x, &weight, &bias.into_primitive(), s, false);
-            prepared.finish((kept.0, kept.1, s), y)
+            let y = forward(&x, &weight, &bias.into_primitive(), s, products, false);
+            prepared.finish((kept.0, kept.1, s, products), y)
         }
         OpsKind::UnTracked(prepared) => {
             let (x, weight) = (x.into_primitive(), weight.into_primitive());
             let s = shape(&x, &weight, stride, padding);
-            prepared.finish(forward(&x, &weight, &bias.into_primitive(), s, true))
+            prepared.finish(forward(&x, &weight, &bias.into_primitive(), s, products, true))
         }
     }
 }

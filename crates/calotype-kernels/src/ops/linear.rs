@@ -16,12 +16,18 @@ use super::{contiguous, last, tensor, values};
 use crate::conv2d::Form;
 use crate::linear::{self, column_sums};
 use crate::stored::Weights;
-use crate::{Isa, kept};
+use crate::{Isa, Products, kept};
 
 /// `keep`: the packed weights, for the next pass.
-pub fn forward(x: &FlexTensor, weight: &FlexTensor, bias: &FlexTensor, keep: bool) -> FlexTensor {
+pub fn forward(
+    x: &FlexTensor,
+    weight: &FlexTensor,
+    bias: &FlexTensor,
+    products: Products,
+    keep: bool,
+) -> FlexTensor {
     let (x, weight, bias) = (contiguous(x), contiguous(weight), contiguous(bias));
-    let (isa, input) = (Isa::best(), last(&x));
+    let (isa, input) = (Isa::of(products), last(&x));
     let mut shape = x.layout().shape().to_vec();
     let pack = || linear::packed(isa, Weights::of(&weight), input);
     let packed = if keep { kept::packed(isa, &weight, Form::Linear, pack) } else { Arc::new(pack()) };
@@ -36,14 +42,14 @@ pub fn forward(x: &FlexTensor, weight: &FlexTensor, bias: &FlexTensor, keep: boo
 struct Linear;
 
 impl Backward<Flex, 3> for Linear {
-    type State = (NodeId, NodeId);
+    type State = (NodeId, NodeId, Products);
 
     fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, checkpointer: &mut Checkpointer) {
         let dy = contiguous(&gradients.consume::<Flex>(&ops.node));
-        let (x, weight) = ops.state;
+        let (x, weight, products) = ops.state;
         let x = contiguous(&checkpointer.retrieve_node_output::<FlexTensor>(x));
         let weight = contiguous(&checkpointer.retrieve_node_output::<FlexTensor>(weight));
-        let isa = Isa::best();
+        let isa = Isa::of(products);
         let (input, output) = (last(&x), last(&dy));
         let [for_x, for_weight, for_bias] = ops.parents;
         if let Some(node) = for_x {
@@ -64,19 +70,18 @@ pub fn differentiable<C: CheckpointStrategy>(
     x: FloatTensor<Autodiff<Flex, C>>,
     weight: FloatTensor<Autodiff<Flex, C>>,
     bias: FloatTensor<Autodiff<Flex, C>>,
+    products: Products,
 ) -> FloatTensor<Autodiff<Flex, C>> {
     let nodes = [x.node(), weight.node(), bias.node()];
     match Linear.prepare::<C>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(mut prepared) => {
             let kept = (prepared.checkpoint(&x), prepared.checkpoint(&weight));
-            let y = forward(&x.into_primitive(), &weight.into_primitive(), &bias.into_primitive(), false);
-            prepared.finish(kept, y)
+            let (x, weight, bias) = (x.into_primitive(), weight.into_primitive(), bias.into_primitive());
+            prepared.finish((kept.0, kept.1, products), forward(&x, &weight, &bias, products, false))
         }
-        OpsKind::UnTracked(prepared) => prepared.finish(forward(
-            &x.into_primitive(),
-            &weight.into_primitive(),
-            &bias.into_primitive(),
-            true,
-        )),
+        OpsKind::UnTracked(prepared) => {
+            let (x, weight, bias) = (x.into_primitive(), weight.into_primitive(), bias.into_primitive());
+            prepared.finish(forward(&x, &weight, &bias, products, true))
+        }
     }
 }

@@ -15,7 +15,7 @@ use burn::tensor::{DType, Device, Shape, Tensor};
 use burn_flex::{FlexTensor, Layout};
 
 use crate::memory::Buffer;
-use crate::{composed, work};
+use crate::{Products, composed, work};
 
 /// Zeros before and after the rows, and before and after the columns.
 pub type Padding = [[usize; 2]; 2];
@@ -29,11 +29,13 @@ pub trait Kernels: Backend {
         bias: FloatTensor<Self>,
         stride: usize,
         padding: Padding,
+        products: Products,
     ) -> FloatTensor<Self>;
     fn kernel_linear(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
+        products: Products,
     ) -> FloatTensor<Self>;
     fn kernel_group_norm(
         x: FloatTensor<Self>,
@@ -57,12 +59,19 @@ pub trait Kernels: Backend {
         v: FloatTensor<Self>,
         heads: usize,
         causal: bool,
+        products: Products,
     ) -> FloatTensor<Self>;
 }
 
-/// Whether the kernels of this crate run on `x`: f32 on the CPU backend.
-fn has_kernels<const D: usize>(x: &Tensor<D>) -> bool {
-    x.dtype() == DType::F32 && x.device() == Device::flex()
+/// Whether a device runs the kernels of this crate, which read weights as they are stored and have [`Products`] of
+/// bf16: the CPU backend. On every other one the functions are composed of burn's operations, in f32.
+pub fn has_kernels(device: &Device) -> bool {
+    *device == Device::flex()
+}
+
+/// Whether the kernels of this crate run on `x`: f32 on a device that has them.
+fn takes<const D: usize>(x: &Tensor<D>) -> bool {
+    x.dtype() == DType::F32 && has_kernels(&x.device())
 }
 
 /// W ⋆ x + b with equal stride on both axes.
@@ -75,27 +84,33 @@ pub fn conv2d(
     bias: Tensor<1>,
     stride: usize,
     padding: Padding,
+    products: Products,
 ) -> Tensor<4> {
     let outputs = |axis: usize| {
         let [before, after] = padding[axis];
         (x.dims()[1 + axis] + before + after - weight.dims()[2 + axis]) / stride + 1
     };
     work::add(&[&[x.dims()[0], outputs(0), outputs(1)][..], &weight.dims()].concat());
-    if !has_kernels(&x) {
+    if !takes(&x) {
         return composed::conv2d(x, weight, bias, stride, padding);
     }
     let (x, weight, bias) = (x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch());
-    Tensor::from_dispatch(Dispatch::kernel_conv2d(x, weight, bias, stride, padding))
+    Tensor::from_dispatch(Dispatch::kernel_conv2d(x, weight, bias, stride, padding, products))
 }
 
 /// x Wᵀ + b over the last dimension. `weight`: `[out, in]`, `bias`: `[out]`.
-pub fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<D> {
+pub fn linear<const D: usize>(
+    x: Tensor<D>,
+    weight: Tensor<2>,
+    bias: Tensor<1>,
+    products: Products,
+) -> Tensor<D> {
     work::add(&[x.shape().num_elements(), weight.dims()[0]]);
-    if !has_kernels(&x) {
+    if !takes(&x) {
         return composed::linear(x, weight, bias);
     }
     let (x, weight, bias) = (x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch());
-    Tensor::from_dispatch(Dispatch::kernel_linear(x, weight, bias))
+    Tensor::from_dispatch(Dispatch::kernel_linear(x, weight, bias, products))
 }
 
 /// Group normalisation of `[B, H, W, C]`, then SiLU if `silu`. `gamma`, `beta`: `[C]`.
@@ -107,7 +122,7 @@ pub fn group_norm(
     epsilon: f64,
     silu: bool,
 ) -> Tensor<4> {
-    if !has_kernels(&x) {
+    if !takes(&x) {
         return composed::group_norm(x, gamma, beta, groups, epsilon, silu);
     }
     let (x, gamma, beta) = (x.into_dispatch(), gamma.into_dispatch(), beta.into_dispatch());
@@ -121,7 +136,7 @@ pub fn layer_norm<const D: usize>(
     beta: Tensor<1>,
     epsilon: f64,
 ) -> Tensor<D> {
-    if !has_kernels(&x) {
+    if !takes(&x) {
         return composed::layer_norm(x, gamma, beta, epsilon);
     }
     let (x, gamma, beta) = (x.into_dispatch(), gamma.into_dispatch(), beta.into_dispatch());
@@ -130,7 +145,7 @@ pub fn layer_norm<const D: usize>(
 
 /// a ⊙ GELU(b) of `[B, L, 2·D]` = `[a, b]`: `[B, L, D]`.
 pub fn geglu(x: Tensor<3>) -> Tensor<3> {
-    if !has_kernels(&x) {
+    if !takes(&x) {
         return composed::geglu(x);
     }
     Tensor::from_dispatch(Dispatch::kernel_geglu(x.into_dispatch()))
@@ -138,7 +153,7 @@ pub fn geglu(x: Tensor<3>) -> Tensor<3> {
 
 /// `[B, H, W, C]` enlarged to `size` = `[H', W']` by repeating pixels.
 pub fn upsample_nearest(x: Tensor<4>, size: [usize; 2]) -> Tensor<4> {
-    if !has_kernels(&x) {
+    if !takes(&x) {
         return composed::upsample_nearest(x, size);
     }
     Tensor::from_dispatch(Dispatch::kernel_upsample(x.into_dispatch(), size[0], size[1]))
@@ -146,14 +161,21 @@ pub fn upsample_nearest(x: Tensor<4>, size: [usize; 2]) -> Tensor<4> {
 
 /// softmax(Q Kᵀ/√d) V for each head. `q`: `[B, N, heads·d]`, `k`, `v`: `[B, L, heads·d]`; `causal`: query
 /// i sees keys 0 to i. Returns `[B, N, heads·d]`.
-pub fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, heads: usize, causal: bool) -> Tensor<3> {
+pub fn attention(
+    q: Tensor<3>,
+    k: Tensor<3>,
+    v: Tensor<3>,
+    heads: usize,
+    causal: bool,
+    products: Products,
+) -> Tensor<3> {
     // Q Kᵀ and P V.
     work::add(&[2, q.shape().num_elements(), k.dims()[1]]);
-    if !has_kernels(&q) {
+    if !takes(&q) {
         return composed::attention(q, k, v, heads, causal);
     }
     let (q, k, v) = (q.into_dispatch(), k.into_dispatch(), v.into_dispatch());
-    Tensor::from_dispatch(Dispatch::kernel_attention(q, k, v, heads, causal))
+    Tensor::from_dispatch(Dispatch::kernel_attention(q, k, v, heads, causal, products))
 }
 
 impl Kernels for Flex {
@@ -163,12 +185,13 @@ impl Kernels for Flex {
         bias: FlexTensor,
         stride: usize,
         padding: Padding,
+        products: Products,
     ) -> FlexTensor {
-        conv2d::forward(&x, &weight, &bias, conv2d::shape(&x, &weight, stride, padding), true)
+        conv2d::forward(&x, &weight, &bias, conv2d::shape(&x, &weight, stride, padding), products, true)
     }
 
-    fn kernel_linear(x: FlexTensor, weight: FlexTensor, bias: FlexTensor) -> FlexTensor {
-        linear::forward(&x, &weight, &bias, true)
+    fn kernel_linear(x: FlexTensor, weight: FlexTensor, bias: FlexTensor, products: Products) -> FlexTensor {
+        linear::forward(&x, &weight, &bias, products, true)
     }
 
     fn kernel_group_norm(
@@ -200,8 +223,9 @@ impl Kernels for Flex {
         v: FlexTensor,
         heads: usize,
         causal: bool,
+        products: Products,
     ) -> FlexTensor {
-        attention::forward(&q, &k, &v, attention::shape(&q, &k, heads, causal))
+        attention::forward(&q, &k, &v, attention::shape(&q, &k, heads, causal), products)
     }
 }
 
@@ -212,16 +236,18 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
         bias: FloatTensor<Self>,
         stride: usize,
         padding: Padding,
+        products: Products,
     ) -> FloatTensor<Self> {
-        conv2d::differentiable::<C>(x, weight, bias, stride, padding)
+        conv2d::differentiable::<C>(x, weight, bias, stride, padding, products)
     }
 
     fn kernel_linear(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
+        products: Products,
     ) -> FloatTensor<Self> {
-        linear::differentiable::<C>(x, weight, bias)
+        linear::differentiable::<C>(x, weight, bias, products)
     }
 
     fn kernel_group_norm(
@@ -258,8 +284,9 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
         v: FloatTensor<Self>,
         heads: usize,
         causal: bool,
+        products: Products,
     ) -> FloatTensor<Self> {
-        attention::differentiable::<C>(q, k, v, heads, causal)
+        attention::differentiable::<C>(q, k, v, heads, causal, products)
     }
 }
 
@@ -270,7 +297,7 @@ fn contiguous(x: &FlexTensor) -> FlexTensor {
 
 /// The numbers of a tensor that [`contiguous`] made.
 fn values(x: &FlexTensor) -> &[f32] {
-    x.as_slice::<f32>().expect("contiguous f32, see `has_kernels`")
+    x.as_slice::<f32>().expect("contiguous f32, see `takes`")
 }
 
 fn tensor(values: impl Into<Buffer>, shape: impl Into<Shape>) -> FlexTensor {

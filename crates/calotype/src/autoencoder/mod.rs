@@ -14,11 +14,11 @@ pub mod tiny;
 pub mod vae;
 
 use burn::module::Module;
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 
 use crate::error::{Error, Result};
 use crate::nn::layout::{channels_first, channels_last};
-use crate::nn::{Conv2d, Init, parameters};
+use crate::nn::{Conv2d, Init, Products, parameters};
 
 pub use config::AutoencoderConfig;
 pub use decoder::Decoder;
@@ -66,6 +66,17 @@ impl AutoencoderKl {
             let moments = shape[0];
             (name == last).then(|| (0..moments).map(|i| if i < moments / 2 { 0.0 } else { logvar }).collect())
         })
+    }
+
+    /// The same network with products in f32, on `device`; its weights are copied if it has others.
+    ///
+    /// # Errors
+    /// As [`AutoencoderKl::new`].
+    pub fn in_f32(&self, config: &AutoencoderConfig, device: &Device) -> Result<Self> {
+        if self.last_layer().products() == Products::F32 {
+            return Ok(self.clone());
+        }
+        Ok(parameters::copied(self, Self::new(config, &mut Init::zeros(device))?))
     }
 
     /// q(z | x) of images `[B, 3, H, W]` in [−1, 1]: mean and log variance `[B, Z, H/f, W/f]`, not

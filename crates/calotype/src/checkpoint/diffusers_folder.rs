@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use burn::tensor::Device;
 use serde_json::json;
 
 use super::{self as checkpoint, DIFFUSERS_VERSION, Part, StoredPart};
@@ -11,7 +10,7 @@ use crate::denoiser::{Unet, UnetConfig};
 use crate::diffusion::SchedulerConfig;
 use crate::error::{Error, Result};
 use crate::files::{NamedTensor, atomic, safetensors};
-use crate::nn::{Component, parameters};
+use crate::nn::{Component, Compute, parameters};
 use crate::text_encoder::{Clip, ClipConfig, ClipText, ClipTextConfig};
 
 const DIFFUSERS_WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
@@ -32,9 +31,9 @@ pub fn save_autoencoder(folder: &Path, network: &AutoencoderKl, config: &Autoenc
 /// `Error::Io`, `Error::Format`, `Error::Config`, `Error::Weights`.
 pub fn load_autoencoder(
     folder: &Path,
-    device: &Device,
+    compute: impl Into<Compute>,
 ) -> Result<Component<AutoencoderKl, AutoencoderConfig>> {
-    match checkpoint::vae(StoredPart::open(folder, Part::Vae)?, device)? {
+    match checkpoint::vae(StoredPart::open(folder, Part::Vae)?, compute)? {
         Vae::Kl { network, config } => Ok(Component { network, config }),
         Vae::Tiny { config, .. } => Err(Error::Config {
             path: folder.join("config.json"),
@@ -58,8 +57,8 @@ pub fn save_unet(folder: &Path, network: &Unet, config: &UnetConfig) -> Result<(
 ///
 /// # Errors
 /// As [`load_autoencoder`].
-pub fn load_unet(folder: &Path, device: &Device) -> Result<Component<Unet, UnetConfig>> {
-    checkpoint::unet(StoredPart::open(folder, Part::Unet)?, device)
+pub fn load_unet(folder: &Path, compute: impl Into<Compute>) -> Result<Component<Unet, UnetConfig>> {
+    checkpoint::unet(StoredPart::open(folder, Part::Unet)?, compute)
 }
 
 /// Writes `clip/`: both towers.
@@ -75,8 +74,8 @@ pub fn save_clip(folder: &Path, network: &Clip, config: &ClipConfig) -> Result<(
 ///
 /// # Errors
 /// As [`load_autoencoder`].
-pub fn load_clip(folder: &Path, device: &Device) -> Result<Component<Clip, ClipConfig>> {
-    checkpoint::clip(folder, device)
+pub fn load_clip(folder: &Path, compute: impl Into<Compute>) -> Result<Component<Clip, ClipConfig>> {
+    checkpoint::clip(folder, compute)
 }
 
 /// Writes `text_encoder/`: the text tower alone, its tensors under `text_model.`.
@@ -97,8 +96,11 @@ pub fn save_text_encoder(folder: &Path, network: &ClipText, config: &ClipTextCon
 ///
 /// # Errors
 /// As [`load_autoencoder`].
-pub fn load_text_encoder(folder: &Path, device: &Device) -> Result<Component<ClipText, ClipTextConfig>> {
-    checkpoint::text_encoder(StoredPart::open(folder, Part::TextEncoder)?, device)
+pub fn load_text_encoder(
+    folder: &Path,
+    compute: impl Into<Compute>,
+) -> Result<Component<ClipText, ClipTextConfig>> {
+    checkpoint::text_encoder(StoredPart::open(folder, Part::TextEncoder)?, compute)
 }
 
 /// Writes `scheduler/scheduler_config.json`.

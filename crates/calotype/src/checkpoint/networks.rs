@@ -1,8 +1,9 @@
 //! Networks of the components that a checkpoint holds.
+//!
+//! Each is made with a [`Compute`]: where it runs and in which arithmetic. A device alone stands for products in f32.
 
 use std::path::Path;
 
-use burn::tensor::Device;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -14,7 +15,7 @@ use crate::denoiser::{Unet, UnetConfig};
 use crate::error::{Error, Result};
 use crate::files::StoredTensor;
 use crate::files::weights::{self, Tensors};
-use crate::nn::{Component, Init, parameters};
+use crate::nn::{Component, Compute, Init, parameters};
 use crate::text_encoder::{Clip, ClipConfig, ClipText, ClipTextConfig};
 
 impl StoredPart {
@@ -67,12 +68,12 @@ impl StoredPart {
 ///
 /// # Errors
 /// `Error::Config`, `Error::Weights`.
-pub fn unet(part: StoredPart, device: &Device) -> Result<Component<Unet, UnetConfig>> {
+pub fn unet(part: StoredPart, compute: impl Into<Compute>) -> Result<Component<Unet, UnetConfig>> {
     if part.class().is_some_and(|class| class != "UNet2DConditionModel") {
         return part.unknown_class("UNet2DConditionModel");
     }
     let config: UnetConfig = part.typed_config()?;
-    let network = Unet::new(&config, &mut Init::zeros(device))?;
+    let network = Unet::new(&config, &mut Init::zeros(compute))?;
     let network = parameters::load(network, "denoiser", &part.path, part.weights)?;
     Ok(Component { network, config })
 }
@@ -81,8 +82,8 @@ pub fn unet(part: StoredPart, device: &Device) -> Result<Component<Unet, UnetCon
 ///
 /// # Errors
 /// As [`unet`].
-pub fn vae(part: StoredPart, device: &Device) -> Result<Vae> {
-    let init = &mut Init::zeros(device);
+pub fn vae(part: StoredPart, compute: impl Into<Compute>) -> Result<Vae> {
+    let init = &mut Init::zeros(compute);
     match part.class().unwrap_or("AutoencoderKL") {
         "AutoencoderKL" => {
             let config: AutoencoderConfig = part.typed_config()?;
@@ -118,12 +119,15 @@ fn modern((name, tensor): (String, StoredTensor)) -> (String, StoredTensor) {
 ///
 /// # Errors
 /// As [`unet`].
-pub fn text_encoder(part: StoredPart, device: &Device) -> Result<Component<ClipText, ClipTextConfig>> {
+pub fn text_encoder(
+    part: StoredPart,
+    compute: impl Into<Compute>,
+) -> Result<Component<ClipText, ClipTextConfig>> {
     let config: ClipTextConfig = part.typed_config()?;
     let unprefixed = |name: String| name.strip_prefix("text_model.").map_or(name.clone(), str::to_owned);
     let weights: Tensors =
         part.weights.into_iter().map(|(name, tensor)| (unprefixed(name), tensor)).collect();
-    let init = &mut Init::zeros(device);
+    let init = &mut Init::zeros(compute);
     let mut network = ClipText::new(&config, init)?;
     if weights.contains_key("text_projection.weight") {
         network = network.with_projection(&config, init);
@@ -136,10 +140,10 @@ pub fn text_encoder(part: StoredPart, device: &Device) -> Result<Component<ClipT
 ///
 /// # Errors
 /// `Error::Io`; as [`unet`].
-pub fn clip(folder: &Path, device: &Device) -> Result<Component<Clip, ClipConfig>> {
+pub fn clip(folder: &Path, compute: impl Into<Compute>) -> Result<Component<Clip, ClipConfig>> {
     let (path, weights) = weights::open_folder(folder, "model")?;
     let config: ClipConfig = crate::files::atomic::read_json(&folder.join("config.json"))?;
-    let network = Clip::new(&config, &mut Init::zeros(device))?;
+    let network = Clip::new(&config, &mut Init::zeros(compute))?;
     let network = parameters::load(network, "CLIP", &path, weights)?;
     Ok(Component { network, config })
 }

@@ -152,14 +152,12 @@ impl StoredTensor {
         }
     }
 
-    /// As a parameter. Matrices and kernels stay as they are stored on the CPU, whose kernels read them so;
-    /// vectors (biases, norms) and everything on other devices become f32.
+    /// The same numbers on a device, in the same storage.
     ///
     /// # Panics
     /// If the shape is not `shape`.
     pub fn into_tensor<const D: usize>(self, shape: [usize; D], device: &Device) -> Tensor<D> {
-        let keep = D >= 2 && *device == Device::flex();
-        let Self { bytes, storage, .. } = if keep { self } else { self.stored_as(Storage::F32) };
+        let Self { bytes, storage, .. } = self;
         let data = TensorData::from_bytes(bytes, shape, storage.dtype());
         Tensor::from_data(data, (device, storage.dtype()))
     }

@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use calotype_kernels::composed::attention_probabilities;
 
-use super::{Init, Linear};
+use super::{Init, Linear, Products};
 
 /// Sees the attention probabilities of every cross-attention layer during a forward pass.
 pub trait AttentionHook {
@@ -29,6 +29,8 @@ pub struct Attention {
     pub to_out: Vec<Linear>,
     #[module(skip)]
     heads: usize,
+    #[module(skip)]
+    products: Products,
 }
 
 impl Attention {
@@ -40,6 +42,7 @@ impl Attention {
             to_v: Linear::new(context_width, width, bias, init),
             to_out: vec![Linear::new(width, width, true, init)],
             heads,
+            products: init.products(),
         }
     }
 
@@ -49,7 +52,7 @@ impl Attention {
         let q = self.to_q.forward(x);
         let k = self.to_k.forward(context.clone());
         let v = self.to_v.forward(context);
-        self.to_out[0].forward(calotype_kernels::attention(q, k, v, self.heads, false))
+        self.to_out[0].forward(calotype_kernels::attention(q, k, v, self.heads, false, self.products))
     }
 
     /// The probabilities that [`forward`](Self::forward) weighs the values with, `[B, heads, N, L]`:

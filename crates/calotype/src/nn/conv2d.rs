@@ -3,7 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
-use super::{Init, linear::bias_or_zeros};
+use super::{Init, Products, linear::bias_or_zeros};
 
 /// y = W ⋆ x + b, square kernel, equal stride and zero padding on both axes. Pictures are channels-last
 /// ([`layout`](super::layout)), weights are in PyTorch's shape.
@@ -17,6 +17,8 @@ pub struct Conv2d {
     stride: usize,
     #[module(skip)]
     padding: [usize; 2],
+    #[module(skip)]
+    products: Products,
 }
 
 impl Conv2d {
@@ -41,13 +43,19 @@ impl Conv2d {
             bias: bias.then(|| init.fan_in([output], fan_in)),
             stride,
             padding,
+            products: init.products(),
         }
+    }
+
+    /// Precision of its products.
+    pub fn products(&self) -> Products {
+        self.products
     }
 
     /// `[B, H, W, in]` to `[B, H', W', out]` with H' = (H + padding − k) / stride + 1.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let weight = self.weight.val();
         let bias = bias_or_zeros(self.bias.as_ref(), weight.dims()[0], &x.device());
-        calotype_kernels::conv2d(x, weight, bias, self.stride, [self.padding; 2])
+        calotype_kernels::conv2d(x, weight, bias, self.stride, [self.padding; 2], self.products)
     }
 }

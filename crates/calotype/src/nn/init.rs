@@ -3,26 +3,32 @@
 use burn::module::{Param, ParamId};
 use burn::tensor::{Device, Tensor, TensorData};
 
+use super::{Compute, Products};
 use crate::rng::{Philox, Purpose};
 
 /// Makes the parameters of a network in a fixed order, so that parameter n of seed s has the same
-/// values whatever the device or thread count.
+/// values whatever the device or thread count; and tells its layers in which arithmetic they compute.
 #[derive(Debug)]
 pub struct Init {
-    device: Device,
+    compute: Compute,
     seed: Option<u64>,
     next: u64,
 }
 
 impl Init {
-    /// Random weights of `seed`.
-    pub fn random(seed: u64, device: &Device) -> Self {
-        Self { device: device.clone(), seed: Some(seed), next: 0 }
+    /// Random weights of `seed`. `compute`: a device alone stands for products in f32.
+    pub fn random(seed: u64, compute: impl Into<Compute>) -> Self {
+        Self { compute: compute.into(), seed: Some(seed), next: 0 }
     }
 
-    /// Zeros, made when they are first looked at: for weights that a file will replace.
-    pub fn zeros(device: &Device) -> Self {
-        Self { device: device.clone(), seed: None, next: 0 }
+    /// Zeros, made when they are first looked at: for weights that a file will replace. `compute` as above.
+    pub fn zeros(compute: impl Into<Compute>) -> Self {
+        Self { compute: compute.into(), seed: None, next: 0 }
+    }
+
+    /// Precision of the products of the network that is made.
+    pub fn products(&self) -> Products {
+        self.compute.products
     }
 
     /// Uniform in ±1/√fan_in: PyTorch's default for `nn.Linear` and `nn.Conv2d`, weight and bias.
@@ -52,10 +58,16 @@ impl Init {
         self.next += 1;
         let Some(seed) = self.seed else {
             let zeros = move |device: &Device, _: bool| Tensor::zeros(shape, device);
-            return Param::uninitialized(ParamId::new(), zeros, self.device.clone(), false, shape.into());
+            return Param::uninitialized(
+                ParamId::new(),
+                zeros,
+                self.compute.device.clone(),
+                false,
+                shape.into(),
+            );
         };
         let values = fill(&mut Philox::new(seed, Purpose::Weights, stream), shape.iter().product());
-        let value = Tensor::from_data(TensorData::new(values, shape), &self.device);
+        let value = Tensor::from_data(TensorData::new(values, shape), &self.compute.device);
         Param::initialized(ParamId::new(), value)
     }
 }

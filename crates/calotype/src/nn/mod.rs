@@ -6,6 +6,7 @@
 
 pub mod attention;
 pub mod component;
+pub mod compute;
 pub mod conv2d;
 pub mod init;
 pub mod layout;
@@ -22,6 +23,7 @@ pub mod transformer_2d;
 
 pub use attention::{Attention, AttentionHook};
 pub use component::Component;
+pub use compute::{Compute, Products};
 pub use conv2d::Conv2d;
 pub use init::Init;
 pub use linear::Linear;

@@ -2,9 +2,12 @@
 
 mod loading;
 
+use std::collections::HashMap;
+
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Gradients, Tensor, TensorData};
 
+use super::compute::held_as;
 use crate::files::{NamedTensor, StoredTensor};
 
 pub use loading::{load, take};
@@ -143,10 +146,10 @@ impl<F: FnMut(String, Vec<usize>) -> Option<StoredTensor>> ModuleMapper for Repl
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let shape: [usize; D] = param.lazy_shape().dims();
-        match (self.value)(self.path.key(), shape.to_vec()) {
-            Some(tensor) => Param::initialized(param.id, tensor.into_tensor(shape, &param.lazy_device())),
-            None => param,
-        }
+        let Some(tensor) = (self.value)(self.path.key(), shape.to_vec()) else { return param };
+        let device = param.lazy_device();
+        let held = held_as(tensor.storage(), D, &device);
+        Param::initialized(param.id, tensor.stored_as(held).into_tensor(shape, &device))
     }
 }
 
@@ -161,6 +164,13 @@ pub fn replace<M: Module>(module: M, mut value: impl FnMut(String, Vec<usize>) -
         Some(StoredTensor::from_f32(shape, values).expect("as many values as the shape has"))
     };
     module.map(&mut Replace { path: FieldPath::default(), value })
+}
+
+/// `into` with the parameters of `from`, a network of the same shape, in f32.
+pub fn copied<M: Module>(from: &M, into: M) -> M {
+    let tensors = named_parameters(from).into_iter().map(|tensor| (tensor.name, tensor.values));
+    let mut values: HashMap<String, Vec<f32>> = tensors.collect();
+    replace(into, |name, _| values.remove(&name))
 }
 
 /// Name and shape of every parameter, in the order of the fields; nothing is initialised.

@@ -14,7 +14,7 @@ use crate::denoiser::{Unet, UnetConfig};
 use crate::diffusion::SchedulerConfig;
 use crate::diffusion::guidance::Guidance;
 use crate::error::{Error, Result};
-use crate::nn::{AttentionHook, Component};
+use crate::nn::{AttentionHook, Component, Compute};
 use crate::sampler::{Generator, Level, NoiseSource, PictureNoise, Sampler, SamplerSettings, Timestep};
 use crate::text_encoder::stack::{PromptOptions, TextStack, TextTower};
 use crate::text_encoder::tokenizer::ClipTokenizer;
@@ -100,20 +100,23 @@ pub struct Sampling {
 }
 
 impl TextToImage {
-    /// Reads a folder in diffusers' layout, or a single file in the original one.
+    /// Reads a folder in diffusers' layout, or a single file in the original one; `compute` as for
+    /// [`TextToImage::new`].
     ///
     /// # Errors
     /// As [`Checkpoint::open`] and [`TextToImage::new`].
-    pub fn load(path: &Path, device: &Device) -> Result<Self> {
-        Self::new(Checkpoint::open(path)?, device)
+    pub fn load(path: &Path, compute: impl Into<Compute>) -> Result<Self> {
+        Self::new(Checkpoint::open(path)?, compute)
     }
 
-    /// The networks of a checkpoint.
+    /// The networks of a checkpoint. `compute`: where they run and in which arithmetic; a device alone stands for
+    /// products in f32.
     ///
     /// # Errors
     /// `Error::Format`, `Error::Config`, `Error::Weights`; `Error::Shape` if the components do not fit each
     /// other.
-    pub fn new(mut checkpoint: Checkpoint, device: &Device) -> Result<Self> {
+    pub fn new(mut checkpoint: Checkpoint, compute: impl Into<Compute>) -> Result<Self> {
+        let compute = &compute.into();
         let scheduler = checkpoint.scheduler_config()?;
         checkpoint.check_tokenizers()?;
         let encoders = [Part::TextEncoder, Part::TextEncoder2];
@@ -121,17 +124,17 @@ impl TextToImage {
             encoders.into_iter().filter(|part| checkpoint.parts.contains_key(part)).collect();
         let mut towers = Vec::new();
         for (part, tokenizer) in encoders.into_iter().zip(checkpoint.tokenizers.clone()) {
-            let encoder = checkpoint::text_encoder(checkpoint.take(part)?, device)?;
+            let encoder = checkpoint::text_encoder(checkpoint.take(part)?, compute)?;
             towers.push(TextTower { tokenizer, encoder, learned: Vec::new() });
         }
         let model = Self {
-            vae: checkpoint::vae(checkpoint.take(Part::Vae)?, device)?,
-            unet: checkpoint::unet(checkpoint.take(Part::Unet)?, device)?,
+            vae: checkpoint::vae(checkpoint.take(Part::Vae)?, compute)?,
+            unet: checkpoint::unet(checkpoint.take(Part::Unet)?, compute)?,
             text: TextStack { towers, options: PromptOptions::default() },
             scheduler,
             force_zeros_for_empty_prompt: checkpoint.force_zeros_for_empty_prompt,
             vae_tiling: false,
-            device: device.clone(),
+            device: compute.device.clone(),
         };
         model.check()?;
         Ok(model)

@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::{gelu, sigmoid};
 
 use super::config::HiddenAct;
-use crate::nn::{Init, LayerNorm, Linear};
+use crate::nn::{Init, LayerNorm, Linear, Products};
 
 /// Sizes of one tower.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +34,8 @@ struct SelfAttention {
     out_proj: Linear,
     #[module(skip)]
     heads: usize,
+    #[module(skip)]
+    products: Products,
 }
 
 #[derive(Module, Debug)]
@@ -74,6 +76,7 @@ impl EncoderLayer {
                 q_proj: Linear::normal(width, width, true, input_std, init),
                 out_proj: Linear::normal(width, width, true, residual_std, init),
                 heads: config.heads,
+                products: init.products(),
             },
             layer_norm1: LayerNorm::new(width, config.epsilon, init),
             mlp: Mlp {
@@ -96,7 +99,7 @@ impl SelfAttention {
         let q = self.q_proj.forward(x.clone());
         let k = self.k_proj.forward(x.clone());
         let v = self.v_proj.forward(x);
-        self.out_proj.forward(calotype_kernels::attention(q, k, v, self.heads, causal))
+        self.out_proj.forward(calotype_kernels::attention(q, k, v, self.heads, causal, self.products))
     }
 }
 

@@ -24,7 +24,7 @@ use crate::data::source::TrainingSet;
 use crate::data::tensors::to_tensor;
 use crate::error::{Error, Result};
 use crate::nn::layout::channels_first;
-use crate::nn::{Init, parameters};
+use crate::nn::{Compute, Init, parameters};
 use crate::rng::{Philox, Purpose};
 use crate::runs::folder::TrainedPart;
 
@@ -54,14 +54,16 @@ pub fn train(
     watch: &dyn Watch<AutoencoderInTraining>,
 ) -> Result<Option<Report>> {
     let vae = recipe.vae()?;
-    let (autoencoder, config) = start(recipe, device)?;
+    let compute = &vae.training.compute(device)?;
+    let (autoencoder, config) = start(recipe, compute)?;
     let discriminator = vae.adversarial.as_ref().map(|adversarial| {
         let AdversarialRecipe { channels, layers, .. } = *adversarial;
-        PatchDiscriminator::new(channels, layers, &mut Init::random(recipe.seed.wrapping_add(3), device))
+        PatchDiscriminator::new(channels, layers, &mut Init::random(recipe.seed.wrapping_add(3), compute))
     });
     let perceptual = vae.perceptual.as_ref();
     let lpips = perceptual.map(|perceptual| {
-        Ok(lpips::weights::load(&[perceptual.backbone.clone(), perceptual.linear.clone()], device)?.tracked())
+        Ok(lpips::weights::load(&[perceptual.backbone.clone(), perceptual.linear.clone()], compute)?
+            .tracked())
     });
     let objective = Reconstructing {
         recipe: vae,
@@ -78,9 +80,9 @@ pub fn train(
 }
 
 /// The network at the first step: random, or the recipe's model.
-fn start(recipe: &Recipe, device: &Device) -> Result<(AutoencoderKl, AutoencoderConfig)> {
+fn start(recipe: &Recipe, compute: &Compute) -> Result<(AutoencoderKl, AutoencoderConfig)> {
     match &recipe.model {
-        Some(model) => match checkpoint::vae(StoredPart::find(model, Part::Vae)?, device)? {
+        Some(model) => match checkpoint::vae(StoredPart::find(model, Part::Vae)?, compute)? {
             Vae::Kl { network, config } => Ok((network, config)),
             Vae::Tiny { .. } => Err(Error::Config {
                 path: recipe.path().to_owned(),
@@ -91,7 +93,7 @@ fn start(recipe: &Recipe, device: &Device) -> Result<(AutoencoderKl, Autoencoder
         },
         None => {
             let config = recipe.vae()?.config(recipe.data.size as usize);
-            let network = AutoencoderKl::new(&config, &mut Init::random(recipe.seed, device))?;
+            let network = AutoencoderKl::new(&config, &mut Init::random(recipe.seed, compute))?;
             Ok((network.with_initial_logvar(INITIAL_LOGVAR), config))
         }
     }
@@ -254,7 +256,9 @@ impl Objective for Reconstructing<'_> {
     fn save(&self, network: &AutoencoderInTraining, model: &Path) -> Result<()> {
         let mut config = self.config.clone();
         let folder = model.join("vae");
-        let statistics = LatentStatistics::measure(&network.autoencoder, self.data, &self.device)?;
+        // As a reader of the file computes, whatever the training's precision.
+        let exact = network.autoencoder.in_f32(&self.config, &self.device)?;
+        let statistics = LatentStatistics::measure(&exact, self.data, &self.device)?;
         if !self.recipe.decoder_only {
             // One factor for all channels: what the base had for each no longer fits.
             config.scaling_factor = statistics.scaling_factor;

@@ -73,7 +73,7 @@ pub fn train(
     if siglip {
         config.logit_scale_init_value = SIGLIP_START[0].ln();
     }
-    let mut init = Init::random(recipe.seed.wrapping_add(1), device);
+    let mut init = Init::random(recipe.seed.wrapping_add(1), &clip.training.compute(device)?);
     let network = ClipInTraining {
         clip: Clip::new(&config, &mut init)?,
         logit_bias: siglip.then(|| init.constant([1], SIGLIP_START[1] as f32)),

@@ -13,7 +13,6 @@ pub mod lr_schedule;
 pub mod metrics_log;
 pub mod objective;
 pub mod optimizer;
-mod precision;
 pub mod preflight;
 pub mod recipe;
 mod run_log;

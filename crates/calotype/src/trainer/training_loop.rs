@@ -10,7 +10,7 @@ use super::recipe::TrainingRecipe;
 use super::run_log::RunLog;
 use super::state::{Best, Checkpoints, Memory};
 use super::weights::{Weights, fill, optimizer, power_averages};
-use super::{Preflight, claim, precision, preflight, swap};
+use super::{Preflight, claim, preflight, swap};
 use crate::data::loader::prepared_ahead;
 use crate::error::{Error, Result};
 use crate::files::safetensors;
@@ -84,7 +84,6 @@ pub fn train<O: Objective>(
     watch: &dyn Watch<O::Network>,
 ) -> Result<Outcome> {
     let (training, run, part) = (objective.training(), session.run, objective.part());
-    let _precision = precision::hold(training.precision, session.device)?;
     if session.preflight == Preflight::Only {
         return Ok(Outcome::Checked(preflight::check(objective, &network, session.threads)?));
     }

@@ -59,9 +59,12 @@ impl<'a> DenoiserWatch<'a> {
         let batch_size = diffusion.training.batch_size;
         let whole = data.epoch_length().map_or(SAMPLES, |length| length.min(SAMPLES));
         let objective = Denoising::new(recipe, base, data, device)?.for_validation(VALIDATION_SEED)?;
+        // Runs of different precision are measured on the same latents.
+        let exact = base.with_vae_in_f32(device)?;
+        let encoding = Denoising::new(recipe, &exact, data, device)?.for_validation(VALIDATION_SEED)?;
         let mut shares = Vec::new();
         for step in 0..whole.div_ceil(batch_size) {
-            shares.extend(objective.prepare(step)?.shares);
+            shares.extend(encoding.prepare(step)?.shares);
         }
         Ok(Self {
             base,

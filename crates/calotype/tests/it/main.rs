@@ -1,6 +1,7 @@
 //! Integration tests, one module for each concern.
 #![recursion_limit = "256"]
 
+mod compute;
 mod diffusers_schedulers;
 mod fine_tuning;
 mod formula;

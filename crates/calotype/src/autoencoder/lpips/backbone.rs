@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
 
 use crate::nn::layout::{channels_first, channels_last};
-use crate::nn::pooling;
+use crate::nn::{Products, pooling};
 
 /// Which network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,6 +105,7 @@ pub(super) struct Convolution {
 pub struct Features {
     pub(super) backbone: Backbone,
     pub(super) stages: Vec<Vec<Convolution>>,
+    pub(super) products: Products,
 }
 
 impl Features {
@@ -133,8 +134,8 @@ impl Features {
                 x = pooling::max(x, self.backbone.pool(), 2, 0);
             }
             for Convolution { weight, bias, stride, padding } in convolutions {
-                let padding = [[*padding; 2]; 2];
-                x = relu(calotype_kernels::conv2d(x, weight.clone(), bias.clone(), *stride, padding));
+                let (weight, bias, padding) = (weight.clone(), bias.clone(), [[*padding; 2]; 2]);
+                x = relu(calotype_kernels::conv2d(x, weight, bias, *stride, padding, self.products));
             }
             features.push(channels_first(x.clone()));
         }

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 
 use super::Lpips;
 use super::backbone::{Backbone, Convolution, Features};
 use crate::error::{Error, Result};
 use crate::files::{NamedTensor, weights};
-use crate::nn::parameters;
+use crate::nn::{Compute, parameters};
 
 /// Name and shape of every tensor, under torchvision's and the paper's names.
 pub fn shapes(backbone: Backbone) -> Vec<(String, Vec<usize>)> {
@@ -29,25 +29,31 @@ pub fn shapes(backbone: Backbone) -> Vec<(String, Vec<usize>)> {
 
 /// The distance whose tensors lie in one file or several: torchvision's `alexnet-owt-7be5be79.pth` or
 /// `vgg16-397923af.pth` beside the paper's `alex.pth` or `vgg.pth`, or one file of the whole network. The
-/// shapes say which network it is.
+/// shapes say which network it is. `compute`: where and in which arithmetic it looks; a device alone stands for products
+/// in f32, with which published numbers are made.
 ///
 /// # Errors
 /// `Error::Io`, `Error::Format`; `Error::Weights` for a tensor that is missing, has another shape, or a
 /// number that is not finite.
-pub fn load(files: &[PathBuf], device: &Device) -> Result<Lpips> {
+pub fn load(files: &[PathBuf], compute: impl Into<Compute>) -> Result<Lpips> {
     let mut tensors = HashMap::new();
     for file in files {
         tensors.extend(weights::read(file)?);
     }
     let last = files.last().ok_or_else(|| Error::argument("LPIPS weights", "at least one file", "none"))?;
-    from_tensors(last, tensors, device)
+    from_tensors(last, tensors, compute)
 }
 
 /// The distance from tensors; `path` is for messages.
 ///
 /// # Errors
 /// As [`load`].
-pub fn from_tensors(path: &Path, tensors: HashMap<String, NamedTensor>, device: &Device) -> Result<Lpips> {
+pub fn from_tensors(
+    path: &Path,
+    tensors: HashMap<String, NamedTensor>,
+    compute: impl Into<Compute>,
+) -> Result<Lpips> {
+    let Compute { device, products } = &compute.into();
     let mut tensors: HashMap<String, NamedTensor> =
         tensors.into_iter().map(|(name, tensor)| (plain_name(&name), tensor)).collect();
     let alex = tensors.get("features.0.weight").is_some_and(|first| first.shape == [64, 3, 11, 11]);
@@ -72,7 +78,7 @@ pub fn from_tensors(path: &Path, tensors: HashMap<String, NamedTensor>, device: 
         linear.push(Tensor::from_data(TensorData::new(weight, [channels]), device));
         stages.push(convolutions);
     }
-    Ok(Lpips { features: Features { backbone, stages }, linear })
+    Ok(Lpips { features: Features { backbone, stages, products: *products }, linear })
 }
 
 /// A whole saved LPIPS names its network's layers `net.slice1.0` and lists its linear layers as `lins.0`.

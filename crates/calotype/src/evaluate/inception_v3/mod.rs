@@ -13,6 +13,7 @@ use burn::tensor::{Tensor, TensorData};
 
 use crate::error::{Error, Result};
 use crate::named::named_enum;
+use crate::nn::Products;
 use crate::nn::pooling::{self, average_3x3, mean_of_picture};
 
 /// Side of the pictures that the network takes.
@@ -67,12 +68,13 @@ struct BasicConv {
 
 impl BasicConv {
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let (weight, bias) = (self.weight.clone(), self.bias.clone());
         let padding = self.padding.map(|p| [p, p]);
-        relu(calotype_kernels::conv2d(x, self.weight.clone(), self.bias.clone(), self.stride, padding))
+        relu(calotype_kernels::conv2d(x, weight, bias, self.stride, padding, Products::F32))
     }
 }
 
-/// The network. Pictures are channels-last inside.
+/// The network. Pictures are channels-last inside; products are in f32, as those of published numbers.
 #[derive(Debug)]
 pub struct InceptionV3 {
     convolutions: HashMap<String, BasicConv>,
@@ -118,8 +120,8 @@ impl InceptionV3 {
         let logits = || match &self.classifier {
             // Our product, in which a picture's numbers do not depend on the rest of its batch.
             Some((weight, bias)) => {
-                let unbiased = calotype_kernels::linear(pool_3.clone(), weight.clone(), bias.zeros_like());
-                Ok((unbiased, bias.clone()))
+                let (features, weight, none) = (pool_3.clone(), weight.clone(), bias.zeros_like());
+                Ok((calotype_kernels::linear(features, weight, none, Products::F32), bias.clone()))
             }
             None => Err(Error::argument("weights", "a file with the classifier `fc`", "features only")),
         };

@@ -10,7 +10,7 @@ use crate::denoiser::{Unet, UnetConfig};
 use crate::diffusion::{PredictionType, SchedulerClass, SchedulerConfig, TimestepSpacing};
 use crate::error::{Error, Result};
 use crate::files::{NamedTensor, Storage, StoredTensor};
-use crate::nn::{Component, Init, parameters};
+use crate::nn::{Component, Compute, Init, parameters};
 use crate::runs::folder::RunFolder;
 use crate::text_encoder::tokenizer::ClipTokenizer;
 use crate::text_encoder::{ClipText, ClipTextConfig};
@@ -40,19 +40,20 @@ impl BaseModel {
     /// `Error::Io` if the run has no trained autoencoder or text tower; `Error::Config` for a model that cannot be
     /// fine-tuned; those of reading.
     pub fn load(recipe: &Recipe, run: &RunFolder, device: &Device) -> Result<Self> {
+        let compute = &recipe.diffusion()?.training.compute(device)?;
         match &recipe.model {
-            Some(model) => Self::of_model(recipe, model, device),
-            None => Self::of_run(recipe, &run.model(), device),
+            Some(model) => Self::of_model(recipe, model, compute),
+            None => Self::of_run(recipe, &run.model(), compute),
         }
     }
 
-    fn of_run(recipe: &Recipe, model: &Path, device: &Device) -> Result<Self> {
+    fn of_run(recipe: &Recipe, model: &Path, compute: &Compute) -> Result<Self> {
         let diffusion = recipe.diffusion()?;
-        let vae = diffusers_folder::load_autoencoder(&model.join("vae"), device)?;
-        let text = diffusers_folder::load_text_encoder(&model.join("text_encoder"), device)?;
+        let vae = diffusers_folder::load_autoencoder(&model.join("vae"), compute)?;
+        let text = diffusers_folder::load_text_encoder(&model.join("text_encoder"), compute)?;
         let size = recipe.data.size as usize;
         let config = diffusion.unet_config(&vae.config, text.config.hidden_size, size);
-        let network = Unet::new(&config, &mut Init::random(recipe.seed.wrapping_add(2), device))?;
+        let network = Unet::new(&config, &mut Init::random(recipe.seed.wrapping_add(2), compute))?;
         Ok(Self {
             tokenizer: ClipTokenizer::load(&model.join("tokenizer"))?,
             scheduler: scheduler(recipe, SchedulerConfig::default())?,
@@ -63,7 +64,7 @@ impl BaseModel {
         })
     }
 
-    fn of_model(recipe: &Recipe, path: &Path, device: &Device) -> Result<Self> {
+    fn of_model(recipe: &Recipe, path: &Path, compute: &Compute) -> Result<Self> {
         let mut model = Checkpoint::open(path)?;
         model.store_as(Storage::F32);
         model.check_tokenizers()?;
@@ -79,19 +80,29 @@ impl BaseModel {
             return refuse("model", "a Stable Diffusion 1 or 2", "which has two text encoders");
         }
         let scheduler = scheduler(recipe, model.scheduler_config()?)?;
-        let Vae::Kl { network, config } = checkpoint::vae(model.take(Part::Vae)?, device)? else {
+        let Vae::Kl { network, config } = checkpoint::vae(model.take(Part::Vae)?, compute)? else {
             return refuse("model", "one with an AutoencoderKL", "whose autoencoder is a tiny one");
         };
         let vae = Component { network, config };
-        let unet = checkpoint::unet(model.take(Part::Unet)?, device)?;
+        let unet = checkpoint::unet(model.take(Part::Unet)?, compute)?;
         if unet.config.in_channels != vae.config.latent_channels {
             return refuse("model", "one that takes latents alone", "which is made for inpainting");
         }
-        let text = checkpoint::text_encoder(model.take(Part::TextEncoder)?, device)?;
+        let text = checkpoint::text_encoder(model.take(Part::TextEncoder)?, compute)?;
         let Some(tokenizer) = model.tokenizers.into_iter().next() else {
             return refuse("model", "one with a tokenizer", "which has none");
         };
         Ok(Self { vae, text, tokenizer, unet, scheduler, origin: Some(path.to_owned()) })
+    }
+
+    /// The same with an autoencoder whose products are in f32.
+    ///
+    /// # Errors
+    /// As [`AutoencoderKl::new`].
+    pub fn with_vae_in_f32(&self, device: &Device) -> Result<Self> {
+        let Component { network, config } = &self.vae;
+        let vae = Component { network: network.in_f32(config, device)?, config: config.clone() };
+        Ok(Self { vae, ..self.clone() })
     }
 
     /// Features of captions under `text`, `[B, L, D]`.

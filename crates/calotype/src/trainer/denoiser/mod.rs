@@ -20,7 +20,7 @@ use super::preflight::Report;
 use super::recipe::{Recipe, TrainingRecipe};
 use super::settings::Settings;
 use super::training_loop::{self, Session};
-use super::{Preflight, precision, preflight};
+use super::{Preflight, preflight};
 use crate::data::source::TrainingSet;
 use crate::denoiser::Unet;
 use crate::error::Result;
@@ -95,7 +95,6 @@ fn train_network<N: DenoiserInTraining>(
     watch: &dyn Watch<N>,
 ) -> Result<Option<Report>> {
     let precision = recipe.diffusion()?.training.precision;
-    let _held = precision::hold(precision, session.device)?;
     let objective = Denoising::new(recipe, base, data, session.device)?;
     let begun = session.run.has_begun(TrainedPart::Diffusion)?;
     let only = session.preflight == Preflight::Only;

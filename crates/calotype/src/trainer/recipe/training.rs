@@ -2,12 +2,14 @@
 
 use std::ops::Range;
 
+use burn::tensor::Device;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::super::lr_schedule::LrSchedule;
 use super::super::optimizer::{EmaConfig, OptimizerConfig};
 use super::Check;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::nn::{Compute, Products};
 
 /// `[….training]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -140,6 +142,24 @@ impl TrainingRecipe {
         let per_share = (self.batch_size / self.parts) as u64;
         let first = (step * self.batch_size) as u64;
         (0..self.parts as u64).map(move |share| first + share * per_share..first + (share + 1) * per_share)
+    }
+
+    /// Where and in which arithmetic the networks of this training run, the frozen ones too.
+    ///
+    /// # Errors
+    /// `Error::Argument` for bf16 on a device without our kernels, or a processor that does not have it.
+    pub fn compute(&self, device: &Device) -> Result<Compute> {
+        let refuse = |expected: &str| Err(Error::argument("`training.precision`", expected, "bf16"));
+        match self.precision {
+            Precision::F32 => Ok(Compute::new(device, Products::F32)),
+            Precision::Bf16 if !calotype_kernels::has_kernels(device) => {
+                refuse("f32: other devices than the CPU have no kernels of ours")
+            }
+            Precision::Bf16 if !Products::Bf16.is_available() => {
+                refuse("f32: this processor has no AVX512-BF16")
+            }
+            Precision::Bf16 => Ok(Compute::new(device, Products::Bf16)),
+        }
     }
 
     /// Learning rate of `step`.

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use calotype::files::{atomic, png_text};
-use calotype::pipeline::generation_parameters::{GenerationParameters, SAMPLER_NAMES};
+use calotype::pipeline::generation_parameters::GenerationParameters;
 use calotype::pipeline::text_to_image::{Request, Sampling};
 use calotype::sampler::Generator;
 use calotype::{Error, Result};
@@ -93,8 +93,6 @@ fn options(args: &Args, request: &Request, sampling: &Sampling) -> Map<String, V
 }
 
 fn parameters(args: &Args, request: &Request, sampling: &Sampling) -> GenerationParameters {
-    let ours = sampling.sampler.kind.name();
-    let label = SAMPLER_NAMES.iter().find(|(name, _)| *name == ours).map_or(ours, |(_, label)| label);
     // Its pictures are numbered by seeds; ours have a number beside the seed.
     let own_seed = match sampling.generator {
         Generator::Philox => sampling.seed,
@@ -105,7 +103,10 @@ fn parameters(args: &Args, request: &Request, sampling: &Sampling) -> Generation
         Generator::TorchCpu => "CPU",
         Generator::TorchCuda => "NV",
     };
-    let mut fields = vec![("Steps", sampling.sampler.steps.to_string()), ("Sampler", label.to_owned())];
+    let mut fields = vec![
+        ("Steps", sampling.sampler.steps.to_string()),
+        ("Sampler", sampling.sampler.kind.label().to_owned()),
+    ];
     if let Some(schedule) = sampling.sampler.schedule {
         let name = schedule.to_string();
         fields.push(("Schedule type", name[..1].to_uppercase() + &name[1..]));

@@ -15,30 +15,6 @@ const NEGATIVE: &str = "Negative prompt:";
 /// The last line is fields if it has so many of them; else it is prompt.
 const FEWEST_FIELDS: usize = 3;
 
-/// Our samplers and what stable-diffusion-webui calls them.
-///
-/// Where it has no such method the name is that of its fork SD.Next (`DDPM`, the two flows), or says what the
-/// method is: webui's `DPM++ 2S a` adds noise in each step, our `dpm++2s` adds none. `PLMS` is `pndm` without
-/// Runge-Kutta steps, as Stable Diffusion configures it.
-pub const SAMPLER_NAMES: [(&str, &str); 16] = [
-    ("ddpm", "DDPM"),
-    ("ddim", "DDIM"),
-    ("euler", "Euler"),
-    ("euler-a", "Euler a"),
-    ("heun", "Heun"),
-    ("dpm2", "DPM2"),
-    ("dpm++2s", "DPM++ 2S"),
-    ("dpm++2m", "DPM++ 2M"),
-    ("dpm++2m-sde", "DPM++ 2M SDE"),
-    ("dpm++3m-sde", "DPM++ 3M SDE"),
-    ("unipc", "UniPC"),
-    ("lms", "LMS"),
-    ("pndm", "PLMS"),
-    ("lcm", "LCM"),
-    ("flow-euler", "Euler FlowMatch"),
-    ("flow-heun", "Heun FlowMatch"),
-];
-
 /// Prompts and named values. `Display` writes the text, [`parse`] reads it.
 ///
 /// What is written is read back unless the text cannot hold it. It has no quoting for prompts: space at the
@@ -160,7 +136,6 @@ fn end_of_quoted(text: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sampler::SamplerKind;
 
     const WRITTEN: &str = "girl with an artist's beret, ((eyeshadow)), by Alphonse Mucha\n\
         second line\n\
@@ -243,15 +218,5 @@ mod tests {
             parameters("", "", &fields).fields
         );
         assert_eq!(parse("aa: 1, aa: 2, aa: 3").get("aa"), Some("3"));
-    }
-
-    #[test]
-    fn sampler_names_are_a_bijection_of_all_samplers() {
-        let ours = SAMPLER_NAMES.map(|(ours, _)| ours);
-        assert_eq!(ours, SamplerKind::ALL.map(SamplerKind::name));
-        let mut labels = SAMPLER_NAMES.map(|(_, label)| label).to_vec();
-        labels.sort_unstable();
-        labels.dedup();
-        assert_eq!(labels.len(), SAMPLER_NAMES.len());
     }
 }

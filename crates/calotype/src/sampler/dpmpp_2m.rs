@@ -2,8 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::Noise;
-use super::solver::{PredictX0, Solver};
+use super::solver::{Solver, Step};
 use crate::Result;
 
 /// x ← (σ_next/σ)·e^(−g)·x + q·D + (q/2)·(h/h_last)·(D − D_last) + σ_next·√(1 − e^(−2g))·z, with
@@ -11,7 +10,7 @@ use crate::Result;
 ///
 /// η = 0: Lu et al. 2022, arXiv:2211.01095, Algorithm 2. η > 0: the midpoint form of k-diffusion's
 /// SDE-DPM-Solver++(2M), same paper, Section 5.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct DpmPp2M {
     /// η, at least 0; 0 is deterministic.
     pub eta: f64,
@@ -26,15 +25,8 @@ impl DpmPp2M {
 }
 
 impl Solver for DpmPp2M {
-    fn step(
-        &mut self,
-        x: Tensor<4>,
-        x_0: Tensor<4>,
-        from: f64,
-        to: f64,
-        _: &mut dyn PredictX0,
-        noise: &mut dyn Noise,
-    ) -> Result<Tensor<4>> {
+    fn step(&mut self, step: Step) -> Result<Tensor<4>> {
+        let Step { x, x_0, from, to, noise, .. } = step;
         let h = (from / to).ln();
         let g = self.eta * h;
         let q = -(-h - g).exp_m1();

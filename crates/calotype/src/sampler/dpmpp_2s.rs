@@ -2,24 +2,16 @@
 
 use burn::tensor::Tensor;
 
-use super::Noise;
-use super::solver::{PredictX0, Solver, exponential_step};
+use super::solver::{Solver, Step, exponential_step};
 use crate::Result;
 
 /// The whole step with D from its middle in ln σ. Lu et al. 2022, arXiv:2211.01095, Algorithm 1.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct DpmPp2S;
 
 impl Solver for DpmPp2S {
-    fn step(
-        &mut self,
-        x: Tensor<4>,
-        x_0: Tensor<4>,
-        from: f64,
-        to: f64,
-        denoise: &mut dyn PredictX0,
-        _: &mut dyn Noise,
-    ) -> Result<Tensor<4>> {
+    fn step(&mut self, step: Step) -> Result<Tensor<4>> {
+        let Step { x, x_0, from, to, denoise, .. } = step;
         let middle = (from * to).sqrt();
         let x_middle = exponential_step(&x, x_0, from, middle);
         let x_0_in_the_middle = denoise.x_0(&x_middle, middle)?;

@@ -2,8 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::Noise;
-use super::solver::{PredictX0, Solver};
+use super::solver::{Solver, Step};
 use crate::Result;
 
 /// The first step is of first order, the second is [`DpmPp2M`](super::dpmpp_2m::DpmPp2M)'s; then D is
@@ -13,7 +12,7 @@ use crate::Result;
 ///
 /// Lu et al. 2022, arXiv:2211.01095, appendix B.5, in H = (1 + η)·ln(σ/σ_next); for η = 1 their
 /// SDE-DPM-Solver++ in the same way.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct DpmPp3M {
     /// η, at least 0; 0 is deterministic.
     eta: f64,
@@ -32,15 +31,8 @@ impl DpmPp3M {
 }
 
 impl Solver for DpmPp3M {
-    fn step(
-        &mut self,
-        x: Tensor<4>,
-        x_0: Tensor<4>,
-        from: f64,
-        to: f64,
-        _: &mut dyn PredictX0,
-        noise: &mut dyn Noise,
-    ) -> Result<Tensor<4>> {
+    fn step(&mut self, step: Step) -> Result<Tensor<4>> {
+        let Step { x, x_0, from, to, noise, .. } = step;
         let h = (from / to).ln();
         let g = self.eta * h;
         let total = h + g; // H

@@ -2,30 +2,22 @@
 
 use burn::tensor::Tensor;
 
-use super::Noise;
-use super::solver::{PredictX0, Solver, slope};
+use super::solver::{Solver, Step, slope};
 use crate::Result;
 
 /// An Euler step down to σ_down, then noise back up to σ_next: σ_up² + σ_down² = σ_next².
 ///
 /// σ_up = min(σ_next, η·√(σ_next²·(σ² − σ_next²)/σ²)), of which η = 1 is the ancestral step of DDPM
 /// (Ho et al. 2020, Eq. 7, in σ).
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct EulerAncestral {
     /// η, at least 0; 0 is [`Euler`](super::euler::Euler).
     pub eta: f64,
 }
 
 impl Solver for EulerAncestral {
-    fn step(
-        &mut self,
-        x: Tensor<4>,
-        x_0: Tensor<4>,
-        from: f64,
-        to: f64,
-        _: &mut dyn PredictX0,
-        noise: &mut dyn Noise,
-    ) -> Result<Tensor<4>> {
+    fn step(&mut self, step: Step) -> Result<Tensor<4>> {
+        let Step { x, x_0, from, to, noise, .. } = step;
         let up = (self.eta * (to * to * (from * from - to * to) / (from * from)).sqrt()).min(to);
         let down = (to * to - up * up).sqrt();
         let d = slope(&x, x_0, from);

@@ -3,8 +3,9 @@
 use burn::tensor::Tensor;
 
 use super::from_config::sigma_spacing;
+use super::kind::Family;
 use super::run::{AfterStep, Report};
-use super::{Compat, Denoise, Level, SamplerKind, SamplerSettings, Timestep};
+use super::{Compat, Denoise, Level, SamplerSettings, Timestep};
 use crate::diffusion::flow::{FlowGridRule, grid};
 use crate::diffusion::sigma_grid::require_falling;
 use crate::diffusion::{SchedulerConfig, SigmaSpacing, X0Limit};
@@ -103,10 +104,8 @@ impl FlowSampler {
     /// `Error::Argument` for samplers that are not for flows, for a limit on x̂₀ or noise levels that they do
     /// not have, and for more steps than timesteps; as [`grid`].
     pub fn new(config: &SchedulerConfig, settings: &SamplerSettings) -> Result<Self> {
-        let method = match settings.kind {
-            SamplerKind::FlowEuler => FlowMethod::Euler,
-            SamplerKind::FlowHeun => FlowMethod::Heun,
-            other => return Err(Error::argument("sampler", "flow-euler or flow-heun", other)),
+        let Family::Flow(method) = settings.kind.family() else {
+            return Err(Error::argument("sampler", "flow-euler or flow-heun", settings.kind));
         };
         let (num_timesteps, shift) = (config.num_train_timesteps, config.option("shift")?.unwrap_or(1.0));
         X0Limit::require_none(config, settings.kind)?;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::SamplerKind;
-use super::unipc::BType;
+use super::unipc::UniPcSettings;
 use crate::diffusion::{SchedulerClass, SchedulerConfig, SigmaSpacing};
 use crate::{Error, Result};
 
@@ -73,53 +73,18 @@ impl SamplerKind {
         if let Some((key, only, got)) = other_value(config, &of_sampler()) {
             return Err(not_here(key, &only.to_string(), &got));
         }
-        Ok(match config.class_name {
-            SchedulerClass::Ddim => Self::Ddim,
-            SchedulerClass::Ddpm => Self::Ddpm,
-            SchedulerClass::Pndm => Self::Pndm,
-            SchedulerClass::LmsDiscrete => Self::Lms,
-            SchedulerClass::EulerDiscrete => Self::Euler,
-            SchedulerClass::EulerAncestralDiscrete => Self::EulerAncestral,
-            SchedulerClass::HeunDiscrete => Self::Heun,
-            SchedulerClass::KDpm2Discrete => Self::Dpm2,
-            SchedulerClass::DpmSolverMultistep => dpm_solver(config)?,
+        match config.class_name {
+            SchedulerClass::DpmSolverMultistep => dpm_solver(config),
             // Its order 2 takes two calls of the network a step, where diffusers counts calls.
             SchedulerClass::DpmSolverSinglestep => match dpm_solver(config)? {
-                Self::DpmPp2M => Self::DpmPp2S,
-                other => {
-                    return Err(not_here("algorithm_type", "dpmsolver++ of order 2", &other.to_string()));
-                }
+                Self::DpmPp2M => Ok(Self::DpmPp2S),
+                other => Err(not_here("algorithm_type", "dpmsolver++ of order 2", &other.to_string())),
             },
-            SchedulerClass::UniPcMultistep => {
-                UniPcSettings::of(config)?;
-                Self::UniPc
-            }
-            SchedulerClass::Lcm => Self::Lcm,
-            SchedulerClass::FlowMatchEulerDiscrete => Self::FlowEuler,
-            SchedulerClass::FlowMatchHeunDiscrete => Self::FlowHeun,
-            SchedulerClass::Other => {
-                return Err(not_here("_class_name", "a scheduler that is known here", &"another"));
-            }
-        })
-    }
-
-    /// The class of diffusers that takes such steps.
-    pub fn class(self) -> SchedulerClass {
-        match self {
-            Self::Ddpm => SchedulerClass::Ddpm,
-            Self::Ddim => SchedulerClass::Ddim,
-            Self::Euler => SchedulerClass::EulerDiscrete,
-            Self::EulerAncestral => SchedulerClass::EulerAncestralDiscrete,
-            Self::Heun => SchedulerClass::HeunDiscrete,
-            Self::Dpm2 => SchedulerClass::KDpm2Discrete,
-            Self::DpmPp2S => SchedulerClass::DpmSolverSinglestep,
-            Self::DpmPp2M | Self::DpmPp2MSde | Self::DpmPp3MSde => SchedulerClass::DpmSolverMultistep,
-            Self::UniPc => SchedulerClass::UniPcMultistep,
-            Self::Lms => SchedulerClass::LmsDiscrete,
-            Self::Pndm => SchedulerClass::Pndm,
-            Self::Lcm => SchedulerClass::Lcm,
-            Self::FlowEuler => SchedulerClass::FlowMatchEulerDiscrete,
-            Self::FlowHeun => SchedulerClass::FlowMatchHeunDiscrete,
+            SchedulerClass::UniPcMultistep => UniPcSettings::of(config).map(|_| Self::UniPc),
+            class => Self::ALL
+                .into_iter()
+                .find(|kind| kind.class() == class)
+                .ok_or_else(|| not_here("_class_name", "a scheduler that is known here", &"another")),
         }
     }
 }
@@ -140,38 +105,6 @@ fn dpm_solver(config: &SchedulerConfig) -> Result<SamplerKind> {
     }
 }
 
-/// What a model's folder may decide about UniPC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UniPcSettings {
-    /// p, from 1 to 3.
-    pub order: usize,
-    /// B(h).
-    pub b_type: BType,
-    /// Whether the order falls towards the end of a run, which stops at σ = 0.
-    pub lower_order_final: bool,
-}
-
-impl UniPcSettings {
-    /// Those of a file of UniPC's class; for another class, what that class has by default: order 2 with bh2.
-    ///
-    /// # Errors
-    /// `Error::Config` for an order or a form that UniPC does not have here.
-    pub fn of(config: &SchedulerConfig) -> Result<Self> {
-        if config.class_name != SchedulerClass::UniPcMultistep {
-            return Ok(Self { order: 2, b_type: BType::Bh2, lower_order_final: true });
-        }
-        let order = config.option("solver_order")?.unwrap_or(2);
-        match order {
-            1..=3 => Ok(Self {
-                order,
-                b_type: config.option("solver_type")?.unwrap_or(BType::Bh2),
-                lower_order_final: config.option("lower_order_final")?.unwrap_or(true),
-            }),
-            _ => Err(not_here("solver_order", "1 to 3", &order)),
-        }
-    }
-}
-
 /// The noise levels that a model's folder asks for.
 ///
 /// # Errors
@@ -186,7 +119,7 @@ pub fn sigma_spacing(config: &SchedulerConfig) -> Result<SigmaSpacing> {
     }
 }
 
-fn not_here(key: &str, expected: &str, got: &dyn std::fmt::Display) -> Error {
+pub(super) fn not_here(key: &str, expected: &str, got: &dyn std::fmt::Display) -> Error {
     Error::Config {
         path: "scheduler_config.json".into(),
         key: key.into(),
@@ -228,28 +161,6 @@ mod tests {
             kind(r#"{"_class_name": "FlowMatchEulerDiscreteScheduler"}"#).unwrap(),
             SamplerKind::FlowEuler
         );
-    }
-
-    #[test]
-    fn the_file_decides_about_unipc() {
-        let text = |more: &str| format!(r#"{{"_class_name": "UniPCMultistepScheduler"{more}}}"#);
-        let of = |more: &str| UniPcSettings::of(&SchedulerConfig::parse(&text(more)).unwrap());
-        let bh2 = UniPcSettings { order: 2, b_type: BType::Bh2, lower_order_final: true };
-        assert_eq!(of("").unwrap(), bh2);
-        let all = r#", "solver_order": 3, "solver_type": "bh1", "lower_order_final": false"#;
-        let third = UniPcSettings { order: 3, b_type: BType::Bh1, lower_order_final: false };
-        assert_eq!(of(all).unwrap(), third);
-        let other =
-            r#"{"_class_name": "DPMSolverMultistepScheduler", "solver_order": 3, "solver_type": "heun"}"#;
-        assert_eq!(UniPcSettings::of(&SchedulerConfig::parse(other).unwrap()).unwrap(), bh2);
-        for (more, name) in [
-            (r#", "solver_order": 4"#, "solver_order"),
-            (r#", "solver_order": 0"#, "solver_order"),
-            (r#", "solver_type": "midpoint""#, "solver_type"),
-        ] {
-            let error = kind(&text(more)).unwrap_err().to_string();
-            assert!(error.contains(name), "{more}: {error}");
-        }
     }
 
     #[test]

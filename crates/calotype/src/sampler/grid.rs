@@ -19,6 +19,9 @@ pub struct SamplingGrid {
     pub init_noise_sigma: f64,
 }
 
+/// The grid of a family: over a schedule by a spacing, of so many steps, with `steps_offset` and levels.
+pub type GridOf = fn(&NoiseSchedule, TimestepSpacing, usize, usize, SigmaSpacing) -> Result<SamplingGrid>;
+
 /// The grid of Euler's family: the timesteps of DDIM, but fractions stay under `linspace`, with σ
 /// interpolated between the integer timesteps.
 ///

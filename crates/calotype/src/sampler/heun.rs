@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 
 use super::Noise;
-use super::solver::{PredictX0, Solver, slope};
+use super::solver::{Solver, Step, slope};
 use crate::Result;
 
 /// Noise that is added before a step, so that the step removes more: the stochastic part of EDM.
@@ -20,7 +20,7 @@ pub struct Churn {
 }
 
 /// Karras et al. 2022, arXiv:2206.00364, Algorithm 1; with [`Churn`], Algorithm 2.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Heun {
     /// None is the deterministic sampler.
     pub churn: Option<Churn>,
@@ -45,15 +45,8 @@ impl Solver for Heun {
         Ok((x + z * ((raised * raised - sigma * sigma).sqrt() * churn.noise), raised))
     }
 
-    fn step(
-        &mut self,
-        x: Tensor<4>,
-        x_0: Tensor<4>,
-        from: f64,
-        to: f64,
-        denoise: &mut dyn PredictX0,
-        _: &mut dyn Noise,
-    ) -> Result<Tensor<4>> {
+    fn step(&mut self, step: Step) -> Result<Tensor<4>> {
+        let Step { x, x_0, from, to, denoise, .. } = step;
         let d = slope(&x, x_0, from);
         let end = x.clone() + d.clone() * (to - from);
         let x_0_at_end = denoise.x_0(&end, to)?;

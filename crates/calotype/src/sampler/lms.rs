@@ -2,8 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::Noise;
-use super::solver::{PredictX0, Solver, slope};
+use super::solver::{Solver, Step, slope};
 use crate::Result;
 
 /// x ← x + Σ_j d_j·∫ℓ_j(σ)dσ from σ to σ_next, with d_j the slopes at the last levels and ℓ_j the Lagrange
@@ -11,7 +10,7 @@ use crate::Result;
 ///
 /// The first steps know fewer slopes, so the whole run is of second order. Liu et al. 2022,
 /// arXiv:2202.09778, section 3.1, has the same on even grids.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Lms {
     /// (σ, slope), newest first, at most four.
     history: Vec<(f64, Tensor<4>)>,
@@ -40,15 +39,8 @@ fn weight(levels: &[f64], j: usize, from: f64, to: f64) -> f64 {
 }
 
 impl Solver for Lms {
-    fn step(
-        &mut self,
-        x: Tensor<4>,
-        x_0: Tensor<4>,
-        from: f64,
-        to: f64,
-        _: &mut dyn PredictX0,
-        _: &mut dyn Noise,
-    ) -> Result<Tensor<4>> {
+    fn step(&mut self, step: Step) -> Result<Tensor<4>> {
+        let Step { x, x_0, from, to, .. } = step;
         Ok(self.follow(x, x_0, from, to))
     }
 

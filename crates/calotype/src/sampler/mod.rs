@@ -41,6 +41,8 @@ pub use settings::{Compat, SamplerSettings};
 pub use transition::Transition;
 pub use vp::{VpMethod, VpSampler};
 
+use kind::Family;
+
 use crate::diffusion::{SchedulerConfig, SigmaSpacing};
 use crate::{Error, Result};
 
@@ -80,7 +82,7 @@ impl Timestep {
 }
 
 /// A sampler with everything decided but the pictures: the steps it takes and how.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub enum Sampler {
     /// In the coordinates of the schedule.
     Vp(VpSampler),
@@ -123,15 +125,11 @@ impl Sampler {
             }
             _ => (),
         }
-        match kind {
-            SamplerKind::FlowEuler | SamplerKind::FlowHeun => {
-                FlowSampler::new(config, settings).map(Self::Flow)
-            }
-            SamplerKind::Pndm => PndmSampler::new(config, settings).map(Self::Pndm),
-            SamplerKind::Ddpm | SamplerKind::Ddim | SamplerKind::Lcm => {
-                VpSampler::new(config, settings).map(Self::Vp)
-            }
-            _ => SigmaSampler::new(config, settings).map(Self::Sigma),
+        match kind.family() {
+            Family::Vp => VpSampler::new(config, settings).map(Self::Vp),
+            Family::Sigma(..) => SigmaSampler::new(config, settings).map(Self::Sigma),
+            Family::Pndm => PndmSampler::new(config, settings).map(Self::Pndm),
+            Family::Flow(_) => FlowSampler::new(config, settings).map(Self::Flow),
         }
     }
 

@@ -2,6 +2,8 @@
 //!
 //! Karras et al. 2022, arXiv:2206.00364, Eq. 1.
 
+use std::fmt::Debug;
+
 use burn::tensor::Tensor;
 
 use super::run::{AfterStep, Report};
@@ -21,9 +23,27 @@ impl<F: FnMut(&Tensor<4>, f64) -> Result<Tensor<4>>> PredictX0 for F {
     }
 }
 
+/// One step in σ: where it begins, where it leads, and whom it may ask.
+pub struct Step<'a> {
+    /// x at σ = `from`, `[B, C, H, W]`.
+    pub x: Tensor<4>,
+    /// D(x; `from`), of the same shape.
+    pub x_0: Tensor<4>,
+    /// Noise level at the start.
+    pub from: f64,
+    /// Noise level at the end, above 0.
+    pub to: f64,
+    /// Steps of the run that are left, this one included.
+    pub left: usize,
+    /// For solvers that ask again on the way.
+    pub denoise: &'a mut dyn PredictX0,
+    /// For solvers that add noise.
+    pub noise: &'a mut dyn Noise,
+}
+
 /// One way from a noise level to the next. A solver may remember earlier steps, so each run needs a
 /// fresh one.
-pub trait Solver {
+pub trait Solver: BoxedClone + Debug {
     /// What happens to x before the network is asked: x, and its noise level then. Nothing, for most.
     ///
     /// - `steps`: of the whole run.
@@ -40,25 +60,33 @@ pub trait Solver {
         Ok((x, sigma))
     }
 
-    /// From `x` at σ = `from` to x at σ = `to`, above 0.
-    ///
-    /// - `x_0`: D(x; `from`). `denoise` is for solvers that ask again on the way.
+    /// x at the end of a step.
     ///
     /// # Errors
-    /// Those of `denoise` and `noise`.
-    fn step(
-        &mut self,
-        x: Tensor<4>,
-        x_0: Tensor<4>,
-        from: f64,
-        to: f64,
-        denoise: &mut dyn PredictX0,
-        noise: &mut dyn Noise,
-    ) -> Result<Tensor<4>>;
+    /// Those of the step's `denoise` and `noise`.
+    fn step(&mut self, step: Step) -> Result<Tensor<4>>;
 
     /// From `x` at σ = `from` to σ = 0, where the noise is gone: at D, for most.
     fn last(&mut self, _x: Tensor<4>, x_0: Tensor<4>, _from: f64) -> Tensor<4> {
         x_0
+    }
+}
+
+/// [`Clone`] of a solver behind a box.
+pub trait BoxedClone {
+    /// The same, with what it remembers.
+    fn boxed_clone(&self) -> Box<dyn Solver>;
+}
+
+impl<S: Solver + Clone + 'static> BoxedClone for S {
+    fn boxed_clone(&self) -> Box<dyn Solver> {
+        Box::new(self.clone())
+    }
+}
+
+impl Clone for Box<dyn Solver> {
+    fn clone(&self) -> Self {
+        (**self).boxed_clone()
     }
 }
 
@@ -96,7 +124,7 @@ pub(super) fn solve_watched(
         let x_0 = denoise.x_0(&churned, from)?;
         x = match pair[1] {
             0.0 => solver.last(churned, x_0, from),
-            to => solver.step(churned, x_0, from, to, denoise, noise)?,
+            to => solver.step(Step { x: churned, x_0, from, to, left: steps - i, denoise, noise })?,
         };
         x = after.after_step(x, Level::of_sigma(pair[1]), i + 1, steps)?;
     }

@@ -5,9 +5,10 @@
 use burn::tensor::Tensor;
 use serde::Deserialize;
 
-use super::Noise;
-use super::solver::{PredictX0, Solver};
+use super::from_config::not_here;
+use super::solver::{Solver, Step};
 use crate::Result;
+use crate::diffusion::{SchedulerClass, SchedulerConfig};
 
 /// B(h) of the paper's Section 3.2; both give the same order. Serde names are those of diffusers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -19,17 +20,45 @@ pub enum BType {
     Bh2,
 }
 
+/// What a model's folder may decide about UniPC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UniPcSettings {
+    /// p, from 1 to 3.
+    pub order: usize,
+    /// B(h).
+    pub b_type: BType,
+    /// Whether the order falls towards the end of a run, which stops at σ = 0.
+    pub lower_order_final: bool,
+}
+
+impl UniPcSettings {
+    /// Those of a file of UniPC's class; for another class, what that class has by default: order 2 with bh2.
+    ///
+    /// # Errors
+    /// `Error::Config` for an order or a form that UniPC does not have here.
+    pub fn of(config: &SchedulerConfig) -> Result<Self> {
+        if config.class_name != SchedulerClass::UniPcMultistep {
+            return Ok(Self { order: 2, b_type: BType::Bh2, lower_order_final: true });
+        }
+        let order = config.option("solver_order")?.unwrap_or(2);
+        match order {
+            1..=3 => Ok(Self {
+                order,
+                b_type: config.option("solver_type")?.unwrap_or(BType::Bh2),
+                lower_order_final: config.option("lower_order_final")?.unwrap_or(true),
+            }),
+            _ => Err(not_here("solver_order", "1 to 3", &order)),
+        }
+    }
+}
+
 /// UniPC of an order p from 1 to 3. Its corrector lifts the order of the whole run to p + 1 where p ≤ 2; the
 /// first two steps, which know fewer values of D, keep that of p = 3 at 3.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct UniPc {
-    /// p: values of D that a step uses.
-    order: usize,
-    b_type: BType,
+    settings: UniPcSettings,
     /// Without it this is UniP, the predictor alone.
     corrector: bool,
-    /// Steps that are left, of a run whose order falls to 1 towards its end.
-    left: Option<usize>,
     /// Noise level and D of the last steps, newest first.
     history: Vec<(f64, Tensor<4>)>,
     /// x at the start of the last step, corrected.
@@ -37,20 +66,26 @@ pub struct UniPc {
 }
 
 impl UniPc {
-    /// A fresh run.
+    /// A fresh run of the same order to its end.
     pub fn new(order: usize, b_type: BType, corrector: bool) -> Self {
-        Self { order: order.clamp(1, 3), b_type, corrector, left: None, history: Vec::new(), last_x: None }
+        let settings = UniPcSettings { order: order.clamp(1, 3), b_type, lower_order_final: false };
+        Self { settings, corrector, history: Vec::new(), last_x: None }
     }
 
-    /// The same for a run of `steps`, the last of which is predicted by order 1, the last but one by at most 2:
-    /// diffusers' `lower_order_final`.
-    pub fn with_lower_order_end(self, steps: usize) -> Self {
-        Self { left: Some(steps), ..self }
+    /// A fresh run as a model's file has it.
+    ///
+    /// # Errors
+    /// As [`UniPcSettings::of`].
+    pub fn of_model(config: &SchedulerConfig) -> Result<Self> {
+        let settings = UniPcSettings::of(config)?;
+        Ok(Self { settings, ..Self::new(settings.order, settings.b_type, true) })
     }
 
-    /// p of the next prediction.
-    fn order_ahead(&self) -> usize {
-        self.left.map_or(self.order, |left| left.clamp(1, self.order)).min(self.history.len())
+    /// p of the next prediction, where `left` steps are left.
+    fn order_ahead(&self, left: usize) -> usize {
+        let UniPcSettings { order, lower_order_final, .. } = self.settings;
+        let order = if lower_order_final { left.clamp(1, order) } else { order };
+        order.min(self.history.len())
     }
 
     /// x at σ = `to`, from `x` at the newest level of the history, by the newest `order` values of D and, where
@@ -60,7 +95,7 @@ impl UniPc {
         let earlier = &self.history[1..order];
         let h = (from / to).ln();
         let phi = (-h).exp_m1();
-        let b = match self.b_type {
+        let b = match self.settings.b_type {
             BType::Bh1 => -h,
             BType::Bh2 => phi,
         };
@@ -79,23 +114,15 @@ impl UniPc {
 }
 
 impl Solver for UniPc {
-    fn step(
-        &mut self,
-        mut x: Tensor<4>,
-        x_0: Tensor<4>,
-        from: f64,
-        to: f64,
-        _: &mut dyn PredictX0,
-        _: &mut dyn Noise,
-    ) -> Result<Tensor<4>> {
+    fn step(&mut self, step: Step) -> Result<Tensor<4>> {
+        let Step { mut x, x_0, from, to, left, .. } = step;
         // D was asked for at the predicted x, and is kept when x is corrected with it.
         if let Some(last_x) = self.last_x.take().filter(|_| self.corrector) {
             x = self.update(&last_x, from, self.history.len(), Some(&x_0));
         }
         self.history.insert(0, (from, x_0));
-        self.history.truncate(self.order);
-        let next = self.update(&x, to, self.order_ahead(), None);
-        self.left = self.left.map(|left| left.saturating_sub(1));
+        self.history.truncate(self.settings.order);
+        let next = self.update(&x, to, self.order_ahead(left), None);
         self.last_x = Some(x);
         Ok(next)
     }
@@ -145,6 +172,31 @@ fn solve_linear(mut rows: Vec<Vec<f64>>) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sampler::SamplerKind;
+
+    #[test]
+    fn the_file_decides_about_unipc() {
+        let text = |more: &str| format!(r#"{{"_class_name": "UniPCMultistepScheduler"{more}}}"#);
+        let of = |more: &str| UniPcSettings::of(&SchedulerConfig::parse(&text(more)).unwrap());
+        let bh2 = UniPcSettings { order: 2, b_type: BType::Bh2, lower_order_final: true };
+        assert_eq!(of("").unwrap(), bh2);
+        let all = r#", "solver_order": 3, "solver_type": "bh1", "lower_order_final": false"#;
+        let third = UniPcSettings { order: 3, b_type: BType::Bh1, lower_order_final: false };
+        assert_eq!(of(all).unwrap(), third);
+        let other =
+            r#"{"_class_name": "DPMSolverMultistepScheduler", "solver_order": 3, "solver_type": "heun"}"#;
+        assert_eq!(UniPcSettings::of(&SchedulerConfig::parse(other).unwrap()).unwrap(), bh2);
+        for (more, name) in [
+            (r#", "solver_order": 4"#, "solver_order"),
+            (r#", "solver_order": 0"#, "solver_order"),
+            (r#", "solver_type": "midpoint""#, "solver_type"),
+        ] {
+            let error = SamplerKind::from_config(&SchedulerConfig::parse(&text(more)).unwrap())
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(name), "{more}: {error}");
+        }
+    }
 
     #[test]
     fn elimination_solves() {

@@ -8,7 +8,7 @@ use calotype::diffusion::{
 use calotype::sampler::euler::Euler;
 use calotype::sampler::heun::Heun;
 use calotype::sampler::lms::Lms;
-use calotype::sampler::solver::Solver;
+use calotype::sampler::solver::{Solver, Step};
 use calotype::sampler::{Compat, Sampler, SamplerKind, SamplerSettings, Timestep, grid};
 use serde::Deserialize;
 
@@ -196,7 +196,10 @@ fn the_published_sums_in_sigma() {
             let mut no_noise = |_: &Tensor<4>| panic!("deterministic");
             x = match to {
                 0.0 => solver.last(x, x_0, from),
-                to => solver.step(x, x_0, from, to, &mut at_end, &mut no_noise).unwrap(),
+                to => {
+                    let (denoise, noise) = (&mut at_end, &mut no_noise);
+                    solver.step(Step { x, x_0, from, to, left: 10 - i, denoise, noise }).unwrap()
+                }
             };
         }
         assert_sum(name, x, sum);

@@ -150,6 +150,21 @@ impl Error {
         Error::Format { path: path.as_ref().to_owned(), format, reason: reason.to_string() }
     }
 
+    /// A key of a configuration whose value cannot be used.
+    pub fn config(
+        path: impl AsRef<Path>,
+        key: impl ToString,
+        expected: impl ToString,
+        got: impl ToString,
+    ) -> Self {
+        Error::Config {
+            path: path.as_ref().to_owned(),
+            key: key.to_string(),
+            expected: expected.to_string(),
+            got: got.to_string(),
+        }
+    }
+
     /// Shapes that do not fit.
     pub fn shape(what: impl ToString, expected: impl ToString, got: impl ToString) -> Self {
         Error::Shape { what: what.to_string(), expected: expected.to_string(), got: got.to_string() }

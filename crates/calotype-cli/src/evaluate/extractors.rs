@@ -6,7 +6,7 @@ use std::str::FromStr;
 use calotype::checkpoint::diffusers_folder::load_clip;
 use calotype::evaluate::extractor::{ClipExtractor, Extractor, InceptionExtractor};
 use calotype::evaluate::inception_v3::weights;
-use calotype::files::atomic;
+use calotype::files::sha256;
 use calotype::text_encoder::tokenizer::ClipTokenizer;
 use calotype::{Error, Result};
 
@@ -113,7 +113,7 @@ pub fn clip_extractor(folder: &Path, classes: &[String], context: &Context) -> R
         dimension: clip.config.projection_dim,
         clip: clip.network,
         tokenizer: ClipTokenizer::load(&folder.join("tokenizer"))?,
-        sha256: atomic::sha256(&folder.join("clip/model.safetensors"))?,
+        sha256: sha256::of_file(&folder.join("clip/model.safetensors"))?,
         classes: classes.to_vec(),
         device: context.device.clone(),
     })

@@ -3,7 +3,7 @@
 use calotype::autoencoder::lpips;
 use calotype::evaluate::paired::PairedMetric;
 use calotype::evaluate::set_metrics::SetMetric;
-use calotype::files::atomic;
+use calotype::files::sha256;
 use calotype::{Error, Result};
 use clap::ValueEnum;
 
@@ -68,7 +68,7 @@ impl Metric {
             }
             Self::Lpips => PairedMetric::Lpips {
                 network: Box::new(lpips::weights::load(&args.lpips_weights, &context.device)?),
-                sha256: args.lpips_weights.iter().map(|file| atomic::sha256(file)).collect::<Result<_>>()?,
+                sha256: args.lpips_weights.iter().map(|file| sha256::of_file(file)).collect::<Result<_>>()?,
                 device: context.device.clone(),
             },
             _ => return Ok(None),

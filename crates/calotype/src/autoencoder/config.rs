@@ -117,12 +117,8 @@ impl AutoencoderConfig {
     /// # Errors
     /// `Error::Config` naming the first key that this network cannot honour.
     pub fn validate(&self) -> Result<()> {
-        let bad = |key: &str, expected: String, got: String| Error::Config {
-            path: "vae/config.json".into(),
-            key: key.into(),
-            expected,
-            got,
-        };
+        let bad =
+            |key: &str, expected: String, got: String| Error::config("vae/config.json", key, expected, got);
         require("vae/config.json", "act_fn", &self.act_fn, &["silu", "swish"])?;
         for block in &self.down_block_types {
             require("vae/config.json", "down_block_types", block, &["DownEncoderBlock2D"])?;

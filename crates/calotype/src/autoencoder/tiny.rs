@@ -90,9 +90,7 @@ impl AutoencoderTinyConfig {
     /// # Errors
     /// `Error::Config` naming the first key that this network cannot honour.
     pub fn validate(&self) -> Result<()> {
-        let bad = |key: &str, expected: String, got: String| {
-            Err(Error::Config { path: FILE.into(), key: key.into(), expected, got })
-        };
+        let bad = |key: &str, expected: String, got: String| Err(Error::config(FILE, key, expected, got));
         require(FILE, "act_fn", &self.act_fn, &["relu"])?;
         require(FILE, "upsample_fn", &self.upsample_fn, &["nearest"])?;
         if self.upsampling_scaling_factor != 2 {

@@ -21,7 +21,7 @@ pub struct Item {
 pub struct Damaged {
     /// Where it lies.
     pub name: String,
-    /// What the decoder says.
+    /// Why: what the decoder says.
     pub reason: String,
 }
 

@@ -11,6 +11,7 @@ pub use super::item::{Damaged, Item, Place};
 use super::pictures::Pictures;
 use super::transform::{Crop, Transform, TransformDraws};
 use crate::error::{Error, Result};
+use crate::files::sha256::hex;
 use crate::rng::{Philox, Purpose};
 
 /// How many pictures in a row may be damaged before the run gives up looking for the next good one.
@@ -119,7 +120,7 @@ impl TrainingSet {
                 hash.update([0]);
             }
         }
-        hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        hex(&hash.finalize()[..8])
     }
 
     /// Positions of an epoch; `None` if there is no end. With buckets some pictures stand twice.

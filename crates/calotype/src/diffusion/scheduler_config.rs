@@ -2,7 +2,7 @@
 //! sampler its folder asks for.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -179,12 +179,9 @@ impl SchedulerConfig {
     pub fn option<T: serde::de::DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
         match self.options.get(key) {
             None | Some(Value::Null) => Ok(None),
-            Some(value) => serde_json::from_value(value.clone()).map(Some).map_err(|e| Error::Config {
-                path: PathBuf::from("scheduler_config.json"),
-                key: key.into(),
-                expected: e.to_string(),
-                got: value.to_string(),
-            }),
+            Some(value) => serde_json::from_value(value.clone())
+                .map(Some)
+                .map_err(|e| Error::config("scheduler_config.json", key, e, value)),
         }
     }
 
@@ -210,12 +207,7 @@ impl SchedulerConfig {
     /// As there.
     pub fn check(&self, path: &Path) -> Result<NoiseSchedule> {
         let refuse = |key: &str, expected: &str, got: &dyn std::fmt::Display| {
-            Err(Error::Config {
-                path: PathBuf::from(path),
-                key: key.into(),
-                expected: expected.into(),
-                got: got.to_string(),
-            })
+            Err(Error::config(path, key, expected, got))
         };
         let flow = self.prediction_type == PredictionType::Flow;
         if flow != self.class_name.is_flow() {

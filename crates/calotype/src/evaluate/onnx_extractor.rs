@@ -14,7 +14,7 @@ use tract_onnx::prelude::{
 use super::extractor::{Extracted, Extractor};
 use super::preprocessing::{Preprocessing, Token};
 use crate::error::{Error, Result};
-use crate::files::atomic;
+use crate::files::{atomic, sha256};
 
 const FORMAT: &str = "ONNX model";
 
@@ -37,7 +37,7 @@ impl OnnxExtractor {
     pub fn load(path: &Path) -> Result<Self> {
         let preprocessing = Preprocessing::read(&path.with_extension("toml"))?;
         let model = load_model(path, &preprocessing)?;
-        let sha256 = atomic::sha256(path)?;
+        let sha256 = sha256::of_file(path)?;
         let mut extractor = Self { path: path.to_owned(), sha256, preprocessing, model, dimension: 0 };
         let side = extractor.preprocessing.size as u32;
         extractor.dimension = extractor.features(&RgbImage::new(side, side))?.len();

@@ -3,8 +3,6 @@
 use std::fs::File;
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
-
 use crate::error::{Error, Result};
 
 /// Writes to a temporary file beside `path`, syncs it and renames it over `path`: after a crash, a
@@ -46,15 +44,6 @@ pub fn write_with(path: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result
 /// `Error::Io`.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(Error::io("read", path))
-}
-
-/// sha256 of a file, in hexadecimal.
-///
-/// # Errors
-/// `Error::Io`.
-pub fn sha256(path: &Path) -> Result<String> {
-    let digest = Sha256::digest(read(path)?);
-    Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Reads JSON into `T`.

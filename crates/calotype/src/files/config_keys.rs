@@ -15,12 +15,7 @@ pub type Extra = serde_json::Map<String, Value>;
 pub fn require(file: &str, key: &str, got: &str, supported: &[&str]) -> Result<()> {
     match supported.contains(&got) {
         true => Ok(()),
-        false => Err(Error::Config {
-            path: file.into(),
-            key: key.into(),
-            expected: supported.join(" or "),
-            got: format!("`{got}`"),
-        }),
+        false => Err(Error::config(file, key, supported.join(" or "), format!("`{got}`"))),
     }
 }
 
@@ -33,12 +28,7 @@ pub fn refuse_unknown(file: &str, extra: &Extra, harmless: &[(&str, Value)]) -> 
     for (key, value) in extra {
         let known = harmless.iter().any(|(k, v)| k == key && (v.is_null() || same(v, value)));
         if !is_off(value) && !key.starts_with('_') && !known {
-            return Err(Error::Config {
-                path: file.into(),
-                key: key.clone(),
-                expected: "a supported setting (null or false)".into(),
-                got: value.to_string(),
-            });
+            return Err(Error::config(file, key, "a supported setting (null or false)", value));
         }
     }
     Ok(())

@@ -8,7 +8,7 @@ use zip::write::SimpleFileOptions;
 use zip::{ZipArchive, ZipWriter};
 
 use super::atomic;
-use super::weights::numbers;
+use super::numbers::numbers;
 use crate::error::{Error, Result};
 
 const FORMAT: &str = "NumPy archive (.npz)";

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use burn::tensor::Bytes;
 use pytorch_reader::{DType, PickleValue, PytorchReader};
+use safetensors::Dtype;
 
-use super::weights::numbers;
+use super::numbers::{numbers, to_f32};
 use crate::error::{Error, Result};
 use crate::files::{Storage, StoredTensor};
 
@@ -89,6 +90,7 @@ fn foreign(value: &PickleValue) -> Option<&str> {
 }
 
 fn stored(shape: Vec<usize>, dtype: DType, bytes: &[u8]) -> Option<StoredTensor> {
+    let in_f32 = |dtype| StoredTensor::from_f32(shape.clone(), to_f32(dtype, bytes)?);
     // Bytes of a vector are aligned for nothing; numbers are.
     match dtype {
         DType::F16 => {
@@ -99,17 +101,11 @@ fn stored(shape: Vec<usize>, dtype: DType, bytes: &[u8]) -> Option<StoredTensor>
             let bytes = Bytes::from_elems(numbers(bytes, u16::from_le_bytes));
             StoredTensor::new(shape, Storage::Bf16, bytes)
         }
-        _ => StoredTensor::from_f32(shape, to_f32(dtype, bytes)?),
+        DType::F32 => in_f32(Dtype::F32),
+        DType::F64 => in_f32(Dtype::F64),
+        DType::I64 => in_f32(Dtype::I64),
+        DType::I32 => in_f32(Dtype::I32),
+        DType::U8 => in_f32(Dtype::U8),
+        _ => None,
     }
-}
-
-fn to_f32(dtype: DType, bytes: &[u8]) -> Option<Vec<f32>> {
-    Some(match dtype {
-        DType::F32 => numbers(bytes, f32::from_le_bytes),
-        DType::F64 => numbers(bytes, |b| f64::from_le_bytes(b) as f32),
-        DType::I64 => numbers(bytes, |b| i64::from_le_bytes(b) as f32),
-        DType::I32 => numbers(bytes, |b| i32::from_le_bytes(b) as f32),
-        DType::U8 => numbers(bytes, |[b]| f32::from(b)),
-        _ => return None,
-    })
 }

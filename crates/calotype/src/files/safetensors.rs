@@ -9,7 +9,7 @@ use safetensors::SafeTensorError;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::atomic;
-use super::weights::numbers;
+use super::numbers::to_f32;
 use crate::error::{Error, Result};
 use crate::files::{NamedTensor, Storage, StoredTensor};
 
@@ -68,19 +68,6 @@ pub fn read_metadata(path: &Path) -> Result<HashMap<String, String>> {
     let file = MappedFile::open(path).map_err(Error::io("read", path))?;
     let (_, header) = SafeTensors::read_metadata(&file).map_err(|e| Error::format(path, FORMAT, e))?;
     Ok(header.metadata().clone().unwrap_or_default())
-}
-
-fn to_f32(dtype: Dtype, data: &[u8]) -> Option<Vec<f32>> {
-    Some(match dtype {
-        Dtype::F32 => numbers(data, f32::from_le_bytes),
-        Dtype::F64 => numbers(data, |b| f64::from_le_bytes(b) as f32),
-        Dtype::F16 => numbers(data, |b| half::f16::from_le_bytes(b).to_f32()),
-        Dtype::BF16 => numbers(data, |b| half::bf16::from_le_bytes(b).to_f32()),
-        Dtype::I64 => numbers(data, |b| i64::from_le_bytes(b) as f32),
-        Dtype::I32 => numbers(data, |b| i32::from_le_bytes(b) as f32),
-        Dtype::U8 => numbers(data, |[b]| f32::from(b)),
-        _ => return None,
-    })
 }
 
 /// Writes tensors in f32 with `__metadata__ {"format": "pt"}`, whole or not at all.

@@ -34,9 +34,8 @@ pub fn read(path: &Path) -> Result<HashMap<String, NamedTensor>> {
 }
 
 /// Opens the weights of a component's folder: a single file or the shards that an index lists, safetensors
-/// before pickles, without a variant before `fp16`, `bf16` and
-/// `non_ema`. Returns the file's or the index's path, for
-/// messages.
+/// before pickles, without a variant before `fp16`, `bf16` and `non_ema`. Returns the file's or the index's
+/// path, for messages.
 ///
 /// - `stem`: `diffusion_pytorch_model` or `model`; a pickle of the latter is called `pytorch_model.bin`.
 ///
@@ -104,10 +103,4 @@ fn open_shards(folder: &Path, index: &Path) -> Result<Tensors> {
         }
         None => Ok(tensors),
     }
-}
-
-/// Numbers of `N` bytes each, in the order of the file; a rest of fewer bytes is left over.
-pub(super) fn numbers<const N: usize, T>(bytes: &[u8], number: impl Fn([u8; N]) -> T) -> Vec<T> {
-    // chunks_exact gives slices of exactly N bytes.
-    bytes.chunks_exact(N).map(|chunk| number(chunk.try_into().expect("N bytes"))).collect()
 }

@@ -4,6 +4,7 @@
 //! do not depend on threads, batch size or order. Salmon et al. 2011, "Parallel Random Numbers: As
 //! Easy as 1, 2, 3".
 
+pub mod mt19937;
 pub mod torch_cpu;
 pub mod torch_cuda;
 

@@ -2,10 +2,11 @@
 //!
 //! Source of the rules: PyTorch 2.15, `ATen/core/MT19937RNGEngine.h` (the engine),
 //! `ATen/core/DistributionsHelper.h` (fewer than 16 values) and
-//! `ATen/native/cpu/DistributionTemplates.h` (16 values or more). The engine is Matsumoto and
-//! Nishimura 1998, "Mersenne Twister".
+//! `ATen/native/cpu/DistributionTemplates.h` (16 values or more).
 
 use std::f64::consts::TAU;
+
+use super::mt19937::Mt19937;
 
 /// From this many values on, PyTorch fills the tensor with uniforms and transforms groups of this size.
 const GROUP: usize = 16;
@@ -44,19 +45,19 @@ impl TorchCpu {
         if let Some(normal) = self.spare.take() {
             return normal;
         }
-        let angle = TAU * self.engine.uniform_f64();
-        let radius = libm::sqrt(-2.0 * libm::log1p(-self.engine.uniform_f64()));
+        let angle = TAU * uniform_f64(&mut self.engine);
+        let radius = libm::sqrt(-2.0 * libm::log1p(-uniform_f64(&mut self.engine)));
         self.spare = Some(radius * libm::sin(angle));
         radius * libm::cos(angle)
     }
 
     /// The long path, `n >= GROUP`. If `n` is no multiple of 16, the last 16 values are drawn anew.
     fn fill(&mut self, n: usize) -> Vec<f32> {
-        let mut out: Vec<f32> = (0..n).map(|_| self.engine.uniform_f32()).collect();
+        let mut out: Vec<f32> = (0..n).map(|_| uniform_f32(&mut self.engine)).collect();
         out.chunks_exact_mut(GROUP).for_each(box_muller);
         if !n.is_multiple_of(GROUP) {
             let last = &mut out[n - GROUP..];
-            last.fill_with(|| self.engine.uniform_f32());
+            last.fill_with(|| uniform_f32(&mut self.engine));
             box_muller(last);
         }
         out
@@ -135,60 +136,16 @@ fn cephes_sin_cos(x: f32) -> (f32, f32) {
     }
 }
 
-/// The Mersenne Twister MT19937.
-#[derive(Debug, Clone)]
-struct Mt19937 {
-    state: [u32; Self::WORDS],
-    used: usize,
+/// Uniform in [0, 1): the low 24 bits of one word.
+fn uniform_f32(engine: &mut Mt19937) -> f32 {
+    (engine.next_u32() & 0xFF_FFFF) as f32 * (1.0 / (1u32 << 24) as f32)
 }
 
-impl Mt19937 {
-    const WORDS: usize = 624;
-    const SHIFT: usize = 397;
-
-    fn new(seed: u32) -> Self {
-        let mut state = [seed; Self::WORDS];
-        for i in 1..Self::WORDS {
-            let previous = state[i - 1];
-            state[i] = 1_812_433_253_u32.wrapping_mul(previous ^ (previous >> 30)).wrapping_add(i as u32);
-        }
-        Self { state, used: Self::WORDS }
-    }
-
-    /// The next 624 words of the recurrence.
-    fn advance(&mut self) {
-        for i in 0..Self::WORDS {
-            let next = self.state[(i + 1) % Self::WORDS];
-            let mixed = (self.state[i] & 0x8000_0000) | (next & 0x7FFF_FFFF);
-            let twisted = (mixed >> 1) ^ if next & 1 == 1 { 0x9908_B0DF } else { 0 };
-            self.state[i] = self.state[(i + Self::SHIFT) % Self::WORDS] ^ twisted;
-        }
-        self.used = 0;
-    }
-
-    fn next_u32(&mut self) -> u32 {
-        if self.used == Self::WORDS {
-            self.advance();
-        }
-        let mut y = self.state[self.used];
-        self.used += 1;
-        y ^= y >> 11;
-        y ^= (y << 7) & 0x9D2C_5680;
-        y ^= (y << 15) & 0xEFC6_0000;
-        y ^ (y >> 18)
-    }
-
-    /// Uniform in [0, 1): the low 24 bits of one word.
-    fn uniform_f32(&mut self) -> f32 {
-        (self.next_u32() & 0xFF_FFFF) as f32 * (1.0 / (1u32 << 24) as f32)
-    }
-
-    /// Uniform in [0, 1): the low 53 bits of two words, the high word first.
-    fn uniform_f64(&mut self) -> f64 {
-        let high = u64::from(self.next_u32());
-        let bits = (high << 32) | u64::from(self.next_u32());
-        (bits & ((1 << 53) - 1)) as f64 * (1.0 / (1u64 << 53) as f64)
-    }
+/// Uniform in [0, 1): the low 53 bits of two words, the high word first.
+fn uniform_f64(engine: &mut Mt19937) -> f64 {
+    let high = u64::from(engine.next_u32());
+    let bits = (high << 32) | u64::from(engine.next_u32());
+    (bits & ((1 << 53) - 1)) as f64 * (1.0 / (1u64 << 53) as f64)
 }
 
 /// Golden values: PyTorch 2.15.0 on x86-64 Linux with AVX2.

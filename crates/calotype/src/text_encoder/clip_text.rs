@@ -4,7 +4,7 @@ use burn::module::{Module, Param, ParamId};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData, module};
 
 use super::ClipTextConfig;
-use super::encoder::{Encoder, EncoderConfig};
+use super::encoder::Encoder;
 use crate::error::{Error, Result};
 use crate::nn::{Init, LayerNorm, Linear};
 
@@ -68,14 +68,6 @@ impl ClipText {
     pub fn new(config: &ClipTextConfig, init: &mut Init) -> Result<Self> {
         config.validate()?;
         let width = config.hidden_size;
-        let encoder = EncoderConfig {
-            width,
-            inner_width: config.intermediate_size,
-            heads: config.num_attention_heads,
-            layers: config.num_hidden_layers,
-            epsilon: config.layer_norm_eps,
-            activation: config.hidden_act,
-        };
         Ok(Self {
             embeddings: TextEmbeddings {
                 token_embedding: Embedding { weight: init.normal([config.vocab_size, width], TOKEN_STD) },
@@ -83,7 +75,7 @@ impl ClipText {
                     weight: init.normal([config.max_position_embeddings, width], TOKEN_STD / 2.0),
                 },
             },
-            encoder: Encoder::new(encoder, init),
+            encoder: Encoder::new(config.into(), init),
             final_layer_norm: LayerNorm::new(width, config.layer_norm_eps, init),
             text_projection: None,
             vocab_size: config.vocab_size,

@@ -4,7 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{DType, Tensor};
 
 use super::ClipVisionConfig;
-use super::encoder::{Encoder, EncoderConfig};
+use super::encoder::Encoder;
 use crate::error::{Error, Result};
 use crate::nn::layout::channels_last;
 use crate::nn::{Conv2d, Init, LayerNorm};
@@ -42,14 +42,6 @@ impl ClipVision {
         let width = config.hidden_size;
         let (patch, std) = (config.patch_size, (width as f64).powf(-0.5));
         let patches = (config.image_size / patch).pow(2);
-        let encoder = EncoderConfig {
-            width,
-            inner_width: config.intermediate_size,
-            heads: config.num_attention_heads,
-            layers: config.num_hidden_layers,
-            epsilon: config.layer_norm_eps,
-            activation: config.hidden_act,
-        };
         Ok(Self {
             embeddings: VisionEmbeddings {
                 class_embedding: init.normal([width], std),
@@ -57,7 +49,7 @@ impl ClipVision {
                 position_embedding: PositionEmbedding { weight: init.normal([patches + 1, width], std) },
             },
             pre_layrnorm: LayerNorm::new(width, config.layer_norm_eps, init),
-            encoder: Encoder::new(encoder, init),
+            encoder: Encoder::new(config.into(), init),
             post_layernorm: LayerNorm::new(width, config.layer_norm_eps, init),
             image_size: config.image_size,
         })

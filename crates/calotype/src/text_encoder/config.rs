@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::encoder::EncoderConfig;
 use crate::error::{Error, Result};
 use crate::files::config_keys::Extra;
 
@@ -161,89 +162,61 @@ impl Default for ClipConfig {
     }
 }
 
-/// Layers of a tower, heads, and tokens: more is a damaged config, not a network.
-const MOST_LAYERS: usize = 1024;
-/// Widths and vocabulary: as [`MOST_LAYERS`].
-const WIDEST: usize = 1 << 24;
-
-/// Refuses sizes that no network has, before anything is allocated.
-fn check_sizes(layers: usize, widths: &[(&str, usize)]) -> Result<()> {
-    check(
-        "num_hidden_layers",
-        layers <= MOST_LAYERS,
-        || format!("at most {MOST_LAYERS}"),
-        layers.to_string(),
-    )?;
-    for (key, width) in widths {
-        let expected = || format!("1 to {WIDEST}");
-        check(key, (1..=WIDEST).contains(width), expected, width.to_string())?;
-    }
-    Ok(())
-}
-
-fn check(key: &str, holds: bool, expected: impl FnOnce() -> String, got: String) -> Result<()> {
-    match holds {
-        true => Ok(()),
-        false => Err(Error::Config {
-            path: "config.json of CLIP".into(),
-            key: key.into(),
-            expected: expected(),
-            got,
-        }),
-    }
-}
-
 impl ClipTextConfig {
+    /// Refuses what no tower can be built of, before anything is allocated.
+    ///
     /// # Errors
-    /// `Error::Config` for sizes that cannot be built.
+    /// `Error::Config`.
     pub fn validate(&self) -> Result<()> {
-        let (width, heads) = (self.hidden_size, self.num_attention_heads);
-        check_sizes(
-            self.num_hidden_layers,
-            &[
-                ("hidden_size", width),
-                ("intermediate_size", self.intermediate_size),
-                ("projection_dim", self.projection_dim),
-                ("vocab_size", self.vocab_size),
-                ("max_position_embeddings", self.max_position_embeddings),
-            ],
-        )?;
-        check(
-            "hidden_size",
-            heads > 0 && width % heads == 0,
-            || format!("a multiple of {heads} heads"),
-            width.to_string(),
-        )
+        EncoderConfig::from(self).validate(&[
+            ("projection_dim", self.projection_dim),
+            ("vocab_size", self.vocab_size),
+            ("max_position_embeddings", self.max_position_embeddings),
+        ])
     }
 }
 
 impl ClipVisionConfig {
+    /// As [`ClipTextConfig::validate`].
+    ///
     /// # Errors
-    /// `Error::Config` for sizes that cannot be built.
+    /// `Error::Config`.
     pub fn validate(&self) -> Result<()> {
-        let (width, heads) = (self.hidden_size, self.num_attention_heads);
-        check_sizes(
-            self.num_hidden_layers,
-            &[
-                ("hidden_size", width),
-                ("intermediate_size", self.intermediate_size),
-                ("projection_dim", self.projection_dim),
-                ("num_channels", self.num_channels),
-                ("image_size", self.image_size),
-            ],
-        )?;
-        check(
-            "hidden_size",
-            heads > 0 && width % heads == 0,
-            || format!("a multiple of {heads} heads"),
-            width.to_string(),
-        )?;
+        EncoderConfig::from(self).validate(&[
+            ("projection_dim", self.projection_dim),
+            ("num_channels", self.num_channels),
+            ("image_size", self.image_size),
+        ])?;
         let (side, patch) = (self.image_size, self.patch_size);
         check(
             "patch_size",
             patch > 0 && side >= patch && side % patch == 0,
             || format!("a divisor of image_size = {side}"),
-            patch.to_string(),
+            patch,
         )
     }
+}
+
+/// Layers of a tower, heads, and tokens: more is a damaged config, not a network.
+const MOST_LAYERS: usize = 1024;
+/// Widths and vocabulary: as [`MOST_LAYERS`].
+const WIDEST: usize = 1 << 24;
+
+impl EncoderConfig {
+    /// Refuses sizes that no network has, in these numbers and in `more` keys of the same config.
+    fn validate(&self, more: &[(&str, usize)]) -> Result<()> {
+        let most = || format!("at most {MOST_LAYERS}");
+        check("num_hidden_layers", self.layers <= MOST_LAYERS, most, self.layers)?;
+        let own = [("hidden_size", self.width), ("intermediate_size", self.inner_width)];
+        for (key, width) in own.iter().chain(more) {
+            check(key, (1..=WIDEST).contains(width), || format!("1 to {WIDEST}"), *width)?;
+        }
+        let heads = self.heads;
+        let multiple = || format!("a multiple of {heads} heads");
+        check("hidden_size", heads > 0 && self.width.is_multiple_of(heads), multiple, self.width)
+    }
+}
+
+fn check(key: &str, holds: bool, expected: impl FnOnce() -> String, got: usize) -> Result<()> {
+    if holds { Ok(()) } else { Err(Error::config("config.json of CLIP", key, expected(), got)) }
 }

@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::activation::{gelu, sigmoid};
 
-use super::config::HiddenAct;
+use super::config::{ClipTextConfig, ClipVisionConfig, HiddenAct};
 use crate::nn::{Init, LayerNorm, Linear, Products};
 
 /// Sizes of one tower.
@@ -25,6 +25,25 @@ pub struct EncoderConfig {
     /// Activation of the feed-forward network.
     pub activation: HiddenAct,
 }
+
+/// Both towers' configs have these keys.
+macro_rules! sizes_of {
+    ($($config:ty),+) => {
+        $(impl From<&$config> for EncoderConfig {
+            fn from(config: &$config) -> Self {
+                Self {
+                    width: config.hidden_size,
+                    inner_width: config.intermediate_size,
+                    heads: config.num_attention_heads,
+                    layers: config.num_hidden_layers,
+                    epsilon: config.layer_norm_eps,
+                    activation: config.hidden_act,
+                }
+            }
+        })+
+    };
+}
+sizes_of!(ClipTextConfig, ClipVisionConfig);
 
 #[derive(Module, Debug)]
 struct SelfAttention {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 const ALLOWED: [(&str, &[&str]); 18] = [
     ("files", &[]),
     ("nn", &["files"]),
-    ("data", &[]),
+    ("data", &["files"]),
     ("diffusion", &[]),
     ("report", &["files"]),
     ("autoencoder", &["nn", "files"]),

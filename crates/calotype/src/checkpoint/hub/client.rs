@@ -5,12 +5,12 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
 use ureq::http::{HeaderMap, Response, header};
 use ureq::{Agent, Body, RequestBuilder, typestate::WithoutBody};
 
 use super::{Repo, Settings, is_commit, is_safe_name};
 use crate::error::{Error, Result};
+use crate::files::sha256;
 
 /// Attempts in a row that bring no byte, before a download is given up.
 const ATTEMPTS: u32 = 3;
@@ -248,15 +248,7 @@ fn check_sha256(path: &Path, etag: &str) -> Result<()> {
     if etag.len() != 64 {
         return Ok(());
     }
-    let mut file = File::open(path).map_err(Error::io("read", path))?;
-    let (mut hash, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
-    loop {
-        match file.read(&mut buffer).map_err(Error::io("read", path))? {
-            0 => break,
-            count => hash.update(&buffer[..count]),
-        }
-    }
-    let got: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let got = sha256::of_file(path)?;
     match got.eq_ignore_ascii_case(etag) {
         true => Ok(()),
         false => Err(Error::format(

@@ -14,20 +14,12 @@ pub use self::captions::{Captions, Words};
 pub use self::statistics::{AspectRatio, Counted, Kinds, Sides, Sizes};
 use self::statistics::{aspect_ratios, kinds};
 use super::collection::Collection;
+use super::item::Damaged;
 use super::picture::{self, PictureInfo};
 use crate::error::Result;
 
 /// Transparent parts are laid over white, so that a picture and its copy without alpha look the same.
 const BACKGROUND: [u8; 3] = [255; 3];
-
-/// A picture that cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Unreadable {
-    /// Where it lies.
-    pub name: String,
-    /// Why it cannot be read.
-    pub reason: String,
-}
 
 /// What a collection holds. Sizes, kinds and duplicates are those of the readable pictures.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -43,7 +35,7 @@ pub struct Inspection {
     /// What is said about the pictures.
     pub captions: Captions,
     /// Pictures that cannot be read or decoded, in their order.
-    pub unreadable: Vec<Unreadable>,
+    pub unreadable: Vec<Damaged>,
     /// Groups of pictures whose files are equal (SHA-256).
     pub duplicates: Vec<Vec<String>>,
     /// Groups of pictures that look the same though their files differ. Of equal files only the first is
@@ -99,7 +91,7 @@ fn summary(collection: &dyn Collection, looks: Vec<Result<Look>>) -> Inspection 
                 readable.push(i);
                 read.push(look);
             }
-            Err(error) => unreadable.push(Unreadable { name: collection.name(i), reason: error.to_string() }),
+            Err(error) => unreadable.push(Damaged { name: collection.name(i), reason: error.to_string() }),
         }
     }
     let infos: Vec<PictureInfo> = read.iter().map(|look| look.info).collect();

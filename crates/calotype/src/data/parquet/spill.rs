@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::pictures::{Cursor, PictureGroup};
 use crate::error::{Error, Result};
+use crate::files::sha256::hex;
 
 const MAGIC: &[u8; 8] = b"calopic1";
 /// Number of rows and magic.
@@ -74,8 +75,7 @@ fn name(source: &Path, column: &str) -> Result<String> {
         metadata.len(),
         changed.map_or(0, |since| since.as_nanos())
     );
-    let digest = Sha256::digest(identity);
-    let digest: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let digest = hex(&Sha256::digest(identity)[..8]);
     Ok(format!("{}-{digest}.pictures", source.file_stem().unwrap_or_default().display()))
 }
 

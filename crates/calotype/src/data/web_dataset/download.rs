@@ -12,6 +12,7 @@ use ureq::{Agent, Body};
 use super::brace_list::expand;
 use super::index::is_gzip_name;
 use crate::error::{Error, Result};
+use crate::files::sha256::hex;
 
 /// Attempts in a row that bring nothing new, before a download is given up.
 const ATTEMPTS: u32 = 3;
@@ -254,7 +255,7 @@ fn file_name(url: &str) -> Result<String> {
     let stem = last.strip_suffix(".tar").unwrap_or(last).trim_start_matches('.');
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let stem: String = stem.chars().take(80).map(|c| if fits(c) { c } else { '_' }).collect();
-    let hash: String = Sha256::digest(url).iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    let hash = hex(&Sha256::digest(url)[..6]);
     Ok(format!("{stem}-{hash}.tar"))
 }
 

@@ -4,6 +4,7 @@ use sha2::{Digest, Sha256};
 use tar::{Builder, EntryType, Header};
 
 use super::*;
+use crate::files::sha256::hex;
 
 /// A folder that is removed at the end.
 struct Folder(PathBuf);
@@ -358,7 +359,6 @@ fn real_shards() {
         pictures.update(data.bytes(i).unwrap());
         captions.update(format!("{}\n", data.captions(i).join("\n")));
     }
-    let hex = |hash: Sha256| hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    assert_eq!(hex(pictures), "ee53cf8f2125cc2b2d106e6f572a13e360ea75acba108df3aa69d475a8a933ee");
-    assert_eq!(hex(captions), "f9733b3f1f55c4d6502a4170019cbf931b6ae53d88641365796b140d281d720a");
+    assert_eq!(hex(&pictures.finalize()), "ee53cf8f2125cc2b2d106e6f572a13e360ea75acba108df3aa69d475a8a933ee");
+    assert_eq!(hex(&captions.finalize()), "f9733b3f1f55c4d6502a4170019cbf931b6ae53d88641365796b140d281d720a");
 }

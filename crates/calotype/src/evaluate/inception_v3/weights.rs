@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use super::{BasicConv, CLASSES, InceptionV3};
 use crate::error::{Error, Result};
-use crate::files::{NamedTensor, atomic, weights};
+use crate::files::{NamedTensor, sha256, weights};
 use crate::nn::parameters;
 
 /// ε of the batch norms.
@@ -130,7 +130,7 @@ const PYTORCH_FID: [(&str, &str); 16] = [
 /// `Error::Io`, `Error::Format`; `Error::Weights` for a tensor that is missing or has another shape;
 /// `Error::Format` for torchvision's weights, which are those of another network.
 pub fn load(path: &Path, device: &Device) -> Result<(InceptionV3, String)> {
-    let sha256 = atomic::sha256(path)?;
+    let sha256 = sha256::of_file(path)?;
     Ok((from_tensors(path, weights::read(path)?, device)?, sha256))
 }
 

@@ -257,12 +257,10 @@ fn max_length(path: &Path, stated: Option<f64>) -> Result<usize> {
         Some(length) if (SHORTEST as f64..=LONGEST).contains(&length) && length.fract() == 0.0 => {
             Ok(length as usize)
         }
-        Some(length) => Err(Error::Config {
-            path: path.to_owned(),
-            key: "model_max_length".into(),
-            expected: format!("an integer from {SHORTEST} to {LONGEST}"),
-            got: length.to_string(),
-        }),
+        Some(length) => {
+            let expected = format!("an integer from {SHORTEST} to {LONGEST}");
+            Err(Error::config(path, "model_max_length", expected, length))
+        }
     }
 }
 

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex};
 
 use sha2::{Digest, Sha256};
 
+use crate::files::sha256::hex;
+
 pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
 /// What the server has and how it behaves; tests change it while it runs.
@@ -76,7 +78,7 @@ impl Server {
 }
 
 pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(bytes))
 }
 
 fn answer(mut stream: TcpStream, hub: &Mutex<Hub>, port: u16) -> Option<()> {

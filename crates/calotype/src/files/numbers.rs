@@ -1,0 +1,22 @@
+//! Numbers as files have them: little-endian, one after another.
+
+use safetensors::Dtype;
+
+/// Numbers of `N` bytes each, in the order of the file; a rest of fewer bytes is left over.
+pub(super) fn numbers<const N: usize, T>(bytes: &[u8], number: impl Fn([u8; N]) -> T) -> Vec<T> {
+    bytes.as_chunks::<N>().0.iter().map(|bytes| number(*bytes)).collect()
+}
+
+/// Numbers of a weight file in f32; `None` if they are of a type that no weights have.
+pub(super) fn to_f32(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
+    Some(match dtype {
+        Dtype::F32 => numbers(bytes, f32::from_le_bytes),
+        Dtype::F64 => numbers(bytes, |b| f64::from_le_bytes(b) as f32),
+        Dtype::F16 => numbers(bytes, |b| half::f16::from_le_bytes(b).to_f32()),
+        Dtype::BF16 => numbers(bytes, |b| half::bf16::from_le_bytes(b).to_f32()),
+        Dtype::I64 => numbers(bytes, |b| i64::from_le_bytes(b) as f32),
+        Dtype::I32 => numbers(bytes, |b| i32::from_le_bytes(b) as f32),
+        Dtype::U8 => numbers(bytes, |[b]| f32::from(b)),
+        _ => return None,
+    })
+}

@@ -1,6 +1,7 @@
 //! Precision is a value that travels with a network: networks of one process may differ in it.
 
 use burn::tensor::{Device, Tensor, TensorData};
+use calotype::Error;
 use calotype::autoencoder::{AutoencoderConfig, AutoencoderKl};
 use calotype::denoiser::{Unet, UnetConfig};
 use calotype::nn::{Compute, Init, Products, parameters};
@@ -110,12 +111,17 @@ fn networks_of_different_precision_give_what_each_gives_alone() {
 
 #[test]
 fn trainings_of_different_precision_give_what_each_gives_alone() {
+    let of = |precision: &str| {
+        let precision = format!("steps = 3\nprecision = \"{precision}\"");
+        recipe(&[("steps = 20", &precision)])
+    };
     if !Products::Bf16.is_available() {
+        let refused = of("bf16").vae().unwrap().training.compute(&Device::flex());
+        assert!(matches!(refused, Err(Error::Argument { .. })), "{refused:?}");
         return;
     }
     let train = |precision: &str| {
-        let precision = format!("steps = 3\nprecision = \"{precision}\"");
-        let (dir, recipe) = (TempDir::new(), recipe(&[("steps = 20", &precision)]));
+        let (dir, recipe) = (TempDir::new(), of(precision));
         let run = RunFolder::new(dir.join("run"));
         VAE.train(&recipe, session(&run, false)).unwrap();
         CLIP.train(&recipe, session(&run, false)).unwrap();

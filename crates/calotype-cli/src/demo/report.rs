@@ -2,7 +2,7 @@
 
 use calotype::Result;
 use calotype::explain::overlay::overlay;
-use calotype::report::{Chart, Content, Figure, FigureRow, Report, Section, Series, Table};
+use calotype::report::{Chart, Content, Curve, Figure, FigureRow, Report, Section, Table};
 use calotype::runs::folder::{RunFolder, TrainedPart};
 use calotype::trainer::Recipe;
 use calotype::trainer::metrics_log::read_series;
@@ -162,11 +162,9 @@ fn reconstructions(evaluation: &Evaluation) -> Section {
 
 fn losses(run: &RunFolder) -> Result<Section> {
     let chart = |part: TrainedPart, title: &str, log_y: bool, names: &[&str]| -> Result<Chart> {
-        let series = names
-            .iter()
-            .map(|name| Ok(Series { name: (*name).into(), points: read_series(&run.log(part), name)? }))
-            .collect::<Result<Vec<_>>>()?;
-        Ok(Chart { title: title.into(), x_label: "step".into(), y_label: "loss".into(), log_y, series })
+        let curve = |name: &&str| Ok(Curve::smoothed(name, &read_series(&run.log(part), name)?, log_y));
+        let curves = names.iter().map(curve).collect::<Result<Vec<_>>>()?;
+        Ok(Chart { title: title.into(), x_label: "step".into(), y_label: "loss".into(), log_y, curves })
     };
     Ok(Section {
         title: "Training".into(),

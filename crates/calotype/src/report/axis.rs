@@ -5,6 +5,35 @@ use super::number::{decimal_exponent, scientific, sign};
 /// Magnitudes that can be drawn; beyond them steps and ratios would overflow.
 pub(crate) const DRAWABLE: std::ops::Range<f64> = 1e-100..1e100;
 
+/// Whether a point has a place in a chart: on a logarithmic y axis only if it is positive.
+pub(crate) fn is_drawable((x, y): (f64, f64), log_y: bool) -> bool {
+    // NaN fails every comparison.
+    x.abs() < DRAWABLE.end && y.abs() < DRAWABLE.end && (!log_y || y > DRAWABLE.start)
+}
+
+/// The axes, x and y, around the drawable ones of `points`, with about as many `marks` on each; none if there is
+/// nothing to draw.
+pub(crate) fn around(
+    points: impl Iterator<Item = (f64, f64)>,
+    log_y: bool,
+    marks: (usize, usize),
+) -> Option<(Axis, Axis)> {
+    let points: Vec<(f64, f64)> = points.filter(|&point| is_drawable(point, log_y)).collect();
+    let (x_min, x_max) = extent(points.iter().map(|point| point.0))?;
+    let (y_min, y_max) = extent(points.iter().map(|point| point.1))?;
+    let whole = points.iter().all(|point| point.0.fract() == 0.0);
+    let y =
+        if log_y { Axis::logarithmic(y_min, y_max, marks.1) } else { Axis::rounded(y_min, y_max, marks.1) };
+    Some((Axis::exact(x_min, x_max, marks.0, whole), y))
+}
+
+fn extent(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
+    values.fold(None, |range, v| match range {
+        None => Some((v, v)),
+        Some((min, max)) => Some((v.min(min), v.max(max))),
+    })
+}
+
 /// The range from `low` to `high`, with marks at round values.
 #[derive(Debug)]
 pub(crate) struct Axis {
@@ -31,7 +60,7 @@ struct Step {
 
 impl Axis {
     /// From `min` to `max` exactly, about `count` marks inside; `whole` allows marks at integers only.
-    pub(crate) fn exact(min: f64, max: f64, count: usize, whole: bool) -> Self {
+    fn exact(min: f64, max: f64, count: usize, whole: bool) -> Self {
         let (low, high) = widened(min, max);
         let step = Step::dividing(high - low, count, whole);
         let ticks = step.labelled((low / step.size()).ceil() as i64, (high / step.size()).floor() as i64);
@@ -39,7 +68,7 @@ impl Axis {
     }
 
     /// From the mark below `min` to the mark above `max`, linear.
-    pub(crate) fn rounded(min: f64, max: f64, count: usize) -> Self {
+    fn rounded(min: f64, max: f64, count: usize) -> Self {
         let (low, high) = widened(min, max);
         let step = Step::dividing(high - low, count, false);
         let ticks = step.labelled((low / step.size()).floor() as i64, (high / step.size()).ceil() as i64);
@@ -50,7 +79,7 @@ impl Axis {
     /// From 1, 2 or 5 times a power of ten below `min` to one above `max`, logarithmic; `min` > 0.
     ///
     /// Less than a factor of 3 holds too few such values: marks are then spaced evenly in value.
-    pub(crate) fn logarithmic(min: f64, max: f64, count: usize) -> Self {
+    fn logarithmic(min: f64, max: f64, count: usize) -> Self {
         if max / min < 3.0 {
             return Self { logarithmic: true, ..Self::rounded(min, max, count) };
         }
@@ -73,9 +102,10 @@ impl Axis {
 
     /// 0 at the low end, 1 at the high end.
     pub(crate) fn position(&self, value: f64) -> f64 {
-        match self.logarithmic {
-            true => (value / self.low).ln() / (self.high / self.low).ln(),
-            false => (value - self.low) / (self.high - self.low),
+        if self.logarithmic {
+            (value / self.low).ln() / (self.high / self.low).ln()
+        } else {
+            (value - self.low) / (self.high - self.low)
         }
     }
 }

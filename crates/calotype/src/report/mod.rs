@@ -6,18 +6,19 @@
 
 pub(crate) mod axis;
 mod chart;
-mod curve;
+pub(crate) mod curve;
 pub(crate) mod number;
-pub(crate) mod page;
+mod page;
 mod picture;
 
-use std::fs::{self, File};
-use std::io::Write;
 use std::path::Path;
 
 use image::RgbImage;
 
+pub use curve::Curve;
+
 use crate::error::{Error, Result};
+use crate::files::atomic;
 
 /// What the page says. All texts are plain text: they are escaped, never read as HTML.
 #[derive(Debug, Clone, Default)]
@@ -46,9 +47,7 @@ pub struct Section {
 /// What a section shows.
 #[derive(Debug, Clone)]
 pub enum Content {
-    /// One chart across the page.
-    Chart(Chart),
-    /// Several charts, side by side where the page is wide enough.
+    /// Charts, side by side where the page is wide enough.
     Charts(Vec<Chart>),
     /// Rows of pictures.
     Figures(Vec<FigureRow>),
@@ -65,23 +64,10 @@ pub struct Chart {
     pub x_label: String,
     /// Quantity and unit along y.
     pub y_label: String,
-    /// Logarithmic y axis; values that are not positive are then left out, and the legend counts them.
+    /// Logarithmic y axis; values that are not positive are then not drawn.
     pub log_y: bool,
     /// The lines.
-    pub series: Vec<Series>,
-}
-
-/// One line of a chart.
-///
-/// More than 50 points are drawn as a light raw line under a bold exponential moving average; more
-/// than 600 are thinned, keeping every bucket's extremes. Values that are not finite are left out,
-/// and the legend counts them.
-#[derive(Debug, Clone, Default)]
-pub struct Series {
-    /// Name in the legend.
-    pub name: String,
-    /// (x, y), joined in this order.
-    pub points: Vec<(f64, f64)>,
+    pub curves: Vec<Curve>,
 }
 
 /// Pictures that belong together, side by side.
@@ -119,33 +105,17 @@ impl Report {
         page::html(self)
     }
 
-    /// Writes the page to `path`, whole or not at all: into `path.tmp`, synced to disk, then renamed.
+    /// Writes the page to `path`, whole or not at all; a missing folder is made.
     ///
     /// # Errors
     /// Those of [`Report::to_html`]; `Error::Argument` if `path` names no file; `Error::Io` if the
-    /// folder is missing or cannot be written, or the disk is full.
+    /// folder cannot be written, or the disk is full.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let html = self.to_html()?;
-        let Some(name) = path.file_name() else {
+        if path.file_name().is_none() {
             return Err(Error::argument("report path", "a file name", path.display()));
-        };
-        let mut temporary_name = name.to_owned();
-        temporary_name.push(".tmp");
-        let temporary = path.with_file_name(temporary_name);
-        let written = write_synced(&temporary, html.as_bytes())
-            .and_then(|()| fs::rename(&temporary, path).map_err(Error::io("write", path)));
-        if written.is_err() {
-            // Best effort: the first error is the one worth reporting.
-            let _ = fs::remove_file(&temporary);
         }
-        written
+        atomic::write(path, self.to_html()?.as_bytes())
     }
-}
-
-fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut file = File::create(path).map_err(Error::io("create", path))?;
-    file.write_all(bytes).map_err(Error::io("write", path))?;
-    file.sync_all().map_err(Error::io("write", path))
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! The page: heading, headline numbers, contents, sections.
 
-use super::{Content, FigureRow, Report, Section, Table, chart, picture};
+use super::{Chart, Content, FigureRow, Report, Section, Table, chart, picture};
 use crate::error::{Error, Result};
 
 /// Text as HTML text or attribute value.
-pub(crate) fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
@@ -20,7 +20,7 @@ pub(crate) fn escape(text: &str) -> String {
 }
 
 /// The whole document.
-pub(crate) fn html(report: &Report) -> Result<String> {
+pub(super) fn html(report: &Report) -> Result<String> {
     let title = escape(&report.title);
     let mut out = format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -71,14 +71,17 @@ fn section(number: usize, section: &Section) -> Result<String> {
         out += &format!("<p>{}</p>\n", escape(paragraph));
     }
     out += &match &section.content {
-        Content::Chart(single) => chart::html(single),
-        Content::Charts(charts) => {
-            format!("<div class=\"charts\">\n{}</div>\n", charts.iter().map(chart::html).collect::<String>())
-        }
+        Content::Charts(charts) => self::charts(charts),
         Content::Figures(rows) => rows.iter().map(figure_row).collect::<Result<String>>()?,
         Content::Table(content) => table(content, &section.title)?,
     };
     Ok(out + "</section>\n")
+}
+
+fn charts(charts: &[Chart]) -> String {
+    let smoothed = charts.iter().flat_map(|chart| &chart.curves).any(|curve| curve.smooth.is_some());
+    let key = if smoothed { "<p>Light: every value. Bold: moving average.</p>\n" } else { "" };
+    format!("{key}<div class=\"charts\">\n{}</div>\n", charts.iter().map(chart::html).collect::<String>())
 }
 
 fn figure_row(row: &FigureRow) -> Result<String> {

@@ -4,9 +4,10 @@
 use std::fmt::Write;
 
 use super::RunName;
-use super::plot::{Line, Plot, RunChart, pieces};
+use super::plot::{Line, Plot, RunChart};
 use super::text::printable;
-use crate::report::axis::{Axis, Tick};
+use crate::report::axis::{Axis, Tick, around};
+use crate::report::curve::pieces;
 use crate::report::number::readable;
 
 /// How much room there is.
@@ -41,30 +42,14 @@ pub fn draw(chart: &RunChart, runs: &[RunName], canvas: Canvas) -> String {
     let scale = if chart.log_y { " (logarithmic)" } else { "" };
     let smoothed = if chart.lines.iter().any(|line| line.smooth.is_some()) { ", smoothed" } else { "" };
     let mut out = format!("{} · {}{scale}{smoothed}\n", chart.part, printable(&chart.metric));
-    match axes(chart, canvas) {
+    let points = chart.lines.iter().flat_map(|line| line.main().iter().copied());
+    let marks = ((canvas.width / 14).clamp(2, 8), (canvas.height / 3).clamp(2, 6));
+    match around(points, chart.log_y, marks) {
         Some((x, y)) => plot_area(&mut out, chart, &x, &y, canvas),
         None => out += "  no values to draw\n",
     }
     legend(&mut out, chart, runs, canvas);
     out
-}
-
-/// The axes around everything drawn; none if there is nothing.
-fn axes(chart: &RunChart, canvas: Canvas) -> Option<(Axis, Axis)> {
-    let points = || chart.lines.iter().flat_map(|line| line.main()).filter(|point| !point.1.is_nan());
-    let range = |values: &mut dyn Iterator<Item = f64>| {
-        values.fold(None, |range: Option<(f64, f64)>, v| {
-            Some(range.map_or((v, v), |(low, high)| (low.min(v), high.max(v))))
-        })
-    };
-    let (x_low, x_high) = range(&mut points().map(|point| point.0))?;
-    let (y_low, y_high) = range(&mut points().map(|point| point.1))?;
-    let marks = (canvas.height / 3).clamp(2, 6);
-    let y = match chart.log_y {
-        true => Axis::logarithmic(y_low, y_high, marks),
-        false => Axis::rounded(y_low, y_high, marks),
-    };
-    Some((Axis::exact(x_low, x_high, (canvas.width / 14).clamp(2, 8), true), y))
 }
 
 fn plot_area(out: &mut String, chart: &RunChart, x: &Axis, y: &Axis, canvas: Canvas) {
@@ -74,7 +59,7 @@ fn plot_area(out: &mut String, chart: &RunChart, x: &Axis, y: &Axis, canvas: Can
     let in_letters = !canvas.colour && chart.lines.len() > 1;
     let mut raster = Raster::new(columns, rows, if in_letters { (1, 1) } else { DOTS });
     for (run, line) in chart.lines.iter().enumerate() {
-        raster.line(run, line, x, y);
+        raster.line(run, line, chart.log_y, x, y);
     }
     for row in 0..rows {
         let here = |tick: &&Tick| ((1.0 - y.position(tick.value)) * (rows - 1) as f64).round() == row as f64;
@@ -145,11 +130,11 @@ impl Raster {
         Self { columns, rows, dots, cells: vec![None; columns * rows] }
     }
 
-    fn line(&mut self, run: usize, line: &Line, x: &Axis, y: &Axis) {
+    fn line(&mut self, run: usize, line: &Line, log_y: bool, x: &Axis, y: &Axis) {
         let across = (self.columns * self.dots.0 - 1) as f64;
         let down = (self.rows * self.dots.1 - 1) as f64;
         let place = |point: &(f64, f64)| (x.position(point.0) * across, (1.0 - y.position(point.1)) * down);
-        for piece in pieces(line.main()) {
+        for piece in pieces(line.main(), log_y) {
             let mut from = place(&piece[0]);
             self.dot(run, from);
             for to in piece[1..].iter().map(place) {

@@ -13,7 +13,6 @@ pub mod plot;
 mod recipe;
 pub mod scan;
 mod series;
-mod svg;
 pub mod text;
 
 use std::path::{Path, PathBuf};

@@ -3,72 +3,77 @@
 use std::path::{Path, PathBuf};
 
 use super::compare::{Comparison, comparison};
-use super::plot::{Options, Plot, curves};
+use super::plot::{Line, Options, RunChart, curves};
 use super::text::part_rows;
-use super::{open_all, svg};
+use super::{RunName, open_all};
 use crate::error::{Error, Result};
-use crate::files::atomic;
-use crate::report::{Content, Report, Section, Table};
+use crate::report::{Chart, Content, Curve, Report, Section, Table};
 
-/// What the report makes of no charts: where ours go. No text can look like it, texts are escaped.
-const EMPTY_CHARTS: &str = "<div class=\"charts\">\n</div>\n";
-const END_OF_STYLE: &str = "</style>\n";
 /// Behind the better value, and as wide a space behind any other, so that the digits stay under each other.
 const BETTER: [&str; 2] = ["\u{a0}★", "\u{a0}\u{2003}"];
-/// Colours that colour-blind people can tell apart.
-const STYLE: &str = include_str!("page.css");
 
 /// The page of the runs at `paths`.
 ///
 /// # Errors
 /// As [`super::plot::plot`]; `Error::Format` for a broken recipe.
-pub fn html(paths: &[PathBuf], options: &Options) -> Result<String> {
+pub fn report(paths: &[PathBuf], options: &Options) -> Result<Report> {
     let (runs, names) = open_all(paths, 1)?;
     let plot = curves(&runs, names.clone(), options)?;
-    render(&comparison(&runs, names, options.part)?, &plot)
-}
-
-/// Writes [`html()`] to `out`, whole or not at all.
-///
-/// # Errors
-/// As [`html()`]; `Error::Argument` if `out` names no file; `Error::Io`.
-pub fn write(paths: &[PathBuf], options: &Options, out: &Path) -> Result<()> {
-    if out.file_name().is_none() || out.is_dir() {
-        return Err(Error::argument("--out", "a file to write, such as runs.html", out.display()));
-    }
-    atomic::write(out, html(paths, options)?.as_bytes())
-}
-
-fn render(comparison: &Comparison, plot: &Plot) -> Result<String> {
+    let comparison = comparison(&runs, names, options.part)?;
     let labels: Vec<String> = comparison.runs.iter().map(|run| run.label.clone()).collect();
     let several = labels.len() > 1;
     let mut sections = Vec::new();
     if several {
-        sections.push(recipe(comparison, &labels));
+        sections.push(recipe(&comparison, &labels));
     }
-    sections.push(numbers(comparison, &labels));
-    let mut charts = Vec::new();
+    sections.push(numbers(&comparison, &labels));
     for part in &comparison.parts {
-        let of_part: Vec<_> = plot.charts.iter().filter(|chart| chart.part == part.part).collect();
-        if of_part.is_empty() {
-            continue;
+        let charts: Vec<Chart> = plot
+            .charts
+            .iter()
+            .filter(|chart| chart.part == part.part)
+            .map(|chart| drawn(chart, &plot.runs))
+            .collect();
+        if !charts.is_empty() {
+            let title = format!("Curves: {}", part.part);
+            sections.push(Section { title, text: String::new(), content: Content::Charts(charts) });
         }
-        let smoothed = of_part.iter().flat_map(|chart| &chart.lines).any(|line| line.smooth.is_some());
-        let text = if smoothed { "Light: every value. Bold: moving average." } else { "" };
-        sections.push(Section {
-            title: format!("Curves: {}", part.part),
-            text: text.into(),
-            content: Content::Charts(Vec::new()),
-        });
-        charts.push(of_part.into_iter().map(|chart| svg::figure(chart, &plot.runs)).collect::<String>());
     }
-    let report = Report {
+    Ok(Report {
         title: if several { format!("{} runs compared", labels.len()) } else { format!("Run {}", labels[0]) },
         summary: comparison.runs.iter().map(|run| run.path.display().to_string()).collect(),
         facts: Vec::new(),
         sections,
+    })
+}
+
+/// Writes the [`report`] to `out`, whole or not at all.
+///
+/// # Errors
+/// As [`report`]; `Error::Argument` if `out` names no file; `Error::Io`.
+pub fn write(paths: &[PathBuf], options: &Options, out: &Path) -> Result<()> {
+    if out.file_name().is_none() || out.is_dir() {
+        return Err(Error::argument("--out", "a file to write, such as runs.html", out.display()));
+    }
+    report(paths, options)?.write(out)
+}
+
+/// A chart with a curve for each run.
+fn drawn(chart: &RunChart, runs: &[RunName]) -> Chart {
+    let curve = |(run, line): (&RunName, &Line)| Curve {
+        name: run.label.clone(),
+        raw: line.raw.clone(),
+        smooth: line.smooth.clone(),
+        last: line.last,
+        left_out: line.not_finite,
     };
-    Ok(with_charts(&with_style(&report.to_html()?), &charts))
+    Chart {
+        title: chart.metric.clone(),
+        x_label: "step".into(),
+        y_label: String::new(),
+        log_y: chart.log_y,
+        curves: runs.iter().zip(&chart.lines).map(curve).collect(),
+    }
 }
 
 /// The numbers of all parts in one table, so that its columns are the same.
@@ -104,23 +109,4 @@ fn recipe(comparison: &Comparison, labels: &[String]) -> Section {
     let columns = [vec!["key".to_owned()], labels.to_vec()].concat();
     let content = Content::Table(Table { columns, rows });
     Section { title: "What differs in the recipes".into(), text: text.into(), content }
-}
-
-fn with_style(html: &str) -> String {
-    html.replacen(END_OF_STYLE, &format!("{STYLE}{END_OF_STYLE}"), 1)
-}
-
-/// `html` with its places for charts filled, in order.
-fn with_charts(html: &str, charts: &[String]) -> String {
-    let mut out = String::with_capacity(html.len() + charts.iter().map(String::len).sum::<usize>());
-    let mut charts = charts.iter();
-    for (index, piece) in html.split(EMPTY_CHARTS).enumerate() {
-        if index > 0 {
-            out += "<div class=\"charts\">\n";
-            out.extend(charts.next().map(String::as_str));
-            out += "</div>\n";
-        }
-        out += piece;
-    }
-    out
 }

@@ -11,6 +11,7 @@ use super::metric::spans_magnitudes;
 pub use super::series::Smoothing;
 use super::{RunName, open_all};
 use crate::error::{Error, Result};
+use crate::report::axis::DRAWABLE;
 
 /// A positive curve that spans more than this factor is drawn on a logarithmic axis.
 const LOGARITHMIC_ABOVE: f64 = 20.0;
@@ -100,7 +101,7 @@ fn chart(part: TrainedPart, metric: &str, logs: &[Log]) -> RunChart {
     let values = || lines.iter().flat_map(|line| &line.raw).map(|point| point.1).filter(|y| !y.is_nan());
     let (low, high) = values().fold((f64::INFINITY, 0.0_f64), |(low, high), y| (low.min(y), high.max(y)));
     // The smallest magnitudes have no place on a logarithmic axis.
-    let log_y = spans_magnitudes(metric) && low > 1e-100 && high / low > LOGARITHMIC_ABOVE;
+    let log_y = spans_magnitudes(metric) && low > DRAWABLE.start && high / low > LOGARITHMIC_ABOVE;
     RunChart { part, metric: metric.to_owned(), log_y, lines }
 }
 
@@ -118,9 +119,4 @@ impl Line {
     pub fn main(&self) -> &[(f64, f64)] {
         self.smooth.as_deref().unwrap_or(&self.raw)
     }
-}
-
-/// Points without gaps between them.
-pub(super) fn pieces(points: &[(f64, f64)]) -> impl Iterator<Item = &[(f64, f64)]> {
-    points.split(|point| point.1.is_nan()).filter(|piece| !piece.is_empty())
 }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::metric::{Direction, is_scheduled, is_validation};
 use crate::error::{Error, Result};
+use crate::report::axis::is_drawable;
 
 /// Lines that the last value of a training metric is the mean of.
 const TAIL: usize = 10;
@@ -11,8 +12,6 @@ const TAIL: usize = 10;
 const BUCKETS: usize = 512;
 /// Unless asked for, a series of up to so many points is not smoothed.
 const SMOOTH_ABOVE: u64 = 50;
-/// Magnitudes from here on cannot be drawn.
-const TOO_LARGE: f64 = 1e100;
 
 /// How curves are smoothed: an exponential moving average, as TensorBoard's slider does it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -113,8 +112,7 @@ impl Series {
         if self.tail.len() == TAIL {
             self.tail.pop_front();
         }
-        // NaN fails the comparison too.
-        let finite = value.abs() < TOO_LARGE && step.abs() < TOO_LARGE;
+        let finite = is_drawable((step, value), false);
         let value = if finite { value } else { f64::NAN };
         self.tail.push_back((step, value));
         match finite {

@@ -9,6 +9,7 @@ use super::folder::TrainedPart;
 use super::plot::{Options, Smoothing, plot};
 use super::scan::{BestValue, PartState, list};
 use super::*;
+use crate::report::curve::pieces;
 
 /// A folder that goes when the test ends.
 struct Folder(PathBuf);
@@ -252,7 +253,7 @@ fn gaps_cut_last_lines_and_broken_lines() {
     let line = plot(&[gap], &all()).unwrap().charts[0].lines[0].clone();
     assert_eq!((line.raw.len(), line.not_finite, line.last), (3, 1, Some(2.0)));
     assert!(line.raw[1].1.is_nan());
-    let cells: Vec<_> = plot::pieces(&line.raw).collect();
+    let cells: Vec<_> = pieces(&line.raw, false).collect();
     assert_eq!(cells, [&[(0.0, 1.0)], &[(20.0, 3.0)]]);
     assert!(serde_json::to_string(&line).unwrap().contains("[10.0,null]"));
 
@@ -328,7 +329,7 @@ fn names_from_files_move_no_cursor_and_are_no_html() {
     let text = draw_all(&plot, Canvas { width: 80, height: 8, colour: false });
     let listing = text::listing(&list(&folder.0).unwrap(), SystemTime::now());
     assert!(!text.contains('\u{1b}') && !listing.contains('\u{1b}'), "{text}{listing}");
-    let html = page::html(&[run], &all()).unwrap();
+    let html = page::report(&[run], &all()).unwrap().to_html().unwrap();
     assert!(!html.contains("<script") && html.contains("&lt;script"));
     assert_eq!(html.matches("<div class=\"charts\">").count(), 1);
 }
@@ -343,7 +344,7 @@ fn the_page_holds_comparison_and_every_curve() {
     page::write(&runs, &all(), &out).unwrap();
     let html = fs::read_to_string(&out).unwrap();
     assert_eq!(html.matches("<figure class=\"chart\">").count(), 5 + 1);
-    assert!(html.contains(include_str!("page.css")), "our colours are in");
+    assert!(html.contains("--c0: #2d45d1; --c1: #f56900;"), "our colours are in");
     assert!(
         html.contains("vae.training.learning_rate") && html.contains("★") && html.contains("Curves: clip")
     );
@@ -352,7 +353,8 @@ fn the_page_holds_comparison_and_every_curve() {
     let charts = html.find("<figure").unwrap();
     assert!(html.find("<table>").unwrap() < charts, "the comparison stands above the curves");
 
-    let single = page::html(&runs[..1], &Options { metric: Some("loss".into()), ..all() }).unwrap();
+    let loss = Options { metric: Some("loss".into()), ..all() };
+    let single = page::report(&runs[..1], &loss).unwrap().to_html().unwrap();
     assert_eq!(single.matches("<figure class=\"chart\">").count(), 1);
     assert!(matches!(page::write(&runs, &all(), &folder.0), Err(Error::Argument { .. })));
 }

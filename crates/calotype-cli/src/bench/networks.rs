@@ -7,8 +7,9 @@ use calotype::autoencoder::{AutoencoderConfig, AutoencoderKl};
 use calotype::denoiser::{Unet, UnetConfig};
 use calotype::nn::{Compute, Init, parameters};
 use calotype::rng::{Philox, Purpose};
-use calotype::trainer::data_parallel::batch_gradients;
-use calotype::trainer::objective::{Batch, ShareLoss};
+use calotype::trainer::batch::Batch;
+use calotype::trainer::data_parallel::{differentiated, mean_of_shares};
+use calotype::trainer::objective::ShareLoss;
 use calotype::trainer::optimizer::{Optimizer, OptimizerConfig};
 use calotype::trainer::weights::{Weights, fill};
 use calotype::{Error, Result};
@@ -62,7 +63,9 @@ where
         let loss = |network: &M, share: &P| {
             Ok(ShareLoss { total: (self.loss)(network, share)?, terms: vec![], logged: vec![] })
         };
-        let computed = batch_gradients(network, &self.batch, self.threads, steps, |_| true, loss)?;
+        let gradients =
+            |network: &M, share: &P| differentiated(network, |_| true, |network| loss(network, share));
+        let computed = mean_of_shares(network, &self.batch, self.threads, steps, gradients)?;
         optimizer.step(&computed.gradients, 1e-4)?;
         self.network = fill(optimizer, self.network.clone(), Weights::Current);
         Ok(())

@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 use calotype::files::atomic;
 use calotype::progress::Progress;
 use calotype::runs::folder::{RunFolder, TrainedPart};
-use calotype::trainer::training_loop::Session;
-use calotype::trainer::{Preflight, Recipe};
+use calotype::trainer::{Recipe, Session};
 use calotype::{Error, Result};
 
 use crate::message;
@@ -48,19 +47,19 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         return Err(Error::argument("--out", "a new folder, or --resume to go on with this run", got));
     }
     let scenes = embedded(&recipe)?;
-    let session = Session {
-        run: &run,
-        threads: context.threads,
-        workers: 1,
-        resume: args.resume,
-        device: &context.device,
-        preflight: Preflight::Before,
-        progress: &context.bars,
-    };
     context.bars.catch_ctrl_c();
     TrainedPart::ALL.into_iter().try_for_each(|part| recipe.keep_in(&run, part))?;
     for part in TrainedPart::ALL {
         let data = Data::embedded(&recipe, part, scenes.clone())?;
+        let session = Session {
+            run: &run,
+            threads: context.threads,
+            workers: 1,
+            resume: run.has_begun(part)?,
+            device: &context.device,
+            preflight: true,
+            progress: &context.bars,
+        };
         train_part(part, &recipe, &data, context, session)?;
     }
     let training_seconds = started.elapsed().as_secs_f64();

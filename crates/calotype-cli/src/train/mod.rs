@@ -5,14 +5,15 @@ mod data;
 
 use std::path::PathBuf;
 
+use calotype::data::source::TrainingSet;
 use calotype::evaluate::extractor::InceptionExtractor;
 use calotype::evaluate::inception_v3::{Tap, weights};
 use calotype::evaluate::protocol::Protocol;
 use calotype::runs::folder::{RunFolder, TrainedPart};
 use calotype::trainer::denoiser::base_model::BaseModel;
 use calotype::trainer::objective::Blind;
-use calotype::trainer::training_loop::Session;
-use calotype::trainer::{self, Recipe};
+use calotype::trainer::preflight::Report;
+use calotype::trainer::{Recipe, Session, autoencoder, clip, denoiser};
 use calotype::validation::{AutoencoderWatch, ClipWatch, DenoiserWatch};
 use calotype::{Error, Result};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
@@ -95,28 +96,23 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         run: &run,
         threads: context.threads,
         workers: args.workers,
-        resume: args.resume,
+        resume: begun,
         device: &context.device,
-        preflight: if args.check {
-            trainer::Preflight::Only
-        } else {
-            trainer::Preflight::unless(args.no_check)
-        },
+        preflight: !args.no_check,
         progress: &context.bars,
     };
     context.bars.catch_ctrl_c();
-    if !args.check && !begun {
+    if args.check {
+        return check::print(&check_part(part, &recipe, &data, context, session)?, context);
+    }
+    if !begun {
         recipe.keep_in(&run, part)?;
     }
-    let checked = train_part(part, &recipe, &data, context, session)?;
-    match checked {
-        Some(report) => check::print(&report, context),
-        None if context.json => {
-            message::json(&serde_json::json!({ "part": part, "model": run.model(), "log": run.log(part) }));
-            Ok(())
-        }
-        None => Ok(()),
+    train_part(part, &recipe, &data, context, session)?;
+    if context.json {
+        message::json(&serde_json::json!({ "part": part, "model": run.model(), "log": run.log(part) }));
     }
+    Ok(())
 }
 
 impl Args {
@@ -141,52 +137,80 @@ impl Args {
     }
 }
 
-/// One part of a run; what the check found, if only that was asked for.
+/// The pictures that a part is validated with, if the recipe asks for it.
+fn validation<'a>(part: TrainedPart, recipe: &Recipe, data: &'a Data) -> Result<Option<&'a TrainingSet>> {
+    if recipe.training(part)?.validate_every == 0 {
+        return Ok(None);
+    }
+    data.validation.as_ref().map(Some).ok_or_else(|| Error::Data {
+        what: format!("`{part}.training.validate_every` of the recipe"),
+        expected: "pictures for validation: `data.validation` above 0 and two pictures, or --validation"
+            .into(),
+        got: "none".into(),
+    })
+}
+
+/// Trains one part of a run.
 pub fn train_part(
     part: TrainedPart,
     recipe: &Recipe,
     data: &Data,
     context: &Context,
     session: Session,
-) -> Result<Option<trainer::preflight::Report>> {
-    let device = &context.device;
-    let training = recipe.training(part)?;
-    let validation = data.validation.as_ref().filter(|_| training.validate_every > 0);
-    if training.validate_every > 0 && validation.is_none() {
-        return Err(Error::Data {
-            what: format!("`{part}.training.validate_every` of the recipe"),
-            expected: "pictures for validation: `data.validation` above 0 and two pictures, or --validation"
-                .into(),
-            got: "none".into(),
-        });
-    }
-    match (part, validation) {
-        (TrainedPart::Vae, None) => {
-            trainer::autoencoder::train(recipe, &data.training, device, session, &Blind)
-        }
+) -> Result<()> {
+    let (training, device) = (&data.training, &context.device);
+    match (part, validation(part, recipe, data)?) {
+        (TrainedPart::Vae, None) => autoencoder::train(recipe, training, session, &Blind),
         (TrainedPart::Vae, Some(validation)) => {
             let watch = AutoencoderWatch::new(validation, device, inception(recipe, context)?)?;
-            trainer::autoencoder::train(recipe, &data.training, device, session, &watch)
+            autoencoder::train(recipe, training, session, &watch)
         }
         (TrainedPart::Clip, validation) => {
-            let tokenizer = trainer::clip::tokenizer(recipe.clip()?, &data.training)?;
+            let tokenizer = clip::tokenizer(recipe.clip()?, training)?;
             match validation {
-                None => trainer::clip::train(recipe, tokenizer, &data.training, device, session, &Blind),
+                None => clip::train(recipe, tokenizer, training, session, &Blind),
                 Some(validation) => {
                     let watch = ClipWatch::new(validation, tokenizer.clone(), device)?;
-                    trainer::clip::train(recipe, tokenizer, &data.training, device, session, &watch)
+                    clip::train(recipe, tokenizer, training, session, &watch)
                 }
             }
         }
         (TrainedPart::Diffusion, validation) => {
             let base = BaseModel::load(recipe, session.run, device)?;
             match validation {
-                None => trainer::denoiser::train(recipe, &base, &data.training, device, session, &Blind),
+                None => denoiser::train(recipe, &base, training, session, &Blind),
                 Some(validation) => {
                     let watch = DenoiserWatch::new(recipe, &base, validation, device)?;
-                    trainer::denoiser::train(recipe, &base, &data.training, device, session, &watch)
+                    denoiser::train(recipe, &base, training, session, &watch)
                 }
             }
+        }
+    }
+}
+
+/// What is wrong with the training of a part, and what it will cost. Nothing is trained.
+fn check_part(
+    part: TrainedPart,
+    recipe: &Recipe,
+    data: &Data,
+    context: &Context,
+    session: Session,
+) -> Result<Report> {
+    let validated = validation(part, recipe, data)?.is_some();
+    let training = &data.training;
+    match part {
+        TrainedPart::Vae => {
+            if validated {
+                inception(recipe, context)?;
+            }
+            autoencoder::check(recipe, training, session)
+        }
+        TrainedPart::Clip => {
+            clip::check(recipe, clip::tokenizer(recipe.clip()?, training)?, training, session)
+        }
+        TrainedPart::Diffusion => {
+            let base = BaseModel::load(recipe, session.run, session.device)?;
+            denoiser::check(recipe, &base, training, session)
         }
     }
 }

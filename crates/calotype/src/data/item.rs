@@ -3,11 +3,11 @@
 use image::RgbImage;
 use serde::Serialize;
 
-/// One training picture.
+/// One training picture, as pixels or encoded.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Item {
+pub struct Item<I = RgbImage> {
     /// The picture as the network will see it.
-    pub image: RgbImage,
+    pub image: I,
     /// One of its captions; empty if it has none.
     pub caption: String,
     /// Where it lies.

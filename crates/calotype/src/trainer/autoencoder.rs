@@ -6,19 +6,18 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use image::RgbImage;
 
-use super::damage::Damage;
+use super::batch::Batch;
 use super::data_parallel::scalar;
 use super::latent_statistics::LatentStatistics;
-use super::objective::{Batch, Input, InputKind, Objective, ShareLoss, Watch};
-use super::preflight::Report;
+use super::objective::{Damage, Input, InputKind, Objective, ShareLoss, Watch};
+use super::preflight::{self, Report};
 use super::recipe::{AdversarialRecipe, Recipe, TrainingRecipe, VaeRecipe};
+use super::session::Session;
 use super::settings::Settings;
-use super::training_loop::{self, Session};
+use super::training_loop;
 use crate::autoencoder::loss::{autoencoder_loss, beta_at};
 use crate::autoencoder::lpips::{self, Lpips};
-use crate::autoencoder::{
-    AutoencoderConfig, AutoencoderKl, DiagonalGaussian, PatchDiscriminator, Vae, discriminator,
-};
+use crate::autoencoder::{AutoencoderConfig, AutoencoderKl, PatchDiscriminator, Vae, discriminator};
 use crate::checkpoint::{self, Part, StoredPart, diffusers_folder};
 use crate::data::source::TrainingSet;
 use crate::data::tensors::to_tensor;
@@ -44,39 +43,24 @@ pub struct AutoencoderInTraining {
 /// `model/vae/`.
 ///
 /// # Errors
-/// As [`training_loop::train`], and those of `data`; `Error::Io` and others for a base model or LPIPS weights that
-/// cannot be read.
+/// As [`training_loop::train`] and [`Reconstructing::new`].
 pub fn train(
     recipe: &Recipe,
     data: &TrainingSet,
-    device: &Device,
     session: Session,
     watch: &dyn Watch<AutoencoderInTraining>,
-) -> Result<Option<Report>> {
-    let vae = recipe.vae()?;
-    let compute = &vae.training.compute(device)?;
-    let (autoencoder, config) = start(recipe, compute)?;
-    let discriminator = vae.adversarial.as_ref().map(|adversarial| {
-        let AdversarialRecipe { channels, layers, .. } = *adversarial;
-        PatchDiscriminator::new(channels, layers, &mut Init::random(recipe.seed.wrapping_add(3), compute))
-    });
-    let perceptual = vae.perceptual.as_ref();
-    let lpips = perceptual.map(|perceptual| {
-        Ok(lpips::weights::load(&[perceptual.backbone.clone(), perceptual.linear.clone()], compute)?
-            .tracked())
-    });
-    let objective = Reconstructing {
-        recipe: vae,
-        seed: recipe.seed,
-        config: config.clone(),
-        data,
-        device: device.clone(),
-        lpips: lpips.transpose()?,
-    };
-    let network = AutoencoderInTraining { autoencoder, discriminator };
-    let settings = Settings::new(recipe, data, vae.identity());
-    let damage = Damage::of(data, &recipe.data);
-    training_loop::train_and_save(session, &objective, network, &settings, damage, watch)
+) -> Result<()> {
+    let (objective, network) = Reconstructing::new(recipe, data, session.device)?;
+    training_loop::train(session, objective, network, watch).map(|_| ())
+}
+
+/// What is wrong with the training that [`train`] would begin, and what it will cost.
+///
+/// # Errors
+/// As [`preflight::check`] and [`Reconstructing::new`].
+pub fn check(recipe: &Recipe, data: &TrainingSet, session: Session) -> Result<Report> {
+    let (objective, network) = Reconstructing::new(recipe, data, session.device)?;
+    preflight::check(&objective, &network, session.threads)
 }
 
 /// The network at the first step: random, or the recipe's model.
@@ -101,21 +85,48 @@ fn start(recipe: &Recipe, compute: &Compute) -> Result<(AutoencoderKl, Autoencod
 
 /// The objective of an autoencoder.
 pub struct Reconstructing<'a> {
-    recipe: &'a VaeRecipe,
-    seed: u64,
+    recipe: &'a Recipe,
+    vae: &'a VaeRecipe,
     config: AutoencoderConfig,
     data: &'a TrainingSet,
     device: Device,
     lpips: Option<Lpips>,
 }
 
-/// Pictures, and the position of the first in the run.
+/// Pictures, and their positions in the run.
+#[derive(Default)]
 pub struct Pictures {
-    first: u64,
+    positions: Vec<u64>,
     images: Vec<RgbImage>,
 }
 
-impl Reconstructing<'_> {
+impl<'a> Reconstructing<'a> {
+    /// The objective of a recipe, and the network at the first step.
+    ///
+    /// # Errors
+    /// `Error::Io` and others for a base model or LPIPS weights that cannot be read; `Error::Config` for a base model
+    /// that cannot be trained.
+    pub fn new(
+        recipe: &'a Recipe,
+        data: &'a TrainingSet,
+        device: &Device,
+    ) -> Result<(Self, AutoencoderInTraining)> {
+        let vae = recipe.vae()?;
+        let compute = &vae.training.compute(device)?;
+        let (autoencoder, config) = start(recipe, compute)?;
+        let discriminator = vae.adversarial.as_ref().map(|adversarial| {
+            let AdversarialRecipe { channels, layers, .. } = *adversarial;
+            PatchDiscriminator::new(channels, layers, &mut Init::random(recipe.seed.wrapping_add(3), compute))
+        });
+        let lpips = vae.perceptual.as_ref().map(|perceptual| {
+            let files = [perceptual.backbone.clone(), perceptual.linear.clone()];
+            Ok(lpips::weights::load(&files, compute)?.tracked())
+        });
+        let lpips = lpips.transpose()?;
+        let objective = Self { recipe, vae, config, data, device: device.clone(), lpips };
+        Ok((objective, AutoencoderInTraining { autoencoder, discriminator }))
+    }
+
     fn latent_shape(&self, images: &[RgbImage]) -> [usize; 3] {
         let (width, height) = images.first().map_or((0, 0), RgbImage::dimensions);
         let f = self.config.downsampling();
@@ -124,7 +135,7 @@ impl Reconstructing<'_> {
 
     /// Weighted LPIPS, `[1]`, if the recipe asks for it.
     fn perceptual(&self, x: &Tensor<4>, reconstruction: &Tensor<4>) -> Result<Option<Tensor<1>>> {
-        let (Some(lpips), Some(perceptual)) = (&self.lpips, &self.recipe.perceptual) else {
+        let (Some(lpips), Some(perceptual)) = (&self.lpips, &self.vae.perceptual) else {
             return Ok(None);
         };
         let distance = lpips.distance(x.clone(), reconstruction.clone())?.mean();
@@ -149,7 +160,7 @@ impl Reconstructing<'_> {
             Ok(gradient.map_or(vec![], |gradient| gradient.into_data().iter::<f64>().collect()))
         };
         let of_error = gradient(&|reconstruction| {
-            let error = self.recipe.reconstruction.error(x.clone(), reconstruction.clone());
+            let error = self.vae.reconstruction.error(x.clone(), reconstruction.clone());
             Ok(match self.perceptual(x, &reconstruction)? {
                 Some(lpips) => error + lpips,
                 None => error,
@@ -161,22 +172,30 @@ impl Reconstructing<'_> {
     }
 }
 
-impl Objective for Reconstructing<'_> {
-    type Network = AutoencoderInTraining;
+impl Objective<AutoencoderInTraining> for Reconstructing<'_> {
     type Share = Pictures;
+    type Settings = Settings<VaeRecipe>;
 
     fn part(&self) -> TrainedPart {
         TrainedPart::Vae
     }
 
     fn training(&self) -> &TrainingRecipe {
-        &self.recipe.training
+        &self.vae.training
+    }
+
+    fn settings(&self) -> Settings<VaeRecipe> {
+        Settings::new(self.recipe, self.data, self.vae.identity())
+    }
+
+    fn damage(&self) -> Damage {
+        Damage::of(self.data, &self.recipe.data)
     }
 
     fn logged(&self) -> Vec<&'static str> {
         let mut names = vec!["loss", "reconstruction", "kl"];
-        names.extend(self.recipe.perceptual.as_ref().map(|_| "lpips"));
-        if self.recipe.adversarial.is_some() {
+        names.extend(self.vae.perceptual.as_ref().map(|_| "lpips"));
+        if self.vae.adversarial.is_some() {
             names.extend(["adversarial", "adaptive_weight", "discriminator"]);
         }
         names
@@ -184,32 +203,26 @@ impl Objective for Reconstructing<'_> {
 
     fn trains(&self, name: &str) -> bool {
         let encodes = ["autoencoder.encoder.", "autoencoder.quant_conv."];
-        !(self.recipe.decoder_only && encodes.iter().any(|start| name.starts_with(start)))
+        !(self.vae.decoder_only && encodes.iter().any(|start| name.starts_with(start)))
     }
 
     fn prepare(&self, step: usize) -> Result<Batch<Pictures>> {
-        let damaged = if step == 0 { self.data.left_out().to_vec() } else { vec![] };
-        let (mut items, mut damaged, mut shares) = (vec![], damaged, vec![]);
-        for positions in self.recipe.training.positions(step) {
-            let (first, mut images) = (positions.start, Vec::new());
-            for n in positions {
-                let item = self.data.item(n)?;
-                images.push(item.image);
-                items.push(item.name);
-                damaged.extend(item.damaged);
-            }
-            shares.push(Pictures { first, images });
-        }
-        Ok(Batch { shares, items, captions: vec![], damaged })
+        let (training, left_out, item) = (&self.vae.training, self.data.left_out(), |n| self.data.item(n));
+        let add = |share: &mut Pictures, position, image, _: &str| {
+            share.positions.push(position);
+            share.images.push(image);
+        };
+        let batch = Batch::assemble(training, step, left_out, item, add)?;
+        Ok(Batch { captions: vec![], ..batch })
     }
 
     fn loss(&self, network: &AutoencoderInTraining, step: usize, share: &Pictures) -> Result<ShareLoss> {
-        let vae = self.recipe;
+        let vae = self.vae;
         let beta = beta_at(step, vae.beta, vae.beta_warm_up);
         let x = to_tensor(&share.images, &self.device)?.autodiff();
         let posterior = network.autoencoder.encode(x.clone())?;
         let shape = self.latent_shape(&share.images);
-        let noise = posterior_noise(self.seed, share.first, share.images.len(), shape, &self.device);
+        let noise = posterior_noise(self.recipe.seed, &share.positions, shape, &self.device);
         let features = network.autoencoder.decode_features(posterior.sample(noise));
         let reconstruction = channels_first(network.autoencoder.last_layer().forward(features.clone()));
         let loss = autoencoder_loss(vae.reconstruction, x.clone(), reconstruction.clone(), &posterior, beta);
@@ -259,7 +272,7 @@ impl Objective for Reconstructing<'_> {
         // As a reader of the file computes, whatever the training's precision.
         let exact = network.autoencoder.in_f32(&self.config, &self.device)?;
         let statistics = LatentStatistics::measure(&exact, self.data, &self.device)?;
-        if !self.recipe.decoder_only {
+        if !self.vae.decoder_only {
             // One factor for all channels: what the base had for each no longer fits.
             config.scaling_factor = statistics.scaling_factor;
             (config.shift_factor, config.latents_mean, config.latents_std) = (None, None, None);
@@ -269,22 +282,9 @@ impl Objective for Reconstructing<'_> {
     }
 }
 
-/// ε of samples `first..first + count` of the run: each has a stream of its own.
-fn posterior_noise(seed: u64, first: u64, count: usize, [c, h, w]: [usize; 3], device: &Device) -> Tensor<4> {
-    let values: Vec<f32> = (first..first + count as u64)
-        .flat_map(|position| Philox::new(seed, Purpose::Posterior, position).normals(c * h * w))
-        .collect();
-    Tensor::from_data(TensorData::new(values, [count, c, h, w]), device).autodiff()
-}
-
-/// The posterior of pictures without a graph.
-///
-/// # Errors
-/// As [`AutoencoderKl::encode`].
-pub(super) fn encode(
-    network: &AutoencoderKl,
-    images: &[RgbImage],
-    device: &Device,
-) -> Result<DiagonalGaussian> {
-    network.encode(to_tensor(images, device)?)
+/// ε of the samples at `positions` of the run: each has a stream of its own.
+fn posterior_noise(seed: u64, positions: &[u64], [c, h, w]: [usize; 3], device: &Device) -> Tensor<4> {
+    let stream = |&position: &u64| Philox::new(seed, Purpose::Posterior, position).normals(c * h * w);
+    let values: Vec<f32> = positions.iter().flat_map(stream).collect();
+    Tensor::from_data(TensorData::new(values, [positions.len(), c, h, w]), device).autodiff()
 }

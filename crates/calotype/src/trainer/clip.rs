@@ -6,15 +6,16 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 use image::RgbImage;
 
-use super::damage::Damage;
-use super::data_parallel::{BatchGradients, batch_gradients, scalar};
+use super::batch::Batch;
+use super::data_parallel::{BatchGradients, mean_of_shares, scalar};
 use super::gradient_cache::{self, Embeddings};
-use super::objective::{Batch, Input, InputKind, Objective, ShareLoss, Watch};
+use super::objective::{Damage, Input, InputKind, Objective, ShareLoss, Watch};
 use super::optimizer::Optimizer;
-use super::preflight::Report;
+use super::preflight::{self, Report};
 use super::recipe::{ClipObjective, ClipRecipe, Recipe, TrainingRecipe};
+use super::session::Session;
 use super::settings::Settings;
-use super::training_loop::{self, Session};
+use super::training_loop;
 use crate::checkpoint::diffusers_folder;
 use crate::data::source::TrainingSet;
 use crate::data::tensors::to_tensor;
@@ -56,32 +57,30 @@ impl ClipInTraining {
 /// `model/text_encoder/`. `tokenizer` is that of the captions: [`tokenizer`].
 ///
 /// # Errors
-/// As [`training_loop::train`], and those of `data`.
+/// As [`training_loop::train`] and [`Contrasting::new`].
 pub fn train(
     recipe: &Recipe,
     tokenizer: ClipTokenizer,
     data: &TrainingSet,
-    device: &Device,
     session: Session,
     watch: &dyn Watch<ClipInTraining>,
-) -> Result<Option<Report>> {
-    let clip = recipe.clip()?;
-    let size = recipe.data.size as usize;
-    let ids = [tokenizer.start_id(), tokenizer.end_id(), tokenizer.pad_id()];
-    let mut config = clip.config(size, tokenizer.vocab_size(), ids);
-    let siglip = clip.objective == ClipObjective::Siglip;
-    if siglip {
-        config.logit_scale_init_value = SIGLIP_START[0].ln();
-    }
-    let mut init = Init::random(recipe.seed.wrapping_add(1), &clip.training.compute(device)?);
-    let network = ClipInTraining {
-        clip: Clip::new(&config, &mut init)?,
-        logit_bias: siglip.then(|| init.constant([1], SIGLIP_START[1] as f32)),
-    };
-    let objective = Contrasting { recipe: clip, config, tokenizer, data, device: device.clone() };
-    let settings = Settings::new(recipe, data, clip.identity());
-    let damage = Damage::of(data, &recipe.data);
-    training_loop::train_and_save(session, &objective, network, &settings, damage, watch)
+) -> Result<()> {
+    let (objective, network) = Contrasting::new(recipe, tokenizer, data, session.device)?;
+    training_loop::train(session, objective, network, watch).map(|_| ())
+}
+
+/// What is wrong with the training that [`train`] would begin, and what it will cost.
+///
+/// # Errors
+/// As [`preflight::check`] and [`Contrasting::new`].
+pub fn check(
+    recipe: &Recipe,
+    tokenizer: ClipTokenizer,
+    data: &TrainingSet,
+    session: Session,
+) -> Result<Report> {
+    let (objective, network) = Contrasting::new(recipe, tokenizer, data, session.device)?;
+    preflight::check(&objective, &network, session.threads)
 }
 
 /// A vocabulary of the first captions.
@@ -96,7 +95,8 @@ pub fn tokenizer(clip: &ClipRecipe, data: &TrainingSet) -> Result<ClipTokenizer>
 
 /// The objective of a pair of towers.
 pub struct Contrasting<'a> {
-    recipe: &'a ClipRecipe,
+    recipe: &'a Recipe,
+    clip: &'a ClipRecipe,
     config: ClipConfig,
     tokenizer: ClipTokenizer,
     data: &'a TrainingSet,
@@ -104,12 +104,38 @@ pub struct Contrasting<'a> {
 }
 
 /// Pictures and the tokens of their captions.
+#[derive(Default)]
 pub struct Pairs {
     images: Vec<RgbImage>,
     ids: Vec<Vec<u32>>,
 }
 
-impl Contrasting<'_> {
+impl<'a> Contrasting<'a> {
+    /// The objective of a recipe, and the network at the first step.
+    ///
+    /// # Errors
+    /// As [`Clip::new`] and [`TrainingRecipe::compute`].
+    pub fn new(
+        recipe: &'a Recipe,
+        tokenizer: ClipTokenizer,
+        data: &'a TrainingSet,
+        device: &Device,
+    ) -> Result<(Self, ClipInTraining)> {
+        let clip = recipe.clip()?;
+        let ids = [tokenizer.start_id(), tokenizer.end_id(), tokenizer.pad_id()];
+        let mut config = clip.config(recipe.data.size as usize, tokenizer.vocab_size(), ids);
+        let siglip = clip.objective == ClipObjective::Siglip;
+        if siglip {
+            config.logit_scale_init_value = SIGLIP_START[0].ln();
+        }
+        let mut init = Init::random(recipe.seed.wrapping_add(1), &clip.training.compute(device)?);
+        let network = ClipInTraining {
+            clip: Clip::new(&config, &mut init)?,
+            logit_bias: siglip.then(|| init.constant([1], SIGLIP_START[1] as f32)),
+        };
+        Ok((Self { recipe, clip, config, tokenizer, data, device: device.clone() }, network))
+    }
+
     fn embed(&self, network: &ClipInTraining, share: &Pairs) -> Result<Embeddings> {
         let images = to_tensor(&share.images, &self.device)?;
         // Constants of a graph have to be part of it.
@@ -130,7 +156,7 @@ impl Contrasting<'_> {
         let pairs = images.dims()[0];
         let logits = network.logits(images, texts);
         let [image_to_text, text_to_image] = accuracy(&logits);
-        let total = match self.recipe.objective {
+        let total = match self.clip.objective {
             ClipObjective::InfoNce => info_nce(logits)?.total(),
             ClipObjective::Siglip => siglip(logits)?,
         };
@@ -144,23 +170,31 @@ impl Contrasting<'_> {
     /// of the rest.
     fn loss_of_chance(&self, pairs: usize) -> f64 {
         let b = pairs as f64;
-        match self.recipe.objective {
+        match self.clip.objective {
             ClipObjective::InfoNce => b.ln(),
             ClipObjective::Siglip => b.ln() - (b - 1.0) * (1.0 - 1.0 / b).ln(),
         }
     }
 }
 
-impl Objective for Contrasting<'_> {
-    type Network = ClipInTraining;
+impl Objective<ClipInTraining> for Contrasting<'_> {
     type Share = Pairs;
+    type Settings = Settings<ClipRecipe>;
 
     fn part(&self) -> TrainedPart {
         TrainedPart::Clip
     }
 
     fn training(&self) -> &TrainingRecipe {
-        &self.recipe.training
+        &self.clip.training
+    }
+
+    fn settings(&self) -> Settings<ClipRecipe> {
+        Settings::new(self.recipe, self.data, self.clip.identity())
+    }
+
+    fn damage(&self) -> Damage {
+        Damage::of(self.data, &self.recipe.data)
     }
 
     fn logged(&self) -> Vec<&'static str> {
@@ -168,21 +202,11 @@ impl Objective for Contrasting<'_> {
     }
 
     fn prepare(&self, step: usize) -> Result<Batch<Pairs>> {
-        let damaged = if step == 0 { self.data.left_out().to_vec() } else { vec![] };
-        let mut batch = Batch { shares: vec![], items: vec![], captions: vec![], damaged };
-        for positions in self.recipe.training.positions(step) {
-            let mut pairs = Pairs { images: vec![], ids: vec![] };
-            for n in positions {
-                let item = self.data.item(n)?;
-                pairs.images.push(item.image);
-                pairs.ids.push(self.tokenizer.encode_padded(&item.caption).ids);
-                batch.captions.push(item.caption);
-                batch.items.push(item.name);
-                batch.damaged.extend(item.damaged);
-            }
-            batch.shares.push(pairs);
-        }
-        Ok(batch)
+        let (training, left_out, item) = (&self.clip.training, self.data.left_out(), |n| self.data.item(n));
+        Batch::assemble(training, step, left_out, item, |share: &mut Pairs, _, image, caption| {
+            share.images.push(image);
+            share.ids.push(self.tokenizer.encode_padded(caption).ids);
+        })
     }
 
     fn loss(&self, network: &ClipInTraining, _: usize, share: &Pairs) -> Result<ShareLoss> {
@@ -199,8 +223,8 @@ impl Objective for Contrasting<'_> {
         threads: usize,
     ) -> Result<BatchGradients> {
         if batch.shares.len() == 1 {
-            let loss = |network: &ClipInTraining, share: &Pairs| self.loss(network, step, share);
-            return batch_gradients(network, batch, threads, step, |_| true, loss);
+            let gradients = |network: &_, share: &_| self.share_gradients(network, step, share);
+            return mean_of_shares(network, batch, threads, step, gradients);
         }
         let embed = |network: &ClipInTraining, share: &Pairs| self.embed(network, share);
         let compare = |network: &ClipInTraining, embeddings| self.compare(network, embeddings);
@@ -212,7 +236,7 @@ impl Objective for Contrasting<'_> {
     }
 
     fn warning(&self, mean_loss: f64) -> Option<String> {
-        let pairs = self.recipe.training.batch_size;
+        let pairs = self.clip.training.batch_size;
         let chance = self.loss_of_chance(pairs);
         (mean_loss > 0.97 * chance).then(|| {
             format!(

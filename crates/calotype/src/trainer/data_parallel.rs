@@ -7,13 +7,14 @@
 use burn::module::Module;
 use rayon::prelude::*;
 
-use super::objective::{Batch, ShareLoss};
+use super::batch::Batch;
+use super::objective::ShareLoss;
 use crate::error::{Error, Result};
 use crate::files::NamedTensor;
 use crate::nn::parameters;
 use crate::parallel::each_in_order;
 
-/// Mean loss over the whole batch.
+/// Of the mean loss over a batch, or over one share of it.
 #[derive(Debug, Clone)]
 pub struct BatchGradients {
     /// The gradient of every parameter that is trained.
@@ -22,47 +23,27 @@ pub struct BatchGradients {
     pub logged: Vec<f64>,
 }
 
-/// Runs `loss` on each share of `batch`, at most `threads` at a time, and averages. Only parameters that `trains`
-/// names have a gradient.
-///
-/// # Errors
-/// The first error of `loss` in the order of the shares; `Error::Diverged` for a loss or gradient that is not
-/// finite, with the samples of the share that it comes from.
-pub fn batch_gradients<M: Module + Sync, P: Sync>(
-    module: &M,
-    batch: &Batch<P>,
-    threads: usize,
-    step: usize,
-    trains: impl Fn(&str) -> bool + Sync,
-    loss: impl Fn(&M, &P) -> Result<ShareLoss> + Sync,
-) -> Result<BatchGradients> {
-    mean_of_shares(module, batch, threads, step, |module, share| {
-        // Every share has leaves of its own: their graphs do not touch.
-        let module = parameters::tracked_where(module, &trains);
-        gradients_of(&module, loss(&module, share)?, &trains)
-    })
-}
-
 /// Means over the shares of a batch of what `gradients` says of each, at most `threads` at a time.
 ///
 /// # Errors
-/// The first error in the order of the shares, with the samples of the share that it comes from.
-pub(super) fn mean_of_shares<M: Module + Sync, P: Sync>(
+/// The first error in the order of the shares; `Error::Diverged` for a loss or gradient that is not finite, with the
+/// samples of the share that it comes from.
+pub fn mean_of_shares<M: Module + Sync, S: Sync>(
     module: &M,
-    batch: &Batch<P>,
+    batch: &Batch<S>,
     threads: usize,
     step: usize,
-    gradients: impl Fn(&M, &P) -> Result<BatchGradients> + Sync,
+    gradients: impl Fn(&M, &S) -> Result<BatchGradients> + Sync,
 ) -> Result<BatchGradients> {
     let count = batch.shares.len();
     let per_share = batch.items.len().div_ceil(count.max(1)).max(1);
-    let shares: Vec<(usize, M)> = (0..count).map(|share| (share, module.clone())).collect();
     let mut sum: Option<BatchGradients> = None;
-    let of_share = |(share, module): (usize, M)| {
-        let items = || batch.items.chunks(per_share).nth(share).unwrap_or(&[]).to_vec();
-        let found = gradients(&module, &batch.shares[share]).and_then(refuse_not_finite);
+    let of_share = |(i, share): (usize, &S)| {
+        let items = || batch.items.chunks(per_share).nth(i).unwrap_or(&[]).to_vec();
+        let found = gradients(module, share).and_then(refuse_not_finite);
         found.map_err(|error| error.in_batch(step, items()))
     };
+    let shares = batch.shares.iter().enumerate().collect();
     // Added as they come, in their order: the gradients of more shares need no more memory.
     each_in_order(shares, threads, of_share, |share| match &mut sum {
         None => sum = Some(share),
@@ -89,27 +70,28 @@ fn refuse_not_finite(computed: BatchGradients) -> Result<BatchGradients> {
     }
 }
 
-/// The gradients of one share.
+/// The gradients of `loss` in one pass back. Only parameters that `trains` names have one.
 ///
 /// # Errors
-/// `Error::NonFinite` for a term or a loss that is not finite.
-fn gradients_of<M: Module>(
+/// Those of `loss`; `Error::NonFinite` for a term or a loss that is not finite.
+pub fn differentiated<M: Module>(
     module: &M,
-    ShareLoss { total, terms, logged }: ShareLoss,
-    trains: &(impl Fn(&str) -> bool + Sync),
+    trains: impl Fn(&str) -> bool,
+    loss: impl FnOnce(&M) -> Result<ShareLoss>,
 ) -> Result<BatchGradients> {
-    let not_finite = |what: String, got: f32| Error::NonFinite { what, step: 0, got: got.to_string() };
+    // Every share has leaves of its own: their graphs do not touch.
+    let module = parameters::tracked_where(module, &trains);
+    let ShareLoss { total, terms, logged } = loss(&module)?;
     let mut gradients = total.backward();
     let value: f32 = total.into_scalar();
     if !value.is_finite() {
         let term = terms.into_iter().map(|(name, term)| (name, term.into_scalar::<f32>()));
         let term = term.into_iter().find(|(_, value)| !value.is_finite());
-        return Err(match term {
-            Some((name, value)) => not_finite(format!("`{name}` of the loss"), value),
-            None => not_finite("loss".into(), value),
-        });
+        let (what, got) =
+            term.map_or(("loss".into(), value), |(name, value)| (format!("`{name}` of the loss"), value));
+        return Err(Error::NonFinite { what, step: 0, got: got.to_string() });
     }
-    let mut gradients = parameters::named_gradients(module, &mut gradients);
+    let mut gradients = parameters::named_gradients(&module, &mut gradients);
     gradients.retain(|gradient| trains(&gradient.name));
     Ok(BatchGradients { gradients, logged })
 }

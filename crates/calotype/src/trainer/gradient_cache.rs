@@ -8,8 +8,9 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 
+use super::batch::Batch;
 use super::data_parallel::BatchGradients;
-use super::objective::{Batch, ShareLoss};
+use super::objective::ShareLoss;
 use crate::error::{Error, Result};
 use crate::files::NamedTensor;
 use crate::nn::parameters;
@@ -52,17 +53,15 @@ impl Embeddings {
 ///
 /// # Errors
 /// Those of both functions; `Error::Diverged` for a loss or gradient that is not finite.
-pub fn gradients<M: Module + Sync, P: Sync>(
+pub fn gradients<M: Module + Sync, S: Sync>(
     network: &M,
-    batch: &Batch<P>,
+    batch: &Batch<S>,
     threads: usize,
     step: usize,
-    embed: impl Fn(&M, &P) -> Result<Embeddings> + Sync,
+    embed: impl Fn(&M, &S) -> Result<Embeddings> + Sync,
     compare: impl Fn(&M, Embeddings) -> Result<ShareLoss>,
 ) -> Result<BatchGradients> {
-    let numbered = || (0..batch.shares.len()).map(|share| (share, network.clone())).collect::<Vec<_>>();
-    let embedded =
-        in_parallel(numbered(), threads, |(share, network)| embed(&network, &batch.shares[share]))?;
+    let embedded = in_parallel(batch.shares.iter().collect(), threads, |share| embed(network, share))?;
     let counts: Vec<usize> = embedded.iter().map(|share| share.images.dims()[0]).collect();
 
     let leaves = Embeddings::of_batch(embedded).as_leaves();
@@ -84,19 +83,16 @@ pub fn gradients<M: Module + Sync, P: Sync>(
     let mut sum: Vec<NamedTensor> = parameters::named_gradients(&tracked, &mut of_loss);
 
     let mut first = 0;
-    let shares: Vec<(usize, M, Embeddings)> = numbered()
-        .into_iter()
-        .map(|(share, network)| {
-            first += counts[share];
-            (share, network, cached.rows(first - counts[share], counts[share]))
-        })
-        .collect();
-    let carry = |(share, network, gradient): (usize, M, Embeddings)| {
-        let network = parameters::tracked(&network);
-        let mut gradients = embed(&network, &batch.shares[share])?.carried(&gradient).backward();
+    let with_gradients = batch.shares.iter().zip(counts).map(|(share, count)| {
+        first += count;
+        (share, cached.rows(first - count, count))
+    });
+    let carry = |(share, gradient): (&S, Embeddings)| {
+        let network = parameters::tracked(network);
+        let mut gradients = embed(&network, share)?.carried(&gradient).backward();
         Ok(parameters::named_gradients(&network, &mut gradients))
     };
-    each_in_order(shares, threads, carry, |share: Vec<NamedTensor>| {
+    each_in_order(with_gradients.collect(), threads, carry, |share: Vec<NamedTensor>| {
         for (sum, share) in sum.iter_mut().zip(share) {
             sum.values.iter_mut().zip(share.values).for_each(|(s, g)| *s += g);
         }

@@ -5,9 +5,9 @@ use std::path::Path;
 use burn::tensor::{Device, Tensor};
 use serde::Serialize;
 
-use super::autoencoder::encode;
 use crate::autoencoder::AutoencoderKl;
 use crate::data::source::TrainingSet;
+use crate::data::tensors::to_tensor;
 use crate::error::{Error, Result};
 use crate::files::atomic;
 
@@ -38,7 +38,7 @@ impl LatentStatistics {
         // By channel: n, Σ z, Σ z².
         let mut sums: Vec<[f64; 3]> = Vec::new();
         for n in 0..pictures {
-            let posterior = encode(network, &[data.item(n)?.image], device)?;
+            let posterior = network.encode(to_tensor(&[data.item(n)?.image], device)?)?;
             // E[z²] over the posterior is μ² + σ².
             let second = posterior.mean.clone().square() + posterior.logvar.exp();
             let [_, channels, h, w] = posterior.mean.dims();

@@ -5,26 +5,16 @@ use std::path::Path;
 use burn::module::Module;
 use burn::tensor::Tensor;
 use image::RgbImage;
+use serde::Serialize;
 
-use super::data_parallel::{BatchGradients, batch_gradients};
+use super::batch::Batch;
+use super::data_parallel::{BatchGradients, differentiated, mean_of_shares};
 use super::optimizer::Optimizer;
-use super::recipe::TrainingRecipe;
-use crate::data::source::Damaged;
+use super::recipe::{DataRecipe, TrainingRecipe};
+use super::session::Session;
+use crate::data::source::TrainingSet;
 use crate::error::Result;
 use crate::runs::folder::TrainedPart;
-
-/// The samples of one step.
-#[derive(Debug, Clone)]
-pub struct Batch<P> {
-    /// Equal shares, whose gradients are averaged.
-    pub shares: Vec<P>,
-    /// What each sample is called, in the order of the shares.
-    pub items: Vec<String>,
-    /// The captions, where they matter.
-    pub captions: Vec<String>,
-    /// Pictures that could not be read.
-    pub damaged: Vec<Damaged>,
-}
 
 /// What a loss function says about its share of the batch.
 pub struct ShareLoss {
@@ -54,13 +44,30 @@ pub enum InputKind {
     Latent,
 }
 
-/// A part of the model in training. Everything is a pure function of its arguments: then a resumed run equals one
+/// How many pictures may be damaged.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Damage {
+    /// Different pictures, damaged ones among them; `None` if they have no end, and any number may be damaged.
+    pub pictures: Option<usize>,
+    /// Share of them that may be damaged.
+    pub most: f64,
+}
+
+impl Damage {
+    /// That of a training set, as the recipe says.
+    pub fn of(data: &TrainingSet, recipe: &DataRecipe) -> Self {
+        let pictures = data.count().map(|count| count + data.left_out().len());
+        Self { pictures, most: recipe.max_damaged }
+    }
+}
+
+/// What a network `N` is trained for. Everything is a pure function of its arguments: then a resumed run equals one
 /// that was never stopped, bit for bit, and the number of workers changes nothing.
-pub trait Objective: Sync {
-    /// What is trained.
-    type Network: Module + Sync;
+pub trait Objective<N: Module + Sync>: Sync {
     /// Equal shares of a batch.
     type Share: Send + Sync;
+    /// What the training depends on.
+    type Settings: Serialize;
 
     /// Whose logs and checkpoints these are.
     fn part(&self) -> TrainedPart;
@@ -68,12 +75,29 @@ pub trait Objective: Sync {
     /// Steps, learning rate and the rest.
     fn training(&self) -> &TrainingRecipe;
 
+    /// What the training depends on: a resume under other settings is refused.
+    fn settings(&self) -> Self::Settings;
+
+    /// How many pictures may be damaged; by default any number.
+    fn damage(&self) -> Damage {
+        Damage::default()
+    }
+
     /// Names of [`ShareLoss::logged`]; the first is the loss.
     fn logged(&self) -> Vec<&'static str>;
 
     /// Whether the parameter called `name` is trained.
     fn trains(&self, _name: &str) -> bool {
         true
+    }
+
+    /// Computes what is computed once, for all steps, and kept in the run. Comes after the check and before the first
+    /// step; without it the steps only take longer.
+    ///
+    /// # Errors
+    /// Those of the data and of the run's files; `Error::Interrupted`.
+    fn fill_caches(&mut self, _session: &Session) -> Result<()> {
+        Ok(())
     }
 
     /// The batch of `step`: runs beside the steps before it.
@@ -86,22 +110,30 @@ pub trait Objective: Sync {
     ///
     /// # Errors
     /// `Error::Shape` for what does not fit the network.
-    fn loss(&self, network: &Self::Network, step: usize, share: &Self::Share) -> Result<ShareLoss>;
+    fn loss(&self, network: &N, step: usize, share: &Self::Share) -> Result<ShareLoss>;
 
-    /// The gradients of a whole batch, by default the mean of those of [`Objective::loss`] over its shares.
+    /// The gradients of one share, by default of [`Objective::loss`] in one pass back.
     ///
     /// # Errors
-    /// As [`batch_gradients`].
+    /// As [`Objective::loss`]; `Error::NonFinite`.
+    fn share_gradients(&self, network: &N, step: usize, share: &Self::Share) -> Result<BatchGradients> {
+        let trains = |name: &str| self.trains(name);
+        differentiated(network, trains, |network| self.loss(network, step, share))
+    }
+
+    /// The gradients of a whole batch, by default the mean of [`Objective::share_gradients`].
+    ///
+    /// # Errors
+    /// As [`mean_of_shares`].
     fn gradients(
         &self,
-        network: &Self::Network,
+        network: &N,
         step: usize,
         batch: &Batch<Self::Share>,
         threads: usize,
     ) -> Result<BatchGradients> {
-        let trains = |name: &str| self.trains(name);
-        batch_gradients(network, batch, threads, step, trains, |network, share| {
-            self.loss(network, step, share)
+        mean_of_shares(network, batch, threads, step, |network, share| {
+            self.share_gradients(network, step, share)
         })
     }
 
@@ -136,7 +168,7 @@ pub trait Objective: Sync {
     ///
     /// # Errors
     /// `Error::Io`.
-    fn save(&self, network: &Self::Network, model: &Path) -> Result<()>;
+    fn save(&self, network: &N, model: &Path) -> Result<()>;
 }
 
 /// Looks at a network now and then while it is trained, on data that training does not see.

@@ -2,14 +2,17 @@
 
 use std::time::Instant;
 
+use burn::module::Module;
 use serde::Serialize;
 
-use super::objective::{Batch, Input, InputKind, Objective};
+use super::batch::Batch;
+use super::objective::{Input, InputKind, Objective};
 use super::weights::{Weights, fill, optimizer};
 use crate::error::{Error, Result};
 use crate::files::NamedTensor;
 use crate::nn::parameters;
 use crate::progress::Progress;
+use crate::text_encoder::ClipText;
 
 /// Names of parameters in a message at most.
 const NAMES: usize = 5;
@@ -56,7 +59,11 @@ impl Report {
 ///
 /// # Errors
 /// Those of the objective; what it finds is no error.
-pub fn check<O: Objective>(objective: &O, network: &O::Network, threads: usize) -> Result<Report> {
+pub fn check<N: Module + Sync, O: Objective<N>>(
+    objective: &O,
+    network: &N,
+    threads: usize,
+) -> Result<Report> {
     let training = objective.training();
     let last = training.steps - 1;
     let batch = objective.prepare(0)?;
@@ -66,7 +73,9 @@ pub fn check<O: Objective>(objective: &O, network: &O::Network, threads: usize) 
         let (warm_up, steps) = (training.warm_up, training.steps);
         warnings.push(format!("the learning rate rises over {warm_up} steps, and there are only {steps}"));
     }
-    for doubt in input_doubts(objective, &batch)?.into_iter().chain(caption_doubt(objective, &batch.captions))
+    for doubt in input_doubts(objective, &batch)?
+        .into_iter()
+        .chain(caption_doubt(&batch.captions, objective.needs_different_captions()))
     {
         match doubt {
             Doubt::Fault(text) => faults.push(text),
@@ -133,9 +142,9 @@ pub fn peak_bytes() -> Option<u64> {
 }
 
 /// Terms of the loss that do not reach the parameters.
-fn term_faults<O: Objective>(
+fn term_faults<N: Module + Sync, O: Objective<N>>(
     objective: &O,
-    network: &O::Network,
+    network: &N,
     step: usize,
     batch: &Batch<O::Share>,
 ) -> Result<Vec<String>> {
@@ -172,7 +181,10 @@ enum Doubt {
     Warning(String),
 }
 
-fn input_doubts<O: Objective>(objective: &O, batch: &Batch<O::Share>) -> Result<Vec<Doubt>> {
+fn input_doubts<N: Module + Sync, O: Objective<N>>(
+    objective: &O,
+    batch: &Batch<O::Share>,
+) -> Result<Vec<Doubt>> {
     let mut inputs: Vec<Input> = Vec::new();
     for share in &batch.shares {
         inputs.extend(objective.inputs(share)?);
@@ -221,7 +233,7 @@ fn doubt_of(kind: InputKind, values: &[f64], samples: usize) -> Option<Doubt> {
     }
 }
 
-fn caption_doubt<O: Objective>(objective: &O, captions: &[String]) -> Option<Doubt> {
+fn caption_doubt(captions: &[String], need_differ: bool) -> Option<Doubt> {
     let first = captions.first()?;
     if captions.iter().all(|caption| caption.trim().is_empty()) {
         return Some(Doubt::Fault("every caption of the first batch is empty".into()));
@@ -229,6 +241,23 @@ fn caption_doubt<O: Objective>(objective: &O, captions: &[String]) -> Option<Dou
     let equal = captions.len() > 2 && captions.iter().all(|caption| caption == first);
     let text = format!("all {} captions of the first batch are equal: `{first}`", captions.len());
     // One subject may be what a LoRA is for; nothing can be told apart by one caption.
-    let needs_different = objective.needs_different_captions();
-    equal.then_some(if needs_different { Doubt::Fault(text) } else { Doubt::Warning(text) })
+    equal.then_some(if need_differ { Doubt::Fault(text) } else { Doubt::Warning(text) })
+}
+
+/// What speaks against a text tower's having been trained. A layer norm starts with weights of exactly 1 and biases of
+/// exactly 0, and no training leaves all of them there.
+pub(super) fn text_tower_fault(text: &ClipText) -> Option<String> {
+    let norms: Vec<_> = parameters::named_parameters(text)
+        .into_iter()
+        .filter(|tensor| tensor.name.contains("layer_norm"))
+        .collect();
+    let untouched = |start: f32, end: &str| {
+        let mut these = norms.iter().filter(|tensor| tensor.name.ends_with(end)).peekable();
+        these.peek().is_some() && these.all(|tensor| tensor.values.iter().all(|&value| value == start))
+    };
+    let random = untouched(1.0, ".weight") && untouched(0.0, ".bias");
+    random.then(|| {
+        "the text encoder looks random: all its layer norms are as they start; captions will mean nothing"
+            .into()
+    })
 }

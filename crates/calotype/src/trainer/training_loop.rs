@@ -1,188 +1,153 @@
 //! The loop that every part runs: batch, gradients, learning rate, optimiser, log, validation, checkpoint.
 
-use burn::tensor::Device;
-use serde::Serialize;
+use burn::module::Module;
 
-use super::damage::Damage;
-use super::objective::{Batch, Objective, Sight, Watch};
+use super::batch::Batch;
+use super::data_parallel::BatchGradients;
+use super::objective::{Objective, Sight, Watch};
 use super::optimizer::Optimizer;
-use super::recipe::TrainingRecipe;
 use super::run_log::RunLog;
+use super::session::Session;
 use super::state::{Best, Checkpoints, Memory};
 use super::weights::{Weights, fill, optimizer, power_averages};
-use super::{Preflight, claim, preflight, swap};
+use super::{claim, preflight, swap};
 use crate::data::loader::prepared_ahead;
 use crate::error::{Error, Result};
 use crate::files::safetensors;
-use crate::progress::Progress;
-use crate::runs::folder::{RunFolder, file_after};
+use crate::runs::folder::file_after;
 
-/// Where and how a part is trained.
-#[derive(Clone, Copy)]
-pub struct Session<'a> {
-    /// The run's folder.
-    pub run: &'a RunFolder,
-    /// Threads; changes the time, not the result.
-    pub threads: usize,
-    /// Threads that prepare batches ahead; changes the time, not the result.
-    pub workers: usize,
-    /// Go on from the last checkpoint, if there is one.
-    pub resume: bool,
-    /// Whether to check the training before its first step.
-    pub preflight: Preflight,
-    /// Where the networks run.
-    pub device: &'a Device,
-    /// Watches, and may stop the loop.
-    pub progress: &'a dyn Progress,
-}
-
-/// How [`train`] ends.
-pub enum Outcome {
-    /// All steps are done; the optimiser has the weights and their averages.
-    Trained(Optimizer),
-    /// Only the check was asked for.
-    Checked(preflight::Report),
-}
-
-/// [`train`], and the averaged weights written into the run's model folder. What the check found, if only that was
-/// asked for.
-///
-/// # Errors
-/// As [`train`]; those of [`Objective::save`].
-pub fn train_and_save<O: Objective>(
-    session: Session,
-    objective: &O,
-    network: O::Network,
-    settings: &impl Serialize,
-    damage: Damage,
-    watch: &dyn Watch<O::Network>,
-) -> Result<Option<preflight::Report>> {
-    match train(session, objective, network.clone(), settings, damage, watch)? {
-        Outcome::Checked(report) => Ok(Some(report)),
-        Outcome::Trained(optimizer) => {
-            objective.save(&fill(&optimizer, network, Weights::Averaged), &session.run.model())?;
-            Ok(None)
-        }
-    }
-}
-
-/// Trains `network` until all steps are done.
-///
-/// `settings` are what the training depends on; a resume under other ones is refused. `damage` is how many pictures
-/// may be damaged.
+/// Trains `network` until all steps are done, and writes it with its averaged weights into the run's model folder.
+/// Returns the optimiser, which has the weights and all averages.
 ///
 /// # Errors
 /// Those of `objective`; `Error::Preflight`; `Error::Diverged` (the last checkpoint is from before);
 /// `Error::Data` for too many damaged pictures; `Error::Interrupted` after saving, when `progress` says so;
-/// `Error::Argument` for a run that has checkpoints already and is not resumed; `Error::Io`.
-pub fn train<O: Objective>(
+/// `Error::Argument` if the run has a checkpoint of the part and `session` does not resume it, or the other way round;
+/// `Error::Config` for a resume under other settings; `Error::Io`.
+pub fn train<N: Module + Sync, O: Objective<N>>(
     session: Session,
-    objective: &O,
-    network: O::Network,
-    settings: &impl Serialize,
-    damage: Damage,
-    watch: &dyn Watch<O::Network>,
-) -> Result<Outcome> {
-    let (training, run, part) = (objective.training(), session.run, objective.part());
-    if session.preflight == Preflight::Only {
-        return Ok(Outcome::Checked(preflight::check(objective, &network, session.threads)?));
-    }
-    let begun = run.has_begun(part)?;
-    if begun && !session.resume {
-        let expected = format!("a run without a trained {part}, or to go on with this one");
+    mut objective: O,
+    network: N,
+    watch: &dyn Watch<N>,
+) -> Result<Optimizer> {
+    let (run, part, settings) = (session.run, objective.part(), objective.settings());
+    let (steps, keep) = (objective.training().steps, objective.training().keep_checkpoints);
+    let _claim = claim::claim(run, part)?;
+    let mut optimizer = optimizer(&objective, &network);
+    let checkpoints = Checkpoints::open(run.checkpoints(part), keep, &settings)?;
+    let memory = checkpoints.load(&mut optimizer)?;
+    if memory.is_some() != session.resume {
+        let expected = if session.resume {
+            format!("a run with a checkpoint of {part}")
+        } else {
+            format!("a run without a trained {part}, or to go on with this one")
+        };
         return Err(Error::argument("run", expected, run.path().display()));
     }
-    if session.preflight == Preflight::Before && !begun {
-        preflight::check(objective, &network, session.threads)?.refuse_faults(session.progress)?;
+    if session.preflight && !session.resume {
+        preflight::check(&objective, &network, session.threads)?.refuse_faults(session.progress)?;
     }
-    let _claim = claim::claim(run, part)?;
-    let mut optimizer = optimizer(objective, &network);
-    let checkpoints = Checkpoints::open(run.checkpoints(part), training.keep_checkpoints, settings)?;
-    let memory = checkpoints.load(&mut optimizer)?;
-    if memory.is_none() {
+    objective.fill_caches(&session)?;
+    if !session.resume {
         claim::forget(run, part)?;
     }
     let first = optimizer.steps();
-    let mut running = Running {
-        session,
-        objective,
-        checkpoints,
-        memory: memory.unwrap_or_default(),
-        log: RunLog::open(run, part, first, session.progress)?,
-        damage,
-        watch,
-    };
-    session.progress.begin(part.name(), first, training.steps);
-    let mut network = fill(&optimizer, network, Weights::Current);
-    let prepare = |step: usize| objective.prepare(step);
-    prepared_ahead(session.workers, first..training.steps, prepare, |next| -> Result<()> {
-        if first == 0 {
-            running.log.settings(settings)?;
-            running.before_first(&optimizer, &network)?;
-        }
-        for step in first..training.steps {
-            let result = next(step).and_then(|batch| {
-                running.step(&mut optimizer, &network, step, &batch)?;
-                network = fill(&optimizer, network.clone(), Weights::Current);
-                running.after_step(&optimizer, &network, step)
-            });
-            result.inspect_err(|error| running.note(step, error))?;
-        }
-        Ok(())
-    })?;
+    let mut log = RunLog::open(run, part, first, session.progress)?;
+    if first == 0 {
+        log.settings(&settings)?;
+    }
+
+    session.progress.begin(part.name(), first, steps);
+    let network = fill(&optimizer, network, Weights::Current);
+    let memory = memory.unwrap_or_default();
+    let mut running =
+        Running { session, objective: &objective, network, optimizer, checkpoints, memory, log, watch };
+    prepared_ahead(
+        session.workers,
+        first..steps,
+        |step| objective.prepare(step),
+        |next| -> Result<()> {
+            if first == 0 {
+                running.look_at_untrained()?;
+            }
+            for step in first..steps {
+                let taken = next(step).and_then(|batch| running.step(step, &batch));
+                taken.inspect_err(|error| running.note(step, error))?;
+            }
+            Ok(())
+        },
+    )?;
     session.progress.end(part.name());
-    Ok(Outcome::Trained(optimizer))
+    let Running { optimizer, network, .. } = running;
+    objective.save(&fill(&optimizer, network, Weights::Averaged), &run.model())?;
+    Ok(optimizer)
 }
 
 /// A training on its way.
-struct Running<'a, O: Objective> {
+struct Running<'a, N: Module + Sync, O: Objective<N>> {
     session: Session<'a>,
     objective: &'a O,
+    /// With the optimiser's current weights.
+    network: N,
+    optimizer: Optimizer,
     checkpoints: Checkpoints,
     memory: Memory,
     log: RunLog<'a>,
-    damage: Damage,
-    watch: &'a dyn Watch<O::Network>,
+    watch: &'a dyn Watch<N>,
 }
 
-impl<O: Objective> Running<'_, O> {
-    fn training(&self) -> &TrainingRecipe {
-        self.objective.training()
+impl<N: Module + Sync, O: Objective<N>> Running<'_, N, O> {
+    /// One step, from its batch to its checkpoint. The optimiser has not changed if there are no finite gradients.
+    fn step(&mut self, step: usize, batch: &Batch<O::Share>) -> Result<()> {
+        let (objective, training, done) = (self.objective, self.objective.training(), step + 1);
+        self.count_damaged(step, batch)?;
+        let BatchGradients { gradients, logged } =
+            objective.gradients(&self.network, step, batch, self.session.threads)?;
+        let rate = training.rate(step);
+        let norm = self.optimizer.step(&gradients, rate);
+        let norm = norm.map_err(|error| error.in_batch(step, batch.items.clone()))?;
+        drop(gradients);
+        objective.constrain(&mut self.optimizer);
+        self.network = fill(&self.optimizer, self.network.clone(), Weights::Current);
+        self.report(step, &batch.items, logged, [("gradient_norm", norm), ("learning_rate", rate)])?;
+
+        if training.validates(done) {
+            self.validate(step)?;
+        }
+        if training.keeps_averages(done) {
+            let path = file_after(&self.session.run.ema(objective.part()), done);
+            safetensors::write(&path, &power_averages(&self.optimizer))?;
+        }
+        let interrupted = self.session.progress.interrupted();
+        if training.saves(done) || interrupted {
+            self.optimizer.check_finite()?;
+            self.checkpoints.save(&self.optimizer, &self.memory)?;
+        }
+        if interrupted { Err(Error::Interrupted { step: done }) } else { Ok(()) }
     }
 
-    /// One step of the optimiser. Nothing of it has changed if this fails.
-    fn step(
+    /// Tells how the step went: the mean losses `logged` always, and with `more` where it is time for a line.
+    fn report(
         &mut self,
-        optimizer: &mut Optimizer,
-        network: &O::Network,
         step: usize,
-        batch: &Batch<O::Share>,
+        items: &[String],
+        logged: Vec<f64>,
+        more: [(&str, f64); 2],
     ) -> Result<()> {
-        self.count_damaged(step, batch)?;
-        let names = self.objective.logged();
-        let rate = self.training().rate(step);
-        let computed = self.objective.gradients(network, step, batch, self.session.threads)?;
-        let norm = optimizer
-            .step(&computed.gradients, rate)
-            .map_err(|error| error.in_batch(step, batch.items.clone()))?;
-        self.objective.constrain(optimizer);
-
-        let values: Vec<(&str, f64)> = names.into_iter().zip(computed.logged).collect();
-        let message =
-            values.iter().map(|(name, value)| format!("{name} {value:.4}")).collect::<Vec<_>>().join("  ");
-        self.session.progress.step(step + 1, &message);
+        let training = self.objective.training();
+        let values: Vec<(&str, f64)> = self.objective.logged().into_iter().zip(logged).collect();
+        let message = values.iter().map(|(name, value)| format!("{name} {value:.4}"));
+        self.session.progress.step(step + 1, &message.collect::<Vec<_>>().join("  "));
         if let Some(spike) = values.first().and_then(|(_, loss)| self.memory.spikes.see(*loss)) {
-            self.log.spike(step, spike, &batch.items)?;
+            self.log.spike(step, spike, items)?;
         }
-        if step + 1 == warned_at(self.training().steps)
+        if step + 1 == warned_at(training.steps)
             && let Some(warning) = self.objective.warning(self.memory.spikes.mean())
         {
             self.log.warn(step, &warning)?;
         }
-        let (every, last) = (self.training().log_every, step + 1 == self.training().steps);
-        if step.is_multiple_of(every) || last {
-            let extra = [("gradient_norm", norm), ("learning_rate", rate)];
-            self.log.numbers(step, &[values.as_slice(), &extra].concat())?;
+        if training.logs(step) {
+            self.log.numbers(step, &[values.as_slice(), &more].concat())?;
         }
         Ok(())
     }
@@ -195,8 +160,9 @@ impl<O: Objective> Running<'_, O> {
                 self.log.damaged(step, damaged)?;
             }
         }
-        let Some(pictures) = self.damage.pictures else { return Ok(()) };
-        let (count, most) = (self.memory.damaged.len(), (pictures as f64 * self.damage.most).floor());
+        let damage = self.objective.damage();
+        let Some(pictures) = damage.pictures else { return Ok(()) };
+        let (count, most) = (self.memory.damaged.len(), (pictures as f64 * damage.most).floor());
         if count as f64 > most {
             let last = batch.damaged.last().map(|damaged| damaged.reason.clone());
             let last = last.or_else(|| self.memory.damaged.last().cloned()).unwrap_or_default();
@@ -214,44 +180,24 @@ impl<O: Objective> Running<'_, O> {
         let _ = self.log.stopped(step, error);
     }
 
-    /// Validation, snapshots and checkpoint, where it is time for them.
-    fn after_step(&mut self, optimizer: &Optimizer, network: &O::Network, step: usize) -> Result<()> {
-        let (done, steps) = (step + 1, self.training().steps);
-        let validate = self.training().validate_every;
-        if validate > 0 && (done.is_multiple_of(validate) || done == steps) {
-            optimizer.check_finite()?;
-            self.validate(optimizer, network, step)?;
-        }
-        if let Some(snapshots) = &self.training().ema_snapshots
-            && done.is_multiple_of(snapshots.every)
-        {
-            let path = file_after(&self.session.run.ema(self.objective.part()), done);
-            safetensors::write(&path, &power_averages(optimizer))?;
-        }
-        let interrupted = self.session.progress.interrupted();
-        if done.is_multiple_of(self.training().checkpoint_every) || done == steps || interrupted {
-            optimizer.check_finite()?;
-            self.checkpoints.save(optimizer, &self.memory)?;
-        }
-        match interrupted {
-            true => Err(Error::Interrupted { step: done }),
-            false => Ok(()),
-        }
-    }
-
     /// What the untrained network is worth; and that the watch can look, and has the number that decides.
-    fn before_first(&mut self, optimizer: &Optimizer, network: &O::Network) -> Result<()> {
-        if self.training().validate_every == 0 {
+    fn look_at_untrained(&mut self) -> Result<()> {
+        if self.objective.training().validate_every == 0 {
             return Ok(());
         }
-        let averaged = fill(optimizer, network.clone(), Weights::Averaged);
-        let sight = self.watch.look(&averaged, 0)?;
+        let sight = self.watch.look(&self.averaged(), 0)?;
         self.deciding(&sight)?;
         self.log.sight(0, 0, &sight)
     }
 
-    fn validate(&mut self, optimizer: &Optimizer, network: &O::Network, step: usize) -> Result<()> {
-        let averaged = fill(optimizer, network.clone(), Weights::Averaged);
+    /// The network with the weights that it will have in use.
+    fn averaged(&self) -> N {
+        fill(&self.optimizer, self.network.clone(), Weights::Averaged)
+    }
+
+    fn validate(&mut self, step: usize) -> Result<()> {
+        self.optimizer.check_finite()?;
+        let averaged = self.averaged();
         let sight = self.watch.look(&averaged, step + 1)?;
         self.log.sight(step, step + 1, &sight)?;
         let Some((name, value)) = self.deciding(&sight)? else { return Ok(()) };
@@ -268,7 +214,7 @@ impl<O: Objective> Running<'_, O> {
 
     /// The number that decides which weights are best, if the recipe names one.
     fn deciding(&self, sight: &Sight) -> Result<Option<(String, f64)>> {
-        let Some(name) = self.training().best.clone() else { return Ok(None) };
+        let Some(name) = self.objective.training().best.clone() else { return Ok(None) };
         match sight.numbers.iter().find(|(seen, _)| *seen == name) {
             Some((_, value)) if value.is_nan() => {
                 let what = format!("`{name}` of the validation");

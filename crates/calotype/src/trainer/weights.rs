@@ -8,7 +8,7 @@ use crate::files::NamedTensor;
 use crate::nn::parameters;
 
 /// An optimiser for the parameters that the objective trains.
-pub(super) fn optimizer<O: Objective>(objective: &O, network: &O::Network) -> Optimizer {
+pub(super) fn optimizer<N: Module + Sync, O: Objective<N>>(objective: &O, network: &N) -> Optimizer {
     let mut trained = parameters::named_parameters(network);
     trained.retain(|parameter| objective.trains(&parameter.name));
     Optimizer::new(trained, objective.training().optimizer.clone())

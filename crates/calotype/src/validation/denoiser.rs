@@ -7,6 +7,7 @@ use super::VALIDATION_SEED;
 use super::grid::grid;
 use crate::autoencoder::Vae;
 use crate::data::source::TrainingSet;
+use crate::denoiser::Unet;
 use crate::diffusion::guidance::Guidance;
 use crate::error::Result;
 use crate::explain::explain;
@@ -21,7 +22,7 @@ use crate::trainer::Recipe;
 use crate::trainer::denoiser::DenoiserInTraining;
 use crate::trainer::denoiser::base_model::BaseModel;
 use crate::trainer::denoiser::objective::{Denoising, Latents};
-use crate::trainer::objective::{Sight, Watch};
+use crate::trainer::objective::{Objective, Sight, Watch};
 
 /// Validation samples that the loss is measured on, to whole batches.
 const SAMPLES: usize = 64;
@@ -48,7 +49,7 @@ impl<'a> DenoiserWatch<'a> {
     /// `data`: the validation pictures.
     ///
     /// # Errors
-    /// As [`Denoising::new`] and [`Denoising::prepare`].
+    /// As [`Denoising::new`] and its [`Objective::prepare`].
     pub fn new(
         recipe: &'a Recipe,
         base: &'a BaseModel,
@@ -64,7 +65,7 @@ impl<'a> DenoiserWatch<'a> {
         let encoding = Denoising::new(recipe, &exact, data, device)?.for_validation(VALIDATION_SEED)?;
         let mut shares = Vec::new();
         for step in 0..whole.div_ceil(batch_size) {
-            shares.extend(encoding.prepare(step)?.shares);
+            shares.extend(Objective::<Unet>::prepare(&encoding, step)?.shares);
         }
         Ok(Self {
             base,
@@ -79,7 +80,7 @@ impl<'a> DenoiserWatch<'a> {
     fn loss<N: DenoiserInTraining>(&self, network: &N) -> Result<f64> {
         // Constants of a graph that nobody differentiates.
         let network = parameters::tracked_where(network, |_| false);
-        let losses = self.shares.iter().map(|share| Ok(self.objective.loss(&network, share)?.logged[0]));
+        let losses = self.shares.iter().map(|share| Ok(self.objective.loss(&network, 0, share)?.logged[0]));
         Ok(losses.collect::<Result<Vec<f64>>>()?.iter().sum::<f64>() / self.shares.len().max(1) as f64)
     }
 

@@ -14,14 +14,13 @@ use calotype::data::transform::Transform;
 use calotype::files::{NamedTensor, safetensors};
 use calotype::nn::parameters;
 use calotype::runs::folder::{RunFolder, TrainedPart};
-use calotype::trainer::Recipe;
 use calotype::trainer::denoiser::base_model::BaseModel;
 use calotype::trainer::denoiser::draws::Draws;
 use calotype::trainer::denoiser::lora::LoraInTraining;
-use calotype::trainer::denoiser::minimise;
 use calotype::trainer::denoiser::objective::Denoising;
 use calotype::trainer::metrics_log::read_series;
 use calotype::trainer::objective::Blind;
+use calotype::trainer::{Recipe, training_loop};
 use image::RgbImage;
 use serde_json::Value;
 
@@ -182,10 +181,10 @@ fn losses(case: &Case, lines: &str) -> (Vec<f64>, Vec<NamedTensor>) {
     let session = session(&run, false);
     let mut lora = Vec::new();
     match &recipe.diffusion().unwrap().lora {
-        None => minimise(&recipe, &objective, base.unet.network.clone(), session, &Blind),
+        None => training_loop::train(session, objective, base.unet.network.clone(), &Blind),
         Some(settings) => {
             let network = LoraInTraining::new(&base, settings, &recipe, &device).unwrap();
-            let trained = minimise(&recipe, &objective, recorded_start(network), session, &Blind);
+            let trained = training_loop::train(session, objective, recorded_start(network), &Blind);
             lora = safetensors::read(&run.model().join("lora.safetensors")).unwrap().into_values().collect();
             trained
         }

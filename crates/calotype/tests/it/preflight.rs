@@ -8,11 +8,12 @@ use burn::tensor::{Device, Tensor, TensorData};
 use calotype::nn::{Init, Linear};
 use calotype::rng::{Philox, Purpose};
 use calotype::runs::folder::{RunFolder, TrainedPart, files_by_steps};
+use calotype::trainer::Session;
+use calotype::trainer::batch::Batch;
 use calotype::trainer::denoiser::{self, base_model::BaseModel};
-use calotype::trainer::objective::{Batch, Input, InputKind, Objective, ShareLoss};
+use calotype::trainer::objective::{Blind, Input, InputKind, Objective, ShareLoss};
 use calotype::trainer::preflight::{Report, check};
 use calotype::trainer::recipe::TrainingRecipe;
-use calotype::trainer::{Preflight, objective::Blind};
 use calotype::{Error, Result};
 
 use crate::support::{DIFFUSION, TempDir, components, recipe, scenes, session, write_files};
@@ -45,9 +46,9 @@ struct Planted {
     fault: Fault,
 }
 
-impl Objective for Planted {
-    type Network = Layers;
+impl Objective<Layers> for Planted {
     type Share = ();
+    type Settings = ();
 
     fn part(&self) -> TrainedPart {
         TrainedPart::Diffusion
@@ -56,6 +57,8 @@ impl Objective for Planted {
     fn training(&self) -> &TrainingRecipe {
         &self.training
     }
+
+    fn settings(&self) {}
 
     fn logged(&self) -> Vec<&'static str> {
         vec!["loss"]
@@ -165,12 +168,11 @@ fn diffusion_faults(spoil: impl FnOnce(&Path)) -> Vec<String> {
     let (recipe, device) = (recipe(&[]), Device::flex());
     let base = BaseModel::load(&recipe, &run, &device).unwrap();
     let data = scenes(&recipe, Some((0..16).collect())).unwrap();
-    let session = |preflight| calotype::trainer::training_loop::Session { preflight, ..session(&run, false) };
-    let train = |preflight| denoiser::train(&recipe, &base, &data, &device, session(preflight), &Blind);
-    let report = train(Preflight::Only).unwrap().unwrap();
+    let session = Session { preflight: true, ..session(&run, false) };
+    let report = denoiser::check(&recipe, &base, &data, session).unwrap();
     assert!(report.trained_parameters > 0 && report.seconds_per_step > 0.0);
     // The same before a training, which then does not begin.
-    match train(Preflight::Before) {
+    match denoiser::train(&recipe, &base, &data, session, &Blind) {
         Ok(_) => assert_eq!(report.faults, Vec::<String>::new()),
         Err(Error::Preflight { faults }) => {
             assert_eq!(faults, report.faults);

@@ -16,9 +16,7 @@ use calotype::progress::Silent;
 use calotype::runs::folder::{RunFolder, TrainedPart};
 use calotype::trainer::denoiser::base_model::BaseModel;
 use calotype::trainer::objective::Blind;
-use calotype::trainer::preflight::Report;
-use calotype::trainer::training_loop::Session;
-use calotype::trainer::{Preflight, Recipe, autoencoder, clip, denoiser};
+use calotype::trainer::{Recipe, Session, autoencoder, clip, denoiser};
 
 /// 20 steps of each part, a checkpoint every 5; lines are logged for steps 0, 10 and 19.
 pub const TINY: &str = include_str!("tiny.toml");
@@ -46,7 +44,7 @@ impl Drop for TempDir {
     }
 }
 
-type Train = fn(&Recipe, &TrainingSet, &Device, Session) -> Result<Option<Report>>;
+type Train = fn(&Recipe, &TrainingSet, Session) -> Result<()>;
 
 /// A part of the model, and what it writes and reads in the model folder.
 pub struct Part {
@@ -58,24 +56,24 @@ pub struct Part {
 
 pub const VAE: Part = Part {
     trained: TrainedPart::Vae,
-    train: |recipe, data, device, session| autoencoder::train(recipe, data, device, session, &Blind),
+    train: |recipe, data, session| autoencoder::train(recipe, data, session, &Blind),
     writes: &["vae"],
     reads: &[],
 };
 pub const CLIP: Part = Part {
     trained: TrainedPart::Clip,
-    train: |recipe, data, device, session| {
+    train: |recipe, data, session| {
         let tokenizer = clip::tokenizer(recipe.clip()?, data)?;
-        clip::train(recipe, tokenizer, data, device, session, &Blind)
+        clip::train(recipe, tokenizer, data, session, &Blind)
     },
     writes: &["clip", "text_encoder", "tokenizer"],
     reads: &[],
 };
 pub const DIFFUSION: Part = Part {
     trained: TrainedPart::Diffusion,
-    train: |recipe, data, device, session| {
-        let base = BaseModel::load(recipe, session.run, device)?;
-        denoiser::train(recipe, &base, data, device, session, &Blind)
+    train: |recipe, data, session| {
+        let base = BaseModel::load(recipe, session.run, session.device)?;
+        denoiser::train(recipe, &base, data, session, &Blind)
     },
     writes: &["unet", "scheduler", "model_index.json"],
     reads: &["vae", "text_encoder", "tokenizer"],
@@ -90,7 +88,7 @@ impl Part {
     pub fn train(&self, recipe: &Recipe, session: Session) -> Result<()> {
         let cached = recipe.diffusion()?.cached_scenes.unwrap_or(0) as u64;
         let members = (self.trained == TrainedPart::Diffusion).then(|| (0..cached).collect());
-        (self.train)(recipe, &scenes(recipe, members)?, &Device::flex(), session).map(|_| ())
+        (self.train)(recipe, &scenes(recipe, members)?, session)
     }
 }
 
@@ -109,7 +107,7 @@ pub fn scenes(recipe: &Recipe, members: Option<Vec<u64>>) -> Result<TrainingSet>
 pub fn session(run: &RunFolder, resume: bool) -> Session<'_> {
     static DEVICE: OnceLock<Device> = OnceLock::new();
     let device = DEVICE.get_or_init(Device::flex);
-    Session { run, threads: 1, workers: 0, resume, preflight: Preflight::Skip, device, progress: &Silent }
+    Session { run, threads: 1, workers: 0, resume, preflight: false, device, progress: &Silent }
 }
 
 /// [`TINY`] with other lines: `("steps = 20", "steps = 1")`.

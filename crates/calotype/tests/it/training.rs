@@ -13,14 +13,13 @@ use calotype::nn::{Init, Linear};
 use calotype::progress::{Progress, Silent};
 use calotype::rng::{Philox, Purpose};
 use calotype::runs::folder::{RunFolder, TrainedPart, files_by_steps};
-use calotype::trainer::Recipe;
-use calotype::trainer::damage::Damage;
+use calotype::trainer::batch::Batch;
 use calotype::trainer::data_parallel::BatchGradients;
 use calotype::trainer::metrics_log::read_series;
-use calotype::trainer::objective::{Batch, Blind, Input, Objective, ShareLoss};
+use calotype::trainer::objective::{Blind, Input, Objective, ShareLoss};
 use calotype::trainer::optimizer::Optimizer;
 use calotype::trainer::recipe::TrainingRecipe;
-use calotype::trainer::training_loop::{self, Outcome, Session};
+use calotype::trainer::{Recipe, Session, training_loop};
 
 use crate::support::{
     self, CLIP, DIFFUSION, Part, TempDir, VAE, assert_holds, components, recipe, write_files,
@@ -239,9 +238,9 @@ struct Layer {
     bad_step: Option<usize>,
 }
 
-impl Objective for Layer {
-    type Network = Linear;
+impl Objective<Linear> for Layer {
     type Share = ();
+    type Settings = ();
 
     fn part(&self) -> TrainedPart {
         TrainedPart::Vae
@@ -250,6 +249,8 @@ impl Objective for Layer {
     fn training(&self) -> &TrainingRecipe {
         &self.training
     }
+
+    fn settings(&self) {}
 
     fn logged(&self) -> Vec<&'static str> {
         vec!["loss"]
@@ -292,12 +293,7 @@ impl Objective for Layer {
 fn train_layer(run: &RunFolder, resume: bool, bad_step: Option<usize>) -> calotype::Result<Optimizer> {
     let training = recipe(&[]).vae().unwrap().training.clone();
     let layer = Linear::new(3, 2, true, &mut Init::random(0, &Device::flex()));
-    let damage = Damage { pictures: None, most: 0.0 };
-    let session = session(run, resume, &Silent);
-    match training_loop::train(session, &Layer { training, bad_step }, layer, &(), damage, &Blind)? {
-        Outcome::Trained(optimizer) => Ok(optimizer),
-        Outcome::Checked(_) => unreachable!("no check was asked for"),
-    }
+    training_loop::train(session(run, resume, &Silent), Layer { training, bad_step }, layer, &Blind)
 }
 
 #[test]

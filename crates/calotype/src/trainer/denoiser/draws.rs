@@ -48,3 +48,23 @@ impl Draws for Seeded {
         shift(logit_normal(z, mean, std), self.shift)
     }
 }
+
+/// Whether the sample at a position sees the empty caption in place of its own: what makes classifier-free guidance
+/// possible. Ho & Salimans 2022, arXiv:2207.12598, algorithm 1 (their p_uncond).
+pub fn drops_caption(seed: u64, position: u64, probability: f64) -> bool {
+    Philox::new(seed, Purpose::CaptionDropout, position).uniform() < probability
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drops_the_asked_share() {
+        let n = 20_000;
+        let dropped = (0..n).filter(|&i| drops_caption(3, i, 0.1)).count() as f64 / n as f64;
+        assert!((dropped - 0.1).abs() < 0.0085, "{dropped}"); // four standard errors
+        assert!((0..1000).all(|i| !drops_caption(3, i, 0.0)));
+        assert!((0..1000).all(|i| drops_caption(3, i, 1.0)));
+    }
+}

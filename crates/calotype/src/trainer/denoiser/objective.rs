@@ -1,28 +1,34 @@
 //! What a denoiser learns from: clean latents and captions, noise, and the loss.
 
+use std::path::Path;
+
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::DenoiserInTraining;
 use super::base_model::BaseModel;
-use super::draws::{Draws, Seeded};
+use super::draws::{Draws, Seeded, drops_caption};
 use super::latent_cache::{Encoding, LatentCache, Posterior, TextCache, posterior_of};
-use crate::data::source::{Damaged, TrainingSet};
-use crate::denoiser::conditioning::drops_caption;
+use super::recompute;
+use crate::data::source::{Damaged, Item, TrainingSet};
 use crate::diffusion::forward_process::offset_noise;
 use crate::diffusion::{NoiseSchedule, PredictionType, Times, TrainingSample};
 use crate::error::Result;
+use crate::runs::folder::TrainedPart;
 use crate::text_encoder::ClipText;
-use crate::trainer::data_parallel::scalar;
-use crate::trainer::objective::{Batch, ShareLoss};
-use crate::trainer::recipe::{DiffusionRecipe, FlowTimes, Recipe};
-use crate::trainer::training_loop::Session;
+use crate::trainer::batch::Batch;
+use crate::trainer::data_parallel::{BatchGradients, differentiated, scalar};
+use crate::trainer::objective::{Damage, Input, InputKind, Objective, ShareLoss};
+use crate::trainer::preflight::text_tower_fault;
+use crate::trainer::recipe::{DiffusionRecipe, FlowTimes, Recipe, TrainingRecipe};
+use crate::trainer::session::Session;
+use crate::trainer::settings::Settings;
 
 /// The objective of a denoiser, whatever is trained of it.
 pub struct Denoising<'a> {
-    pub(super) recipe: &'a DiffusionRecipe,
-    seed: u64,
+    recipe: &'a Recipe,
+    diffusion: &'a DiffusionRecipe,
     pub(super) base: &'a BaseModel,
-    pub(super) data: &'a TrainingSet,
+    data: &'a TrainingSet,
     device: Device,
     schedule: NoiseSchedule,
     draws: Box<dyn Draws + 'a>,
@@ -37,6 +43,7 @@ pub struct Denoising<'a> {
 }
 
 /// Clean latents and captions of some samples.
+#[derive(Default)]
 pub struct Latents {
     positions: Vec<u64>,
     /// Scaled samples of the posteriors, `[B, C, h, w]`.
@@ -58,8 +65,8 @@ impl<'a> Denoising<'a> {
     ) -> Result<Self> {
         let diffusion = recipe.diffusion()?;
         Ok(Self {
-            recipe: diffusion,
-            seed: recipe.seed,
+            recipe,
+            diffusion,
             base,
             data,
             device: device.clone(),
@@ -95,84 +102,39 @@ impl<'a> Denoising<'a> {
         Self { draws: Box::new(draws), ..self }
     }
 
-    /// The same with latents and text features from the run's files, if the recipe wants that and the data ends.
-    pub(super) fn with_caches(mut self, session: &Session, encoding: Encoding) -> Result<Self> {
-        let folder = session.run.cache();
-        if self.recipe.cache_latents && self.data.count().is_some() {
-            let path = folder.join("latents.store");
-            let (latents, damaged) = LatentCache::fill(&path, self.base, self.data, encoding)?;
-            self.latents = Some(latents);
-            self.damaged.extend(damaged);
-        }
-        if self.recipe.cache_text && self.data.count().is_some() {
-            let mut texts = TextCache::open(&folder.join("captions.store"), self.base, encoding)?;
-            let captions = self.data.all().into_iter();
-            let mut captions: Vec<String> = captions
-                .flat_map(|place| self.data.pictures().captions(place.picture).into_owned())
-                .collect();
-            captions.push(String::new());
-            texts.fill(self.base, &captions, encoding)?;
-            self.texts = Some(texts);
-        }
-        Ok(self)
-    }
-
     /// z₀ of the sample at a position, its caption, its name and what was damaged before it.
-    fn sample(&self, n: u64) -> Result<Sample> {
-        let encoded = |posterior: Posterior, (width, height): (u32, u32)| {
-            let f = self.base.vae.network.downsampling();
-            let shape = [height as usize / f, width as usize / f];
-            let noise = self.draws.posterior(n, posterior.mean.len());
-            let (shifts, scales) = self.base.vae.config.scaling();
-            let of = |values: &[f64], i: usize| values[i / (shape[0] * shape[1]) % values.len()] as f32;
-            let each = posterior.mean.iter().zip(&posterior.std).zip(noise).enumerate();
-            let scaled = each.map(|(i, ((mean, std), z))| (mean + std * z - of(&shifts, i)) * of(&scales, i));
-            (shape, scaled.collect::<Vec<f32>>())
+    fn item(&self, n: u64) -> Result<Item<Latent>> {
+        let Some(cache) = &self.latents else {
+            let Item { image, caption, name, damaged } = self.data.item(n)?;
+            let size = image.dimensions();
+            let image = self.latent(n, &posterior_of(self.base, image, &self.device)?, size);
+            return Ok(Item { image, caption, name, damaged });
         };
-        match &self.latents {
-            Some(cache) => {
-                let (place, posterior) = cache.at(self.data, n)?;
-                let (shape, z_0) = encoded(posterior, place.size);
-                let caption = self.data.caption(n, place);
-                let name = self.data.pictures().name(place.picture);
-                Ok(Sample { shape, z_0, caption, name, damaged: vec![] })
-            }
-            None => {
-                let item = self.data.item(n)?;
-                let size = item.image.dimensions();
-                let (shape, z_0) = encoded(posterior_of(self.base, item.image, &self.device)?, size);
-                Ok(Sample { shape, z_0, caption: item.caption, name: item.name, damaged: item.damaged })
-            }
-        }
+        let (place, posterior) = cache.at(self.data, n)?;
+        let image = self.latent(n, &posterior, place.size);
+        let (caption, name) = (self.data.caption(n, place), self.data.pictures().name(place.picture));
+        Ok(Item { image, caption, name, damaged: vec![] })
     }
 
-    /// The batch of a step; see [`Objective::prepare`].
-    ///
-    /// # Errors
-    /// Those of the data.
-    pub fn prepare(&self, step: usize) -> Result<Batch<Latents>> {
-        let damaged = if step == 0 { self.damaged.clone() } else { vec![] };
-        let mut batch = Batch { shares: vec![], items: vec![], captions: vec![], damaged };
-        let channels = self.base.vae.config.latent_channels;
-        for positions in self.recipe.training.positions(step) {
-            let positions: Vec<u64> = positions.collect();
-            let mut latents =
-                Latents { shape: [positions.len(), channels, 0, 0], positions, z_0: vec![], ids: vec![] };
-            for &n in &latents.positions {
-                let sample = self.sample(n)?;
-                [latents.shape[2], latents.shape[3]] = sample.shape;
-                latents.z_0.extend(sample.z_0);
-                latents.ids.push(match drops_caption(self.seed, n, self.caption_dropout) {
-                    true => self.no_caption.clone(),
-                    false => self.base.tokenizer.encode_padded(&sample.caption).ids,
-                });
-                batch.captions.push(sample.caption);
-                batch.items.push(sample.name);
-                batch.damaged.extend(sample.damaged);
-            }
-            batch.shares.push(latents);
+    /// z₀ of the sample at a position: drawn from its posterior, and scaled.
+    fn latent(&self, n: u64, posterior: &Posterior, (width, height): (u32, u32)) -> Latent {
+        let f = self.base.vae.network.downsampling();
+        let shape = [height as usize / f, width as usize / f];
+        let noise = self.draws.posterior(n, posterior.mean.len());
+        let (shifts, scales) = self.base.vae.config.scaling();
+        let of = |values: &[f64], i: usize| values[i / (shape[0] * shape[1]) % values.len()] as f32;
+        let each = posterior.mean.iter().zip(&posterior.std).zip(noise).enumerate();
+        let scaled = each.map(|(i, ((mean, std), z))| (mean + std * z - of(&shifts, i)) * of(&scales, i));
+        Latent { z_0: scaled.collect(), shape }
+    }
+
+    /// The tokens that the sample at a position is trained with.
+    fn ids(&self, n: u64, caption: &str) -> Vec<u32> {
+        if drops_caption(self.recipe.seed, n, self.caption_dropout) {
+            self.no_caption.clone()
+        } else {
+            self.base.tokenizer.encode_padded(caption).ids
         }
-        Ok(batch)
     }
 
     /// Noise is added to clean latents: what the U-Net is trained on.
@@ -217,12 +179,68 @@ impl<'a> Denoising<'a> {
             (None, None) => BaseModel::encode_text(&self.base.text.network, &share.ids),
         }
     }
+}
 
-    /// The loss of one share; see [`Objective::loss`].
-    ///
-    /// # Errors
-    /// As [`Unet::forward`].
-    pub fn loss<N: DenoiserInTraining>(&self, network: &N, share: &Latents) -> Result<ShareLoss> {
+impl<N: DenoiserInTraining> Objective<N> for Denoising<'_> {
+    type Share = Latents;
+    type Settings = Settings<DiffusionRecipe>;
+
+    fn part(&self) -> TrainedPart {
+        TrainedPart::Diffusion
+    }
+
+    fn training(&self) -> &TrainingRecipe {
+        &self.diffusion.training
+    }
+
+    fn settings(&self) -> Settings<DiffusionRecipe> {
+        Settings::new(self.recipe, self.data, self.diffusion.identity())
+    }
+
+    fn damage(&self) -> Damage {
+        Damage::of(self.data, &self.recipe.data)
+    }
+
+    fn logged(&self) -> Vec<&'static str> {
+        vec!["loss"]
+    }
+
+    /// Latents and text features go to the run's files, if the recipe wants that and the data ends.
+    fn fill_caches(&mut self, session: &Session) -> Result<()> {
+        let Session { device, threads, progress, .. } = *session;
+        let encoding = Encoding { device, precision: self.diffusion.training.precision, threads, progress };
+        let folder = session.run.cache();
+        if self.diffusion.cache_latents && self.data.count().is_some() {
+            let path = folder.join("latents.store");
+            let (latents, damaged) = LatentCache::fill(&path, self.base, self.data, encoding)?;
+            self.latents = Some(latents);
+            self.damaged.extend(damaged);
+        }
+        if self.diffusion.cache_text && self.data.count().is_some() {
+            let mut texts = TextCache::open(&folder.join("captions.store"), self.base, encoding)?;
+            let captions = self.data.all().into_iter();
+            let mut captions: Vec<String> = captions
+                .flat_map(|place| self.data.pictures().captions(place.picture).into_owned())
+                .collect();
+            captions.push(String::new());
+            texts.fill(self.base, &captions, encoding)?;
+            self.texts = Some(texts);
+        }
+        Ok(())
+    }
+
+    fn prepare(&self, step: usize) -> Result<Batch<Latents>> {
+        let (training, channels) = (&self.diffusion.training, self.base.vae.config.latent_channels);
+        let add = |share: &mut Latents, position, latent: Latent, caption: &str| {
+            share.positions.push(position);
+            share.shape = [share.positions.len(), channels, latent.shape[0], latent.shape[1]];
+            share.z_0.extend(latent.z_0);
+            share.ids.push(self.ids(position, caption));
+        };
+        Batch::assemble(training, step, &self.damaged, |n| self.item(n), add)
+    }
+
+    fn loss(&self, network: &N, _: usize, share: &Latents) -> Result<ShareLoss> {
         let context = self.context(network.text(self.base).as_ref(), share)?.autodiff();
         let sample = self.noised(share)?;
         let unet = network.unet(self.base);
@@ -230,14 +248,32 @@ impl<'a> Denoising<'a> {
         let total = sample.loss(predicted);
         Ok(ShareLoss { logged: vec![scalar(&total)], terms: vec![("denoising", total.clone())], total })
     }
+
+    fn share_gradients(&self, network: &N, step: usize, share: &Latents) -> Result<BatchGradients> {
+        if self.diffusion.gradient_checkpointing {
+            recompute::gradients(self, network, share)
+        } else {
+            differentiated(network, |_| true, |network| self.loss(network, step, share))
+        }
+    }
+
+    fn inputs(&self, share: &Latents) -> Result<Vec<Input>> {
+        Ok(vec![Input { kind: InputKind::Latent, values: share.z_0.clone() }])
+    }
+
+    fn doubts(&self) -> Result<Vec<String>> {
+        Ok(text_tower_fault(&self.base.text.network).into_iter().collect())
+    }
+
+    fn save(&self, network: &N, model: &Path) -> Result<()> {
+        network.save(self.base, model)
+    }
 }
 
-/// One clean latent and what belongs to it.
-struct Sample {
+/// A clean latent.
+struct Latent {
+    /// `[C, h, w]`, scaled.
+    z_0: Vec<f32>,
     /// Height and width.
     shape: [usize; 2],
-    z_0: Vec<f32>,
-    caption: String,
-    name: String,
-    damaged: Vec<Damaged>,
 }

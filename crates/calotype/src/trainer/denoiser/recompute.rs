@@ -6,25 +6,14 @@ use crate::denoiser::unet::recompute::{Inputs, backward, carry};
 use crate::error::{Error, Result};
 use crate::files::NamedTensor;
 use crate::nn::parameters;
-use crate::trainer::data_parallel::{BatchGradients, mean_of_shares, scalar};
-use crate::trainer::objective::Batch;
+use crate::trainer::data_parallel::{BatchGradients, scalar};
 
-/// As [`batch_gradients`](crate::trainer::data_parallel::batch_gradients) of [`Denoising::loss`], but for the order of sums.
+/// As [`differentiated`](crate::trainer::data_parallel::differentiated) of the loss of a share, but for the order of
+/// sums.
 ///
 /// # Errors
 /// As there.
-pub(super) fn recomputed<N: DenoiserInTraining>(
-    denoising: &Denoising,
-    network: &N,
-    step: usize,
-    batch: &Batch<Latents>,
-    threads: usize,
-) -> Result<BatchGradients> {
-    mean_of_shares(network, batch, threads, step, |network, share| gradients(denoising, network, share))
-}
-
-/// Loss and gradients of one share.
-fn gradients<N: DenoiserInTraining>(
+pub(super) fn gradients<N: DenoiserInTraining>(
     denoising: &Denoising,
     network: &N,
     share: &Latents,

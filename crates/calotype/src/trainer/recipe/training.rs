@@ -162,6 +162,26 @@ impl TrainingRecipe {
         }
     }
 
+    /// Whether `step` has a line in the log.
+    pub(crate) fn logs(&self, step: usize) -> bool {
+        step.is_multiple_of(self.log_every) || step + 1 == self.steps
+    }
+
+    /// Whether the network is validated when so many steps are done.
+    pub(crate) fn validates(&self, done: usize) -> bool {
+        self.validate_every > 0 && (done.is_multiple_of(self.validate_every) || done == self.steps)
+    }
+
+    /// Whether averages are kept for later then.
+    pub(crate) fn keeps_averages(&self, done: usize) -> bool {
+        self.ema_snapshots.as_ref().is_some_and(|snapshots| done.is_multiple_of(snapshots.every))
+    }
+
+    /// Whether there is a checkpoint then.
+    pub(crate) fn saves(&self, done: usize) -> bool {
+        done.is_multiple_of(self.checkpoint_every) || done == self.steps
+    }
+
     /// Learning rate of `step`.
     pub fn rate(&self, step: usize) -> f64 {
         self.lr_schedule.at(step, self.steps, self.warm_up, self.learning_rate)

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Tensor, TensorData};
 use calotype::autoencoder::Vae;
-use calotype::checkpoint::{self, Part, StoredPart, component_folder};
+use calotype::checkpoint::{self, StoredComponent, component_folder};
 use calotype::denoiser::{AddedCondition, Beside};
 use calotype::files::{NamedTensor, atomic, safetensors};
+use calotype::model::ComponentKind;
 use calotype::text_encoder::tokenizer::ClipTokenizer;
 use calotype::{Error, Result};
 use clap::ValueEnum;
@@ -109,9 +110,9 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     }
     let device = &context.device;
     let inputs = Inputs { path: &args.inputs, tensors: safetensors::read(&args.inputs)?, device };
-    let stored = |part: Part| StoredPart::find(&args.model, part);
+    let stored = |part: ComponentKind| StoredComponent::find(&args.model, part);
     let outputs = match args.component {
-        Component::VaeEncode => match checkpoint::vae(stored(Part::Vae)?, device)? {
+        Component::VaeEncode => match checkpoint::vae(stored(ComponentKind::Vae)?, device)? {
             Vae::Kl { network, .. } => {
                 let posterior = network.encode(inputs.tensor("sample")?)?;
                 vec![named("mean", posterior.mean), named("logvar", posterior.logvar)]
@@ -119,7 +120,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             Vae::Tiny { network, .. } => vec![named("output", network.encode(inputs.tensor("sample")?)?)],
         },
         Component::VaeDecode => {
-            let vae = checkpoint::vae(stored(Part::Vae)?, device)?;
+            let vae = checkpoint::vae(stored(ComponentKind::Vae)?, device)?;
             let sample = inputs.tensor::<4>("sample")?;
             let expected = vae.latent_channels();
             if sample.dims()[1] != expected {
@@ -132,7 +133,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             vec![named("output", vae.decode(sample))]
         }
         Component::Unet => {
-            let network = checkpoint::unet(stored(Part::Unet)?, device)?.network;
+            let network = checkpoint::unet(stored(ComponentKind::Unet)?, device)?.network;
             let sample = inputs.tensor::<4>("sample")?;
             let timesteps = inputs.timesteps(sample.dims()[0])?;
             let context = inputs.tensor::<3>("encoder_hidden_states")?;
@@ -150,8 +151,8 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         }
         Component::TextEncoder | Component::TextEncoder2 => {
             let part = match args.component {
-                Component::TextEncoder2 => Part::TextEncoder2,
-                _ => Part::TextEncoder,
+                Component::TextEncoder2 => ComponentKind::TextEncoder2,
+                _ => ComponentKind::TextEncoder,
             };
             let network = checkpoint::text_encoder(stored(part)?, device)?.network;
             let features = network.forward_skipping(&inputs.ids()?, 1)?;

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use calotype::checkpoint::{self, Part, StoredPart};
+use calotype::checkpoint::{self, StoredComponent};
 use calotype::data::picture;
 use calotype::data::tensors::{to_images, to_tensor};
 use calotype::evaluate::pixel::{psnr_rgb, ssim_rgb};
+use calotype::model::ComponentKind;
 use calotype::{Error, Result};
 
 use crate::generate::write_png;
@@ -26,7 +27,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
-    let vae = checkpoint::vae(StoredPart::find(&args.model, Part::Vae)?, &context.device)?;
+    let vae = checkpoint::vae(StoredComponent::find(&args.model, ComponentKind::Vae)?, &context.device)?;
     let mut results = Vec::new();
     for path in &args.images {
         let original = picture::load(path)?;

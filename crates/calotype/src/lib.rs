@@ -50,6 +50,7 @@ pub mod error;
 pub mod evaluate;
 pub mod explain;
 pub mod files;
+pub mod model;
 mod named;
 pub mod nn;
 pub mod parallel;

@@ -4,12 +4,13 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::{self as checkpoint, DIFFUSERS_VERSION, Part, StoredPart};
+use super::{self as checkpoint, DIFFUSERS_VERSION, StoredComponent};
 use crate::autoencoder::{AutoencoderConfig, AutoencoderKl, Vae};
 use crate::denoiser::{Unet, UnetConfig};
 use crate::diffusion::SchedulerConfig;
 use crate::error::{Error, Result};
 use crate::files::{NamedTensor, atomic, safetensors};
+use crate::model::ComponentKind;
 use crate::nn::{Component, Compute, parameters};
 use crate::text_encoder::{Clip, ClipConfig, ClipText, ClipTextConfig};
 
@@ -33,7 +34,7 @@ pub fn load_autoencoder(
     folder: &Path,
     compute: impl Into<Compute>,
 ) -> Result<Component<AutoencoderKl, AutoencoderConfig>> {
-    match checkpoint::vae(StoredPart::open(folder, Part::Vae)?, compute)? {
+    match checkpoint::vae(StoredComponent::open(folder, ComponentKind::Vae)?, compute)? {
         Vae::Kl { network, config } => Ok(Component { network, config }),
         Vae::Tiny { config, .. } => Err(Error::Config {
             path: folder.join("config.json"),
@@ -58,7 +59,7 @@ pub fn save_unet(folder: &Path, network: &Unet, config: &UnetConfig) -> Result<(
 /// # Errors
 /// As [`load_autoencoder`].
 pub fn load_unet(folder: &Path, compute: impl Into<Compute>) -> Result<Component<Unet, UnetConfig>> {
-    checkpoint::unet(StoredPart::open(folder, Part::Unet)?, compute)
+    checkpoint::unet(StoredComponent::open(folder, ComponentKind::Unet)?, compute)
 }
 
 /// Writes `clip/`: both towers.
@@ -100,7 +101,7 @@ pub fn load_text_encoder(
     folder: &Path,
     compute: impl Into<Compute>,
 ) -> Result<Component<ClipText, ClipTextConfig>> {
-    checkpoint::text_encoder(StoredPart::open(folder, Part::TextEncoder)?, compute)
+    checkpoint::text_encoder(StoredComponent::open(folder, ComponentKind::TextEncoder)?, compute)
 }
 
 /// Writes `scheduler/scheduler_config.json`.

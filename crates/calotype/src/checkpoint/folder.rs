@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{Checkpoint, Part, StoredPart};
+use super::{Checkpoint, StoredComponent};
 use crate::error::{Error, Result};
 use crate::files::{atomic, weights};
+use crate::model::ComponentKind;
 use crate::text_encoder::tokenizer::ClipTokenizer;
 
 /// Pipelines of diffusers that differ in what is done with the networks, not in the networks.
@@ -21,16 +22,6 @@ const PIPELINES: [&str; 8] = [
     "StableDiffusionXLInpaintPipeline",
     "DiffusionPipeline",
 ];
-
-impl Part {
-    /// What the weight file is called, without its ending.
-    pub(super) fn weights_stem(self) -> &'static str {
-        match self {
-            Part::Unet | Part::Vae => "diffusion_pytorch_model",
-            Part::TextEncoder | Part::TextEncoder2 => "model",
-        }
-    }
-}
 
 /// Opens the folder of a pipeline.
 pub fn open(folder: &Path) -> Result<Checkpoint> {
@@ -55,15 +46,15 @@ pub fn open(folder: &Path) -> Result<Checkpoint> {
                       and cannot be used alone";
         return Err(Error::format(folder, "model folder", reason));
     }
-    let mut parts = BTreeMap::new();
-    for part in Part::ALL {
-        let inside = folder.join(part.folder());
-        if part != Part::TextEncoder2 || inside.is_dir() {
-            parts.insert(part, open_part(&inside, part)?);
+    let mut components = BTreeMap::new();
+    for component in ComponentKind::ALL {
+        let inside = folder.join(component.folder());
+        if component != ComponentKind::TextEncoder2 || inside.is_dir() {
+            components.insert(component, open_component(&inside, component)?);
         }
     }
     let mut tokenizers = vec![ClipTokenizer::load(&folder.join("tokenizer"))?];
-    if parts.contains_key(&Part::TextEncoder2) {
+    if components.contains_key(&ComponentKind::TextEncoder2) {
         tokenizers.push(ClipTokenizer::load(&folder.join("tokenizer_2"))?);
     }
     Ok(Checkpoint {
@@ -76,16 +67,16 @@ pub fn open(folder: &Path) -> Result<Checkpoint> {
         },
         // diffusers' default; only SDXL's pipeline reads it.
         force_zeros_for_empty_prompt: index["force_zeros_for_empty_prompt"].as_bool().unwrap_or(true)
-            && parts.contains_key(&Part::TextEncoder2),
-        parts,
+            && components.contains_key(&ComponentKind::TextEncoder2),
+        components,
     })
 }
 
 /// Opens the folder of one component.
-pub fn open_part(folder: &Path, part: Part) -> Result<StoredPart> {
+pub fn open_component(folder: &Path, component: ComponentKind) -> Result<StoredComponent> {
     let config = atomic::read_json(&folder.join("config.json"))?;
-    let (path, weights) = weights::open_folder(folder, part.weights_stem())?;
-    Ok(StoredPart { path, config, weights })
+    let (path, weights) = weights::open_folder(folder, component.weights_stem())?;
+    Ok(StoredComponent { path, config, weights })
 }
 
 /// `root/name` if that is a folder, else `root` itself: a pipeline's folder and a component's are

@@ -19,12 +19,12 @@ use crate::diffusion::SchedulerConfig;
 use crate::error::{Error, Result};
 use crate::files::Storage;
 use crate::files::weights::Tensors;
+use crate::model::ComponentKind;
 use crate::text_encoder::tokenizer::ClipTokenizer;
 
 pub use folder::component_folder;
 pub use lora::merge::Merged;
 pub use networks::{clip, text_encoder, unet, vae};
-pub use single_file::Part;
 
 /// The version of diffusers whose folder layout we write.
 pub const DIFFUSERS_VERSION: &str = "0.42.1";
@@ -36,7 +36,7 @@ const SCHEDULER: &str = "calotype.scheduler";
 
 /// A component's config and weights.
 #[derive(Debug, Clone)]
-pub struct StoredPart {
+pub struct StoredComponent {
     /// The weight file, for messages.
     pub path: PathBuf,
     /// `config.json`.
@@ -51,7 +51,7 @@ pub struct Checkpoint {
     /// Folder or file.
     pub path: PathBuf,
     /// Its components.
-    pub parts: BTreeMap<Part, StoredPart>,
+    pub components: BTreeMap<ComponentKind, StoredComponent>,
     /// One for each text encoder.
     pub tokenizers: Vec<ClipTokenizer>,
     /// The text of `scheduler_config.json`, which need not be JSON to the letter: Python writes `-Infinity`.
@@ -74,19 +74,19 @@ impl Checkpoint {
     ///
     /// # Errors
     /// `Error::Format` if the model has none.
-    pub fn part(&self, part: Part) -> Result<&StoredPart> {
-        self.parts
-            .get(&part)
-            .ok_or_else(|| Error::format(&self.path, "model", format!("it has no {}", part.folder())))
+    pub fn component(&self, component: ComponentKind) -> Result<&StoredComponent> {
+        self.components
+            .get(&component)
+            .ok_or_else(|| Error::format(&self.path, "model", format!("it has no {}", component.folder())))
     }
 
     /// Takes a component out.
     ///
     /// # Errors
-    /// As [`Checkpoint::part`].
-    pub fn take(&mut self, part: Part) -> Result<StoredPart> {
-        self.part(part)?;
-        Ok(self.parts.remove(&part).expect("it was there"))
+    /// As [`Checkpoint::component`].
+    pub fn take(&mut self, component: ComponentKind) -> Result<StoredComponent> {
+        self.component(component)?;
+        Ok(self.components.remove(&component).expect("it was there"))
     }
 
     /// Takes the tokenizers of a model folder, or one tokenizer's folder for every text encoder: for single files
@@ -106,12 +106,16 @@ impl Checkpoint {
     /// # Errors
     /// `Error::Shape`.
     pub fn check_tokenizers(&self) -> Result<()> {
-        for (part, tokenizer) in [Part::TextEncoder, Part::TextEncoder2].into_iter().zip(&self.tokenizers) {
-            let config = self.parts.get(&part).map(|stored| &stored.config["vocab_size"]);
+        for (component, tokenizer) in
+            [ComponentKind::TextEncoder, ComponentKind::TextEncoder2].into_iter().zip(&self.tokenizers)
+        {
+            let config = self.components.get(&component).map(|stored| &stored.config["vocab_size"]);
             let vocabulary = config.and_then(Value::as_u64).map(|size| size as usize);
             if let Some(size) = vocabulary.filter(|&size| tokenizer.vocab_size() > size) {
-                let expected =
-                    format!("at most {size}, the {}'s vocab_size (--tokenizer takes another)", part.folder());
+                let expected = format!(
+                    "at most {size}, the {}'s vocab_size (--tokenizer takes another)",
+                    component.folder()
+                );
                 return Err(Error::shape("tokens of the tokenizer", expected, tokenizer.vocab_size()));
             }
         }
@@ -120,15 +124,15 @@ impl Checkpoint {
 
     /// Stores all weights in another dtype, rounded to the nearest.
     pub fn store_as(&mut self, storage: Storage) {
-        for part in self.parts.values_mut() {
-            let weights = std::mem::take(&mut part.weights);
-            part.weights = weights.into_iter().map(|(name, t)| (name, t.stored_as(storage))).collect();
+        for component in self.components.values_mut() {
+            let weights = std::mem::take(&mut component.weights);
+            component.weights = weights.into_iter().map(|(name, t)| (name, t.stored_as(storage))).collect();
         }
     }
 
     /// How most of the U-Net's numbers are stored.
     pub fn storage(&self) -> Storage {
-        let weights = self.parts.get(&Part::Unet).map(|part| part.weights.values());
+        let weights = self.components.get(&ComponentKind::Unet).map(|component| component.weights.values());
         let largest = weights.and_then(|weights| weights.max_by_key(|tensor| tensor.bytes().len()));
         largest.map_or(Storage::F32, |tensor| tensor.storage())
     }
@@ -147,8 +151,8 @@ impl Checkpoint {
     }
 
     /// Names and shapes of all weights of a component.
-    pub fn shapes(&self, part: Part) -> BTreeMap<String, Vec<usize>> {
-        let weights = self.parts.get(&part).map(|part| part.weights.iter());
+    pub fn shapes(&self, component: ComponentKind) -> BTreeMap<String, Vec<usize>> {
+        let weights = self.components.get(&component).map(|component| component.weights.iter());
         weights.into_iter().flatten().map(|(name, t)| (name.clone(), t.shape().to_vec())).collect()
     }
 

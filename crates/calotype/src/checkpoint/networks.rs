@@ -8,40 +8,41 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::folder::{self, component_folder};
-use super::{Checkpoint, Part, StoredPart, taesd};
+use super::{Checkpoint, StoredComponent, taesd};
 use crate::autoencoder::{AutoencoderConfig, AutoencoderKl, AutoencoderTiny, AutoencoderTinyConfig, Vae};
 use crate::checkpoint::single_file::modern_vae_name;
 use crate::denoiser::{Unet, UnetConfig};
 use crate::error::{Error, Result};
 use crate::files::StoredTensor;
 use crate::files::weights::{self, Tensors};
+use crate::model::ComponentKind;
 use crate::nn::{Component, Compute, Init, parameters};
 use crate::text_encoder::{Clip, ClipConfig, ClipText, ClipTextConfig};
 
-impl StoredPart {
+impl StoredComponent {
     /// Reads the folder of one component.
     ///
     /// # Errors
     /// `Error::Io`, `Error::Format`.
-    pub fn open(folder: &Path, part: Part) -> Result<Self> {
-        folder::open_part(folder, part)
+    pub fn open(folder: &Path, component: ComponentKind) -> Result<Self> {
+        folder::open_component(folder, component)
     }
 
     /// A component of whatever `path` is: a model folder, the folder of the component alone, TAESD's two files in a
     /// folder, or a single file of a whole model.
     ///
     /// # Errors
-    /// As [`StoredPart::open`] and [`Checkpoint::open`].
-    pub fn find(path: &Path, part: Part) -> Result<Self> {
+    /// As [`StoredComponent::open`] and [`Checkpoint::open`].
+    pub fn find(path: &Path, component: ComponentKind) -> Result<Self> {
         if path.is_file() {
-            return Checkpoint::open(path)?.take(part);
+            return Checkpoint::open(path)?.take(component);
         }
-        let folder = component_folder(path, part.folder());
-        let published = match part {
-            Part::Vae if !folder.join("config.json").is_file() => taesd::open(&folder)?,
+        let folder = component_folder(path, component.folder());
+        let published = match component {
+            ComponentKind::Vae if !folder.join("config.json").is_file() => taesd::open(&folder)?,
             _ => None,
         };
-        published.map_or_else(|| Self::open(&folder, part), Ok)
+        published.map_or_else(|| Self::open(&folder, component), Ok)
     }
 
     fn typed_config<C: DeserializeOwned>(&self) -> Result<C> {
@@ -68,13 +69,13 @@ impl StoredPart {
 ///
 /// # Errors
 /// `Error::Config`, `Error::Weights`.
-pub fn unet(part: StoredPart, compute: impl Into<Compute>) -> Result<Component<Unet, UnetConfig>> {
-    if part.class().is_some_and(|class| class != "UNet2DConditionModel") {
-        return part.unknown_class("UNet2DConditionModel");
+pub fn unet(component: StoredComponent, compute: impl Into<Compute>) -> Result<Component<Unet, UnetConfig>> {
+    if component.class().is_some_and(|class| class != "UNet2DConditionModel") {
+        return component.unknown_class("UNet2DConditionModel");
     }
-    let config: UnetConfig = part.typed_config()?;
+    let config: UnetConfig = component.typed_config()?;
     let network = Unet::new(&config, &mut Init::zeros(compute))?;
-    let network = parameters::load(network, "denoiser", &part.path, part.weights)?;
+    let network = parameters::load(network, "denoiser", &component.path, component.weights)?;
     Ok(Component { network, config })
 }
 
@@ -82,23 +83,23 @@ pub fn unet(part: StoredPart, compute: impl Into<Compute>) -> Result<Component<U
 ///
 /// # Errors
 /// As [`unet`].
-pub fn vae(part: StoredPart, compute: impl Into<Compute>) -> Result<Vae> {
+pub fn vae(component: StoredComponent, compute: impl Into<Compute>) -> Result<Vae> {
     let init = &mut Init::zeros(compute);
-    match part.class().unwrap_or("AutoencoderKL") {
+    match component.class().unwrap_or("AutoencoderKL") {
         "AutoencoderKL" => {
-            let config: AutoencoderConfig = part.typed_config()?;
+            let config: AutoencoderConfig = component.typed_config()?;
             let network = AutoencoderKl::new(&config, init)?;
-            let weights = part.weights.into_iter().map(modern).collect();
-            let network = parameters::load(network, "autoencoder", &part.path, weights)?;
+            let weights = component.weights.into_iter().map(modern).collect();
+            let network = parameters::load(network, "autoencoder", &component.path, weights)?;
             Ok(Vae::Kl { network, config })
         }
         "AutoencoderTiny" => {
-            let config: AutoencoderTinyConfig = part.typed_config()?;
+            let config: AutoencoderTinyConfig = component.typed_config()?;
             let network = AutoencoderTiny::new(&config, init)?;
-            let network = parameters::load(network, "autoencoder", &part.path, part.weights)?;
+            let network = parameters::load(network, "autoencoder", &component.path, component.weights)?;
             Ok(Vae::Tiny { network, config })
         }
-        _ => part.unknown_class("AutoencoderKL or AutoencoderTiny"),
+        _ => component.unknown_class("AutoencoderKL or AutoencoderTiny"),
     }
 }
 
@@ -120,19 +121,19 @@ fn modern((name, tensor): (String, StoredTensor)) -> (String, StoredTensor) {
 /// # Errors
 /// As [`unet`].
 pub fn text_encoder(
-    part: StoredPart,
+    component: StoredComponent,
     compute: impl Into<Compute>,
 ) -> Result<Component<ClipText, ClipTextConfig>> {
-    let config: ClipTextConfig = part.typed_config()?;
+    let config: ClipTextConfig = component.typed_config()?;
     let unprefixed = |name: String| name.strip_prefix("text_model.").map_or(name.clone(), str::to_owned);
     let weights: Tensors =
-        part.weights.into_iter().map(|(name, tensor)| (unprefixed(name), tensor)).collect();
+        component.weights.into_iter().map(|(name, tensor)| (unprefixed(name), tensor)).collect();
     let init = &mut Init::zeros(compute);
     let mut network = ClipText::new(&config, init)?;
     if weights.contains_key("text_projection.weight") {
         network = network.with_projection(&config, init);
     }
-    let network = parameters::load(network, "text encoder", &part.path, weights)?;
+    let network = parameters::load(network, "text encoder", &component.path, weights)?;
     Ok(Component { network, config })
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::StoredPart;
+use super::StoredComponent;
 use crate::error::{Error, Result};
 use crate::files::weights::{self, Tensors};
 
@@ -16,7 +16,7 @@ const FORMAT: &str = "TAESD weights";
 ///
 /// # Errors
 /// Those of [`weights::open`]; `Error::Format` for layers that no network of this family has.
-pub fn open(folder: &Path) -> Result<Option<StoredPart>> {
+pub fn open(folder: &Path) -> Result<Option<StoredComponent>> {
     let (Some(encoder), Some(decoder)) = (find(folder, "encoder"), find(folder, "decoder")) else {
         return Ok(None);
     };
@@ -45,7 +45,7 @@ pub fn open(folder: &Path) -> Result<Option<StoredPart>> {
         "use_midblock_gn": encoder_levels.has_norms,
         "scaling_factor": 1.0,
     });
-    Ok(Some(StoredPart { path: encoder, config, weights: tensors }))
+    Ok(Some(StoredComponent { path: encoder, config, weights: tensors }))
 }
 
 fn find(folder: &Path, side: &str) -> Option<PathBuf> {

@@ -6,23 +6,24 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{CONFIGS, Checkpoint, DIFFUSERS_VERSION, Part, SCHEDULER, StoredPart};
+use super::{CONFIGS, Checkpoint, DIFFUSERS_VERSION, SCHEDULER, StoredComponent};
 use crate::checkpoint::single_file::{self, Change, Layout};
 use crate::diffusion::SchedulerConfig;
 use crate::error::{Error, Result};
 use crate::files::{Storage, StoredTensor, atomic, safetensors};
+use crate::model::ComponentKind;
 
 /// Writes a folder in diffusers' layout.
 pub fn folder(checkpoint: &Checkpoint, root: &Path) -> Result<()> {
     checkpoint.check_tokenizers()?;
-    for (part, stored) in &checkpoint.parts {
-        let folder = root.join(part.folder());
+    for (component, stored) in &checkpoint.components {
+        let folder = root.join(component.folder());
         let mut tensors: Vec<(&str, &StoredTensor)> =
             stored.weights.iter().map(|(n, t)| (n.as_str(), t)).collect();
         tensors.sort_by_key(|(name, _)| *name);
-        let file = folder.join(part.weights_stem()).with_extension("safetensors");
+        let file = folder.join(component.weights_stem()).with_extension("safetensors");
         safetensors::write_stored(&file, tensors.into_iter(), HashMap::new())?;
-        atomic::write_json(&folder.join("config.json"), &config_of(*part, stored))?;
+        atomic::write_json(&folder.join("config.json"), &config_of(*component, stored))?;
     }
     for (tokenizer, name) in checkpoint.tokenizers.iter().zip(["tokenizer", "tokenizer_2"]) {
         tokenizer.save(&root.join(name))?;
@@ -32,10 +33,10 @@ pub fn folder(checkpoint: &Checkpoint, root: &Path) -> Result<()> {
 }
 
 /// The config with the dtype that transformers writes and reads.
-fn config_of(part: Part, stored: &StoredPart) -> Value {
+fn config_of(component: ComponentKind, stored: &StoredComponent) -> Value {
     let mut config = stored.config.clone();
     let dtype = stored.weights.values().next().map_or(Storage::F32, StoredTensor::storage);
-    if matches!(part, Part::TextEncoder | Part::TextEncoder2)
+    if matches!(component, ComponentKind::TextEncoder | ComponentKind::TextEncoder2)
         && let Some(keys) = config.as_object_mut()
     {
         keys.remove("dtype");
@@ -52,9 +53,11 @@ fn scheduler(checkpoint: &Checkpoint) -> Result<Value> {
 
 /// `model_index.json`.
 fn index(checkpoint: &Checkpoint, scheduler: &Value) -> Value {
-    let two = checkpoint.parts.contains_key(&Part::TextEncoder2);
-    let config = |part: Part, key: &str| checkpoint.parts.get(&part).map(|stored| &stored.config[key]);
-    let channels = |key: &str| config(Part::Unet, key).and_then(Value::as_u64);
+    let two = checkpoint.components.contains_key(&ComponentKind::TextEncoder2);
+    let config = |component: ComponentKind, key: &str| {
+        checkpoint.components.get(&component).map(|stored| &stored.config[key])
+    };
+    let channels = |key: &str| config(ComponentKind::Unet, key).and_then(Value::as_u64);
     let inpaints = channels("in_channels") != channels("out_channels");
     let class = match (two, inpaints) {
         (false, false) => "StableDiffusionPipeline",
@@ -62,7 +65,7 @@ fn index(checkpoint: &Checkpoint, scheduler: &Value) -> Value {
         (true, false) => "StableDiffusionXLPipeline",
         (true, true) => "StableDiffusionXLInpaintPipeline",
     };
-    let vae = config(Part::Vae, "_class_name").and_then(Value::as_str).unwrap_or("AutoencoderKL");
+    let vae = config(ComponentKind::Vae, "_class_name").and_then(Value::as_str).unwrap_or("AutoencoderKL");
     let mut index = json!({
         "_class_name": class,
         "_diffusers_version": DIFFUSERS_VERSION,
@@ -87,14 +90,18 @@ fn index(checkpoint: &Checkpoint, scheduler: &Value) -> Value {
 
 /// Writes a single file in the original layout.
 pub fn single_file(checkpoint: &Checkpoint, path: &Path) -> Result<()> {
-    let config = |part: Part| checkpoint.part(part).map(|stored| &stored.config);
-    let second = checkpoint.parts.get(&Part::TextEncoder2).map(|stored| &stored.config);
-    let layout =
-        Layout::from_configs(config(Part::Unet)?, config(Part::Vae)?, config(Part::TextEncoder)?, second)
-            .map_err(|reason| Error::format(&checkpoint.path, "model for a single file", reason))?;
+    let config = |component: ComponentKind| checkpoint.component(component).map(|stored| &stored.config);
+    let second = checkpoint.components.get(&ComponentKind::TextEncoder2).map(|stored| &stored.config);
+    let layout = Layout::from_configs(
+        config(ComponentKind::Unet)?,
+        config(ComponentKind::Vae)?,
+        config(ComponentKind::TextEncoder)?,
+        second,
+    )
+    .map_err(|reason| Error::format(&checkpoint.path, "model for a single file", reason))?;
     let mut tensors: BTreeMap<String, Cow<StoredTensor>> = BTreeMap::new();
     let mut thirds: BTreeMap<String, [Option<&StoredTensor>; 3]> = BTreeMap::new();
-    for (part, stored) in &checkpoint.parts {
+    for (component, stored) in &checkpoint.components {
         for (name, tensor) in &stored.weights {
             if name.ends_with("position_ids") {
                 continue;
@@ -106,8 +113,8 @@ pub fn single_file(checkpoint: &Checkpoint, path: &Path) -> Result<()> {
                 expected: format!("a tensor that a single file of {} has a place for", layout.architecture),
                 got: reason,
             };
-            let source = single_file::to_single_file(*part, name, &layout)
-                .ok_or_else(|| no_place(format!("{:?} of {}", tensor.shape(), part.folder())))?;
+            let source = single_file::to_single_file(*component, name, &layout)
+                .ok_or_else(|| no_place(format!("{:?} of {}", tensor.shape(), component.folder())))?;
             match source.change {
                 Change::Third(i) => thirds.entry(source.key).or_default()[i] = Some(tensor),
                 change => {
@@ -127,8 +134,11 @@ pub fn single_file(checkpoint: &Checkpoint, path: &Path) -> Result<()> {
         tensors.insert(key, Cow::Owned(joined));
     }
     // What the original layout has no place for: other programs read the names and shapes alone.
-    let configs: BTreeMap<&str, &Value> =
-        checkpoint.parts.iter().map(|(part, stored)| (part.folder(), &stored.config)).collect();
+    let configs: BTreeMap<&str, &Value> = checkpoint
+        .components
+        .iter()
+        .map(|(component, stored)| (component.folder(), &stored.config))
+        .collect();
     let metadata = HashMap::from([
         (CONFIGS.to_owned(), json!(configs).to_string()),
         (SCHEDULER.to_owned(), checkpoint.scheduler.clone()),

@@ -8,12 +8,13 @@ use image::RgbImage;
 use super::guided::Guided;
 use super::origin::Origin;
 use crate::autoencoder::Vae;
-use crate::checkpoint::{self, Checkpoint, Part};
+use crate::checkpoint::{self, Checkpoint};
 use crate::data::tensors::to_images;
 use crate::denoiser::{Unet, UnetConfig};
 use crate::diffusion::SchedulerConfig;
 use crate::diffusion::guidance::Guidance;
 use crate::error::{Error, Result};
+use crate::model::ComponentKind;
 use crate::nn::{AttentionHook, Component, Compute};
 use crate::sampler::{Generator, Level, NoiseSource, PictureNoise, Sampler, SamplerSettings, Timestep};
 use crate::text_encoder::stack::{PromptOptions, TextStack, TextTower};
@@ -119,17 +120,17 @@ impl TextToImage {
         let compute = &compute.into();
         let scheduler = checkpoint.scheduler_config()?;
         checkpoint.check_tokenizers()?;
-        let encoders = [Part::TextEncoder, Part::TextEncoder2];
-        let encoders: Vec<Part> =
-            encoders.into_iter().filter(|part| checkpoint.parts.contains_key(part)).collect();
+        let encoders = [ComponentKind::TextEncoder, ComponentKind::TextEncoder2];
+        let encoders: Vec<ComponentKind> =
+            encoders.into_iter().filter(|kind| checkpoint.components.contains_key(kind)).collect();
         let mut towers = Vec::new();
         for (part, tokenizer) in encoders.into_iter().zip(checkpoint.tokenizers.clone()) {
             let encoder = checkpoint::text_encoder(checkpoint.take(part)?, compute)?;
             towers.push(TextTower { tokenizer, encoder, learned: Vec::new() });
         }
         let model = Self {
-            vae: checkpoint::vae(checkpoint.take(Part::Vae)?, compute)?,
-            unet: checkpoint::unet(checkpoint.take(Part::Unet)?, compute)?,
+            vae: checkpoint::vae(checkpoint.take(ComponentKind::Vae)?, compute)?,
+            unet: checkpoint::unet(checkpoint.take(ComponentKind::Unet)?, compute)?,
             text: TextStack { towers, options: PromptOptions::default() },
             scheduler,
             force_zeros_for_empty_prompt: checkpoint.force_zeros_for_empty_prompt,

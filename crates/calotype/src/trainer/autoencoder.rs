@@ -18,10 +18,11 @@ use super::training_loop;
 use crate::autoencoder::loss::{autoencoder_loss, beta_at};
 use crate::autoencoder::lpips::{self, Lpips};
 use crate::autoencoder::{AutoencoderConfig, AutoencoderKl, PatchDiscriminator, Vae, discriminator};
-use crate::checkpoint::{self, Part, StoredPart, diffusers_folder};
+use crate::checkpoint::{self, StoredComponent, diffusers_folder};
 use crate::data::source::TrainingSet;
 use crate::data::tensors::to_tensor;
 use crate::error::{Error, Result};
+use crate::model::ComponentKind;
 use crate::nn::layout::channels_first;
 use crate::nn::{Compute, Init, parameters};
 use crate::rng::{Philox, Purpose};
@@ -66,7 +67,7 @@ pub fn check(recipe: &Recipe, data: &TrainingSet, session: Session) -> Result<Re
 /// The network at the first step: random, or the recipe's model.
 fn start(recipe: &Recipe, compute: &Compute) -> Result<(AutoencoderKl, AutoencoderConfig)> {
     match &recipe.model {
-        Some(model) => match checkpoint::vae(StoredPart::find(model, Part::Vae)?, compute)? {
+        Some(model) => match checkpoint::vae(StoredComponent::find(model, ComponentKind::Vae)?, compute)? {
             Vae::Kl { network, config } => Ok((network, config)),
             Vae::Tiny { .. } => Err(Error::Config {
                 path: recipe.path().to_owned(),

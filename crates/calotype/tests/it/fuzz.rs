@@ -12,6 +12,7 @@ use calotype::checkpoint::{hub, lora, single_file};
 use calotype::diffusion::SchedulerConfig;
 use calotype::files::npz::{self, Npz};
 use calotype::files::{pickle, png_text, safetensors, weights};
+use calotype::model::ComponentKind;
 use calotype::pipeline::generation_parameters;
 use calotype::text_encoder::prompt::{self, Framing, Piece, TokenPiece};
 use serde_json::Value;
@@ -378,8 +379,10 @@ fn loras() {
         let weights = model["parts"][folder].as_array().unwrap().iter();
         weights.map(|weight| (weight[0].as_str().unwrap().to_owned(), shape(&weight[1]))).collect()
     };
-    let own =
-        BTreeMap::from([(lora::Part::Unet, part("unet")), (lora::Part::TextEncoder, part("text_encoder"))]);
+    let own = BTreeMap::from([
+        (ComponentKind::Unet, part("unet")),
+        (ComponentKind::TextEncoder, part("text_encoder")),
+    ]);
     let path = Path::new("style.safetensors");
     for file in model["files"].as_array().unwrap() {
         let (tensors, metadata) = lora_file(model, file);
@@ -395,8 +398,8 @@ fn loras() {
         lora::assign(path, &tensors, &metadata, &own).is_ok()
     });
     // The model may be somebody's, too.
-    fuzz(&[own[&lora::Part::Unet].clone()], 2000, |unet| {
-        let own = BTreeMap::from([(lora::Part::Unet, unet.clone())]);
+    fuzz(&[own[&ComponentKind::Unet].clone()], 2000, |unet| {
+        let own = BTreeMap::from([(ComponentKind::Unet, unet.clone())]);
         lora::assign(path, &tensors, &metadata, &own).is_ok()
     });
 }

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A module, and what its code may name apart from itself, [`EVERYWHERE`] and the standard library.
-const ALLOWED: [(&str, &[&str]); 18] = [
+const ALLOWED: [(&str, &[&str]); 19] = [
     ("files", &[]),
     ("nn", &["files"]),
     ("data", &["files"]),
@@ -16,12 +16,23 @@ const ALLOWED: [(&str, &[&str]); 18] = [
     ("autoencoder", &["nn", "files"]),
     ("text_encoder", &["nn", "files"]),
     ("denoiser", &["nn", "files"]),
-    ("checkpoint", &["autoencoder", "text_encoder", "denoiser", "diffusion", "nn", "files"]),
+    ("model", &[]),
+    ("checkpoint", &["model", "autoencoder", "text_encoder", "denoiser", "diffusion", "nn", "files"]),
     // A sampler knows no network.
     ("sampler", &["diffusion"]),
     (
         "pipeline",
-        &["autoencoder", "text_encoder", "denoiser", "diffusion", "sampler", "nn", "data", "checkpoint"],
+        &[
+            "autoencoder",
+            "text_encoder",
+            "denoiser",
+            "diffusion",
+            "sampler",
+            "nn",
+            "data",
+            "model",
+            "checkpoint",
+        ],
     ),
     ("explain", &["pipeline", "text_encoder", "nn"]),
     ("evaluate", &["data", "nn", "autoencoder", "text_encoder", "files"]),
@@ -36,6 +47,7 @@ const ALLOWED: [(&str, &[&str]); 18] = [
             "sampler", // the recipe names one
             "nn",
             "files",
+            "model",
             "checkpoint",
             "runs", // the layout of a run, which way a number is better
         ],

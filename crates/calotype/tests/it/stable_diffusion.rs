@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use burn::tensor::{Device, Tensor, TensorData};
 use calotype::Result;
 use calotype::autoencoder::Vae;
-use calotype::checkpoint::{self, Part, StoredPart};
+use calotype::checkpoint::{self, StoredComponent};
 use calotype::data::picture;
 use calotype::data::tensors::{to_images, to_tensor};
 use calotype::denoiser::{AddedCondition, Beside};
@@ -17,6 +17,7 @@ use calotype::diffusion::SchedulerConfig;
 use calotype::diffusion::guidance::Guidance;
 use calotype::evaluate::pixel::psnr_rgb;
 use calotype::files::{NamedTensor, safetensors};
+use calotype::model::ComponentKind;
 use calotype::pipeline::text_to_image::{Request, Sampling, Sizes};
 use calotype::pipeline::{Origin, TextToImage};
 use calotype::sampler::{Compat, Generator, Noise, PictureNoise, SamplerKind, SamplerSettings};
@@ -127,10 +128,10 @@ fn every_component_gives_what_pytorch_gives() {
     let mut worst = Vec::new();
     for case in cases("probe") {
         let (inputs, outputs) = (Tensors::read(&case.inputs), Tensors::read(&case.outputs));
-        let part = |part: Part| StoredPart::find(&golden(&case.model), part).unwrap();
+        let part = |part: ComponentKind| StoredComponent::find(&golden(&case.model), part).unwrap();
         match case.component.as_str() {
             "unet" => {
-                let network = checkpoint::unet(part(Part::Unet), &device).unwrap().network;
+                let network = checkpoint::unet(part(ComponentKind::Unet), &device).unwrap().network;
                 let sample = inputs.get::<4>("sample");
                 let timesteps = inputs.rows("timestep").concat();
                 let timesteps =
@@ -145,7 +146,7 @@ fn every_component_gives_what_pytorch_gives() {
                 let got = network.forward_with(sample, &timesteps, &context, beside, None).unwrap();
                 check(&case, &outputs, "output", got, &mut worst);
             }
-            "vae-encode" => match checkpoint::vae(part(Part::Vae), &device).unwrap() {
+            "vae-encode" => match checkpoint::vae(part(ComponentKind::Vae), &device).unwrap() {
                 Vae::Kl { network, .. } => {
                     let posterior = network.encode(inputs.get("sample")).unwrap();
                     check(&case, &outputs, "mean", posterior.mean, &mut worst);
@@ -157,12 +158,15 @@ fn every_component_gives_what_pytorch_gives() {
                 }
             },
             "vae-decode" => {
-                let vae = checkpoint::vae(part(Part::Vae), &device).unwrap();
+                let vae = checkpoint::vae(part(ComponentKind::Vae), &device).unwrap();
                 check(&case, &outputs, "output", vae.decode(inputs.get("sample")), &mut worst);
             }
             "text-encoder" | "text-encoder-2" => {
-                let tower =
-                    if case.component.ends_with('2') { Part::TextEncoder2 } else { Part::TextEncoder };
+                let tower = if case.component.ends_with('2') {
+                    ComponentKind::TextEncoder2
+                } else {
+                    ComponentKind::TextEncoder
+                };
                 let network = checkpoint::text_encoder(part(tower), &device).unwrap().network;
                 let features = network.forward_skipping(&inputs.ids(), 1).unwrap();
                 let normed = network.normalise(features.hidden_state.clone());
@@ -286,7 +290,7 @@ fn taef2_reconstructs_photographs_as_pytorch_does() {
         return;
     };
     let device = Device::flex();
-    let stored = StoredPart::find(&data.join("weights/taef2"), Part::Vae).unwrap();
+    let stored = StoredComponent::find(&data.join("weights/taef2"), ComponentKind::Vae).unwrap();
     let vae = checkpoint::vae(stored, &device).unwrap();
     for (name, expected) in [("butterfly", 23.973_085), ("lotus", 24.533_236)] {
         let picture = picture::load(&data.join(format!("data/pictures/{name}-192.png"))).unwrap();

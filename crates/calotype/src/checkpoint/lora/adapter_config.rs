@@ -5,13 +5,14 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::{FORMAT, Part};
+use super::FORMAT;
 use crate::error::{Error, Result};
+use crate::model::ComponentKind;
 
 /// Key under which the text of PEFT's `adapter_config.json` is handed to [`super::assign`].
 pub const ADAPTER_CONFIG: &str = "adapter_config.json";
 
-/// Key under which diffusers (0.34 and later) keeps the same in the file, each key after its part's name.
+/// Key under which diffusers (0.34 and later) keeps the same in the file, each key after its component's name.
 const OF_DIFFUSERS: &str = "lora_adapter_metadata";
 
 /// The configuration; empty where the file has none.
@@ -54,18 +55,18 @@ impl AdapterConfig {
         Ok(Self { values })
     }
 
-    /// Alpha of a layer (its path in the part); with `use_rslora` the scale is alpha / √rank.
-    pub(super) fn alpha(&self, part: Part, layer: &str, rank: usize) -> Option<f64> {
-        let pattern = self.get(part, "alpha_pattern").and_then(Value::as_object);
+    /// Alpha of a layer (its path in the component); with `use_rslora` the scale is alpha / √rank.
+    pub(super) fn alpha(&self, component: ComponentKind, layer: &str, rank: usize) -> Option<f64> {
+        let pattern = self.get(component, "alpha_pattern").and_then(Value::as_object);
         let special =
             pattern.into_iter().flatten().find(|(pattern, _)| applies(pattern, layer)).map(|(_, v)| v);
-        let alpha = special.or_else(|| self.get(part, "lora_alpha")).and_then(Value::as_f64)?;
-        let by_root = self.get(part, "use_rslora").and_then(Value::as_bool).unwrap_or(false);
+        let alpha = special.or_else(|| self.get(component, "lora_alpha")).and_then(Value::as_f64)?;
+        let by_root = self.get(component, "use_rslora").and_then(Value::as_bool).unwrap_or(false);
         Some(if by_root { alpha * (rank as f64).sqrt() } else { alpha })
     }
 
-    fn get(&self, part: Part, key: &str) -> Option<&Value> {
-        self.values.get(&format!("{}.{key}", part.folder())).or_else(|| self.values.get(key))
+    fn get(&self, component: ComponentKind, key: &str) -> Option<&Value> {
+        self.values.get(&format!("{}.{key}", component.folder())).or_else(|| self.values.get(key))
     }
 }
 

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::key::Layer;
-use super::{FORMAT, Part, Places, Shapes};
+use super::{FORMAT, Places, Shapes};
 use crate::error::{Error, Result};
+use crate::model::ComponentKind;
 
 /// Marks of diffusion transformers in names.
 const TRANSFORMER_MARKS: [(&str, &str); 4] = [
@@ -42,14 +43,14 @@ pub(super) fn note(
     tensors: &Shapes,
     layers: &BTreeMap<String, Layer>,
     places: &Places,
-    model: &BTreeMap<Part, Shapes>,
+    model: &BTreeMap<ComponentKind, Shapes>,
 ) -> Option<String> {
     let of_file = layers.iter().find_map(|(stem, layer)| {
         let name = places.get(stem).map_or(stem.as_str(), |(_, target)| target.trim_end_matches(".weight"));
         let shape = tensors.get(layer.down.as_ref()?)?;
         is_context_key(name).then(|| shape.get(1).copied()).flatten()
     })?;
-    let of_model = model.get(&Part::Unet)?.iter().find_map(|(name, shape)| {
+    let of_model = model.get(&ComponentKind::Unet)?.iter().find_map(|(name, shape)| {
         is_context_key(name.trim_end_matches(".weight")).then(|| shape.get(1).copied()).flatten()
     })?;
     (of_file != of_model).then(|| {

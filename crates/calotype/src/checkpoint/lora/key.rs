@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::{FORMAT, Part, Shapes};
+use super::{FORMAT, Shapes};
 use crate::error::{Error, Result};
+use crate::model::ComponentKind;
 
 /// What a tensor is in its layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,38 +117,39 @@ pub(super) fn layers(file: &Path, tensors: &Shapes) -> Result<(BTreeMap<String, 
     Ok((layers, other))
 }
 
-/// Beginnings of layer names that say the part.
-const PARTS: [(&str, Part); 9] = [
-    ("lora_unet_", Part::Unet),
-    ("lora_te1_", Part::TextEncoder),
-    ("lora_te2_", Part::TextEncoder2),
-    ("lora_te_", Part::TextEncoder),
-    ("unet.", Part::Unet),
-    ("text_encoder.", Part::TextEncoder),
-    ("text_encoder_2.", Part::TextEncoder2),
-    ("model.diffusion_model.", Part::Unet),
-    ("diffusion_model.", Part::Unet),
+/// Beginnings of layer names that say the component.
+const PARTS: [(&str, ComponentKind); 9] = [
+    ("lora_unet_", ComponentKind::Unet),
+    ("lora_te1_", ComponentKind::TextEncoder),
+    ("lora_te2_", ComponentKind::TextEncoder2),
+    ("lora_te_", ComponentKind::TextEncoder),
+    ("unet.", ComponentKind::Unet),
+    ("text_encoder.", ComponentKind::TextEncoder),
+    ("text_encoder_2.", ComponentKind::TextEncoder2),
+    ("model.diffusion_model.", ComponentKind::Unet),
+    ("diffusion_model.", ComponentKind::Unet),
 ];
 
 /// A layer's name without what only says where the file comes from.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Stem {
-    /// The part, if the name says it.
-    pub(super) part: Option<Part>,
-    /// The path in that part, with the dots or underscores of the file.
+    /// The component, if the name says it.
+    pub(super) component: Option<ComponentKind>,
+    /// The path in that component, with the dots or underscores of the file.
     pub(super) dotted: String,
 }
 
 impl Stem {
     /// Takes the layer's name apart.
     pub(super) fn parse(stem: &str) -> Self {
-        let mut part = None;
+        let mut component = None;
         let mut rest = stem.strip_prefix("base_model.model.").unwrap_or(stem);
-        if let Some((inner, named)) = PARTS.iter().find_map(|(p, part)| Some((rest.strip_prefix(p)?, *part)))
+        if let Some((inner, named)) =
+            PARTS.iter().find_map(|(p, component)| Some((rest.strip_prefix(p)?, *component)))
         {
-            part = Some(named);
+            component = Some(named);
             rest = inner.strip_prefix("base_model.model.").unwrap_or(inner);
         }
-        Self { part, dotted: rest.replace(".processor.", ".") }
+        Self { component, dotted: rest.replace(".processor.", ".") }
     }
 }

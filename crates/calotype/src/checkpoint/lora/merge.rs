@@ -5,11 +5,12 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
+use crate::checkpoint::Checkpoint;
 use crate::checkpoint::lora::{self, Alpha, Entry};
-use crate::checkpoint::{Checkpoint, Part};
 use crate::error::{Error, Result};
 use crate::files::weights::{self, Tensors};
 use crate::files::{StoredTensor, atomic, safetensors};
+use crate::model::ComponentKind;
 
 const FORMAT: &str = "LoRA";
 
@@ -20,16 +21,6 @@ pub struct Merged {
     pub layers: usize,
     /// Tensors of the file that belong to no layer of it.
     pub unmatched: Vec<String>,
-}
-
-impl From<lora::Part> for Part {
-    fn from(part: lora::Part) -> Self {
-        match part {
-            lora::Part::Unet => Part::Unet,
-            lora::Part::TextEncoder => Part::TextEncoder,
-            lora::Part::TextEncoder2 => Part::TextEncoder2,
-        }
-    }
 }
 
 impl Checkpoint {
@@ -49,12 +40,12 @@ impl Checkpoint {
             return Err(Error::format(file, FORMAT, format!("tensor `{name}` has NaN or infinity")));
         }
         let shapes = tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shape().to_vec())).collect();
-        let parts = [lora::Part::Unet, lora::Part::TextEncoder, lora::Part::TextEncoder2];
-        let model = parts.into_iter().filter(|&part| self.parts.contains_key(&part.into()));
-        let model = model.map(|part| (part, self.shapes(part.into()))).collect();
+        let components = [ComponentKind::Unet, ComponentKind::TextEncoder, ComponentKind::TextEncoder2];
+        let model = components.into_iter().filter(|&component| self.components.contains_key(&component));
+        let model = model.map(|component| (component, self.shapes(component))).collect();
         let assignment = lora::assign(file, &shapes, &metadata(file)?, &model)?;
         for entry in &assignment.entries {
-            let weights = self.parts.get_mut(&entry.part.into()).map(|part| &mut part.weights);
+            let weights = self.components.get_mut(&entry.component).map(|component| &mut component.weights);
             let Some(target) = weights.and_then(|weights| weights.get_mut(&entry.target)) else { continue };
             add(entry, &tensors, weight, target)
                 .map_err(|reason| Error::format(file, FORMAT, format!("`{}`: {reason}", entry.down)))?;

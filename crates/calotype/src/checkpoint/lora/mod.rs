@@ -32,6 +32,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::model::ComponentKind;
 use adapter_config::AdapterConfig;
 use key::{Layer, Stem};
 use model_index::ModelIndex;
@@ -41,28 +42,6 @@ const FORMAT: &str = "LoRA";
 
 /// Tensor shapes by name.
 pub type Shapes = BTreeMap<String, Vec<usize>>;
-
-/// A network that a LoRA file can change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Part {
-    /// The denoiser.
-    Unet,
-    /// CLIP's text tower; of the two in Stable Diffusion XL, the first.
-    TextEncoder,
-    /// The second text tower of Stable Diffusion XL.
-    TextEncoder2,
-}
-
-impl Part {
-    /// The folder of this part in a model folder.
-    pub fn folder(self) -> &'static str {
-        match self {
-            Part::Unet => "unet",
-            Part::TextEncoder => "text_encoder",
-            Part::TextEncoder2 => "text_encoder_2",
-        }
-    }
-}
 
 /// The numerator of the scale `alpha / rank`.
 #[derive(Debug, Clone, PartialEq)]
@@ -80,7 +59,7 @@ pub enum Alpha {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
     /// The network that has the weight.
-    pub part: Part,
+    pub component: ComponentKind,
     /// Name of the weight in the network.
     pub target: String,
     /// Tensor `[rank, in]` or `[rank, in, k, k]`; `[rank, in, 1, 1]` for a linear layer or with `mid`.
@@ -98,7 +77,7 @@ pub struct Entry {
 /// What a LoRA file does to a model.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Assignment {
-    /// The changes, no two of the same weight; by part and name of the weight.
+    /// The changes, no two of the same weight; by component and name of the weight.
     pub entries: Vec<Entry>,
     /// Tensors of the file that belong to no weight of the model, by name.
     pub unmatched: Vec<String>,
@@ -108,7 +87,7 @@ pub struct Assignment {
 ///
 /// - `tensors`, `metadata`: names with shapes, and the texts of the safetensors header. The text of PEFT's
 ///   `adapter_config.json`, where one lies beside the file, goes in under [`ADAPTER_CONFIG`].
-/// - `model`: names (diffusers', transformers') and shapes of the weights of each part.
+/// - `model`: names (diffusers', transformers') and shapes of the weights of each component.
 ///
 /// # Errors
 /// `Error::Format` if nothing matches, for DoRA, LoHa, LoKr and other adapters than LoRA, for a LoRA of a
@@ -118,7 +97,7 @@ pub fn assign(
     file: &Path,
     tensors: &Shapes,
     metadata: &BTreeMap<String, String>,
-    model: &BTreeMap<Part, Shapes>,
+    model: &BTreeMap<ComponentKind, Shapes>,
 ) -> Result<Assignment> {
     method::refuse_others(file, tensors)?;
     family::refuse_transformers(file, tensors)?;
@@ -131,13 +110,14 @@ pub fn assign(
     let mut assignment = Assignment { unmatched: other, ..Assignment::default() };
     for (stem, layer) in &layers {
         match (places.get(stem), &layer.down, &layer.up) {
-            (Some((part, target)), Some(down), Some(up)) => {
-                let shape = &model[part][target];
+            (Some((component, target)), Some(down), Some(up)) => {
+                let shape = &model[component][target];
                 let rank = fit::rank(tensors, layer, target, shape)
                     .map_err(|misfit| misfit.error(file, family::note(tensors, &layers, &places, model)))?;
-                let of_config = || config.alpha(*part, &Stem::parse(stem).dotted, rank).map(Alpha::Value);
+                let of_config =
+                    || config.alpha(*component, &Stem::parse(stem).dotted, rank).map(Alpha::Value);
                 assignment.entries.push(Entry {
-                    part: *part,
+                    component: *component,
                     target: target.clone(),
                     down: down.clone(),
                     up: up.clone(),
@@ -149,7 +129,7 @@ pub fn assign(
             _ => assignment.unmatched.extend(layer.names().cloned()),
         }
     }
-    assignment.entries.sort_by(|x, y| (x.part, &x.target).cmp(&(y.part, &y.target)));
+    assignment.entries.sort_by(|x, y| (x.component, &x.target).cmp(&(y.component, &y.target)));
     assignment.unmatched.sort();
     Ok(assignment)
 }
@@ -157,26 +137,26 @@ pub fn assign(
 pub use adapter_config::ADAPTER_CONFIG;
 
 /// The weight of each layer of the file, by the layer's stem.
-type Places = BTreeMap<String, (Part, String)>;
+type Places = BTreeMap<String, (ComponentKind, String)>;
 
 fn places(
     file: &Path,
     tensors: &Shapes,
     layers: &BTreeMap<String, Layer>,
     metadata: &BTreeMap<String, String>,
-    model: &BTreeMap<Part, Shapes>,
+    model: &BTreeMap<ComponentKind, Shapes>,
 ) -> Result<Places> {
     let index = ModelIndex::new(model);
     let mut places = numbered::places(file, tensors, layers, metadata, model)?;
-    let mut taken: BTreeSet<(Part, String)> = places.values().cloned().collect();
+    let mut taken: BTreeSet<(ComponentKind, String)> = places.values().cloned().collect();
     for (stem, layer) in layers {
         if layer.down.is_none() || places.contains_key(stem) {
             continue;
         }
         let parsed = Stem::parse(stem);
-        let place = match index.find(parsed.part, &parsed.dotted)[..] {
+        let place = match index.find(parsed.component, &parsed.dotted)[..] {
             [] => continue,
-            [(part, target)] => (part, target.to_owned()),
+            [(component, target)] => (component, target.to_owned()),
             _ => {
                 let reason = format!("`{stem}` is in both text encoders of the model and does not say which");
                 return Err(Error::format(file, FORMAT, reason));
@@ -195,7 +175,7 @@ fn nothing_matched(
     file: &Path,
     tensors: &Shapes,
     layers: &BTreeMap<String, Layer>,
-    model: &BTreeMap<Part, Shapes>,
+    model: &BTreeMap<ComponentKind, Shapes>,
 ) -> Error {
     let note = family::note(tensors, layers, &Places::new(), model);
     let first = tensors.keys().next().map_or("nothing".to_owned(), |name| format!("`{name}`"));

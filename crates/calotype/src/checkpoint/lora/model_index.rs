@@ -1,38 +1,41 @@
 //! The model's weights by every name that LoRA files call them.
 
+use crate::model::ComponentKind;
 use std::collections::BTreeMap;
 
+use super::Shapes;
 use super::stability::StabilityNames;
-use super::{Part, Shapes};
 
 /// Old diffusers' names of CLIP's projections, and CLIP's own.
 const CLIP_PROJECTIONS: [(&str, &str); 4] =
     [("q_proj", "to_q"), ("k_proj", "to_k"), ("v_proj", "to_v"), ("out_proj", "to_out")];
 
-/// Weights by part and underscored name.
+/// Weights by component and underscored name.
 pub(super) struct ModelIndex<'a> {
     /// `None` where two weights would share a name.
-    weights: BTreeMap<(Part, String), Option<&'a str>>,
+    weights: BTreeMap<(ComponentKind, String), Option<&'a str>>,
 }
 
 impl<'a> ModelIndex<'a> {
-    /// The index of all parts.
-    pub(super) fn new(model: &'a BTreeMap<Part, Shapes>) -> Self {
-        let mut weights: BTreeMap<(Part, String), Option<&'a str>> = BTreeMap::new();
-        for (&part, shapes) in model {
-            let stability = (part == Part::Unet).then(|| StabilityNames::new(shapes));
+    /// The index of all components.
+    pub(super) fn new(model: &'a BTreeMap<ComponentKind, Shapes>) -> Self {
+        let mut weights: BTreeMap<(ComponentKind, String), Option<&'a str>> = BTreeMap::new();
+        for (&component, shapes) in model {
+            let stability = (component == ComponentKind::Unet).then(|| StabilityNames::new(shapes));
             for (target, shape) in shapes {
                 let Some(layer) = target.strip_suffix(".weight").filter(|_| shape.len() > 1) else {
                     continue;
                 };
-                let mut names = match part {
-                    Part::Unet => unet_names(layer),
-                    Part::TextEncoder | Part::TextEncoder2 => text_encoder_names(layer),
+                let mut names = match component {
+                    ComponentKind::Unet => unet_names(layer),
+                    ComponentKind::TextEncoder | ComponentKind::TextEncoder2 => text_encoder_names(layer),
+                    // No LoRA changes an autoencoder.
+                    ComponentKind::Vae => vec![],
                 };
                 names.extend(stability.as_ref().and_then(|s| s.of(layer)));
                 for name in names {
                     weights
-                        .entry((part, underscored(&name)))
+                        .entry((component, underscored(&name)))
                         .and_modify(|known| *known = known.filter(|known| *known == target))
                         .or_insert(Some(target));
                 }
@@ -41,12 +44,16 @@ impl<'a> ModelIndex<'a> {
         Self { weights }
     }
 
-    /// The weights that a layer's name means; more than one only if the part is not given.
-    pub(super) fn find(&self, part: Option<Part>, layer: &str) -> Vec<(Part, &'a str)> {
+    /// The weights that a layer's name means; more than one only if the component is not given.
+    pub(super) fn find(
+        &self,
+        component: Option<ComponentKind>,
+        layer: &str,
+    ) -> Vec<(ComponentKind, &'a str)> {
         let name = underscored(layer);
-        [Part::Unet, Part::TextEncoder, Part::TextEncoder2]
+        [ComponentKind::Unet, ComponentKind::TextEncoder, ComponentKind::TextEncoder2]
             .into_iter()
-            .filter(|p| part.is_none_or(|part| part == *p))
+            .filter(|p| component.is_none_or(|component| component == *p))
             .filter_map(|p| Some((p, (*self.weights.get(&(p, name.clone()))?)?)))
             .collect()
     }

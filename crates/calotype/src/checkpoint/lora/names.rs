@@ -1,6 +1,6 @@
 //! The names that we write: kohya's, which every program reads.
 
-use super::Part;
+use crate::model::ComponentKind;
 
 /// The layer of a weight in kohya's spelling: `lora_unet_down_blocks_0_…_to_q`.
 ///
@@ -8,14 +8,15 @@ use super::Part;
 /// `weight_name` is the weight's name in diffusers or transformers, with or without `.weight`; names of a
 /// text encoder as transformers 5 has them get the `text_model.` that readers look for. The first text
 /// encoder is `lora_te`, as in files for models with one.
-pub fn kohya_name(part: Part, weight_name: &str) -> String {
-    let tag = match part {
-        Part::Unet => "unet",
-        Part::TextEncoder => "te",
-        Part::TextEncoder2 => "te2",
+pub fn kohya_name(component: ComponentKind, weight_name: &str) -> String {
+    let tag = match component {
+        ComponentKind::Unet => "unet",
+        ComponentKind::Vae => "vae",
+        ComponentKind::TextEncoder => "te",
+        ComponentKind::TextEncoder2 => "te2",
     };
     let layer = weight_name.strip_suffix(".weight").unwrap_or(weight_name);
     let inside = ["encoder.", "embeddings.", "final_layer_norm"].iter().any(|start| layer.starts_with(start));
-    let prefix = if part != Part::Unet && inside { "text_model_" } else { "" };
+    let prefix = if component != ComponentKind::Unet && inside { "text_model_" } else { "" };
     format!("lora_{tag}_{prefix}{}", layer.replace('.', "_"))
 }

@@ -20,8 +20,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::key::Layer;
-use super::{FORMAT, Part, Places, Shapes, fit};
+use super::{FORMAT, Places, Shapes, fit};
 use crate::error::{Error, Result};
+use crate::model::ComponentKind;
 
 /// Names of modules in the order of their registration, with the transformer block of early 2023.
 const REGISTERED: [&str; 23] = [
@@ -51,8 +52,10 @@ const REGISTERED: [&str; 23] = [
 ];
 
 /// Classes by default, where the metadata is lost.
-const DEFAULT_CLASSES: [(Part, &[&str]); 2] =
-    [(Part::Unet, &["CrossAttention", "Attention", "GEGLU"]), (Part::TextEncoder, &["CLIPAttention"])];
+const DEFAULT_CLASSES: [(ComponentKind, &[&str]); 2] = [
+    (ComponentKind::Unet, &["CrossAttention", "Attention", "GEGLU"]),
+    (ComponentKind::TextEncoder, &["CLIPAttention"]),
+];
 
 /// The weight of each numbered layer; empty for files of other kinds.
 ///
@@ -63,15 +66,15 @@ pub(super) fn places(
     tensors: &Shapes,
     layers: &BTreeMap<String, Layer>,
     metadata: &BTreeMap<String, String>,
-    model: &BTreeMap<Part, Shapes>,
+    model: &BTreeMap<ComponentKind, Shapes>,
 ) -> Result<Places> {
     let mut places = Places::new();
-    for (part, default) in DEFAULT_CLASSES {
-        let prefix = format!("{}:", part.folder());
+    for (component, default) in DEFAULT_CLASSES {
+        let prefix = format!("{}:", component.folder());
         let numbers: BTreeSet<usize> =
             layers.keys().filter_map(|stem| stem.strip_prefix(&prefix)?.parse().ok()).collect();
-        let Some(shapes) = model.get(&part).filter(|_| !numbers.is_empty()) else { continue };
-        let classes = classes(file, part, metadata, default)?;
+        let Some(shapes) = model.get(&component).filter(|_| !numbers.is_empty()) else { continue };
+        let classes = classes(file, component, metadata, default)?;
         let stem = |n: usize| format!("{prefix}{n}");
         let orders = orders(shapes, &classes);
         let counted: Vec<&Vec<&String>> =
@@ -86,17 +89,23 @@ pub(super) fn places(
         // `rev`: of equals, `max_by_key` takes the last. If none fits wholly, the caller reports where the
         // best does not.
         let Some(order) = counted.into_iter().rev().max_by_key(|order| fitting(order)) else {
-            return Err(wrong_number(file, part, numbers.len(), &classes, &orders));
+            return Err(wrong_number(file, component, numbers.len(), &classes, &orders));
         };
-        places.extend(order.iter().enumerate().map(|(n, target)| (stem(n), (part, (*target).clone()))));
+        places.extend(order.iter().enumerate().map(|(n, target)| (stem(n), (component, (*target).clone()))));
     }
     Ok(places)
 }
 
-fn wrong_number(file: &Path, part: Part, got: usize, classes: &[String], orders: &[Vec<&String>]) -> Error {
+fn wrong_number(
+    file: &Path,
+    component: ComponentKind,
+    got: usize,
+    classes: &[String],
+    orders: &[Vec<&String>],
+) -> Error {
     let reason = format!(
         "it numbers {got} layers of `{}`, but the model has {} inside {}",
-        part.folder(),
+        component.folder(),
         orders.first().map_or(0, Vec::len),
         classes.join(", ")
     );
@@ -105,15 +114,15 @@ fn wrong_number(file: &Path, part: Part, got: usize, classes: &[String], orders:
 
 fn classes(
     file: &Path,
-    part: Part,
+    component: ComponentKind,
     metadata: &BTreeMap<String, String>,
     default: &[&str],
 ) -> Result<Vec<String>> {
-    let Some(text) = metadata.get(part.folder()) else {
+    let Some(text) = metadata.get(component.folder()) else {
         return Ok(default.iter().map(|class| (*class).to_owned()).collect());
     };
     let refuse =
-        |reason: String| Error::format(file, FORMAT, format!("metadata `{}`: {reason}", part.folder()));
+        |reason: String| Error::format(file, FORMAT, format!("metadata `{}`: {reason}", component.folder()));
     let classes: Vec<String> = serde_json::from_str(text).map_err(|e| refuse(e.to_string()))?;
     match classes.iter().find(|class| inside(class, "").is_none()) {
         Some(class) => Err(refuse(format!("the class `{class}` is not known here"))),

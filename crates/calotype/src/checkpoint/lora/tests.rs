@@ -10,19 +10,20 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::names::kohya_name;
-use super::{Alpha, Assignment, Part, Shapes, assign};
+use super::{Alpha, Assignment, Shapes, assign};
 use crate::error::Result;
+use crate::model::ComponentKind;
 
-type Model = BTreeMap<Part, Shapes>;
+type Model = BTreeMap<ComponentKind, Shapes>;
 
 const GOLDEN: &str = include_str!("../../../tests/golden/lora_names.json");
 
-fn part(name: &str) -> Part {
+fn component(name: &str) -> ComponentKind {
     match name {
-        "unet" => Part::Unet,
-        "text_encoder" => Part::TextEncoder,
-        "text_encoder_2" => Part::TextEncoder2,
-        _ => panic!("no part {name}"),
+        "unet" => ComponentKind::Unet,
+        "text_encoder" => ComponentKind::TextEncoder,
+        "text_encoder_2" => ComponentKind::TextEncoder2,
+        _ => panic!("no component {name}"),
     }
 }
 
@@ -38,15 +39,15 @@ fn number(value: &Value) -> usize {
     usize::try_from(value.as_u64().unwrap()).unwrap()
 }
 
-/// The names of one part in the golden file's order, with shapes.
-fn weights(model: &Value, part: &str) -> Vec<(String, Vec<usize>)> {
+/// The names of one component in the golden file's order, with shapes.
+fn weights(model: &Value, component: &str) -> Vec<(String, Vec<usize>)> {
     let of = |pair: &Value| (text(&pair[0]).to_owned(), items(&pair[1]).iter().map(number).collect());
-    items(&model["parts"][part]).iter().map(of).collect()
+    items(&model["parts"][component]).iter().map(of).collect()
 }
 
 fn golden_model(model: &Value) -> Model {
-    let parts = model["parts"].as_object().unwrap();
-    parts.keys().map(|name| (part(name), weights(model, name).into_iter().collect())).collect()
+    let components = model["parts"].as_object().unwrap();
+    components.keys().map(|name| (component(name), weights(model, name).into_iter().collect())).collect()
 }
 
 fn golden() -> Vec<Value> {
@@ -61,11 +62,11 @@ fn read(tensors: &Shapes, metadata: &BTreeMap<String, String>, model: &Model) ->
 /// Names of `down` and `up`, rank, alpha.
 type Tensors = (String, String, usize, Option<Alpha>);
 
-/// One file of the golden data: its tensors, its metadata, and what `assign` must say, by (part, target).
+/// One file of the golden data: its tensors, its metadata, and what `assign` must say, by (component, target).
 struct Case {
     tensors: Shapes,
     metadata: BTreeMap<String, String>,
-    expected: BTreeMap<(Part, String), Tensors>,
+    expected: BTreeMap<(ComponentKind, String), Tensors>,
 }
 
 fn case(model: &Value, file: &Value) -> Case {
@@ -85,7 +86,7 @@ fn case(model: &Value, file: &Value) -> Case {
                 case.tensors.insert(format!("{stem}{ending}"), Vec::new());
                 alpha = Some(Alpha::Tensor(format!("{stem}{ending}")));
             }
-            case.expected.insert((part(text(&group["part"])), target.clone()), (down, up, rank, alpha));
+            case.expected.insert((component(text(&group["part"])), target.clone()), (down, up, rank, alpha));
         }
     }
     case
@@ -111,7 +112,7 @@ fn every_way_of_naming_is_read_as_diffusers_reads_it() {
             assert_eq!(got.entries.len(), case.expected.len(), "{name}");
             for entry in got.entries {
                 let found = (entry.down, entry.up, entry.rank, entry.alpha);
-                let expected = case.expected.get(&(entry.part, entry.target.clone()));
+                let expected = case.expected.get(&(entry.component, entry.target.clone()));
                 assert_eq!(Some(&found), expected, "{name}: {}", entry.target);
                 assert_eq!(entry.mid, None);
                 layers += 1;
@@ -125,18 +126,18 @@ fn every_way_of_naming_is_read_as_diffusers_reads_it() {
 fn written_names_are_kohyas() {
     for (model, file) in [("sd1", "kohya"), ("sdxl", "kohya")] {
         let (_, case) = golden_case(model, file);
-        for ((part, target), (down, ..)) in case.expected {
-            let name = kohya_name(part, &target);
+        for ((component, target), (down, ..)) in case.expected {
+            let name = kohya_name(component, &target);
             // A model with two text encoders calls the first `te1`.
             let name = if model == "sdxl" { name.replacen("lora_te_", "lora_te1_", 1) } else { name };
             assert_eq!(name + ".lora_down.weight", down);
         }
     }
     assert_eq!(
-        kohya_name(Part::TextEncoder, "encoder.layers.0.mlp.fc1.weight"),
+        kohya_name(ComponentKind::TextEncoder, "encoder.layers.0.mlp.fc1.weight"),
         "lora_te_text_model_encoder_layers_0_mlp_fc1"
     );
-    assert_eq!(kohya_name(Part::TextEncoder2, "text_projection.weight"), "lora_te2_text_projection");
+    assert_eq!(kohya_name(ComponentKind::TextEncoder2, "text_projection.weight"), "lora_te2_text_projection");
 }
 
 #[test]
@@ -197,9 +198,10 @@ fn names_of_nothing_are_handed_back() {
     assert_eq!(got.unmatched, extra);
     assert_eq!(got.entries.len(), case.expected.len());
     // A model without its text encoder: the tensors of the text encoder are left over.
-    let unet_only: Model = model.into_iter().filter(|(part, _)| *part == Part::Unet).collect();
+    let unet_only: Model =
+        model.into_iter().filter(|(component, _)| *component == ComponentKind::Unet).collect();
     let got = read(&case.tensors, &case.metadata, &unet_only).unwrap();
-    assert!(got.entries.iter().all(|entry| entry.part == Part::Unet));
+    assert!(got.entries.iter().all(|entry| entry.component == ComponentKind::Unet));
     assert_eq!(got.unmatched.iter().filter(|name| name.starts_with("lora_te_")).count(), 3 * 12);
 }
 

@@ -1,10 +1,10 @@
 //! Which model a single file holds.
 
+use crate::model::ComponentKind;
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::Part;
 use super::layout::Layout;
 use super::names::Shapes;
 use super::scheduler::{self, Prediction, V_SPREAD};
@@ -119,25 +119,27 @@ impl Recognised {
 pub fn recognise(shapes: &BTreeMap<String, Vec<usize>>) -> Result<Recognised, String> {
     refuse_others(shapes)?;
     let architecture = architecture(shapes)?;
-    let under = |part: Part| {
-        let prefixes = part.prefixes(architecture).iter();
+    let under = |component: ComponentKind| {
+        let prefixes = component.prefixes(architecture).iter();
         prefixes.map(|prefix| Shapes::new(shapes, prefix)).find(Shapes::any)
     };
-    let missing = |part: Part| format!("the file has no {} for {architecture}", part.folder());
-    let unet_shapes = UnetShapes::read(under(Part::Unet).ok_or_else(|| missing(Part::Unet))?)?;
+    let missing =
+        |component: ComponentKind| format!("the file has no {} for {architecture}", component.folder());
+    let unet_shapes =
+        UnetShapes::read(under(ComponentKind::Unet).ok_or_else(|| missing(ComponentKind::Unet))?)?;
     let inpainting = check_channels(&unet_shapes)?;
     let last_norm = format!("{UNET}{}", unet_shapes.last_norm());
     let prediction = Prediction::guess(shapes, architecture, inpainting, last_norm);
     let image_size = architecture.image_size(&prediction);
-    let vae_shapes = under(Part::Vae).ok_or_else(|| missing(Part::Vae))?;
+    let vae_shapes = under(ComponentKind::Vae).ok_or_else(|| missing(ComponentKind::Vae))?;
     let vae = vae_config::config(vae_shapes, image_size, architecture.scaling_factor())?;
-    let tower = |part: Part| {
-        let shapes = under(part).ok_or_else(|| missing(part))?;
-        text_config::config(shapes, part, architecture)
+    let tower = |component: ComponentKind| {
+        let shapes = under(component).ok_or_else(|| missing(component))?;
+        text_config::config(shapes, component, architecture)
     };
-    let text_encoder = tower(Part::TextEncoder)?;
+    let text_encoder = tower(ComponentKind::TextEncoder)?;
     let second = architecture == Architecture::StableDiffusionXl;
-    let text_encoder_2 = second.then(|| tower(Part::TextEncoder2)).transpose()?;
+    let text_encoder_2 = second.then(|| tower(ComponentKind::TextEncoder2)).transpose()?;
     let pooled = text_encoder_2.as_ref().and_then(|config| config["projection_dim"].as_u64());
     let pooled = pooled.and_then(|width| usize::try_from(width).ok());
     let vae_levels = vae["block_out_channels"].as_array().map_or(0, Vec::len);
@@ -172,7 +174,8 @@ fn architecture(shapes: &BTreeMap<String, Vec<usize>>) -> Result<Architecture, S
         );
     }
     let families = [Architecture::StableDiffusion1, Architecture::StableDiffusion2];
-    let has = |family: &Architecture| Part::TextEncoder.prefixes(*family).iter().any(|prefix| any(prefix));
+    let has =
+        |family: &Architecture| ComponentKind::TextEncoder.prefixes(*family).iter().any(|prefix| any(prefix));
     families.into_iter().find(has).ok_or_else(|| {
         "the file has a U-Net and no text encoder (`cond_stage_model.…` or `conditioner.…`): expected a \
             whole model"

@@ -1,8 +1,8 @@
 //! What a single file does not say.
 
+use crate::model::ComponentKind;
 use serde_json::Value;
 
-use super::Part;
 use super::architecture::Recognised;
 
 /// Keys that change what a network computes.
@@ -47,21 +47,21 @@ const OF_TEXT: [&str; 6] = [
 /// [`super::recognise`] of the shapes to be written; a file is a faithful copy if nothing is lost.
 ///
 /// Keys that `config` leaves out, or has as null, are not compared.
-pub fn what_is_lost(recognised: &Recognised, part: Part, config: &Value) -> Vec<String> {
-    let (derived, keys) = match part {
-        Part::Unet => (Some(&recognised.configs.unet), OF_UNET.as_slice()),
-        Part::Vae => (Some(&recognised.configs.vae), OF_VAE.as_slice()),
-        Part::TextEncoder => (Some(&recognised.configs.text_encoder), OF_TEXT.as_slice()),
-        Part::TextEncoder2 => (recognised.configs.text_encoder_2.as_ref(), OF_TEXT.as_slice()),
+pub fn what_is_lost(recognised: &Recognised, component: ComponentKind, config: &Value) -> Vec<String> {
+    let (derived, keys) = match component {
+        ComponentKind::Unet => (Some(&recognised.configs.unet), OF_UNET.as_slice()),
+        ComponentKind::Vae => (Some(&recognised.configs.vae), OF_VAE.as_slice()),
+        ComponentKind::TextEncoder => (Some(&recognised.configs.text_encoder), OF_TEXT.as_slice()),
+        ComponentKind::TextEncoder2 => (recognised.configs.text_encoder_2.as_ref(), OF_TEXT.as_slice()),
     };
-    let Some(derived) = derived else { return vec![format!("{}: expected none", part.folder())] };
+    let Some(derived) = derived else { return vec![format!("{}: expected none", component.folder())] };
     let levels = recognised.layout.unet_levels();
     let differs = |key: &&&str| {
         let own = &config[**key];
         !own.is_null() && !alike(own, &derived[**key], levels)
     };
     let text = |key: &&str| {
-        let (folder, own, got) = (part.folder(), &config[*key], &derived[*key]);
+        let (folder, own, got) = (component.folder(), &config[*key], &derived[*key]);
         format!("{folder}: `{key}` is {own}, and readers of a single file take {got}")
     };
     keys.iter().filter(differs).map(text).collect()

@@ -29,6 +29,7 @@ mod vae_keys;
 #[cfg(test)]
 mod tests;
 
+use crate::model::ComponentKind;
 use std::collections::BTreeMap;
 
 pub use architecture::{Architecture, Configs, Recognised, recognise};
@@ -39,56 +40,36 @@ pub use scheduler::{Prediction, markers};
 pub use unneeded::is_unneeded;
 pub use vae_keys::modern_vae_name;
 
-/// A component of a pipeline, each with its own folder and weight file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Part {
-    /// `UNet2DConditionModel`.
-    Unet,
-    /// `AutoencoderKL`.
-    Vae,
-    /// `CLIPTextModel`.
-    TextEncoder,
-    /// `CLIPTextModelWithProjection`, only in SDXL.
-    TextEncoder2,
-}
-
-impl Part {
-    /// Every part.
-    pub const ALL: [Part; 4] = [Part::Unet, Part::Vae, Part::TextEncoder, Part::TextEncoder2];
-
-    /// Its subfolder of the model folder.
-    pub fn folder(self) -> &'static str {
-        match self {
-            Part::Unet => "unet",
-            Part::Vae => "vae",
-            Part::TextEncoder => "text_encoder",
-            Part::TextEncoder2 => "text_encoder_2",
-        }
-    }
-
+impl ComponentKind {
     /// What its keys begin with in a single file; the first is the one that we write. Files made by other
     /// tools have the second.
     fn prefixes(self, architecture: Architecture) -> &'static [&'static str] {
         match (self, architecture) {
-            (Part::Unet, _) => &["model.diffusion_model."],
-            (Part::Vae, _) => &["first_stage_model.", "vae."],
-            (Part::TextEncoder, Architecture::StableDiffusion1) => &["cond_stage_model.transformer."],
+            (ComponentKind::Unet, _) => &["model.diffusion_model."],
+            (ComponentKind::Vae, _) => &["first_stage_model.", "vae."],
+            (ComponentKind::TextEncoder, Architecture::StableDiffusion1) => {
+                &["cond_stage_model.transformer."]
+            }
             // SD-Turbo was written by the code of SDXL.
-            (Part::TextEncoder, Architecture::StableDiffusion2) => {
+            (ComponentKind::TextEncoder, Architecture::StableDiffusion2) => {
                 &["cond_stage_model.model.", "conditioner.embedders.0.model."]
             }
-            (Part::TextEncoder, Architecture::StableDiffusionXl) => &["conditioner.embedders.0.transformer."],
-            (Part::TextEncoder2, Architecture::StableDiffusionXl) => &["conditioner.embedders.1.model."],
-            (Part::TextEncoder2, _) => &[],
+            (ComponentKind::TextEncoder, Architecture::StableDiffusionXl) => {
+                &["conditioner.embedders.0.transformer."]
+            }
+            (ComponentKind::TextEncoder2, Architecture::StableDiffusionXl) => {
+                &["conditioner.embedders.1.model."]
+            }
+            (ComponentKind::TextEncoder2, _) => &[],
         }
     }
 
     /// Whether the tower is named and packed as OpenCLIP's.
     fn is_open_clip(self, architecture: Architecture) -> bool {
         match self {
-            Part::TextEncoder => architecture == Architecture::StableDiffusion2,
-            Part::TextEncoder2 => true,
-            Part::Unet | Part::Vae => false,
+            ComponentKind::TextEncoder => architecture == Architecture::StableDiffusion2,
+            ComponentKind::TextEncoder2 => true,
+            ComponentKind::Unet | ComponentKind::Vae => false,
         }
     }
 }
@@ -97,7 +78,7 @@ impl Part {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     /// The component.
-    pub part: Part,
+    pub component: ComponentKind,
     /// Its key there, as diffusers and transformers 4 write it (text towers under `text_model.`).
     pub name: String,
     /// What happens to the tensor on the way; [`Change::apply`] does it.
@@ -121,19 +102,21 @@ pub fn from_single_file(key: &str, recognised: &Recognised) -> Vec<Target> {
 }
 
 fn targets(key: &str, layout: &Layout) -> Vec<Target> {
-    for part in Part::ALL {
-        let rest = part.prefixes(layout.architecture).iter().find_map(|prefix| key.strip_prefix(prefix));
+    for component in ComponentKind::ALL {
+        let rest = component.prefixes(layout.architecture).iter().find_map(|prefix| key.strip_prefix(prefix));
         let Some(rest) = rest else { continue };
-        let names = match part {
-            Part::Unet => unet_keys::to_diffusers(rest, layout).map(|name| vec![(name, Change::None)]),
-            Part::Vae => vae_keys::to_diffusers(rest, layout).map(|target| vec![target]),
-            _ if part.is_open_clip(layout.architecture) => {
-                text_keys::open_clip_to_transformers(rest, part, layout)
+        let names = match component {
+            ComponentKind::Unet => {
+                unet_keys::to_diffusers(rest, layout).map(|name| vec![(name, Change::None)])
+            }
+            ComponentKind::Vae => vae_keys::to_diffusers(rest, layout).map(|target| vec![target]),
+            _ if component.is_open_clip(layout.architecture) => {
+                text_keys::open_clip_to_transformers(rest, component, layout)
             }
             _ => text_keys::clip_to_transformers(rest, layout).map(|name| vec![(name, Change::None)]),
         };
         let names = names.unwrap_or_default().into_iter();
-        return names.map(|(name, change)| Target { part, name, change }).collect();
+        return names.map(|(name, change)| Target { component, name, change }).collect();
     }
     Vec::new()
 }
@@ -142,13 +125,13 @@ fn targets(key: &str, layout: &Layout) -> Vec<Target> {
 ///
 /// Names of text towers may stand with and without `text_model.`, and those of the autoencoder's attention
 /// as diffusers before 0.17 wrote them ([`modern_vae_name`]).
-pub fn to_single_file(part: Part, name: &str, layout: &Layout) -> Option<Source> {
-    let prefix = part.prefixes(layout.architecture).first()?;
-    let (key, change) = match part {
-        Part::Unet => (unet_keys::to_original(name, layout)?, Change::None),
-        Part::Vae => vae_keys::to_original(name, layout)?,
-        _ if part.is_open_clip(layout.architecture) => {
-            text_keys::transformers_to_open_clip(name, part, layout)?
+pub fn to_single_file(component: ComponentKind, name: &str, layout: &Layout) -> Option<Source> {
+    let prefix = component.prefixes(layout.architecture).first()?;
+    let (key, change) = match component {
+        ComponentKind::Unet => (unet_keys::to_original(name, layout)?, Change::None),
+        ComponentKind::Vae => vae_keys::to_original(name, layout)?,
+        _ if component.is_open_clip(layout.architecture) => {
+            text_keys::transformers_to_open_clip(name, component, layout)?
         }
         _ => (text_keys::transformers_to_clip(name, layout)?, Change::None),
     };

@@ -6,10 +6,11 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::checkpoint::single_file::{self, Architecture, Change, Recognised, Target};
-use crate::checkpoint::{CONFIGS, Checkpoint, Part, SCHEDULER, StoredPart};
+use crate::checkpoint::{CONFIGS, Checkpoint, SCHEDULER, StoredComponent};
 use crate::error::{Error, Result};
 use crate::files::weights::{self, Tensors};
 use crate::files::{StoredTensor, safetensors};
+use crate::model::ComponentKind;
 use crate::text_encoder::tokenizer::{ClipTokenizer, Padding};
 
 const FORMAT: &str = "Stable Diffusion in one file";
@@ -30,42 +31,42 @@ pub fn open(path: &Path) -> Result<Checkpoint> {
             got: format!("{:?}", shapes[*key]),
         });
     }
-    let mut parts: BTreeMap<Part, Tensors> = BTreeMap::new();
+    let mut components: BTreeMap<ComponentKind, Tensors> = BTreeMap::new();
     for key in shapes.keys() {
         let targets = single_file::from_single_file(key, &recognised);
         let Some(tensor) = tensors.remove(key) else { continue };
         match <[Target; 1]>::try_from(targets) {
             // Nothing is copied.
-            Ok([Target { part, name, change: Change::None }]) => {
-                parts.entry(part).or_default().insert(name, tensor);
+            Ok([Target { component, name, change: Change::None }]) => {
+                components.entry(component).or_default().insert(name, tensor);
             }
-            Ok([target]) => insert_changed(path, key, &tensor, &[target], &mut parts)?,
-            Err(targets) => insert_changed(path, key, &tensor, &targets, &mut parts)?,
+            Ok([target]) => insert_changed(path, key, &tensor, &[target], &mut components)?,
+            Err(targets) => insert_changed(path, key, &tensor, &targets, &mut components)?,
         }
     }
     let Recognised { architecture, configs, .. } = recognised;
     let written = written_configs(path)?;
     let scheduler = written.scheduler.unwrap_or_else(|| format!("{:#}\n", configs.scheduler));
     let configs = [
-        (Part::Unet, Some(configs.unet)),
-        (Part::Vae, Some(configs.vae)),
-        (Part::TextEncoder, Some(configs.text_encoder)),
-        (Part::TextEncoder2, configs.text_encoder_2),
+        (ComponentKind::Unet, Some(configs.unet)),
+        (ComponentKind::Vae, Some(configs.vae)),
+        (ComponentKind::TextEncoder, Some(configs.text_encoder)),
+        (ComponentKind::TextEncoder2, configs.text_encoder_2),
     ]
     .into_iter()
-    .filter_map(|(part, config)| Some((part, config?)));
-    let stored = |(part, config): (Part, Value)| {
-        let weights = parts.remove(&part).unwrap_or_default();
-        let config = written.configs.get(part.folder()).cloned().unwrap_or(config);
-        (part, StoredPart { path: path.to_owned(), config, weights })
+    .filter_map(|(component, config)| Some((component, config?)));
+    let stored = |(component, config): (ComponentKind, Value)| {
+        let weights = components.remove(&component).unwrap_or_default();
+        let config = written.configs.get(component.folder()).cloned().unwrap_or(config);
+        (component, StoredComponent { path: path.to_owned(), config, weights })
     };
-    let parts: BTreeMap<Part, StoredPart> = configs.map(stored).collect();
+    let components: BTreeMap<ComponentKind, StoredComponent> = configs.map(stored).collect();
     Ok(Checkpoint {
         path: path.to_owned(),
         tokenizers: tokenizers(architecture)?,
         scheduler,
-        force_zeros_for_empty_prompt: parts.contains_key(&Part::TextEncoder2),
-        parts,
+        force_zeros_for_empty_prompt: components.contains_key(&ComponentKind::TextEncoder2),
+        components,
     })
 }
 
@@ -93,9 +94,9 @@ fn insert_changed(
     key: &str,
     tensor: &StoredTensor,
     targets: &[Target],
-    parts: &mut BTreeMap<Part, Tensors>,
+    components: &mut BTreeMap<ComponentKind, Tensors>,
 ) -> Result<()> {
-    for Target { part, name, change } in targets {
+    for Target { component, name, change } in targets {
         let (halves, words) = (tensor.bytes().as_chunks::<2>().0, tensor.bytes().as_chunks::<4>().0);
         let changed = match tensor.storage().size() {
             2 => change.apply(tensor.shape(), halves).map(|(shape, v)| (shape, v.as_flattened().to_vec())),
@@ -105,7 +106,7 @@ fn insert_changed(
             .map(|(shape, bytes)| StoredTensor::copied(shape, tensor.storage(), &bytes))
             .map_err(|reason| Error::format(path, FORMAT, format!("tensor `{key}`: {reason}")))?;
         let changed = changed.expect("as many numbers as the shape says: the change has checked");
-        parts.entry(*part).or_default().insert(name.clone(), changed);
+        components.entry(*component).or_default().insert(name.clone(), changed);
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Against diffusers' own converters: `tests/golden/single_file_keys.json`.
 
+use crate::model::ComponentKind;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
@@ -20,7 +21,7 @@ const CONV_IN: &str = "model.diffusion_model.input_blocks.0.0.weight";
 
 /// One key of a case: where it goes by diffusers.
 struct Key {
-    part: Part,
+    component: ComponentKind,
     key: String,
     shape: Vec<usize>,
     names: Vec<String>,
@@ -34,12 +35,12 @@ fn text(value: &Value) -> String {
 fn keys(case: &str) -> Vec<Key> {
     let case = &GOLDEN["cases"][case];
     let mut keys = Vec::new();
-    for part in Part::ALL {
-        let Some(name) = case["parts"].get(part.folder()) else { continue };
+    for component in ComponentKind::ALL {
+        let Some(name) = case["parts"].get(component.folder()) else { continue };
         for entry in GOLDEN["parts"][&text(name)]["keys"].as_array().expect("a list") {
             keys.push(Key {
-                part,
-                key: text(&case["prefixes"][part.folder()]) + &text(&entry[0]),
+                component,
+                key: text(&case["prefixes"][component.folder()]) + &text(&entry[0]),
                 shape: serde_json::from_value(entry[1].clone()).expect("a shape"),
                 names: serde_json::from_value(entry[2].clone()).expect("names"),
                 how: text(&entry[3]),
@@ -72,7 +73,7 @@ fn every_key_goes_where_diffusers_puts_it_and_comes_back() {
     for case in CASES {
         let recognised = recognised(case);
         let mut seen = BTreeSet::new();
-        for Key { part, key, shape, names, how } in keys(case) {
+        for Key { component, key, shape, names, how } in keys(case) {
             let targets = from_single_file(&key, &recognised);
             let got: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
             assert_eq!(got, names, "{case}: {key}");
@@ -83,13 +84,17 @@ fn every_key_goes_where_diffusers_puts_it_and_comes_back() {
                     "transpose" => Change::Transpose,
                     _ => Change::None,
                 };
-                assert_eq!((target.part, target.change), (part, change), "{case}: {key}");
+                assert_eq!((target.component, target.change), (component, change), "{case}: {key}");
                 assert!(change.shape(&shape).is_ok(), "{case}: {key} {shape:?}");
-                assert!(seen.insert((part, target.name.clone())), "{case}: {} twice", target.name);
+                assert!(seen.insert((component, target.name.clone())), "{case}: {} twice", target.name);
                 let source = Source { key: key.clone(), change };
-                assert_eq!(to_single_file(part, &target.name, &recognised.layout), Some(source.clone()));
+                assert_eq!(to_single_file(component, &target.name, &recognised.layout), Some(source.clone()));
                 let bare = target.name.trim_start_matches("text_model.");
-                assert_eq!(to_single_file(part, bare, &recognised.layout), Some(source), "{case}: {bare}");
+                assert_eq!(
+                    to_single_file(component, bare, &recognised.layout),
+                    Some(source),
+                    "{case}: {bare}"
+                );
             }
         }
     }
@@ -107,19 +112,19 @@ fn configs_are_derived_from_shapes() {
         assert_eq!(configs.scheduler["_class_name"], golden["scheduler"], "{case}");
         assert_eq!(configs.scheduler["prediction_type"], golden["prediction"], "{case}");
         let of_part = [
-            (Part::Unet, Some(&configs.unet)),
-            (Part::Vae, Some(&configs.vae)),
-            (Part::TextEncoder, Some(&configs.text_encoder)),
-            (Part::TextEncoder2, configs.text_encoder_2.as_ref()),
+            (ComponentKind::Unet, Some(&configs.unet)),
+            (ComponentKind::Vae, Some(&configs.vae)),
+            (ComponentKind::TextEncoder, Some(&configs.text_encoder)),
+            (ComponentKind::TextEncoder2, configs.text_encoder_2.as_ref()),
         ];
-        for (part, derived) in of_part {
-            let name = golden["parts"].get(part.folder());
-            assert_eq!(name.is_some(), derived.is_some(), "{case}: {part:?}");
+        for (component, derived) in of_part {
+            let name = golden["parts"].get(component.folder());
+            assert_eq!(name.is_some(), derived.is_some(), "{case}: {component:?}");
             let (Some(name), Some(derived)) = (name, derived) else { continue };
             for (key, value) in GOLDEN["parts"][&text(name)]["config"].as_object().expect("a config") {
                 // The pictures of training are told by the family.
                 if key != "sample_size" {
-                    assert_eq!(derived[key], *value, "{case}: {part:?} {key}");
+                    assert_eq!(derived[key], *value, "{case}: {component:?} {key}");
                 }
             }
         }
@@ -155,10 +160,11 @@ fn what_is_not_needed_is_told_from_what_is_unknown() {
         assert_eq!(unexpected(&shapes, &recognised), unknown, "{case}");
     }
     let overflowing = "up_blocks.18446744073709551615.resnets.0.conv1.weight";
-    assert!(to_single_file(Part::Unet, overflowing, &recognised("sd1").layout).is_none());
+    assert!(to_single_file(ComponentKind::Unet, overflowing, &recognised("sd1").layout).is_none());
     // What only SDXL has is unknown to the others.
     assert!(
-        to_single_file(Part::TextEncoder2, "text_projection.weight", &recognised("sd1").layout).is_none()
+        to_single_file(ComponentKind::TextEncoder2, "text_projection.weight", &recognised("sd1").layout)
+            .is_none()
     );
     let label = "model.diffusion_model.label_emb.0.0.weight";
     assert!(from_single_file(label, &recognised("sd1")).is_empty());
@@ -182,7 +188,7 @@ fn other_spellings_are_understood() {
     assert_eq!(name("conditioner.embedders.0.model.token_embedding.weight", &turbo), embedding);
     assert_eq!(unexpected(&shapes, &turbo), [""; 0]);
     let old = "encoder.mid_block.attentions.0.proj_attn.weight";
-    let source = to_single_file(Part::Vae, old, &one.layout).expect("an old name");
+    let source = to_single_file(ComponentKind::Vae, old, &one.layout).expect("an old name");
     assert_eq!(source.key, "first_stage_model.encoder.mid.attn_1.proj_out.weight");
     assert_eq!(source.change, Change::Squeeze);
 }
@@ -234,15 +240,15 @@ fn predictions_are_marked_or_guessed() {
 fn what_a_single_file_cannot_say_is_named() {
     let one = recognised("sd1");
     let unet = &GOLDEN["parts"]["unet_sd1"]["config"];
-    assert_eq!(what_is_lost(&one, Part::Unet, unet), [""; 0]);
+    assert_eq!(what_is_lost(&one, ComponentKind::Unet, unet), [""; 0]);
     let mut other = unet.clone();
     other["attention_head_dim"] = json!([8, 8]);
     other["norm_eps"] = json!(1e-5);
-    assert_eq!(what_is_lost(&one, Part::Unet, &other), [""; 0]);
+    assert_eq!(what_is_lost(&one, ComponentKind::Unet, &other), [""; 0]);
     other["attention_head_dim"] = json!([4, 8]);
-    let lost = what_is_lost(&one, Part::Unet, &other);
+    let lost = what_is_lost(&one, ComponentKind::Unet, &other);
     assert_eq!(lost.len(), 1);
     assert!(lost[0].contains("`attention_head_dim` is [4,8]"), "{lost:?}");
     let vae = json!({"scaling_factor": 0.3, "shift_factor": null});
-    assert_eq!(what_is_lost(&one, Part::Vae, &vae).len(), 1);
+    assert_eq!(what_is_lost(&one, ComponentKind::Vae, &vae).len(), 1);
 }

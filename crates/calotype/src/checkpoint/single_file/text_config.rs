@@ -1,8 +1,8 @@
 //! `config.json` of the text towers from the shapes of the original tensors.
 
+use crate::model::ComponentKind;
 use serde_json::{Value, json};
 
-use super::Part;
 use super::architecture::Architecture;
 use super::names::{Shapes, heads_of_64};
 
@@ -13,9 +13,13 @@ const LAYERS_OF_SD_2: usize = 23;
 ///
 /// # Errors
 /// Text naming the key that is missing.
-pub(super) fn config(shapes: Shapes, part: Part, architecture: Architecture) -> Result<Value, String> {
-    match part.is_open_clip(architecture) {
-        true => open_clip(shapes, part),
+pub(super) fn config(
+    shapes: Shapes,
+    component: ComponentKind,
+    architecture: Architecture,
+) -> Result<Value, String> {
+    match component.is_open_clip(architecture) {
+        true => open_clip(shapes, component),
         false => clip(shapes),
     }
 }
@@ -38,19 +42,19 @@ fn clip(shapes: Shapes) -> Result<Value, String> {
     })
 }
 
-fn open_clip(shapes: Shapes, part: Part) -> Result<Value, String> {
+fn open_clip(shapes: Shapes, component: ComponentKind) -> Result<Value, String> {
     let in_file = shapes.count("transformer.resblocks.", ".ln_1.weight");
     let width = shapes.side("token_embedding.weight", 1)?;
     let projected = shapes.has("text_projection");
-    let layers = match (part, projected) {
-        (Part::TextEncoder2, _) => in_file,
+    let layers = match (component, projected) {
+        (ComponentKind::TextEncoder2, _) => in_file,
         // A tower with its projection is whole, and SD 2 uses all layers but the last; one without was
         // written from a diffusers folder, which has only those that are used.
         (_, true) => in_file.saturating_sub(1).min(LAYERS_OF_SD_2),
         (_, false) => in_file.min(LAYERS_OF_SD_2),
     };
-    let projection = match (part, projected) {
-        (Part::TextEncoder2, _) | (_, true) => shapes.side("text_projection", 1)?,
+    let projection = match (component, projected) {
+        (ComponentKind::TextEncoder2, _) | (_, true) => shapes.side("text_projection", 1)?,
         (_, false) => width,
     };
     tower(Tower {
@@ -61,7 +65,11 @@ fn open_clip(shapes: Shapes, part: Part) -> Result<Value, String> {
         projection,
         layers,
         act: "gelu",
-        class: if part == Part::TextEncoder2 { "CLIPTextModelWithProjection" } else { "CLIPTextModel" },
+        class: if component == ComponentKind::TextEncoder2 {
+            "CLIPTextModelWithProjection"
+        } else {
+            "CLIPTextModel"
+        },
     })
 }
 

@@ -4,10 +4,10 @@
 //! tower of SDXL are OpenCLIP's: queries, keys and values lie in one tensor, and the projection to the shared
 //! space is a matrix that features (rows) are multiplied by, the transpose of a linear layer's weight.
 
-use super::Part;
 use super::change::Change;
 use super::layout::Layout;
 use super::names::{is_parameter, numbered, renamed, renamed_back};
+use crate::model::ComponentKind;
 
 /// (OpenCLIP, transformers), outside the layers; the two embeddings' `weight` is on one side only.
 const WHOLE: [(&str, &str); 2] = [
@@ -42,11 +42,11 @@ pub(super) fn transformers_to_clip(name: &str, layout: &Layout) -> Option<String
 /// transformers' names of OpenCLIP's `key`, which stands without the tower's prefix.
 pub(super) fn open_clip_to_transformers(
     key: &str,
-    part: Part,
+    component: ComponentKind,
     layout: &Layout,
 ) -> Option<Vec<(String, Change)>> {
     let one = |name: String| Some(vec![(name, Change::None)]);
-    if key == "text_projection" && part == Part::TextEncoder2 {
+    if key == "text_projection" && component == ComponentKind::TextEncoder2 {
         return Some(vec![("text_projection.weight".into(), Change::Transpose)]);
     }
     if let Some((_, name)) = WHOLE.iter().find(|(old, _)| *old == key) {
@@ -56,7 +56,7 @@ pub(super) fn open_clip_to_transformers(
         return one(format!("text_model.{name}"));
     }
     let (layer, inner) = numbered(key, "transformer.resblocks.")?;
-    if layer >= layers(part, layout) {
+    if layer >= layers(component, layout) {
         return None;
     }
     let stem = format!("text_model.encoder.layers.{layer}");
@@ -72,8 +72,12 @@ pub(super) fn open_clip_to_transformers(
 }
 
 /// OpenCLIP's key, without the tower's prefix, of transformers' `name`.
-pub(super) fn transformers_to_open_clip(name: &str, part: Part, layout: &Layout) -> Option<(String, Change)> {
-    if name == "text_projection.weight" && part == Part::TextEncoder2 {
+pub(super) fn transformers_to_open_clip(
+    name: &str,
+    component: ComponentKind,
+    layout: &Layout,
+) -> Option<(String, Change)> {
+    if name == "text_projection.weight" && component == ComponentKind::TextEncoder2 {
         return Some(("text_projection".into(), Change::Transpose));
     }
     let name = name.strip_prefix("text_model.").unwrap_or(name);
@@ -84,7 +88,7 @@ pub(super) fn transformers_to_open_clip(name: &str, part: Part, layout: &Layout)
         return Some((key, Change::None));
     }
     let (layer, inner) = numbered(name, "encoder.layers.")?;
-    if layer >= layers(part, layout) {
+    if layer >= layers(component, layout) {
         return None;
     }
     let stem = format!("transformer.resblocks.{layer}");
@@ -97,9 +101,9 @@ pub(super) fn transformers_to_open_clip(name: &str, part: Part, layout: &Layout)
     Some((format!("{stem}.{}", renamed_back(inner, &LAYER)?), Change::None))
 }
 
-fn layers(part: Part, layout: &Layout) -> usize {
-    match part {
-        Part::TextEncoder2 => layout.text_layers_2,
+fn layers(component: ComponentKind, layout: &Layout) -> usize {
+    match component {
+        ComponentKind::TextEncoder2 => layout.text_layers_2,
         _ => layout.text_layers,
     }
 }

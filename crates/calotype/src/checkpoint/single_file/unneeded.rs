@@ -1,9 +1,9 @@
 //! What training left in a single file and pictures do not need.
 
-use super::Part;
 use super::architecture::Architecture;
 use super::layout::Layout;
 use super::names::numbered;
+use crate::model::ComponentKind;
 
 /// Averaged weights under flattened names, losses of the autoencoder's training, the noise schedule as
 /// k-diffusion's wrappers keep it.
@@ -48,8 +48,8 @@ pub fn is_unneeded(key: &str, layout: &Layout) -> bool {
     if PREFIXES.iter().any(|prefix| key.starts_with(prefix)) || TABLES.contains(&key) {
         return true;
     }
-    [Part::TextEncoder, Part::TextEncoder2].into_iter().any(|part| {
-        let prefixes = part.prefixes(layout.architecture).iter();
+    [ComponentKind::TextEncoder, ComponentKind::TextEncoder2].into_iter().any(|component| {
+        let prefixes = component.prefixes(layout.architecture).iter();
         prefixes.filter_map(|prefix| key.strip_prefix(prefix)).any(|rest| {
             OF_TEXT.contains(&rest)
                 || (layout.architecture == Architecture::StableDiffusion2 && is_unused_layer(rest, layout))

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{Device, Tensor};
 
 use crate::autoencoder::{AutoencoderConfig, AutoencoderKl, Vae};
-use crate::checkpoint::{self, Checkpoint, Part, diffusers_folder};
+use crate::checkpoint::{self, Checkpoint, diffusers_folder};
 use crate::denoiser::{Unet, UnetConfig};
 use crate::diffusion::{PredictionType, SchedulerClass, SchedulerConfig, TimestepSpacing};
 use crate::error::{Error, Result};
 use crate::files::{NamedTensor, Storage, StoredTensor};
+use crate::model::ComponentKind;
 use crate::nn::{Component, Compute, Init, parameters};
 use crate::runs::folder::RunFolder;
 use crate::text_encoder::tokenizer::ClipTokenizer;
@@ -76,19 +77,19 @@ impl BaseModel {
                 got: format!("`{}`, {got}", path.display()),
             })
         };
-        if model.parts.contains_key(&Part::TextEncoder2) {
+        if model.components.contains_key(&ComponentKind::TextEncoder2) {
             return refuse("model", "a Stable Diffusion 1 or 2", "which has two text encoders");
         }
         let scheduler = scheduler(recipe, model.scheduler_config()?)?;
-        let Vae::Kl { network, config } = checkpoint::vae(model.take(Part::Vae)?, compute)? else {
+        let Vae::Kl { network, config } = checkpoint::vae(model.take(ComponentKind::Vae)?, compute)? else {
             return refuse("model", "one with an AutoencoderKL", "whose autoencoder is a tiny one");
         };
         let vae = Component { network, config };
-        let unet = checkpoint::unet(model.take(Part::Unet)?, compute)?;
+        let unet = checkpoint::unet(model.take(ComponentKind::Unet)?, compute)?;
         if unet.config.in_channels != vae.config.latent_channels {
             return refuse("model", "one that takes latents alone", "which is made for inpainting");
         }
-        let text = checkpoint::text_encoder(model.take(Part::TextEncoder)?, compute)?;
+        let text = checkpoint::text_encoder(model.take(ComponentKind::TextEncoder)?, compute)?;
         let Some(tokenizer) = model.tokenizers.into_iter().next() else {
             return refuse("model", "one with a tokenizer", "which has none");
         };
@@ -128,7 +129,7 @@ impl BaseModel {
         let stored =
             |tensor: NamedTensor| Some((tensor.name, StoredTensor::from_f32(tensor.shape, tensor.values)?));
         let weights = parameters::named_parameters(unet).into_iter().filter_map(stored).collect();
-        whole.parts.entry(Part::Unet).and_modify(|part| part.weights = weights);
+        whole.components.entry(ComponentKind::Unet).and_modify(|stored| stored.weights = weights);
         whole.scheduler = self.scheduler.to_json();
         whole.write_folder(folder)
     }

@@ -7,10 +7,11 @@ use burn::tensor::{Device, Tensor};
 
 use super::DenoiserInTraining;
 use super::base_model::BaseModel;
-use crate::checkpoint::lora::{self, names::kohya_name};
+use crate::checkpoint::lora::names::kohya_name;
 use crate::denoiser::Unet;
 use crate::error::{Error, Result};
 use crate::files::{NamedTensor, safetensors};
+use crate::model::ComponentKind;
 use crate::nn::{Init, Lora};
 use crate::text_encoder::ClipText;
 use crate::trainer::recipe::{LoraRecipe, Recipe};
@@ -48,7 +49,7 @@ impl LoraInTraining {
 
     /// The tensors of a LoRA file under kohya's names, which every program reads.
     pub fn tensors(&self) -> Vec<NamedTensor> {
-        let networks = [(lora::Part::Unet, &self.unet), (lora::Part::TextEncoder, &self.text_encoder)];
+        let networks = [(ComponentKind::Unet, &self.unet), (ComponentKind::TextEncoder, &self.text_encoder)];
         let numbers = |x: Tensor<2>| {
             let shape = x.dims().to_vec();
             (shape, x.into_data().iter::<f32>().collect::<Vec<f32>>())

@@ -1,6 +1,7 @@
 //! A published file of cloneofsimo's kind, for Stable Diffusion 1.5: `analog_svd_rank4.safetensors`.
 
 use super::*;
+use crate::model::ComponentKind;
 
 const ATTENTION: [&str; 4] = ["to_q", "to_k", "to_v", "to_out.0"];
 
@@ -68,13 +69,15 @@ fn every_tensor_of_a_published_file_fits() {
         return;
     };
     let data = Path::new(&data);
-    let config = |part: &str| -> Value {
-        let path = data.join("model-configs/stable-diffusion-v1-5").join(part).join("config.json");
+    let config = |component: &str| -> Value {
+        let path = data.join("model-configs/stable-diffusion-v1-5").join(component).join("config.json");
         serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
     };
-    let model: Model =
-        [(Part::Unet, unet(&config("unet"))), (Part::TextEncoder, text_encoder(&config("text_encoder")))]
-            .into();
+    let model: Model = [
+        (ComponentKind::Unet, unet(&config("unet"))),
+        (ComponentKind::TextEncoder, text_encoder(&config("text_encoder"))),
+    ]
+    .into();
     let (tensors, metadata) = header(&data.join("weights/lora/analog_svd_rank4.safetensors"));
     let got = read(&tensors, &metadata, &model).unwrap();
     assert!(got.unmatched.is_empty(), "{:?}", got.unmatched);

@@ -1,6 +1,7 @@
 //! What is not applied, and what the message says.
 
 use super::*;
+use crate::model::ComponentKind;
 
 fn message(tensors: &Shapes, metadata: &[(&str, &str)], model: &Model) -> String {
     let metadata = metadata.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
@@ -61,7 +62,7 @@ fn another_model_of_the_same_names() {
     says(&message(&case.tensors, &[], &sd1), &["mid_block", "another model (context width 32)", "(12)"]);
 
     let key = "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k";
-    let model: Model = [(Part::Unet, [(format!("{key}.weight"), vec![640, 768])].into())].into();
+    let model: Model = [(ComponentKind::Unet, [(format!("{key}.weight"), vec![640, 768])].into())].into();
     let stem = format!("lora_unet_{}", key.replace('.', "_"));
     let got = message(&one_layer(&stem, &[4, 2048], &[640, 4]), &[], &model);
     says(

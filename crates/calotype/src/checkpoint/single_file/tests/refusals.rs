@@ -19,7 +19,7 @@ fn other_models_are_refused_by_name() {
 
     let without = |case: &str, prefix: &str| {
         let shapes = file(case).into_iter().filter(|(key, _)| !key.starts_with(prefix)).collect();
-        recognise(&shapes).expect_err("a part is missing")
+        recognise(&shapes).expect_err("a component is missing")
     };
     assert!(without("sd1", "first_stage_model.").contains("no vae"));
     assert!(without("sd1", "cond_stage_model.").contains("no text encoder"));

@@ -64,6 +64,33 @@ macro_rules! named_enum {
 }
 pub(crate) use named_enum;
 
+/// Serde's form of named enums: the name. The error for another text is that of `FromStr`, which says what it should
+/// be, where serde's own lists the names alone.
+macro_rules! serde_by_name {
+    ($($enum:ident),+) => {
+        $(
+            impl serde::Serialize for $enum {
+                fn serialize<S: serde::Serializer>(
+                    &self,
+                    serializer: S,
+                ) -> std::result::Result<S::Ok, S::Error> {
+                    serializer.serialize_str(self.name())
+                }
+            }
+
+            impl<'de> serde::Deserialize<'de> for $enum {
+                fn deserialize<D: serde::Deserializer<'de>>(
+                    deserializer: D,
+                ) -> std::result::Result<Self, D::Error> {
+                    let text = <String as serde::Deserialize>::deserialize(deserializer)?;
+                    text.parse().map_err(serde::de::Error::custom)
+                }
+            }
+        )+
+    };
+}
+pub(crate) use serde_by_name;
+
 /// The error for a `text` that is none of the `names` of `what`.
 pub(crate) fn unknown(what: &str, names: &[&str], text: &str) -> Error {
     let expected = match names {

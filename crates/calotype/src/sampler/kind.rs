@@ -1,7 +1,5 @@
 //! The table of the samplers.
 
-use serde::{Deserialize, Serialize};
-
 use super::dpm2::Dpm2;
 use super::dpmpp_2m::DpmPp2M;
 use super::dpmpp_2s::DpmPp2S;
@@ -15,9 +13,9 @@ use super::lms::Lms;
 use super::solver::Solver;
 use super::unipc::UniPc;
 use super::{Compat, SamplerSettings};
+use crate::Result;
 use crate::diffusion::{SchedulerClass, SchedulerConfig};
-use crate::named::named_enum;
-use crate::{Error, Result};
+use crate::named::{named_enum, serde_by_name};
 use Family::{Flow, Pndm, Sigma, Vp};
 
 /// Makes [`SamplerKind`] of rows: variant, name, label, class of diffusers, family.
@@ -25,8 +23,6 @@ macro_rules! table {
     ($($(#[$doc:meta])* $kind:ident = $name:literal, $label:literal, $class:ident, $family:expr;)+) => {
         named_enum! {
             /// The samplers. [`SamplerKind::ALL`] is the one list that help and errors are made from.
-            #[derive(Serialize, Deserialize)]
-            #[serde(try_from = "String", into = "String")]
             pub enum SamplerKind: "sampler" {
                 $($(#[$doc])* $kind = $name),+
             }
@@ -82,6 +78,8 @@ table! {
     /// [`super::flow`] by Heun's method.
     FlowHeun = "flow-heun", "Heun FlowMatch", FlowMatchHeunDiscrete, Flow(FlowMethod::Heun);
 }
+
+serde_by_name!(SamplerKind);
 
 /// What the table says of a sampler.
 struct Row {
@@ -141,20 +139,6 @@ impl SamplerKind {
     /// Whether it works in σ, so that its noise levels can be spaced freely.
     pub fn works_in_sigma(self) -> bool {
         matches!(self.family(), Sigma(..))
-    }
-}
-
-impl TryFrom<String> for SamplerKind {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<Self> {
-        text.parse()
-    }
-}
-
-impl From<SamplerKind> for String {
-    fn from(kind: SamplerKind) -> Self {
-        kind.name().to_owned()
     }
 }
 

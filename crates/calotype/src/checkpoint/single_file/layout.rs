@@ -1,8 +1,12 @@
 //! What the names of tensors depend on.
 
+use std::str::FromStr;
+
 use serde_json::Value;
 
 use super::architecture::Architecture;
+use crate::Error;
+use crate::denoiser::unet::block_types::{DownBlockType, UpBlockType};
 
 /// The numbers that map names to names, all from the components' `config.json`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,19 +37,10 @@ impl Layout {
         text_encoder: &Value,
         text_encoder_2: Option<&Value>,
     ) -> Result<Self, String> {
-        let attends = |key: &str, with: &str, without: &str| -> Result<Vec<bool>, String> {
-            let blocks = unet[key].as_array().filter(|blocks| !blocks.is_empty());
-            let blocks = blocks.ok_or_else(|| format!("`{key}`: expected a list, got {}", unet[key]))?;
-            let one = |block: &Value| match block.as_str() {
-                Some(name) if name == with => Ok(true),
-                Some(name) if name == without => Ok(false),
-                _ => Err(format!("`{key}`: expected {with} or {without}, got {block}")),
-            };
-            blocks.iter().map(one).collect()
-        };
-        let down = attends("down_block_types", "CrossAttnDownBlock2D", "DownBlock2D")?;
-        let up = attends("up_block_types", "CrossAttnUpBlock2D", "UpBlock2D")?;
-        if !down.iter().eq(up.iter().rev()) {
+        let down = block_types::<DownBlockType>(unet, "down_block_types")?;
+        let up = block_types::<UpBlockType>(unet, "up_block_types")?;
+        let attends: Vec<bool> = down.into_iter().map(DownBlockType::attends).collect();
+        if !up.into_iter().rev().map(UpBlockType::attends).eq(attends.iter().copied()) {
             return Err("`up_block_types`: expected down_block_types mirrored, got another order".into());
         }
         let levels = vae["block_out_channels"].as_array().map_or(0, Vec::len);
@@ -56,7 +51,7 @@ impl Layout {
         Ok(Self {
             architecture: Architecture::of_folder(text_encoder, text_encoder_2.is_some()),
             layers_per_block: same_everywhere(unet, "layers_per_block")?,
-            attends: down,
+            attends,
             vae_levels: levels,
             text_layers: same_everywhere(text_encoder, "num_hidden_layers")?,
             text_layers_2: text_encoder_2.map_or(Ok(0), |two| same_everywhere(two, "num_hidden_layers"))?,
@@ -83,6 +78,14 @@ impl Layout {
             (_, true, false) => Some("1.conv"),
         }
     }
+}
+
+/// The kinds of blocks under `key`, at least one.
+fn block_types<T: FromStr<Err = Error>>(unet: &Value, key: &str) -> Result<Vec<T>, String> {
+    let blocks = unet[key].as_array().filter(|blocks| !blocks.is_empty());
+    let blocks = blocks.ok_or_else(|| format!("`{key}`: expected a list, got {}", unet[key]))?;
+    let text = |block: &Value| block.as_str().map_or_else(|| block.to_string(), str::to_owned);
+    blocks.iter().map(|block| text(block).parse().map_err(|e: Error| e.to_string())).collect()
 }
 
 /// A number, or a list of the same number.

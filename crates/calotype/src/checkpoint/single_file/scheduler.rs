@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::architecture::Architecture;
+use crate::diffusion::SchedulerClass;
 
 /// What the network predicts, as far as a file without a config tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,11 +47,11 @@ impl Prediction {
 /// The scheduler's config of each family.
 pub(super) fn config(architecture: Architecture, prediction: &Prediction) -> Value {
     let class = match (architecture, prediction.is_v) {
-        (Architecture::StableDiffusionXl, _) => "EulerDiscreteScheduler",
+        (Architecture::StableDiffusionXl, _) => SchedulerClass::EulerDiscrete,
         // PNDM knows no zero terminal SNR; DDIM is what diffusers has for v.
-        (_, true) => "DDIMScheduler",
-        _ if prediction.zero_terminal_snr => "DDIMScheduler",
-        (_, false) => "PNDMScheduler",
+        (_, true) => SchedulerClass::Ddim,
+        _ if prediction.zero_terminal_snr => SchedulerClass::Ddim,
+        (_, false) => SchedulerClass::Pndm,
     };
     let mut config = json!({
         "_class_name": class,

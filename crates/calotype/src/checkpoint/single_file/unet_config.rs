@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::architecture::Architecture;
 use super::names::{Shapes, heads_of_64, largest_divisor, norm_groups};
+use crate::denoiser::unet::block_types::{DownBlockType, MidBlockType, UpBlockType};
 
 /// Channels and transformer depth of a block, and the blocks of a level.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,11 +68,9 @@ impl UnetShapes {
         pooled: Option<usize>,
     ) -> Result<Value, String> {
         let channels: Vec<usize> = self.levels.iter().map(|level| level.channels).collect();
-        let types = |with: &'static str, without: &'static str| {
-            self.levels.iter().map(move |level| if level.depth.is_some() { with } else { without })
-        };
-        let down: Vec<&str> = types("CrossAttnDownBlock2D", "DownBlock2D").collect();
-        let up: Vec<&str> = types("CrossAttnUpBlock2D", "UpBlock2D").rev().collect();
+        let attends = self.levels.iter().map(|level| level.depth.is_some());
+        let up: Vec<UpBlockType> = attends.clone().rev().map(UpBlockType::new).collect();
+        let down: Vec<DownBlockType> = attends.map(DownBlockType::new).collect();
         let heads = match architecture {
             Architecture::StableDiffusion1 => json!(largest_divisor(&channels, 8)),
             _ => json!(channels.iter().map(|&c| heads_of_64(c)).collect::<Vec<_>>()),
@@ -91,7 +90,7 @@ impl UnetShapes {
             "in_channels": self.in_channels,
             "layers_per_block": self.levels[0].layers,
             "mid_block_scale_factor": 1,
-            "mid_block_type": "UNetMidBlock2DCrossAttn",
+            "mid_block_type": MidBlockType::CrossAttention,
             "norm_eps": 1e-5,
             "norm_num_groups": norm_groups(&channels),
             "out_channels": self.out_channels,

@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::UnetConfig;
-use super::config::Middle;
+use super::block_types::MidBlockType;
 use crate::nn::resample::{Downsample, Upsample};
 use crate::nn::resnet_block::ResnetConfig;
 use crate::nn::transformer_2d::{Transformer2d, Transformer2dConfig};
@@ -51,7 +51,7 @@ impl DownBlock {
     pub(super) fn new(level: usize, input: usize, config: &UnetConfig, init: &mut Init) -> Self {
         let output = config.block_out_channels[level];
         let layers = config.layers_per_block.at(level);
-        let attends = config.down_attends(level);
+        let attends = config.down_block_types[level].attends();
         let last = level + 1 == config.block_out_channels.len();
         Self {
             resnets: (0..layers)
@@ -96,10 +96,10 @@ impl MidBlock {
     pub(super) fn new(config: &UnetConfig, init: &mut Init) -> Option<Self> {
         let level = config.block_out_channels.len() - 1;
         let width = config.block_out_channels[level];
-        let (resnets, transformers) = match config.middle() {
-            Middle::None => return None,
-            Middle::Residual => (1, 0),
-            Middle::Transformer => (2, 1),
+        let (resnets, transformers) = match config.mid_block_type {
+            None => return None,
+            Some(MidBlockType::Residual) => (1, 0),
+            Some(MidBlockType::CrossAttention) => (2, 1),
         };
         let transformer = transformer_config(config, level, config.depth_down(level, 0));
         Some(Self {
@@ -145,7 +145,7 @@ impl UpBlock {
                     ResnetBlock::new(input + skip, output, resnet_config(config), init)
                 })
                 .collect(),
-            attentions: (0..if config.up_attends(i) { layers } else { 0 })
+            attentions: (0..if config.up_block_types[i].attends() { layers } else { 0 })
                 .map(|j| transformer_config(config, level, config.depth_up(level, j)))
                 .map(|transformer| Transformer2d::new(output, transformer, init))
                 .collect(),

@@ -2,22 +2,12 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::block_types::{DownBlockType, MidBlockType, UpBlockType};
 pub use super::levels::{Depth, Depths, PerLevel};
 use crate::error::{Error, Result};
 use crate::files::config_keys::{Extra, first_number, one_number, refuse_unknown, require};
 
 const FILE: &str = "unet/config.json";
-
-/// What is at the coarsest level between the way down and the way up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Middle {
-    /// Nothing.
-    None,
-    /// One residual block.
-    Residual,
-    /// Two residual blocks with a transformer between them.
-    Transformer,
-}
 
 /// diffusers' keys of `UNet2DConditionModel`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,12 +26,12 @@ pub struct UnetConfig {
     pub in_channels: usize,
     /// Latent channels out.
     pub out_channels: usize,
-    /// `CrossAttnDownBlock2D` or `DownBlock2D`, finest first.
-    pub down_block_types: Vec<String>,
-    /// `UNetMidBlock2DCrossAttn`, `UNetMidBlock2D`, or null for no middle.
-    pub mid_block_type: Option<String>,
-    /// `UpBlock2D` or `CrossAttnUpBlock2D`, coarsest first.
-    pub up_block_types: Vec<String>,
+    /// The levels on the way down, finest first.
+    pub down_block_types: Vec<DownBlockType>,
+    /// The middle, or null for none.
+    pub mid_block_type: Option<MidBlockType>,
+    /// The levels on the way up, coarsest first.
+    pub up_block_types: Vec<UpBlockType>,
     /// Channels at each level, finest first.
     pub block_out_channels: Vec<usize>,
     /// Residual blocks at each level on the way down; one more on the way up.
@@ -96,16 +86,9 @@ impl Default for UnetConfig {
             sample_size: None,
             in_channels: 4,
             out_channels: 4,
-            down_block_types: ["CrossAttnDownBlock2D"; 3]
-                .map(String::from)
-                .into_iter()
-                .chain(["DownBlock2D".into()])
-                .collect(),
-            mid_block_type: Some("UNetMidBlock2DCrossAttn".into()),
-            up_block_types: ["UpBlock2D".into()]
-                .into_iter()
-                .chain(["CrossAttnUpBlock2D"; 3].map(String::from))
-                .collect(),
+            down_block_types: [true, true, true, false].map(DownBlockType::new).to_vec(),
+            mid_block_type: Some(MidBlockType::CrossAttention),
+            up_block_types: [false, true, true, true].map(UpBlockType::new).to_vec(),
             block_out_channels: vec![320, 640, 1280, 1280],
             layers_per_block: PerLevel::All(2),
             transformer_layers_per_block: Depths::All(1),
@@ -139,15 +122,6 @@ impl UnetConfig {
         self.num_attention_heads.as_ref().unwrap_or(&self.attention_head_dim).at(level)
     }
 
-    /// What is at the coarsest level.
-    pub fn middle(&self) -> Middle {
-        match self.mid_block_type.as_deref() {
-            None => Middle::None,
-            Some("UNetMidBlock2D") => Middle::Residual,
-            Some(_) => Middle::Transformer,
-        }
-    }
-
     /// Transformer blocks of transformer `i` at `level` on the way down.
     pub fn depth_down(&self, level: usize, i: usize) -> usize {
         self.transformer_layers_per_block.at(level, i)
@@ -167,30 +141,12 @@ impl UnetConfig {
         Some([self.addition_time_embed_dim?, self.projection_class_embeddings_input_dim?])
     }
 
-    /// Whether the block of `level` on the way down has cross-attention.
-    pub fn down_attends(&self, level: usize) -> bool {
-        self.down_block_types[level] == "CrossAttnDownBlock2D"
-    }
-
-    /// Whether block `i` on the way up (0 is the coarsest) has cross-attention.
-    pub fn up_attends(&self, i: usize) -> bool {
-        self.up_block_types[i] == "CrossAttnUpBlock2D"
-    }
-
     /// # Errors
     /// `Error::Config` naming the first key that this network cannot honour.
     pub fn validate(&self) -> Result<()> {
         let bad = |key: &str, expected: String, got: String| {
             Err(Error::Config { path: FILE.into(), key: key.into(), expected, got })
         };
-        for block in &self.down_block_types {
-            require(FILE, "down_block_types", block, &["CrossAttnDownBlock2D", "DownBlock2D"])?;
-        }
-        for block in &self.up_block_types {
-            require(FILE, "up_block_types", block, &["CrossAttnUpBlock2D", "UpBlock2D"])?;
-        }
-        let middle = self.mid_block_type.as_deref().unwrap_or("null");
-        require(FILE, "mid_block_type", middle, &["UNetMidBlock2DCrossAttn", "UNetMidBlock2D", "null"])?;
         require(FILE, "act_fn", &self.act_fn, &["silu", "swish"])?;
         // diffusers' defaults of keys that no supported model changes.
         let one = serde_json::json!(1);
@@ -265,8 +221,9 @@ impl UnetConfig {
     /// Heads and depths of a level, where it has transformers at all.
     fn validate_attention(&self, level: usize, layers: usize) -> Result<()> {
         let levels = self.block_out_channels.len();
-        let (down, up) = (self.down_attends(level), self.up_attends(levels - 1 - level));
-        let middle = level + 1 == levels && self.middle() == Middle::Transformer;
+        let (down, up) =
+            (self.down_block_types[level].attends(), self.up_block_types[levels - 1 - level].attends());
+        let middle = level + 1 == levels && self.mid_block_type == Some(MidBlockType::CrossAttention);
         let bad = |key: &str, expected: String, got: String| {
             Err(Error::Config { path: FILE.into(), key: key.into(), expected, got })
         };

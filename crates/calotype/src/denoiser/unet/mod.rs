@@ -1,5 +1,6 @@
 //! The conditional U-Net.
 
+pub mod block_types;
 pub mod blocks;
 pub mod config;
 pub mod levels;

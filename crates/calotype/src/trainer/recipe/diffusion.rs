@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Check, DataRecipe, TrainingRecipe};
 use crate::autoencoder::AutoencoderConfig;
 use crate::denoiser::UnetConfig;
+use crate::denoiser::unet::block_types::{DownBlockType, UpBlockType};
 use crate::denoiser::unet::config::PerLevel;
 use crate::diffusion::PredictionType;
 use crate::error::Result;
@@ -167,23 +168,12 @@ impl DiffusionRecipe {
 
     /// `unet/config.json` for the latents of `vae` and text features of this width.
     pub fn unet_config(&self, vae: &AutoencoderConfig, text_width: usize, size: usize) -> UnetConfig {
-        let block =
-            |attends: bool, with: &str, without: &str| if attends { with.into() } else { without.into() };
         UnetConfig {
             sample_size: Some(size / vae.downsampling()),
             in_channels: vae.latent_channels,
             out_channels: vae.latent_channels,
-            down_block_types: self
-                .attention
-                .iter()
-                .map(|&attends| block(attends, "CrossAttnDownBlock2D", "DownBlock2D"))
-                .collect(),
-            up_block_types: self
-                .attention
-                .iter()
-                .rev()
-                .map(|&attends| block(attends, "CrossAttnUpBlock2D", "UpBlock2D"))
-                .collect(),
+            down_block_types: self.attention.iter().copied().map(DownBlockType::new).collect(),
+            up_block_types: self.attention.iter().rev().copied().map(UpBlockType::new).collect(),
             block_out_channels: self.block_out_channels.clone(),
             layers_per_block: PerLevel::All(self.layers_per_block),
             attention_head_dim: PerLevel::All(self.heads),

@@ -92,9 +92,10 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         Verb::List { dir } => list(dir, context),
         Verb::Compare { runs, part } => {
             let comparison = compare::compare(runs, *part)?;
-            match context.json {
-                true => message::json(&comparison),
-                false => print!("{}", text::comparison(&comparison)),
+            if context.json {
+                message::json(&comparison);
+            } else {
+                print!("{}", text::comparison(&comparison));
             }
             Ok(())
         }
@@ -106,14 +107,15 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
 fn average(args: &Ema, context: &Context) -> Result<()> {
     let run = RunFolder::new(&args.run);
     let made = write_average(&run, args.part, args.sigma_rel, args.steps, &args.out)?;
-    match context.json {
-        true => message::json(&made),
-        false => println!(
+    if context.json {
+        message::json(&made);
+    } else {
+        println!(
             "wrote {} from {} stored averages; {:.1e} of the profile is missed",
             args.out.display(),
             made.snapshots,
             made.unexplained
-        ),
+        );
     }
     Ok(())
 }
@@ -123,9 +125,10 @@ fn list(dir: &std::path::Path, context: &Context) -> Result<()> {
     for warning in &listing.warnings {
         eprintln!("warning: {}", text::printable(warning));
     }
-    match context.json {
-        true => message::json(&listing),
-        false => print!("{}", text::listing(&listing, SystemTime::now())),
+    if context.json {
+        message::json(&listing);
+    } else {
+        print!("{}", text::listing(&listing, SystemTime::now()));
     }
     Ok(())
 }
@@ -135,9 +138,10 @@ fn draw(args: &Plot, context: &Context) -> Result<()> {
     let mut options = Options { part: args.part, metric: args.metric.clone(), smoothing };
     if let Some(out) = &args.out {
         page::write(&args.runs, &options, out)?;
-        match context.json {
-            true => message::json(&serde_json::json!({ "out": out, "runs": args.runs })),
-            false => println!("wrote {}", out.display()),
+        if context.json {
+            message::json(&serde_json::json!({ "out": out, "runs": args.runs }));
+        } else {
+            println!("wrote {}", out.display());
         }
         return Ok(());
     }

@@ -108,9 +108,10 @@ fn read_lines(
         let mut limited = reader.by_ref().take(LONGEST_LINE);
         limited.read_until(b'\n', &mut line).map_err(Error::io("read", path))?;
         if !line.ends_with(b"\n") {
-            return match line.len() as u64 == LONGEST_LINE {
-                true => Err(broken(format!(" is longer than {LONGEST_LINE} bytes"))),
-                false => Ok(()),
+            return if line.len() as u64 == LONGEST_LINE {
+                Err(broken(format!(" is longer than {LONGEST_LINE} bytes")))
+            } else {
+                Ok(())
             };
         }
         let object = serde_json::from_slice(&line).map_err(|error| {

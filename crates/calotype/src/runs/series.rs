@@ -28,9 +28,10 @@ impl Smoothing {
     /// # Errors
     /// `Error::Argument` unless 0 ≤ `weight` < 1.
     pub fn by(weight: f64) -> Result<Self> {
-        match (0.0..1.0).contains(&weight) {
-            true => Ok(Self::By(weight)),
-            false => Err(Error::argument("--smooth", "a number from 0 to below 1", weight)),
+        if (0.0..1.0).contains(&weight) {
+            Ok(Self::By(weight))
+        } else {
+            Err(Error::argument("--smooth", "a number from 0 to below 1", weight))
         }
     }
 
@@ -115,11 +116,13 @@ impl Series {
         let finite = is_drawable((step, value), false);
         let value = if finite { value } else { f64::NAN };
         self.tail.push_back((step, value));
-        match finite {
-            true => self.take_in(step, value),
-            false => self.not_finite += 1,
-        }
-        let smooth = if finite { self.debiased() } else { f64::NAN };
+        let smooth = if finite {
+            self.take_in(step, value);
+            self.debiased()
+        } else {
+            self.not_finite += 1;
+            f64::NAN
+        };
         self.put(Bucket { low: (step, value), high: (step, value), smooth: (step, smooth) });
     }
 

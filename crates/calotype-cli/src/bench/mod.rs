@@ -54,7 +54,7 @@ pub struct Args {
 
 /// What `--json` prints.
 #[derive(Serialize)]
-struct Report {
+struct Timings {
     median_ms: f64,
     min_ms: f64,
     max_ms: f64,
@@ -139,7 +139,7 @@ fn report(
     bench: &dyn Bench,
     peak_gflops: f64,
     times: Vec<f64>,
-) -> Result<Report> {
+) -> Result<Timings> {
     let middle = times.len() / 2;
     let median_ms =
         if times.len().is_multiple_of(2) { (times[middle - 1] + times[middle]) / 2.0 } else { times[middle] };
@@ -149,7 +149,7 @@ fn report(
     // The gradients of a product are two products of the same size.
     let gflop_per_step = if args.mode == Mode::Train { 3.0 * forward } else { forward };
     let gflops = gflop_per_step / (median_ms * 1e-3);
-    Ok(Report {
+    Ok(Timings {
         median_ms,
         min_ms: times[0],
         max_ms: times[times.len() - 1],
@@ -170,7 +170,7 @@ fn report(
     })
 }
 
-fn print(report: &Report) {
+fn print(report: &Timings) {
     println!(
         "median  {:.2} ms  ({:.2} to {:.2}, {} steps)",
         report.median_ms, report.min_ms, report.max_ms, report.steps

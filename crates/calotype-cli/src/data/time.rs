@@ -39,7 +39,7 @@ pub struct Args {
 }
 
 #[derive(Serialize)]
-struct Report {
+struct Throughput {
     pictures: usize,
     workers: usize,
     batch: usize,
@@ -69,7 +69,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let mut sorted = rates.clone();
     sorted.sort_by(f64::total_cmp);
     let median = sorted[sorted.len() / 2];
-    let report = Report {
+    let report = Throughput {
         pictures: count,
         workers: args.workers,
         batch: args.batch,

@@ -1,13 +1,13 @@
 //! What the check before a training says.
 
-use calotype::trainer::preflight::Report;
+use calotype::trainer::preflight::Findings;
 use calotype::{Error, Result};
 
 use crate::message;
 use crate::options::Context;
 
 /// Prints the report; faults are an error.
-pub fn print(report: &Report, context: &Context) -> Result<()> {
+pub fn print(report: &Findings, context: &Context) -> Result<()> {
     if context.json {
         message::json(report);
     } else {

@@ -12,7 +12,7 @@ use calotype::evaluate::protocol::Protocol;
 use calotype::runs::folder::{RunFolder, TrainedPart};
 use calotype::trainer::denoiser::base_model::BaseModel;
 use calotype::trainer::objective::Blind;
-use calotype::trainer::preflight::Report;
+use calotype::trainer::preflight::Findings;
 use calotype::trainer::{Recipe, Session, autoencoder, clip, denoiser};
 use calotype::validation::{AutoencoderWatch, ClipWatch, DenoiserWatch};
 use calotype::{Error, Result};
@@ -195,7 +195,7 @@ fn check_part(
     data: &Data,
     context: &Context,
     session: Session,
-) -> Result<Report> {
+) -> Result<Findings> {
     let validated = validation(part, recipe, data)?.is_some();
     let training = &data.training;
     match part {

@@ -22,11 +22,8 @@ pub(crate) fn readable(value: f64) -> String {
 pub(crate) fn scientific(value: f64, digits: usize) -> String {
     let text = format!("{:.digits$e}", value.abs());
     let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-    let mantissa = if mantissa.contains('.') {
-        mantissa.trim_end_matches('0').trim_end_matches('.')
-    } else {
-        mantissa
-    };
+    let mantissa =
+        if mantissa.contains('.') { mantissa.trim_end_matches('0').trim_end_matches('.') } else { mantissa };
     let factor = if mantissa == "1" { String::new() } else { format!("{mantissa}×") };
     format!("{}{factor}10{}", sign(value), exponent.chars().map(superscript).collect::<String>())
 }

@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 
 use super::from_config::sigma_spacing;
 use super::kind::Family;
-use super::run::{AfterStep, Report};
+use super::run::{AfterStep, StepCount};
 use super::{Compat, Denoise, Level, SamplerSettings, Timestep};
 use crate::diffusion::flow::{FlowGridRule, grid};
 use crate::diffusion::sigma_grid::require_falling;
@@ -67,7 +67,7 @@ pub fn solve(
     network: &mut dyn Velocity,
     on_step: &mut dyn FnMut(usize, usize),
 ) -> Result<Tensor<4>> {
-    solve_watched([method, last], x, t, network, &mut Report(on_step))
+    solve_watched([method, last], x, t, network, &mut StepCount(on_step))
 }
 
 /// [`solve`] with somebody between the steps.

@@ -147,7 +147,7 @@ impl Sampler {
         denoise: &mut dyn Denoise,
         on_step: &mut dyn FnMut(usize, usize),
     ) -> Result<Tensor<4>> {
-        self.run(Start::Noise(initial), noise, denoise, &mut run::Report(on_step))
+        self.run(Start::Noise(initial), noise, denoise, &mut run::StepCount(on_step))
     }
 
     /// Runs the reverse process to x₀.

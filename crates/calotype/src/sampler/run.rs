@@ -85,10 +85,10 @@ impl<F: FnMut(Tensor<4>, Level, usize, usize) -> Result<Tensor<4>>> AfterStep fo
     }
 }
 
-/// Only counts.
-pub(super) struct Report<'a>(pub &'a mut dyn FnMut(usize, usize));
+/// Tells how many steps are done; x stays as it is.
+pub(super) struct StepCount<'a>(pub &'a mut dyn FnMut(usize, usize));
 
-impl AfterStep for Report<'_> {
+impl AfterStep for StepCount<'_> {
     fn after_step(&mut self, x: Tensor<4>, _: Level, done: usize, steps: usize) -> Result<Tensor<4>> {
         (self.0)(done, steps);
         Ok(x)

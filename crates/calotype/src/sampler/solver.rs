@@ -6,7 +6,7 @@ use std::fmt::Debug;
 
 use burn::tensor::Tensor;
 
-use super::run::{AfterStep, Report};
+use super::run::{AfterStep, StepCount};
 use super::{Level, Noise};
 use crate::Result;
 use crate::diffusion::sigma_grid::require_falling;
@@ -105,7 +105,7 @@ pub fn solve(
     noise: &mut dyn Noise,
     on_step: &mut dyn FnMut(usize, usize),
 ) -> Result<Tensor<4>> {
-    solve_watched(solver, x, sigmas, denoise, noise, &mut Report(on_step))
+    solve_watched(solver, x, sigmas, denoise, noise, &mut StepCount(on_step))
 }
 
 /// [`solve`] with somebody between the steps.

@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::run::{AfterStep, Report};
+use super::run::{AfterStep, StepCount};
 use super::transition::{self, Transition};
 use super::{Denoise, Noise, SamplerKind, SamplerSettings, ddim, ddpm, lcm};
 use crate::diffusion::{PredictionType, Rates, SchedulerConfig, VarianceType, X0Limit};
@@ -80,7 +80,7 @@ impl VpSampler {
         denoise: &mut dyn Denoise,
         on_step: &mut dyn FnMut(usize, usize),
     ) -> Result<Tensor<4>> {
-        self.run(initial, noise, denoise, &mut Report(on_step))
+        self.run(initial, noise, denoise, &mut StepCount(on_step))
     }
 
     /// From x at the first transition's noise level.

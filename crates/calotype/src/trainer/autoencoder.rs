@@ -10,7 +10,7 @@ use super::batch::Batch;
 use super::data_parallel::scalar;
 use super::latent_statistics::LatentStatistics;
 use super::objective::{Damage, Input, InputKind, Objective, ShareLoss, Watch};
-use super::preflight::{self, Report};
+use super::preflight::{self, Findings};
 use super::recipe::{AdversarialRecipe, Recipe, TrainingRecipe, VaeRecipe};
 use super::session::Session;
 use super::settings::Settings;
@@ -59,7 +59,7 @@ pub fn train(
 ///
 /// # Errors
 /// As [`preflight::check`] and [`Reconstructing::new`].
-pub fn check(recipe: &Recipe, data: &TrainingSet, session: Session) -> Result<Report> {
+pub fn check(recipe: &Recipe, data: &TrainingSet, session: Session) -> Result<Findings> {
     let (objective, network) = Reconstructing::new(recipe, data, session.device)?;
     preflight::check(&objective, &network, session.threads)
 }

@@ -11,7 +11,7 @@ use super::data_parallel::{BatchGradients, mean_of_shares, scalar};
 use super::gradient_cache::{self, Embeddings};
 use super::objective::{Damage, Input, InputKind, Objective, ShareLoss, Watch};
 use super::optimizer::Optimizer;
-use super::preflight::{self, Report};
+use super::preflight::{self, Findings};
 use super::recipe::{ClipObjective, ClipRecipe, Recipe, TrainingRecipe};
 use super::session::Session;
 use super::settings::Settings;
@@ -78,7 +78,7 @@ pub fn check(
     tokenizer: ClipTokenizer,
     data: &TrainingSet,
     session: Session,
-) -> Result<Report> {
+) -> Result<Findings> {
     let (objective, network) = Contrasting::new(recipe, tokenizer, data, session.device)?;
     preflight::check(&objective, &network, session.threads)
 }

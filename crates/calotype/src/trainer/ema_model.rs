@@ -11,9 +11,9 @@ use crate::error::{Error, Result};
 use crate::files::{NamedTensor, safetensors};
 use crate::runs::folder::{RunFolder, TrainedPart, files_by_steps};
 
-/// What a reconstruction is made of.
+/// An average that was put together from stored ones.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Reconstruction {
+pub struct ReconstructedAverage {
     /// Stored averages that were combined.
     pub snapshots: usize,
     /// Steps at which the average ends.
@@ -45,7 +45,7 @@ pub fn write_average(
     sigma_rel: f64,
     steps: Option<usize>,
     out: &Path,
-) -> Result<Reconstruction> {
+) -> Result<ReconstructedAverage> {
     if out.exists() {
         return Err(Error::argument("--out", "a new folder", out.display()));
     }
@@ -78,7 +78,7 @@ pub fn write_average(
         replace_tensors(&out.join(file), &tensors, start)?;
     }
     let unexplained = unexplained(&profiles, &coefficients, wanted);
-    Ok(Reconstruction { snapshots: stored.len(), steps, unexplained })
+    Ok(ReconstructedAverage { snapshots: stored.len(), steps, unexplained })
 }
 
 /// Steps, σ_rel and file of every stored average.

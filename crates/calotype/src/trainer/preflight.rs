@@ -19,7 +19,7 @@ const NAMES: usize = 5;
 
 /// What the check found, and what the training will cost.
 #[derive(Debug, Clone, Serialize)]
-pub struct Report {
+pub struct Findings {
     /// What is wrong, each in a sentence.
     pub faults: Vec<String>,
     /// What may be meant so, each in a sentence.
@@ -40,7 +40,7 @@ pub struct Report {
     pub first_loss: f64,
 }
 
-impl Report {
+impl Findings {
     /// Says the warnings, and refuses faults.
     ///
     /// # Errors
@@ -63,7 +63,7 @@ pub fn check<N: Module + Sync, O: Objective<N>>(
     objective: &O,
     network: &N,
     threads: usize,
-) -> Result<Report> {
+) -> Result<Findings> {
     let training = objective.training();
     let last = training.steps - 1;
     let batch = objective.prepare(0)?;
@@ -120,7 +120,7 @@ pub fn check<N: Module + Sync, O: Objective<N>>(
         }
     }
     let trained_parameters = trained.values().map(|(_, _, values)| values.len()).sum();
-    Ok(Report {
+    Ok(Findings {
         faults,
         warnings,
         trained_parameters,

@@ -12,7 +12,7 @@ use calotype::trainer::Session;
 use calotype::trainer::batch::Batch;
 use calotype::trainer::denoiser::{self, base_model::BaseModel};
 use calotype::trainer::objective::{Blind, Input, InputKind, Objective, ShareLoss};
-use calotype::trainer::preflight::{Report, check};
+use calotype::trainer::preflight::{Findings, check};
 use calotype::trainer::recipe::TrainingRecipe;
 use calotype::{Error, Result};
 
@@ -129,7 +129,7 @@ fn found(fault: Fault) -> [Vec<String>; 2] {
         network.first.weight = burn::module::Param::from_tensor(zeros);
     }
     let training = recipe(&[]).vae().unwrap().training.clone();
-    let Report { faults, warnings, .. } = check(&Planted { training, fault }, &network, 1).unwrap();
+    let Findings { faults, warnings, .. } = check(&Planted { training, fault }, &network, 1).unwrap();
     [faults, warnings]
 }
 

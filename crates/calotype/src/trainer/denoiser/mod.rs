@@ -12,7 +12,7 @@ use std::path::Path;
 use burn::module::Module;
 
 use super::objective::Watch;
-use super::preflight::{self, Report};
+use super::preflight::{self, Findings};
 use super::recipe::Recipe;
 use super::session::Session;
 use super::training_loop;
@@ -81,7 +81,7 @@ pub fn train<W: Watch<Unet> + Watch<LoraInTraining>>(
 ///
 /// # Errors
 /// As [`preflight::check`], [`Denoising::new`] and [`LoraInTraining::new`].
-pub fn check(recipe: &Recipe, base: &BaseModel, data: &TrainingSet, session: Session) -> Result<Report> {
+pub fn check(recipe: &Recipe, base: &BaseModel, data: &TrainingSet, session: Session) -> Result<Findings> {
     let objective = Denoising::new(recipe, base, data, session.device)?;
     match &recipe.diffusion()?.lora {
         None => preflight::check(&objective, &base.unet.network, session.threads),

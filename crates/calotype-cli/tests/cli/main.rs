@@ -177,6 +177,10 @@ fn a_recipe_with_an_impossible_value_is_refused() {
         ("learning_rate = 2e-3", "learning_rate = -1.0", "vae.training.learning_rate"),
         ("caption_dropout = 0.1", "caption_dropout = 1.5", "diffusion.caption_dropout"),
         ("attention = [true, false]", "attention = [true]", "diffusion.attention"),
+        ("beta = 1e-6", "beta = 1e-6\nobjective = \"ldm\"", "vae.reconstruction"),
+        ("heads = 2\nnorm", "min_snr_gamma = 5.0\np2 = {}\nheads = 2\nnorm", "diffusion.p2"),
+        ("heads = 2\nnorm", "p2 = { k = 0.0 }\nheads = 2\nnorm", "diffusion.p2.k"),
+        ("heads = 2\nnorm", "p2 = { gamma = -1.0 }\nheads = 2\nnorm", "diffusion.p2.gamma"),
     ] {
         let dir = with_recipe();
         replace(&dir.join("tiny.toml"), from, to);

@@ -60,6 +60,26 @@ fn an_autoencoder_with_a_discriminator() {
 }
 
 #[test]
+fn an_autoencoder_by_latent_diffusions_loss_and_a_vanilla_discriminator() {
+    let lines = "beta_warm_up = 5\nobjective = \"ldm\"\nreconstruction = \"l1\"\nadversarial = { weight = 0.5, start = 10, channels = 8, layers = 1, loss = \"vanilla\" }";
+    let dir = with(&VAE, &[("beta_warm_up = 5", lines)]);
+    let last = last(&trains(&dir, "vae", &[]), "vae");
+    let at = |name: &str| last[name].as_f64().unwrap();
+    assert!(at("logvar") != 0.0 && at("discriminator") > 0.0 && at("adaptive_weight") > 0.0, "{last}");
+    // 32 x 32 pixels of three numbers; the scale of the log is that of the step.
+    let nll = 3072.0 * (at("reconstruction") / at("logvar").exp() + at("logvar"));
+    assert!((at("nll") / nll - 1.0).abs() < 1e-3, "{nll}, but {last}");
+    // The scale is no part of the model.
+    let model = safetensors::read(&dir.join("run/model/vae/diffusion_pytorch_model.safetensors")).unwrap();
+    assert!(model.keys().all(|name| name.starts_with("encoder.")
+        || name.starts_with("decoder.")
+        || name.starts_with("quant_conv.")
+        || name.starts_with("post_quant_conv.")));
+    succeeds(&dir, &["data", "render", "--out", "data", "-n", "1", "--size", "32"]);
+    succeeds(&dir, &["reconstruct", "--model", "run/model/vae", "--out", "back", "data/000000.png"]);
+}
+
+#[test]
 fn a_decoder_alone_leaves_the_latents_as_they_are() {
     let dir = with_model();
     fs::write(dir.join("tiny.toml"), TINY).unwrap();
@@ -173,6 +193,14 @@ fn a_flow_with_lion_and_averages_for_later() {
         |folder: &str| fs::read(dir.join(folder).join("unet/diffusion_pytorch_model.safetensors")).unwrap();
     assert_ne!(average("longer"), average("run/model"));
     succeeds(&dir, &["generate", "a cat", "--model", "longer", "--steps", "3", "--out", "dog.png"]);
+}
+
+#[test]
+fn a_denoiser_whose_late_steps_count_less() {
+    let dir = with(&DIFFUSION, &[("caption_dropout = 0.1", "caption_dropout = 0.1\np2 = { gamma = 0.5 }")]);
+    let kept = trains(&dir, "diffusion", &[]);
+    let weights = Path::new("unet/diffusion_pytorch_model.safetensors");
+    assert_ne!(kept[&Path::new("model").join(weights)], components(DIFFUSION.writes)[weights]);
 }
 
 #[test]

@@ -1,9 +1,21 @@
-//! The autoencoder's loss: reconstruction + β · KL.
+//! The autoencoder's losses: reconstruction + β · KL, and latent diffusion's with the reconstruction under a learned
+//! scale. What the discriminator adds to either is in [`super::discriminator`].
 
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::DiagonalGaussian;
+
+/// What an autoencoder is trained by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AutoencoderObjective {
+    /// [`autoencoder_loss`]: the mean error.
+    #[default]
+    BetaVae,
+    /// [`ldm_loss`]: the likelihood under a learned scale.
+    Ldm,
+}
 
 /// Error that a reconstruction is judged by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -42,9 +54,10 @@ pub struct AutoencoderLoss {
 
 /// L = mean (x − x̂)² + β · mean_batch Σ_latent KL. Higgins et al. 2017 (β-VAE), Eq. 4.
 ///
-/// The two reductions differ on purpose, as in diffusers' training script (latent diffusion sums over
-/// pixels too, and its β is as many times larger): with a *mean* over pixels and a *sum* over the latent, β around 1e−6 leaves the reconstruction in charge and keeps the latent
-/// near unit variance. Halving the image side leaves the first term and quarters the second.
+/// The two reductions differ on purpose, as in diffusers' training script: with a *mean* over pixels and a *sum* over
+/// the latent, β around 1e−6 leaves the reconstruction in charge and keeps the latent near unit variance. Halving the
+/// image side leaves the first term and quarters the second. ([`ldm_loss`] sums over pixels too: there the same β
+/// weighs as many times less as a picture has numbers.)
 ///
 /// `x`, `reconstruction`: `[B, 3, H, W]` in [−1, 1]; `beta` ≥ 0.
 pub fn autoencoder_loss(
@@ -69,62 +82,91 @@ pub fn beta_at(step: usize, beta: f64, warm_up: usize) -> f64 {
     }
 }
 
-/// The terms of [`generator_loss`], each `[1]`.
+/// The terms of [`ldm_loss`], each `[1]`.
 #[derive(Debug, Clone)]
-pub struct GeneratorLoss {
-    /// Mean |x − x̂| over all numbers.
-    pub l1: Tensor<1>,
-    /// Mean (x − x̂)² over all numbers.
-    pub mse: Tensor<1>,
-    /// Σ (error/e^logvar + logvar), averaged over the batch only.
+pub struct LdmLoss {
+    /// Mean |x − x̂| over all pixels, channels and samples.
+    pub reconstruction: Tensor<1>,
+    /// [`negative_log_likelihood`] of the reconstruction.
     pub nll: Tensor<1>,
-    /// KL, averaged over the batch.
+    /// KL(q(z|x) ‖ N(0, I)), summed over the latent, averaged over the batch.
     pub kl: Tensor<1>,
-    /// nll + kl_weight · kl + d_weight · disc_factor · g_loss.
+    /// nll + β · kl.
     pub total: Tensor<1>,
 }
 
-/// The weights of [`generator_loss`].
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct GeneratorWeights {
-    /// Of LPIPS within the error.
-    pub perceptual: f64,
-    /// Of the KL.
-    pub kl: f64,
-    /// Of the discriminator, adaptive: [`super::discriminator::adaptive_weight`].
-    pub discriminator: f64,
-    /// 0 before the discriminator starts, then 1.
-    pub discriminator_factor: f64,
-}
-
-/// The loss of Stable Diffusion's autoencoder: error = |x − x̂| + perceptual · LPIPS under a learned
-/// scale, KL, and what the discriminator says.
+/// The loss of latent diffusion's autoencoder without its discriminator: |x − x̂| + LPIPS under a learned scale, and
+/// the KL.
 ///
-/// Esser et al. 2021, arXiv:2012.09841, Eqs. 5 to 7; Rombach et al. 2022, appendix G.
+/// Esser et al. 2021, arXiv:2012.09841, section 3.1; Rombach et al. 2022, arXiv:2112.10752, appendix G; the scale is
+/// that of their code (`LPIPSWithDiscriminator`).
 ///
-/// - `x`, `reconstruction`: `[B, C, H, W]`; `lpips`, `kl`: `[B]`, the latter summed over the latent.
-/// - `logvar`: the learned log of the error's scale, `[1]`; `g_loss`: `[1]`.
-pub fn generator_loss(
+/// - `x`, `reconstruction`: `[B, 3, H, W]` in [−1, 1]; `kl`: of each sample, `[B]`.
+/// - `lpips`: its mean over the batch times its weight, `[1]`; `logvar`: the log of the scale, `[1]`; `beta` ≥ 0.
+pub fn ldm_loss(
     x: Tensor<4>,
     reconstruction: Tensor<4>,
-    lpips: Tensor<1>,
-    kl: Tensor<1>,
+    lpips: Option<Tensor<1>>,
     logvar: Tensor<1>,
-    g_loss: Tensor<1>,
-    weights: &GeneratorWeights,
-) -> GeneratorLoss {
-    let batch = x.dims()[0];
-    let difference = x - reconstruction;
-    let error = difference.clone().abs() + lpips.reshape([batch, 1, 1, 1]) * weights.perceptual;
-    let logvar = logvar.reshape([1, 1, 1, 1]);
-    let nll = (error / logvar.clone().exp() + logvar).sum() * (1.0 / batch as f64);
+    kl: Tensor<1>,
+    beta: f64,
+) -> LdmLoss {
+    let [_, channels, height, width] = x.dims();
+    let reconstruction = Reconstruction::L1.error(x, reconstruction);
+    let nll = negative_log_likelihood(reconstruction.clone(), lpips, logvar, channels * height * width);
     let kl = kl.mean();
-    let adversarial = g_loss * (weights.discriminator * weights.discriminator_factor);
-    GeneratorLoss {
-        l1: difference.clone().abs().mean(),
-        mse: difference.square().mean(),
-        total: nll.clone() + kl.clone() * weights.kl + adversarial,
-        nll,
-        kl,
+    LdmLoss { total: nll.clone() + kl.clone() * beta, reconstruction, nll, kl }
+}
+
+/// −ln p(x | z) of a picture of `numbers` numbers, but for a constant: Σ (error/s + ln s), `[1]`, with the scale
+/// s = e^`logvar`. It is least where s is the mean error.
+///
+/// LPIPS is a part of every number's error, so the sum over all of them is `numbers` times the term of the mean error.
+///
+/// - `reconstruction`, `lpips`: means over the batch, each with its weight, `[1]`.
+pub fn negative_log_likelihood(
+    reconstruction: Tensor<1>,
+    lpips: Option<Tensor<1>>,
+    logvar: Tensor<1>,
+    numbers: usize,
+) -> Tensor<1> {
+    let error = match lpips {
+        Some(lpips) => reconstruction + lpips,
+        None => reconstruction,
+    };
+    (error / logvar.clone().exp() + logvar) * numbers as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{samples, shaped, values};
+
+    /// d/d logvar = P·(1 − error/s) is zero at s = error, and the pictures' gradient is P/s times that of the mean.
+    #[test]
+    fn the_learned_scale_ends_at_the_mean_error() {
+        let (x, wrong) = (samples(&[0.5, -0.25, 1.0]), samples(&[0.25, 0.25, -0.5]));
+        let gradients = |logvar: f64| {
+            let leaf = wrong.clone().autodiff().require_grad();
+            let scale = shaped::<1>(&[logvar], [1]).autodiff().require_grad();
+            let lpips = shaped(&[0.125], [1]).autodiff();
+            let kl = shaped(&[3.0, 5.0, 7.0], [3]).autodiff();
+            let loss = ldm_loss(x.clone().autodiff(), leaf.clone(), Some(lpips), scale.clone(), kl, 0.5);
+            let total = loss.total.clone();
+            assert!((values(total.clone() - loss.nll)[0] - 2.5).abs() < 1e-12);
+            let gradients = total.backward();
+            (values(leaf.grad(&gradients).unwrap()), values(scale.grad(&gradients).unwrap())[0])
+        };
+        let error: f64 = (0.25 + 0.5 + 1.5) / 3.0 + 0.125;
+        assert!(gradients(error.ln()).1.abs() < 1e-12);
+        assert!((gradients(0.0).1 - (1.0 - error)).abs() < 1e-12);
+        let by_mean = {
+            let leaf = wrong.clone().autodiff().require_grad();
+            let mean = Reconstruction::L1.error(x.clone().autodiff(), leaf.clone());
+            values(leaf.grad(&mean.backward()).unwrap())
+        };
+        for (got, mean) in gradients(-2.0).0.into_iter().zip(by_mean) {
+            assert!((got - mean * 2.0_f64.exp()).abs() < 1e-12, "{got}, the mean's {mean}");
+        }
     }
 }

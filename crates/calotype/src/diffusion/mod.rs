@@ -17,6 +17,7 @@ pub mod training_sample;
 pub mod x_0_limit;
 
 pub use forward_process::Rates;
+pub use loss_weight::LossWeight;
 pub use prediction::PredictionType;
 pub use schedule::{BetaSchedule, NoiseSchedule};
 pub use scheduler_class::SchedulerClass;

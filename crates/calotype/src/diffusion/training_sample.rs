@@ -3,8 +3,7 @@
 use burn::tensor::{Tensor, TensorData};
 
 use super::forward_process::add_noise;
-use super::loss_weight::min_snr;
-use super::{NoiseSchedule, PredictionType, Rates};
+use super::{LossWeight, NoiseSchedule, PredictionType, Rates};
 use crate::error::Result;
 
 /// The timestep that a network is given for time t in [0, 1] of a flow: 1000·t, as Stable Diffusion 3 and Flux
@@ -59,7 +58,7 @@ pub struct TrainingSample {
 }
 
 impl TrainingSample {
-    /// Noise `eps` added to clean latents `x_0` as `times` says; `min_snr_gamma`: see [`min_snr`].
+    /// Noise `eps` added to clean latents `x_0` as `times` says; `weight` says how much each time counts.
     ///
     /// # Errors
     /// `Error::Shape` if the shapes differ; `Error::Argument` for a time out of range.
@@ -68,18 +67,15 @@ impl TrainingSample {
         eps: Tensor<4>,
         times: &Times,
         prediction: PredictionType,
-        min_snr_gamma: Option<f64>,
+        weight: LossWeight,
     ) -> Result<Self> {
         let rates = times.rates()?;
         let target = prediction.target(x_0.clone(), eps.clone(), &rates)?;
-        let weigh = |gamma: f64| -> Result<Vec<f64>> {
-            times.snr()?.into_iter().map(|snr| min_snr(snr, gamma, prediction)).collect()
-        };
         Ok(Self {
             x_t: add_noise(x_0, eps, &rates)?,
             timesteps: times.timesteps(),
             target,
-            weights: min_snr_gamma.map(weigh).transpose()?,
+            weights: weight.of(&times.snr()?, prediction)?,
         })
     }
 

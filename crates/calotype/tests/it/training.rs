@@ -178,6 +178,36 @@ fn a_crash_costs_the_steps_since_the_checkpoint_and_nothing_else() {
     }
 }
 
+/// The log of the scale is trained, averaged, logged and kept as the weights are, and is no part of the model.
+#[test]
+fn a_learned_scale_goes_on_as_if_it_had_not_stopped() {
+    let dir = TempDir::new();
+    let ldm = recipe(&[("beta = 1e-6", "beta = 1e-6\nobjective = \"ldm\"\nreconstruction = \"l1\"")]);
+    let whole = run_for(&dir, "whole", &VAE);
+    VAE.train(&ldm, session(&whole, false, &Silent)).unwrap();
+    let run = run_for(&dir, "stopped", &VAE);
+    let stop = Witness::of(Event::Stop(13));
+    VAE.train(&ldm, session(&run, false, &stop)).unwrap_err();
+    let error = VAE.train(&recipe(&[]), session(&run, true, &Silent)).unwrap_err();
+    assert!(matches!(&error, Error::Config { key, .. } if key == "recipe.part.objective"), "{error}");
+    VAE.train(&ldm, session(&run, true, &Silent)).unwrap();
+
+    assert_holds(&run.model(), &support::files(&whole.model()), "with a learned scale");
+    let state = |run: &RunFolder| safetensors::read(&newest(run, VAE.trained).1).unwrap();
+    let (expected, got) = (state(&whole), state(&run));
+    assert_eq!(expected.len(), got.len());
+    for (name, tensor) in &expected {
+        assert_eq!(got[name].values, tensor.values, "{name}");
+    }
+    let logged = read_series(&run.log(VAE.trained), "logvar").unwrap();
+    assert_eq!(logged, read_series(&whole.log(VAE.trained), "logvar").unwrap());
+    assert_eq!(logged[0], (0.0, 0.0));
+    // 20 steps at up to 2e-3; the average lags behind.
+    let (value, average) = (got["value.logvar"].values[0], got["average.logvar"].values[0]);
+    assert!(value != 0.0 && average != 0.0 && value != average, "{value}, {average}");
+    assert!(value.abs() < 0.04, "{value}");
+}
+
 /// A CLIP run that stopped after 13 steps.
 fn stopped_run(dir: &TempDir) -> RunFolder {
     let run = run_for(dir, "run", &CLIP);

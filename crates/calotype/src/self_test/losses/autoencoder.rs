@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 
 use crate::autoencoder::discriminator as gan;
-use crate::autoencoder::loss::{self, GeneratorWeights};
+use crate::autoencoder::loss::{Reconstruction, ldm_loss};
 use crate::autoencoder::{DiagonalGaussian, lpips};
 use crate::error::{Error, Result};
 use crate::self_test::case::{Found, Inputs};
@@ -59,30 +59,27 @@ pub fn generator_loss(inputs: Inputs) -> Result<Found> {
     };
     let list = |key: &str| -> Result<Tensor<1>> { tensor(&inputs.array(key)?) };
     let number = |key: &str| -> Result<Tensor<1>> { Ok(row(&[inputs.number(key)?], [1])) };
+    let (x, reconstruction) = (images("x")?, images("recon")?);
+    let mse = Reconstruction::Mse.error(x.clone(), reconstruction.clone());
+    let lpips = list("lpips_per_sample")?.mean() * inputs.number("perceptual_weight")?;
     let logvar = number("logvar")?.autodiff().require_grad();
-    let weights = GeneratorWeights {
-        perceptual: inputs.number("perceptual_weight")?,
-        kl: inputs.number("kl_weight")?,
-        discriminator: inputs.number("d_weight")?,
-        discriminator_factor: inputs.number("disc_factor")?,
-    };
-    let found = loss::generator_loss(
-        images("x")?.autodiff(),
-        images("recon")?.autodiff(),
-        list("lpips_per_sample")?.autodiff(),
-        list("kl_per_sample")?.autodiff(),
+    let found = ldm_loss(
+        x.autodiff(),
+        reconstruction.autodiff(),
+        Some(lpips.autodiff()),
         logvar.clone(),
-        number("g_loss")?.autodiff(),
-        &weights,
+        list("kl_per_sample")?.autodiff(),
+        inputs.number("kl_weight")?,
     );
+    let adversarial = inputs.number("d_weight")? * inputs.number("disc_factor")? * inputs.number("g_loss")?;
     let gradient = logvar.grad(&found.nll.backward());
     let gradient = gradient.ok_or_else(|| Error::argument("gradient", "one of the likelihood", "none"))?;
     Ok(Found::new()
-        .number("rec_l1_mean", scalar(found.l1))
-        .number("rec_mse_mean", scalar(found.mse))
+        .number("rec_l1_mean", scalar(found.reconstruction))
+        .number("rec_mse_mean", scalar(mse))
         .number("nll", scalar(found.nll))
         .number("kl", scalar(found.kl))
-        .number("total", scalar(found.total))
+        .number("total", scalar(found.total) + adversarial)
         .number("dnll_dlogvar", scalar(gradient)))
 }
 

@@ -11,7 +11,7 @@ use super::latent_cache::{Encoding, LatentCache, Posterior, TextCache, posterior
 use super::recompute;
 use crate::data::source::{Damaged, Item, TrainingSet};
 use crate::diffusion::forward_process::offset_noise;
-use crate::diffusion::{NoiseSchedule, PredictionType, Times, TrainingSample};
+use crate::diffusion::{LossWeight, NoiseSchedule, PredictionType, Times, TrainingSample};
 use crate::error::Result;
 use crate::runs::folder::TrainedPart;
 use crate::text_encoder::ClipText;
@@ -34,7 +34,7 @@ pub struct Denoising<'a> {
     draws: Box<dyn Draws + 'a>,
     caption_dropout: f64,
     noise_offset: f64,
-    min_snr_gamma: Option<f64>,
+    loss_weight: LossWeight,
     no_caption: Vec<u32>,
     latents: Option<LatentCache>,
     texts: Option<TextCache>,
@@ -78,7 +78,7 @@ impl<'a> Denoising<'a> {
             }),
             caption_dropout: diffusion.caption_dropout,
             noise_offset: diffusion.noise_offset,
-            min_snr_gamma: diffusion.min_snr_gamma,
+            loss_weight: diffusion.loss_weight(),
             damaged: data.left_out().to_vec(),
             no_caption: base.tokenizer.encode_padded("").ids,
             latents: None,
@@ -93,8 +93,8 @@ impl<'a> Denoising<'a> {
     /// As [`BaseModel::shift`].
     pub fn for_validation(self, seed: u64) -> Result<Self> {
         let draws = Seeded { seed, flow_times: FlowTimes::default(), shift: self.base.shift()? };
-        let (caption_dropout, noise_offset, min_snr_gamma) = (0.0, 0.0, None);
-        Ok(Self { draws: Box::new(draws), caption_dropout, noise_offset, min_snr_gamma, ..self })
+        let (caption_dropout, noise_offset, loss_weight) = (0.0, 0.0, LossWeight::Uniform);
+        Ok(Self { draws: Box::new(draws), caption_dropout, noise_offset, loss_weight, ..self })
     }
 
     /// The same with other random numbers.
@@ -165,7 +165,7 @@ impl<'a> Denoising<'a> {
             _ => Times::Steps(&self.schedule, t),
         };
         let z_0 = tensor(share.z_0.clone(), share.shape);
-        TrainingSample::new(z_0, eps, &times, prediction, self.min_snr_gamma)
+        TrainingSample::new(z_0, eps, &times, prediction, self.loss_weight)
     }
 
     /// Text features of a share, of the text tower as it stands: on an autodiff device where that is trained.

@@ -7,7 +7,7 @@ use crate::autoencoder::AutoencoderConfig;
 use crate::denoiser::UnetConfig;
 use crate::denoiser::unet::block_types::{DownBlockType, UpBlockType};
 use crate::denoiser::unet::config::PerLevel;
-use crate::diffusion::PredictionType;
+use crate::diffusion::{LossWeight, PredictionType};
 use crate::error::Result;
 
 /// `[diffusion]`. The shape of the network is that of the recipe's `model`, if it names one.
@@ -38,6 +38,9 @@ pub struct DiffusionRecipe {
     /// γ of min-SNR: the loss of a timestep counts at most as its signal-to-noise ratio γ.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_snr_gamma: Option<f64>,
+    /// P2: the error of ε counts 1/(k + SNR)^γ.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p2: Option<P2Recipe>,
     /// Strength of noise that moves whole channels; 0 is off, 0.1 is usual.
     #[serde(default)]
     pub noise_offset: f64,
@@ -68,6 +71,22 @@ pub struct DiffusionRecipe {
     pub prompts: Vec<String>,
     /// The training.
     pub training: TrainingRecipe,
+}
+
+/// `[diffusion.p2]`. Choi et al. 2022, arXiv:2204.00227, Eq. 8.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct P2Recipe {
+    /// k: the weight of pure noise is k^−γ.
+    pub k: f64,
+    /// γ: how much less detail counts.
+    pub gamma: f64,
+}
+
+impl Default for P2Recipe {
+    fn default() -> Self {
+        Self { k: 1.0, gamma: 1.0 }
+    }
 }
 
 /// `[diffusion.flow_times]`: t = 1/(1 + e^−z) with z ~ N(mean, std²), then shifted. Esser et al. 2024,
@@ -123,6 +142,12 @@ impl DiffusionRecipe {
         if let Some(gamma) = self.min_snr_gamma {
             check.that(gamma > 0.0 && gamma.is_finite(), "min_snr_gamma", "above 0", gamma)?;
         }
+        if let Some(P2Recipe { k, gamma }) = self.p2 {
+            check.that(k > 0.0 && k.is_finite(), "p2.k", "above 0", k)?;
+            check.that(gamma >= 0.0 && gamma.is_finite(), "p2.gamma", "at least 0", gamma)?;
+            let only = self.min_snr_gamma.is_none();
+            check.that(only, "p2", "no `min_snr_gamma`: each says how much a timestep counts", "both")?;
+        }
         let offset = self.noise_offset;
         check.that(offset >= 0.0 && offset.is_finite(), "noise_offset", "at least 0", offset)?;
         let blind = self.zero_terminal_snr && self.prediction == Some(PredictionType::Epsilon);
@@ -158,6 +183,15 @@ impl DiffusionRecipe {
         let attention = format!("{:?}", self.attention);
         check.that(self.attention.len() == levels, "attention", "one entry for each level", attention)?;
         check.that(self.lora.is_none(), "lora", "a `model` that it changes", "no `model`")
+    }
+
+    /// How much each timestep counts.
+    pub fn loss_weight(&self) -> LossWeight {
+        match (self.min_snr_gamma, self.p2) {
+            (Some(gamma), _) => LossWeight::MinSnr { gamma },
+            (None, Some(P2Recipe { k, gamma })) => LossWeight::P2 { k, gamma },
+            (None, None) => LossWeight::Uniform,
+        }
     }
 
     /// The same without what does not decide the weights.

@@ -13,9 +13,11 @@ use serde::{Deserialize, Serialize};
 
 pub use clip::{ClipObjective, ClipRecipe};
 pub use data::{BucketRecipe, DataRecipe};
-pub use diffusion::{DiffusionRecipe, FlowTimes, LoraRecipe};
+pub use diffusion::{DiffusionRecipe, FlowTimes, LoraRecipe, P2Recipe};
 pub use training::{EmaSnapshots, Precision, TrainingRecipe};
-pub use vae::{AdversarialRecipe, PerceptualRecipe, Reconstruction, VaeRecipe};
+pub use vae::{
+    AdversarialRecipe, AutoencoderObjective, DiscriminatorLoss, PerceptualRecipe, Reconstruction, VaeRecipe,
+};
 
 use crate::error::{Error, Result};
 use crate::runs::folder::TrainedPart;

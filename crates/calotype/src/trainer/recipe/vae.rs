@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Check, DataRecipe, TrainingRecipe};
 use crate::autoencoder::AutoencoderConfig;
-pub use crate::autoencoder::loss::Reconstruction;
+pub use crate::autoencoder::discriminator::DiscriminatorLoss;
+pub use crate::autoencoder::loss::{AutoencoderObjective, Reconstruction};
 use crate::error::Result;
 
 /// `[vae]`. The shape of the network is that of the recipe's `model`, if it names one.
@@ -28,6 +29,9 @@ pub struct VaeRecipe {
     /// Self-attention in the middle.
     #[serde(default)]
     pub mid_block_add_attention: bool,
+    /// The loss, see [`crate::autoencoder::loss`].
+    #[serde(default)]
+    pub objective: AutoencoderObjective,
     /// Error that the reconstruction is judged by.
     #[serde(default)]
     pub reconstruction: Reconstruction,
@@ -72,6 +76,9 @@ pub struct AdversarialRecipe {
     pub weight: f64,
     /// Step at which it begins to count.
     pub start: usize,
+    /// What the discriminator minimises.
+    #[serde(default)]
+    pub loss: DiscriminatorLoss,
     /// Channels of the discriminator's first layer.
     #[serde(default = "sixty_four")]
     pub channels: usize,
@@ -87,6 +94,10 @@ fn sixty_four() -> usize {
 impl VaeRecipe {
     pub(super) fn validate(&self, check: &Check, scratch: bool, data: &DataRecipe) -> Result<()> {
         check.that(self.beta >= 0.0 && self.beta.is_finite(), "beta", "at least 0", self.beta)?;
+        let absolute =
+            self.objective != AutoencoderObjective::Ldm || self.reconstruction == Reconstruction::L1;
+        let expected = "l1 with `objective = \"ldm\"`: its likelihood is of |x - x'|";
+        check.that(absolute, "reconstruction", expected, "mse")?;
         if let Some(perceptual) = &self.perceptual {
             check.that(perceptual.weight > 0.0, "perceptual.weight", "above 0", perceptual.weight)?;
         }

@@ -1,23 +1,19 @@
-//! Trains the autoencoder, then measures its latents.
+//! What an autoencoder is trained for: pictures, the loss with LPIPS and a discriminator, and what is written.
 
 use std::path::Path;
 
-use burn::module::Module;
+use burn::module::Param;
 use burn::tensor::{Device, Tensor, TensorData};
 use image::RgbImage;
 
-use super::batch::Batch;
-use super::data_parallel::scalar;
-use super::latent_statistics::LatentStatistics;
-use super::objective::{Damage, Input, InputKind, Objective, ShareLoss, Watch};
-use super::preflight::{self, Findings};
-use super::recipe::{AdversarialRecipe, Recipe, TrainingRecipe, VaeRecipe};
-use super::session::Session;
-use super::settings::Settings;
-use super::training_loop;
-use crate::autoencoder::loss::{autoencoder_loss, beta_at};
+use super::AutoencoderInTraining;
+use crate::autoencoder::loss::{
+    AutoencoderObjective, autoencoder_loss, beta_at, ldm_loss, negative_log_likelihood,
+};
 use crate::autoencoder::lpips::{self, Lpips};
-use crate::autoencoder::{AutoencoderConfig, AutoencoderKl, PatchDiscriminator, Vae, discriminator};
+use crate::autoencoder::{
+    AutoencoderConfig, AutoencoderKl, DiagonalGaussian, PatchDiscriminator, Vae, discriminator,
+};
 use crate::checkpoint::{self, StoredComponent, diffusers_folder};
 use crate::data::source::TrainingSet;
 use crate::data::tensors::to_tensor;
@@ -27,62 +23,15 @@ use crate::nn::layout::channels_first;
 use crate::nn::{Compute, Init, parameters};
 use crate::rng::{Philox, Purpose};
 use crate::runs::folder::TrainedPart;
+use crate::trainer::batch::Batch;
+use crate::trainer::data_parallel::scalar;
+use crate::trainer::latent_statistics::LatentStatistics;
+use crate::trainer::objective::{Damage, Input, InputKind, Objective, ShareLoss};
+use crate::trainer::recipe::{AdversarialRecipe, Recipe, TrainingRecipe, VaeRecipe};
+use crate::trainer::settings::Settings;
 
 /// ln σ² of the posterior at the start: σ ≈ 0.05.
 const INITIAL_LOGVAR: f32 = -6.0;
-
-/// The autoencoder and what judges it.
-#[derive(Module, Debug)]
-pub struct AutoencoderInTraining {
-    /// What is kept in the end.
-    pub autoencoder: AutoencoderKl,
-    /// What tells its pictures from real ones.
-    pub discriminator: Option<PatchDiscriminator>,
-}
-
-/// Minimises reconstruction + β · KL, with LPIPS and a discriminator where the recipe asks for them, and writes
-/// `model/vae/`.
-///
-/// # Errors
-/// As [`training_loop::train`] and [`Reconstructing::new`].
-pub fn train(
-    recipe: &Recipe,
-    data: &TrainingSet,
-    session: Session,
-    watch: &dyn Watch<AutoencoderInTraining>,
-) -> Result<()> {
-    let (objective, network) = Reconstructing::new(recipe, data, session.device)?;
-    training_loop::train(session, objective, network, watch).map(|_| ())
-}
-
-/// What is wrong with the training that [`train`] would begin, and what it will cost.
-///
-/// # Errors
-/// As [`preflight::check`] and [`Reconstructing::new`].
-pub fn check(recipe: &Recipe, data: &TrainingSet, session: Session) -> Result<Findings> {
-    let (objective, network) = Reconstructing::new(recipe, data, session.device)?;
-    preflight::check(&objective, &network, session.threads)
-}
-
-/// The network at the first step: random, or the recipe's model.
-fn start(recipe: &Recipe, compute: &Compute) -> Result<(AutoencoderKl, AutoencoderConfig)> {
-    match &recipe.model {
-        Some(model) => match checkpoint::vae(StoredComponent::find(model, ComponentKind::Vae)?, compute)? {
-            Vae::Kl { network, config } => Ok((network, config)),
-            Vae::Tiny { .. } => Err(Error::Config {
-                path: recipe.path().to_owned(),
-                key: "model".into(),
-                expected: "one with an AutoencoderKL".into(),
-                got: format!("`{}`, whose autoencoder is a tiny one", model.display()),
-            }),
-        },
-        None => {
-            let config = recipe.vae()?.config(recipe.data.size as usize);
-            let network = AutoencoderKl::new(&config, &mut Init::random(recipe.seed, compute))?;
-            Ok((network.with_initial_logvar(INITIAL_LOGVAR), config))
-        }
-    }
-}
 
 /// The objective of an autoencoder.
 pub struct Reconstructing<'a> {
@@ -124,8 +73,10 @@ impl<'a> Reconstructing<'a> {
             Ok(lpips::weights::load(&files, compute)?.tracked())
         });
         let lpips = lpips.transpose()?;
+        let logvar = (vae.objective == AutoencoderObjective::Ldm)
+            .then(|| Param::from_tensor(Tensor::zeros([1], device)));
         let objective = Self { recipe, vae, config, data, device: device.clone(), lpips };
-        Ok((objective, AutoencoderInTraining { autoencoder, discriminator }))
+        Ok((objective, AutoencoderInTraining { autoencoder, discriminator, logvar }))
     }
 
     fn latent_shape(&self, images: &[RgbImage]) -> [usize; 3] {
@@ -141,6 +92,45 @@ impl<'a> Reconstructing<'a> {
         };
         let distance = lpips.distance(x.clone(), reconstruction.clone())?.mean();
         Ok(Some(distance * perceptual.weight))
+    }
+
+    /// The autoencoder's loss but for what a discriminator adds to it.
+    fn without_judge(
+        &self,
+        logvar: Option<Tensor<1>>,
+        x: &Tensor<4>,
+        reconstruction: &Tensor<4>,
+        posterior: &DiagonalGaussian,
+        beta: f64,
+    ) -> Result<ShareLoss> {
+        let (x, reconstruction) = (x.clone(), reconstruction.clone());
+        let mut found = match logvar {
+            None => {
+                let error = self.vae.reconstruction;
+                let loss = autoencoder_loss(error, x.clone(), reconstruction.clone(), posterior, beta);
+                let logged = vec![scalar(&loss.reconstruction), scalar(&loss.kl)];
+                let terms = vec![("reconstruction", loss.reconstruction), ("kl", loss.kl)];
+                let mut found = ShareLoss { total: loss.total, terms, logged };
+                if let Some(lpips) = self.perceptual(&x, &reconstruction)? {
+                    found.logged.push(scalar(&lpips));
+                    found.total = found.total + lpips.clone();
+                    found.terms.push(("lpips", lpips));
+                }
+                found
+            }
+            Some(logvar) => {
+                let lpips = self.perceptual(&x, &reconstruction)?;
+                let loss = ldm_loss(x, reconstruction, lpips.clone(), logvar.clone(), posterior.kl(), beta);
+                let mut logged: Vec<f64> =
+                    [&loss.reconstruction, &loss.kl, &loss.nll, &logvar].map(scalar).to_vec();
+                logged.extend(lpips.iter().map(scalar));
+                ShareLoss { total: loss.total, terms: vec![("nll", loss.nll), ("kl", loss.kl)], logged }
+            }
+        };
+        if self.vae.beta == 0.0 || self.vae.decoder_only {
+            found.terms.retain(|(name, _)| *name != "kl");
+        }
+        Ok(found)
     }
 
     /// The weight at which the discriminator's gradient is as long as that of the error, at the decoder's last
@@ -162,9 +152,14 @@ impl<'a> Reconstructing<'a> {
         };
         let of_error = gradient(&|reconstruction| {
             let error = self.vae.reconstruction.error(x.clone(), reconstruction.clone());
-            Ok(match self.perceptual(x, &reconstruction)? {
-                Some(lpips) => error + lpips,
-                None => error,
+            let lpips = self.perceptual(x, &reconstruction)?;
+            Ok(match (&network.logvar, lpips) {
+                (Some(logvar), lpips) => {
+                    let numbers = x.dims()[1..].iter().product();
+                    negative_log_likelihood(error, lpips, logvar.val().detach(), numbers)
+                }
+                (None, Some(lpips)) => error + lpips,
+                (None, None) => error,
             })
         })?;
         let of_judge =
@@ -195,6 +190,9 @@ impl Objective<AutoencoderInTraining> for Reconstructing<'_> {
 
     fn logged(&self) -> Vec<&'static str> {
         let mut names = vec!["loss", "reconstruction", "kl"];
+        if self.vae.objective == AutoencoderObjective::Ldm {
+            names.extend(["nll", "logvar"]);
+        }
         names.extend(self.vae.perceptual.as_ref().map(|_| "lpips"));
         if self.vae.adversarial.is_some() {
             names.extend(["adversarial", "adaptive_weight", "discriminator"]);
@@ -226,19 +224,9 @@ impl Objective<AutoencoderInTraining> for Reconstructing<'_> {
         let noise = posterior_noise(self.recipe.seed, &share.positions, shape, &self.device);
         let features = network.autoencoder.decode_features(posterior.sample(noise));
         let reconstruction = channels_first(network.autoencoder.last_layer().forward(features.clone()));
-        let loss = autoencoder_loss(vae.reconstruction, x.clone(), reconstruction.clone(), &posterior, beta);
-
-        let mut of_autoencoder = loss.total;
-        let mut terms = vec![("reconstruction", loss.reconstruction.clone())];
-        if vae.beta > 0.0 && !vae.decoder_only {
-            terms.push(("kl", loss.kl.clone()));
-        }
-        let mut logged = vec![scalar(&loss.reconstruction), scalar(&loss.kl)];
-        if let Some(lpips) = self.perceptual(&x, &reconstruction)? {
-            logged.push(scalar(&lpips));
-            of_autoencoder = of_autoencoder + lpips.clone();
-            terms.push(("lpips", lpips));
-        }
+        let logvar = network.logvar.as_ref().map(Param::val);
+        let ShareLoss { total: mut of_autoencoder, mut terms, mut logged } =
+            self.without_judge(logvar, &x, &reconstruction, &posterior, beta)?;
         let mut total = of_autoencoder.clone();
         if let (Some(adversarial), Some(network_d)) = (&vae.adversarial, &network.discriminator) {
             if step < adversarial.start {
@@ -250,7 +238,7 @@ impl Objective<AutoencoderInTraining> for Reconstructing<'_> {
                 let judged = discriminator::generator(judge.forward(reconstruction.clone()));
                 let real = network_d.forward(x);
                 let fake = network_d.forward(reconstruction.detach());
-                let told_apart = discriminator::hinge(real, fake);
+                let told_apart = adversarial.loss.of(real, fake);
                 logged.extend([scalar(&judged), weight, scalar(&told_apart)]);
                 of_autoencoder = of_autoencoder + judged.clone() * weight;
                 total = of_autoencoder.clone() + told_apart.clone();
@@ -288,4 +276,24 @@ fn posterior_noise(seed: u64, positions: &[u64], [c, h, w]: [usize; 3], device: 
     let stream = |&position: &u64| Philox::new(seed, Purpose::Posterior, position).normals(c * h * w);
     let values: Vec<f32> = positions.iter().flat_map(stream).collect();
     Tensor::from_data(TensorData::new(values, [positions.len(), c, h, w]), device).autodiff()
+}
+
+/// The network at the first step: random, or the recipe's model.
+fn start(recipe: &Recipe, compute: &Compute) -> Result<(AutoencoderKl, AutoencoderConfig)> {
+    match &recipe.model {
+        Some(model) => match checkpoint::vae(StoredComponent::find(model, ComponentKind::Vae)?, compute)? {
+            Vae::Kl { network, config } => Ok((network, config)),
+            Vae::Tiny { .. } => Err(Error::Config {
+                path: recipe.path().to_owned(),
+                key: "model".into(),
+                expected: "one with an AutoencoderKL".into(),
+                got: format!("`{}`, whose autoencoder is a tiny one", model.display()),
+            }),
+        },
+        None => {
+            let config = recipe.vae()?.config(recipe.data.size as usize);
+            let network = AutoencoderKl::new(&config, &mut Init::random(recipe.seed, compute))?;
+            Ok((network.with_initial_logvar(INITIAL_LOGVAR), config))
+        }
+    }
 }

@@ -64,19 +64,4 @@ impl DiagonalGaussian {
         let [b, c, h, w] = per_element.dims();
         per_element.reshape([b, c * h * w]).sum_dim(1).reshape([b])
     }
-
-    /// KL(q ‖ p) for another Gaussian p, of every number of the latent: `[B, Z, h, w]`.
-    ///
-    /// ½ ((μ₁ − μ₂)²/σ₂² + σ₁²/σ₂² − 1 − ln σ₁² + ln σ₂²)
-    pub fn kl_from(&self, p: &Self) -> Tensor<4> {
-        let log_ratio = self.logvar.clone() - p.logvar.clone();
-        let difference = (self.mean.clone() - p.mean.clone()).square() / p.logvar.clone().exp();
-        (difference + log_ratio.clone().exp() - 1.0 - log_ratio) * 0.5
-    }
-
-    /// −ln q(z), of every number of the latent: ½ (ln 2π + ln σ² + (z − μ)²/σ²), `[B, Z, h, w]`.
-    pub fn negative_log_likelihood(&self, z: Tensor<4>) -> Tensor<4> {
-        let squared = (z - self.mean.clone()).square() / self.logvar.clone().exp();
-        (squared + self.logvar.clone() + std::f64::consts::TAU.ln()) * 0.5
-    }
 }

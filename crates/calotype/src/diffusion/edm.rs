@@ -41,13 +41,6 @@ impl Preconditioning {
     }
 }
 
-/// The loss under a learned uncertainty u(σ) = `logvar`: weight/e^u · squared error + u.
-///
-/// Karras et al. 2024, arXiv:2312.02696, Eq. 13: at its optimum each noise level has the same weight.
-pub fn uncertainty_loss(weight: f64, squared_error: f64, logvar: f64) -> f64 {
-    weight / logvar.exp() * squared_error + logvar
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,12 +54,5 @@ mod tests {
         assert!((variance / (c.c_out * c.c_out) - 1.0).abs() < 1e-12);
         assert!((c.weight * c.c_out * c.c_out - 1.0).abs() < 1e-12);
         assert!(Preconditioning::new(0.0, 0.5).is_err());
-    }
-
-    #[test]
-    fn uncertainty_is_least_where_it_equals_the_error() {
-        let at = |logvar: f64| uncertainty_loss(2.0, 1.5, logvar);
-        let best = 3.0_f64.ln();
-        assert!(at(best) < at(best + 0.1) && at(best) < at(best - 0.1));
     }
 }

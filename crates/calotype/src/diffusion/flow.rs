@@ -13,7 +13,8 @@ pub fn shift(sigma: f64, shift: f64) -> f64 {
     shift * sigma / (1.0 + (shift - 1.0) * sigma)
 }
 
-/// The same with shift = e^μ, as Flux computes it from the size of the picture: e^μ/(e^μ + 1/σ − 1).
+/// The same with shift = e^μ, as Flux computes it from the size of the picture: e^μ/(e^μ + 1/σ − 1). No model that is
+/// read here asks for it yet (`use_dynamic_shifting`).
 pub fn shift_exponential(sigma: f64, mu: f64) -> f64 {
     match sigma > 0.0 {
         true => mu.exp() / (mu.exp() + 1.0 / sigma - 1.0),
@@ -35,8 +36,6 @@ pub enum FlowGridRule {
     /// As diffusers with a static shift: its smallest level is shifted before the grid is made and then
     /// again with it.
     Diffusers,
-    /// Evenly from 1 to 0, shifted.
-    ToZero,
 }
 
 /// The `steps` + 1 noise levels of a sampling run, from 1 to 0.
@@ -47,20 +46,26 @@ pub fn grid(rule: FlowGridRule, steps: usize, num_timesteps: usize, by: f64) -> 
     if steps == 0 || num_timesteps == 0 {
         return Err(Error::argument("steps", "at least 1, of at least 1 timestep", steps));
     }
-    if !(by > 0.0 && by.is_finite()) {
-        return Err(Error::argument("shift", "a finite number above 0", by));
-    }
+    require_shift(by)?;
     let smallest = 1.0 / num_timesteps as f64;
     let mut levels = match rule {
         FlowGridRule::ShiftOnce => linspace(1.0, smallest, steps),
         FlowGridRule::Diffusers => linspace(1.0, shift(smallest, by), steps),
-        FlowGridRule::ToZero => linspace(1.0, 0.0, steps + 1),
     };
     levels.iter_mut().for_each(|level| *level = shift(*level, by));
-    if rule != FlowGridRule::ToZero {
-        levels.push(0.0);
-    }
+    levels.push(0.0);
     Ok(levels)
+}
+
+/// Refuses a shift that is no factor.
+///
+/// # Errors
+/// `Error::Argument` unless it is finite and above 0.
+pub fn require_shift(shift: f64) -> Result<()> {
+    if shift > 0.0 && shift.is_finite() {
+        return Ok(());
+    }
+    Err(Error::argument("shift", "a finite number above 0", shift))
 }
 
 #[cfg(test)]

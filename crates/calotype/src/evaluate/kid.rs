@@ -9,8 +9,8 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::features::Features;
+use super::numpy_random::RandomState;
 use crate::error::{Error, Result};
-use crate::rng::{Philox, Purpose};
 
 /// Rows of a kernel matrix that are held at once.
 const ROWS: usize = 128;
@@ -124,34 +124,29 @@ pub fn kid_of_subsets(
     })
 }
 
-/// KID over `n_subsets` random subsets of `subset_size` rows, drawn without replacement (Bińkowski et
-/// al. 2018, Section 4: 100 subsets of 1000).
+/// KID over `n_subsets` random subsets of `subset_size` rows, drawn without replacement as torch-fidelity draws them
+/// (Bińkowski et al. 2018, Section 4: 100 subsets of 1000).
 ///
 /// # Errors
-/// As [`kernel_distance`]; `Error::Argument` unless 2 ≤ `subset_size` ≤ the rows of either side and
-/// `n_subsets` ≥ 1.
+/// As [`kid_of_subsets`]; `Error::Argument` for a `subset_size` above the rows of either side.
 pub fn kid_of_random_subsets(
     generated: &Features,
     reference: &Features,
     subset_size: usize,
     n_subsets: usize,
-    seed: u64,
+    seed: u32,
 ) -> Result<KidOfSubsets> {
     let fewest = generated.n().min(reference.n());
-    if !(2..=fewest).contains(&subset_size) {
-        let expected = format!("2 to {fewest}, the rows of the smaller side");
+    if subset_size > fewest {
+        let expected = format!("at most {fewest}, the rows of the smaller side");
         return Err(Error::argument("subset_size", expected, subset_size));
     }
-    if n_subsets == 0 {
-        return Err(Error::argument("n_subsets", "at least 1", n_subsets));
+    let mut random = RandomState::new(seed);
+    let (mut of_generated, mut of_reference) = (Vec::new(), Vec::new());
+    for _ in 0..n_subsets {
+        of_generated.push(random.choice(generated.n(), subset_size));
+        of_reference.push(random.choice(reference.n(), subset_size));
     }
-    let draw = |n: usize, stream: usize| {
-        let mut order = Philox::new(seed, Purpose::Evaluation, stream as u64).permutation(n);
-        order.truncate(subset_size);
-        order
-    };
-    let of_generated: Vec<_> = (0..n_subsets).map(|s| draw(generated.n(), 2 * s)).collect();
-    let of_reference: Vec<_> = (0..n_subsets).map(|s| draw(reference.n(), 2 * s + 1)).collect();
     kid_of_subsets(generated, reference, &of_generated, &of_reference)
 }
 
@@ -232,6 +227,7 @@ fn kernel_rows(x: &Mat<f64>, y: &Mat<f64>, first: usize, rows: usize, kernel: Ke
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rng::{Philox, Purpose};
 
     #[test]
     fn random_subsets_are_drawn_without_replacement_and_repeat() {

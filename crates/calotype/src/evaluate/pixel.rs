@@ -1,4 +1,4 @@
-//! How far two images are apart, pixel by pixel: MSE, MAE, PSNR; and the way back to 8 bits.
+//! How far two images are apart, pixel by pixel: MSE, MAE, PSNR.
 
 use image::RgbImage;
 use serde::Serialize;
@@ -93,31 +93,6 @@ pub fn psnr(mse: f64, data_range: f64) -> Result<f64> {
     Ok(10.0 * (data_range * data_range / mse).log10())
 }
 
-/// PSNR of several images in its two readings, which differ (Jensen); say which one is reported.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct PsnrOfImages {
-    /// Mean of the images' PSNRs, in dB: the usual one. Infinite as soon as one image is perfect.
-    pub mean_of_psnr: f64,
-    /// PSNR of the mean MSE, in dB.
-    pub psnr_of_mean_mse: f64,
-}
-
-/// Both readings of the PSNR of several images.
-///
-/// # Errors
-/// As [`psnr`]; and `Error::Argument` for no images.
-pub fn psnr_of_images(mse_per_image: &[f64], data_range: f64) -> Result<PsnrOfImages> {
-    if mse_per_image.is_empty() {
-        return Err(Error::argument("mse_per_image", "at least one image", "none"));
-    }
-    let n = mse_per_image.len() as f64;
-    let each = mse_per_image.iter().map(|&mse| psnr(mse, data_range)).collect::<Result<Vec<f64>>>()?;
-    Ok(PsnrOfImages {
-        mean_of_psnr: each.iter().sum::<f64>() / n,
-        psnr_of_mean_mse: psnr(mse_per_image.iter().sum::<f64>() / n, data_range)?,
-    })
-}
-
 /// PSNR in dB of two 8-bit images, from the MSE over all pixels and the three channels.
 ///
 /// # Errors
@@ -129,32 +104,6 @@ pub fn psnr_rgb(reference: &RgbImage, reconstruction: &RgbImage) -> Result<f64> 
         mse += pixel_error(x, y, 255.0)?.mse / 3.0;
     }
     psnr(mse, 255.0)
-}
-
-/// From a pixel in [-1, 1] (clamped) to 8 bits: the rules in use, which differ by up to one level.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Quantisation {
-    /// ⌊127.5 (x + 1)⌋, of ADM: half a level too dark on average.
-    Truncate,
-    /// ⌊127.5 x + 128⌋, of EDM2.
-    Scale127_5Plus128,
-    /// ⌊255 (x + 1)/2 + ½⌋, of torchvision's `save_image`.
-    HalfUp,
-    /// 255 (x/2 + ½) rounded half to even, of diffusers; what we write to disk.
-    HalfEven,
-}
-
-impl Quantisation {
-    /// The 8-bit level of `x`; NaN gives 0.
-    pub fn level(self, x: f64) -> u8 {
-        let level = match self {
-            Self::Truncate => (x + 1.0) * 127.5,
-            Self::Scale127_5Plus128 => x * 127.5 + 128.0,
-            Self::HalfUp => ((x + 1.0) / 2.0).clamp(0.0, 1.0) * 255.0 + 0.5,
-            Self::HalfEven => ((x / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even(),
-        };
-        level as u8 // truncates and saturates at 0 and 255
-    }
 }
 
 pub(super) fn require_comparable(reference: &Plane, reconstruction: &Plane, data_range: f64) -> Result<()> {

@@ -7,7 +7,7 @@ use super::frechet::frechet_distance;
 use super::frechet_uncertainty::standard_error;
 use super::gaussian::Gaussian;
 use super::inception_score::{SplitRule, from_logits};
-use super::kid::{Kernel, kernel_distance, kernel_standard_error, kid_of_subsets};
+use super::kid::{Kernel, kernel_distance, kernel_standard_error, kid_of_random_subsets};
 use super::numpy_random::RandomState;
 use super::prdc::{BallRule, prdc};
 use super::side::Side;
@@ -213,13 +213,7 @@ fn inception_score(generated: &Side, settings: &Settings) -> Result<Value> {
 fn kid(generated: &Side, reference: &Side, settings: &Settings) -> Result<Value> {
     let (x, y) = (generated.rows("kid")?, reference.rows("kid")?);
     let size = settings.subset_size(x.n(), y.n());
-    let mut random = RandomState::new(settings.seed);
-    let (mut of_x, mut of_y) = (Vec::new(), Vec::new());
-    for _ in 0..settings.kid_subsets {
-        of_x.push(random.choice(x.n(), size));
-        of_y.push(random.choice(y.n(), size));
-    }
-    let found = kid_of_subsets(x, y, &of_x, &of_y)?;
+    let found = kid_of_random_subsets(x, y, size, settings.kid_subsets, settings.seed)?;
     Ok(json!({
         "value": found.mean, "std": found.std, "std_ddof1": found.std_ddof1,
         "protocol": {

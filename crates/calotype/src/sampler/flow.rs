@@ -30,8 +30,6 @@ pub enum FlowMethod {
     Euler,
     /// By the mean of the velocities at both ends; second order.
     Heun,
-    /// By the velocity in its middle; second order.
-    Midpoint,
 }
 
 impl FlowMethod {
@@ -44,11 +42,6 @@ impl FlowMethod {
             Self::Heun => {
                 let end = x.clone() + v.clone() * dt;
                 (v + network.velocity(&end, to)?) * 0.5
-            }
-            Self::Midpoint => {
-                let middle = (from + to) / 2.0;
-                let x_middle = x.clone() + v * (middle - from);
-                network.velocity(&x_middle, middle)?
             }
         };
         Ok(x + v * dt)

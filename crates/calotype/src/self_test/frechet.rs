@@ -2,11 +2,12 @@
 
 use super::arrays::Array;
 use super::case::{Found, Inputs};
+use super::reference;
 use crate::error::Result;
 use crate::evaluate::feature_statistics::FeatureStatistics;
 use crate::evaluate::frechet::{FrechetDistance, frechet_distance};
 use crate::evaluate::gaussian::Gaussian;
-use crate::evaluate::{fid_infinity as line, frechet_bias, frechet_uncertainty};
+use crate::evaluate::{fid_infinity as line, frechet_uncertainty};
 
 fn distance(found: FrechetDistance) -> Found {
     Found::new()
@@ -60,7 +61,7 @@ pub fn standard_error(inputs: Inputs) -> Result<Found> {
 }
 
 pub fn null_bias(inputs: Inputs) -> Result<Found> {
-    let bias = frechet_bias::null_bias(&inputs.list("eigenvalues")?, inputs.integer("n")?)?;
+    let bias = reference::null_bias(&inputs.list("eigenvalues")?, inputs.integer("n")?)?;
     Ok(Found::new().number("bias_one_sided", bias))
 }
 

@@ -2,8 +2,9 @@
 
 use super::arrays::{Array, array};
 use super::case::{Found, Inputs, unreadable};
-use crate::error::Result;
-use crate::evaluate::pixel::{Plane, Quantisation, pixel_error, psnr_of_images};
+use super::reference::Quantisation;
+use crate::error::{Error, Result};
+use crate::evaluate::pixel::{Plane, pixel_error, psnr};
 use crate::evaluate::ssim::{self as similarity, Border, Covariance, Options, Window};
 
 fn plane(image: Array) -> Result<Plane> {
@@ -55,10 +56,13 @@ pub fn ssim_channels(inputs: Inputs) -> Result<Found> {
 }
 
 pub fn psnr_aggregate(inputs: Inputs) -> Result<Found> {
-    let found = psnr_of_images(&inputs.list("mse_per_image")?, inputs.number("data_range")?)?;
-    Ok(Found::new()
-        .number("mean_of_psnr", found.mean_of_psnr)
-        .number("psnr_of_mean_mse", found.psnr_of_mean_mse))
+    let (mse, range) = (inputs.list("mse_per_image")?, inputs.number("data_range")?);
+    if mse.is_empty() {
+        return Err(Error::argument("mse_per_image", "at least one image", "none"));
+    }
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    let each = mse.iter().map(|&mse| psnr(mse, range)).collect::<Result<Vec<f64>>>()?;
+    Ok(Found::new().number("mean_of_psnr", mean(&each)).number("psnr_of_mean_mse", psnr(mean(&mse), range)?))
 }
 
 pub fn quantise(inputs: Inputs) -> Result<Found> {

@@ -47,5 +47,7 @@ pub fn subsets(inputs: Inputs) -> Result<Found> {
 pub fn random_subsets(inputs: Inputs) -> Result<Found> {
     let (x, y) = (side(inputs, "x")?, side(inputs, "y")?);
     let (size, n) = (inputs.integer("subset_size")?, inputs.integer("n_subsets")?);
-    Ok(of_subsets(kid_of_random_subsets(&x, &y, size, n, inputs.integer("seed")? as u64)?))
+    let seed = inputs.integer("seed")?;
+    let seed = u32::try_from(seed).map_err(|_| unreadable("seed", "32 bits", seed))?;
+    Ok(of_subsets(kid_of_random_subsets(&x, &y, size, n, seed)?))
 }

@@ -1,5 +1,8 @@
-//! `calotype self-test`: golden cases, computed by the functions that training, sampling and evaluation
-//! call, and compared with what must come out.
+//! `calotype self-test`: golden cases, computed and compared with what must come out.
+//!
+//! What training, sampling and evaluation call is called here too. A few cases ask for formulas that nothing in the
+//! product runs: these are in `reference.rs`. Others give a function of the product a setting that no command has;
+//! `docs/golden-cases.md` lists both.
 //!
 //! A file is `{"schema": 2, "topic": name, "cases": [...]}`; `docs/golden-cases.md` says what a case holds.
 
@@ -11,6 +14,7 @@ mod inception_score;
 mod kid;
 mod losses;
 mod prdc;
+mod reference;
 mod resize;
 mod samplers;
 mod schedules;

@@ -1,6 +1,7 @@
 //! Noise schedules and the grids of sampling runs.
 
 use super::case::{Found, Inputs};
+use super::reference::flow_grid_to_zero;
 use super::tensors::{samples, values};
 use crate::diffusion::flow::{self, FlowGridRule};
 use crate::diffusion::{BetaSchedule, NoiseSchedule, SigmaSpacing, TimestepSpacing, sigma_grid as sigma};
@@ -94,12 +95,16 @@ pub fn flow_grid(inputs: Inputs) -> Result<Found> {
     let rule = inputs.choice(
         "rule",
         &[
-            ("shift_once", FlowGridRule::ShiftOnce),
-            ("diffusers", FlowGridRule::Diffusers),
-            ("to_zero", FlowGridRule::ToZero),
+            ("shift_once", Some(FlowGridRule::ShiftOnce)),
+            ("diffusers", Some(FlowGridRule::Diffusers)),
+            ("to_zero", None),
         ],
     )?;
-    let sigmas = flow::grid(rule, inputs.integer("N")?, inputs.integer("T")?, inputs.number("shift")?)?;
+    let (n, t, shift) = (inputs.integer("N")?, inputs.integer("T")?, inputs.number("shift")?);
+    let sigmas = match rule {
+        Some(rule) => flow::grid(rule, n, t, shift)?,
+        None => flow_grid_to_zero(n, shift)?,
+    };
     Ok(Found::new().list("sigmas", &sigmas))
 }
 

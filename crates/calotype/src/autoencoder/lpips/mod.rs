@@ -47,45 +47,27 @@ impl Lpips {
         let of = |picture| self.features.forward(scale_input(picture));
         let mut distance = Tensor::zeros([b], (&x.device(), x.dtype()));
         for ((f, g), weight) in of(x).into_iter().zip(of(y)).zip(&self.linear) {
-            distance = distance + layer_distance(f, g, weight.clone(), UnitLength::NormPlusEps, 1e-10);
+            distance = distance + layer_distance(unit_length(f, EPS), unit_length(g, EPS), weight.clone());
         }
         Ok(distance)
     }
 }
 
-/// How the channels of a pixel are brought to unit length.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UnitLength {
-    /// f/(‖f‖ + ε), of the paper's code.
-    NormPlusEps,
-    /// f/√(‖f‖² + ε), of torchmetrics.
-    SqrtOfSumPlusEps,
+/// Keeps black pixels finite; that of the paper's code.
+const EPS: f64 = 1e-10;
+
+/// The channels of each pixel at unit length: f/(‖f‖ + ε), `[B, C, H, W]`.
+pub fn unit_length(features: Tensor<4>, eps: f64) -> Tensor<4> {
+    let squared = features.clone().square().sum_dim(1); // [B, 1, H, W]
+    features / (squared.sqrt() + eps)
 }
 
-impl UnitLength {
-    fn apply(self, features: Tensor<4>, eps: f64) -> Tensor<4> {
-        let squared = features.clone().square().sum_dim(1); // [B, 1, H, W]
-        features
-            / match self {
-                Self::NormPlusEps => squared.sqrt() + eps,
-                Self::SqrtOfSumPlusEps => (squared + eps).sqrt(),
-            }
-    }
-}
-
-/// The distance in one layer's features: mean over pixels of Σ_c w_c (f̂_c − ĝ_c)², `[B]`. Eq. 1.
+/// The distance in one layer's features: mean over pixels of Σ_c w_c (f_c − g_c)², `[B]`. Eq. 1.
 ///
-/// - `f`, `g`: features of the two pictures, `[B, C, H, W]`; `weight`: learned, `[C]`.
-/// - `eps`: keeps black pixels finite; 1e−10 in the paper's code.
-pub fn layer_distance(
-    f: Tensor<4>,
-    g: Tensor<4>,
-    weight: Tensor<1>,
-    unit: UnitLength,
-    eps: f64,
-) -> Tensor<1> {
+/// - `f`, `g`: features of the two pictures at [`unit_length`], `[B, C, H, W]`; `weight`: learned, `[C]`.
+pub fn layer_distance(f: Tensor<4>, g: Tensor<4>, weight: Tensor<1>) -> Tensor<1> {
     let [b, c, h, w] = f.dims();
-    let difference = (unit.apply(f, eps) - unit.apply(g, eps)).square() * weight.reshape([1, c, 1, 1]);
+    let difference = (f - g).square() * weight.reshape([1, c, 1, 1]);
     difference.sum_dim(1).reshape([b, h * w]).mean_dim(1).reshape([b])
 }
 

@@ -7,6 +7,7 @@ use crate::autoencoder::loss::{Reconstruction, ldm_loss};
 use crate::autoencoder::{DiagonalGaussian, lpips};
 use crate::error::{Error, Result};
 use crate::self_test::case::{Found, Inputs};
+use crate::self_test::reference;
 use crate::self_test::tensors::{array, row, samples, scalar, tensor, values};
 
 pub fn kl_standard_normal(inputs: Inputs) -> Result<Found> {
@@ -33,18 +34,18 @@ pub fn kl_reductions(inputs: Inputs) -> Result<Found> {
         .number("mean_over_all_elements", scalar(q.kl_per_element().mean())))
 }
 
-fn gaussian(inputs: Inputs, mean: &str, logvar: &str) -> Result<DiagonalGaussian> {
-    DiagonalGaussian::new(samples(&[inputs.number(mean)?]), samples(&[inputs.number(logvar)?]))
+fn gaussian(inputs: Inputs, mean: &str, logvar: &str) -> Result<(f64, f64)> {
+    Ok((inputs.number(mean)?, inputs.number(logvar)?))
 }
 
 pub fn kl_two_gaussians(inputs: Inputs) -> Result<Found> {
     let (q, p) = (gaussian(inputs, "mu1", "logvar1")?, gaussian(inputs, "mu2", "logvar2")?);
-    Ok(Found::new().number("kl", values(q.kl_from(&p))[0]))
+    Ok(Found::new().number("kl", reference::kl_of_gaussians(q, p)))
 }
 
 pub fn gaussian_nll(inputs: Inputs) -> Result<Found> {
-    let nll = gaussian(inputs, "mu", "logvar")?.negative_log_likelihood(samples(&[inputs.number("x")?]));
-    Ok(Found::new().number("nll", values(nll)[0]))
+    let nll = reference::gaussian_nll(gaussian(inputs, "mu", "logvar")?, inputs.number("x")?);
+    Ok(Found::new().number("nll", nll))
 }
 
 pub fn moments_split(inputs: Inputs) -> Result<Found> {
@@ -98,17 +99,15 @@ pub fn adaptive_weight(inputs: Inputs) -> Result<Found> {
 }
 
 pub fn lpips_layer(inputs: Inputs) -> Result<Found> {
-    let unit = inputs.choice(
+    let of_paper: fn(Tensor<4>, f64) -> Tensor<4> = lpips::unit_length;
+    let unit_length = inputs.choice(
         "normalise",
-        &[
-            ("norm_plus_eps", lpips::UnitLength::NormPlusEps),
-            ("sqrt_of_sum_plus_eps", lpips::UnitLength::SqrtOfSumPlusEps),
-        ],
+        &[("norm_plus_eps", of_paper), ("sqrt_of_sum_plus_eps", reference::unit_length_of_torchmetrics)],
     )?;
     let features = |key: &str| -> Result<Tensor<4>> { Ok(tensor::<3>(&inputs.array(key)?)?.unsqueeze()) };
-    let (f, g) = (features("feat0")?, features("feat1")?);
-    let weight = tensor(&inputs.array("weight")?)?;
-    let distance = lpips::layer_distance(f, g, weight, unit, inputs.number("eps")?);
+    let eps = inputs.number("eps")?;
+    let (f, g) = (unit_length(features("feat0")?, eps), unit_length(features("feat1")?, eps));
+    let distance = lpips::layer_distance(f, g, tensor(&inputs.array("weight")?)?);
     Ok(Found::new().number("distance", scalar(distance)))
 }
 

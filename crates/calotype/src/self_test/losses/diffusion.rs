@@ -2,11 +2,12 @@
 
 use burn::tensor::Tensor;
 
-use crate::diffusion::edm::{self, Preconditioning};
+use crate::diffusion::edm::Preconditioning;
 use crate::diffusion::forward_process::add_noise;
 use crate::diffusion::{PredictionType, Rates, flow, loss_weight};
 use crate::error::Result;
 use crate::self_test::case::{Found, Inputs};
+use crate::self_test::reference;
 use crate::self_test::schedules::schedule;
 use crate::self_test::tensors::{samples, scalar, values};
 
@@ -116,6 +117,6 @@ pub fn edm2_uncertainty(inputs: Inputs) -> Result<Found> {
     let (weight, error) = (inputs.list("weight")?, inputs.list("sq_err")?);
     let logvar = inputs.number("logvar")?;
     let loss: Vec<f64> =
-        weight.iter().zip(&error).map(|(w, e)| edm::uncertainty_loss(*w, *e, logvar)).collect();
+        weight.iter().zip(&error).map(|(w, e)| reference::uncertainty_loss(*w, *e, logvar)).collect();
     Ok(Found::new().list("loss", &loss))
 }

@@ -4,16 +4,16 @@ use burn::tensor::Tensor;
 
 use super::least_order;
 use super::model::{Component, Model};
-use crate::diffusion::flow::{FlowGridRule, grid};
 use crate::error::Result;
 use crate::sampler::flow::{FlowMethod, solve};
 use crate::self_test::case::{Found, Inputs};
+use crate::self_test::reference::{flow_by_midpoint, flow_grid_to_zero};
 use crate::self_test::tensors::{samples, values};
 
 fn run(inputs: Inputs, t: &[f64]) -> Result<f64> {
     let method = inputs.choice(
         "method",
-        &[("euler", FlowMethod::Euler), ("heun", FlowMethod::Heun), ("midpoint", FlowMethod::Midpoint)],
+        &[("euler", Some(FlowMethod::Euler)), ("heun", Some(FlowMethod::Heun)), ("midpoint", None)],
     )?;
     let Component { m, s, .. } = Model::gaussian(inputs)?;
     // E[ε − x₀ | x_t = x] = t r/V − m − (1−t) s² r/V, V = (1−t)² s² + t², r = x − (1−t) m.
@@ -23,7 +23,11 @@ fn run(inputs: Inputs, t: &[f64]) -> Result<f64> {
         Ok(r * ((t - (1.0 - t) * s * s) / variance) - m)
     };
     let start = samples(&[inputs.number("x_start")?]);
-    Ok(values(solve(method, method, start, t, &mut velocity, &mut |_, _| ())?)[0])
+    let end = match method {
+        Some(method) => solve(method, method, start, t, &mut velocity, &mut |_, _| ())?,
+        None => flow_by_midpoint(start, t, &mut velocity)?,
+    };
+    Ok(values(end)[0])
 }
 
 pub fn endpoint(inputs: Inputs) -> Result<Found> {
@@ -34,7 +38,7 @@ pub fn convergence(inputs: Inputs) -> Result<Found> {
     let (shift, exact) = (inputs.number("shift")?, inputs.number("x_exact")?);
     let mut ends = Vec::new();
     for steps in inputs.integers("N")? {
-        ends.push(run(inputs, &grid(FlowGridRule::ToZero, steps, steps, shift)?)?);
+        ends.push(run(inputs, &flow_grid_to_zero(steps, shift)?)?);
     }
     let errors: Vec<f64> = ends.iter().map(|x| (x - exact).abs()).collect();
     let order = least_order(&errors, inputs.integer("order_pairs")?)?;

@@ -1,12 +1,14 @@
 //! Weight files: safetensors.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::ops::Range;
 use std::path::Path;
 
 use calotype_kernels::mapped::MappedFile;
 use safetensors::SafeTensorError;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView, View};
 
 use super::atomic;
 use super::numbers::to_f32;
@@ -73,25 +75,57 @@ pub fn read_metadata(path: &Path) -> Result<HashMap<String, String>> {
 /// Writes tensors in f32 with `__metadata__ {"format": "pt"}`, whole or not at all.
 ///
 /// # Errors
-/// `Error::Io`; `Error::Format` if two tensors have one name.
+/// `Error::Io`; `Error::Format` if two tensors have one name, or one has not as many numbers as its shape.
 pub fn write(path: &Path, tensors: &[NamedTensor]) -> Result<()> {
-    write_with_metadata(path, tensors, HashMap::new())
+    let borrowed = |tensor| {
+        let NamedTensor { name, shape, values }: &NamedTensor = tensor;
+        (name.as_str(), shape.as_slice(), values.as_slice())
+    };
+    write_borrowed(path, tensors.iter().map(borrowed), HashMap::new())
 }
 
-/// [`write()`] with more entries in the header.
+/// [`write()`] of names, shapes and values that lie elsewhere, with more entries in the header.
 ///
 /// # Errors
 /// As [`write()`].
-pub fn write_with_metadata(
+pub fn write_borrowed<'a, S: AsRef<str> + Ord + Display>(
     path: &Path,
-    tensors: &[NamedTensor],
+    tensors: impl Iterator<Item = (S, &'a [usize], &'a [f32])>,
     metadata: HashMap<String, String>,
 ) -> Result<()> {
-    let bytes: Vec<Vec<u8>> =
-        tensors.iter().map(|t| t.values.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
-    let views = (tensors.iter().zip(&bytes))
-        .map(|(t, bytes)| (t.name.as_str(), &t.shape[..], Dtype::F32, &bytes[..]));
-    serialise(path, views, metadata)
+    let view = |(name, shape, values): (S, &[usize], &'a [f32])| {
+        if shape.iter().product::<usize>() != values.len() {
+            let reason = format!("tensor `{name}` of shape {shape:?} has {} numbers", values.len());
+            return Err(Error::format(path, FORMAT, reason));
+        }
+        let shape = shape_in_file(name.as_ref(), shape);
+        Ok((name, Numbers { shape, values }))
+    };
+    serialise(path, tensors.map(view).collect::<Result<Vec<_>>>()?, metadata)
+}
+
+/// Numbers in memory, which are bytes of a file when their turn comes.
+struct Numbers<'a> {
+    shape: Vec<usize>,
+    values: &'a [f32],
+}
+
+impl View for Numbers<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Owned(self.values.iter().flat_map(|value| value.to_le_bytes()).collect())
+    }
+
+    fn data_len(&self) -> usize {
+        size_of_val(self.values)
+    }
 }
 
 /// Writes tensors as they are stored, as [`write()`] does.
@@ -108,23 +142,25 @@ pub fn write_stored<'a>(
         Storage::F16 => Dtype::F16,
         Storage::Bf16 => Dtype::BF16,
     };
-    serialise(path, tensors.map(|(name, t)| (name, t.shape(), dtype(t.storage()), t.bytes())), metadata)
+    let view = |(name, tensor): (&'a str, &'a StoredTensor)| {
+        let shape = shape_in_file(name, tensor.shape());
+        let view = TensorView::new(dtype(tensor.storage()), shape, tensor.bytes());
+        Ok((name, view.map_err(|e| Error::format(path, FORMAT, e))?))
+    };
+    serialise(path, tensors.map(view).collect::<Result<Vec<_>>>()?, metadata)
 }
 
-fn serialise<'a>(
+fn shape_in_file(name: &str, shape: &[usize]) -> Vec<usize> {
+    if SCALARS.contains(&name) { vec![] } else { shape.to_vec() }
+}
+
+/// Tensor by tensor: a copy of a whole model would not fit everywhere that the model does.
+fn serialise<S: AsRef<str> + Ord + Display, V: View>(
     path: &Path,
-    tensors: impl Iterator<Item = (&'a str, &'a [usize], Dtype, &'a [u8])>,
+    views: Vec<(S, V)>,
     mut metadata: HashMap<String, String>,
 ) -> Result<()> {
     metadata.insert("format".into(), "pt".into());
-    let views = tensors
-        .map(|(name, shape, dtype, bytes)| {
-            let shape = if SCALARS.contains(&name) { vec![] } else { shape.to_vec() };
-            let view = TensorView::new(dtype, shape, bytes).map_err(|e| Error::format(path, FORMAT, e))?;
-            Ok((name, view))
-        })
-        .collect::<Result<Vec<_>>>()?;
-    // Tensor by tensor: a copy of a whole model would not fit everywhere that the model does.
     atomic::write_with(path, |temporary| {
         let written = safetensors::serialize_to_file(views, Some(metadata), temporary);
         written.map_err(|error| match error {

@@ -79,8 +79,8 @@ fn collect<M: Module>(module: &M, gradients: Option<&mut Gradients>) -> Vec<Name
         gradients,
         each: |name, data: TensorData| {
             let shape = data.shape().to_vec();
-            // Not taken over: the numbers may lie in a mapped file.
-            let values = data.convert::<f32>().iter::<f32>().collect();
+            // The memory of a gradient is taken over; that of a parameter is the network's, and copied.
+            let values = data.convert::<f32>().try_into_vec::<f32>().expect("just converted to f32");
             out.push(NamedTensor { name, shape, values });
         },
     });
@@ -117,7 +117,8 @@ pub fn add_gradients<M: Module>(module: &M, gradients: &mut Gradients, sum: &mut
             let Some(sum) = self.2.next_if(|sum| sum.name == name) else { return };
             if let Some(gradient) = param.val().grad_remove(self.1) {
                 let values = gradient.into_data().convert::<f32>();
-                sum.values.iter_mut().zip(values.iter::<f32>()).for_each(|(sum, g)| *sum += g);
+                let values = values.as_slice::<f32>().expect("just converted to f32");
+                sum.values.iter_mut().zip(values).for_each(|(sum, g)| *sum += g);
             }
         }
     }

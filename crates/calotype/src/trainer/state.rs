@@ -76,7 +76,7 @@ impl Checkpoints {
             ("recipe".to_owned(), self.settings.clone()),
             ("memory".to_owned(), memory),
         ]);
-        safetensors::write_with_metadata(&path, &optimizer.state(), metadata)?;
+        safetensors::write_borrowed(&path, optimizer.state().into_iter(), metadata)?;
         self.remove_old()
     }
 

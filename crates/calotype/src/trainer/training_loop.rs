@@ -1,5 +1,7 @@
 //! The loop that every part runs: batch, gradients, learning rate, optimiser, log, validation, checkpoint.
 
+use std::collections::HashMap;
+
 use burn::module::Module;
 
 use super::batch::Batch;
@@ -116,7 +118,7 @@ impl<N: Module + Sync, O: Objective<N>> Running<'_, N, O> {
         }
         if training.keeps_averages(done) {
             let path = file_after(&self.session.run.ema(objective.part()), done);
-            safetensors::write(&path, &power_averages(&self.optimizer))?;
+            safetensors::write_borrowed(&path, power_averages(&self.optimizer), HashMap::new())?;
         }
         let interrupted = self.session.progress.interrupted();
         if training.saves(done) || interrupted {

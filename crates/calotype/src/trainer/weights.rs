@@ -4,7 +4,6 @@ use burn::module::Module;
 
 use super::objective::Objective;
 use super::optimizer::{self, EmaConfig, Optimizer};
-use crate::files::NamedTensor;
 use crate::nn::parameters;
 
 /// An optimiser for the parameters that the objective trains.
@@ -38,20 +37,14 @@ pub fn fill<M: Module>(optimizer: &Optimizer, network: M, weights: Weights) -> M
     })
 }
 
-/// The averages that any other can be reconstructed from.
-pub(super) fn power_averages(optimizer: &Optimizer) -> Vec<NamedTensor> {
+/// Names, shapes and values of the averages that any other can be reconstructed from.
+pub(super) fn power_averages(optimizer: &Optimizer) -> impl Iterator<Item = (String, &[usize], &[f32])> {
     let emas = optimizer.emas().iter().enumerate();
     let power = emas.filter_map(|(i, ema)| match ema {
         EmaConfig::Power { sigma_rel } => Some((*sigma_rel, optimizer.average(i)?)),
         EmaConfig::Decay(_) => None,
     });
-    power
-        .flat_map(|(sigma_rel, average)| {
-            average.map(move |(name, shape, values)| NamedTensor {
-                name: format!("{sigma_rel}.{name}"),
-                shape: shape.to_vec(),
-                values: values.to_vec(),
-            })
-        })
-        .collect()
+    power.flat_map(|(sigma_rel, average)| {
+        average.map(move |(name, shape, values)| (format!("{sigma_rel}.{name}"), shape, values))
+    })
 }

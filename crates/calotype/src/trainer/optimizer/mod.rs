@@ -201,19 +201,18 @@ impl Optimizer {
         self.slots.iter().map(of_slot).sum()
     }
 
-    /// Everything that a resume needs: `value.`, the moments (`m.`, `v.`, `row.`, `column.`), `average.`,
-    /// `average_2.` and so on, each followed by the parameter's name.
-    pub fn state(&self) -> Vec<NamedTensor> {
+    /// Names, shapes and values of everything that a resume needs: `value.`, the moments (`m.`, `v.`, `row.`,
+    /// `column.`), `average.`, `average_2.` and so on, each followed by the parameter's name.
+    pub fn state(&self) -> Vec<(String, &[usize], &[f32])> {
         let mut state = Vec::new();
         for slot in &self.slots {
-            let mut push = |kind: &str, shape: &[usize], values: &[f32]| {
-                let name = format!("{kind}.{}", slot.name);
-                state.push(NamedTensor { name, shape: shape.to_vec(), values: values.to_vec() });
-            };
-            push("value", &slot.shape, &slot.value);
-            slot.moments.iter().for_each(|moment| push(moment.kind, &moment.shape, &moment.values));
+            let named = |kind: &str| format!("{kind}.{}", slot.name);
+            state.push((named("value"), slot.shape.as_slice(), slot.value.as_slice()));
+            for Moment { kind, shape, values } in &slot.moments {
+                state.push((named(kind), shape.as_slice(), values.as_slice()));
+            }
             for (i, average) in slot.averages.iter().enumerate() {
-                push(&average_kind(i), &slot.shape, average);
+                state.push((named(&average_kind(i)), slot.shape.as_slice(), average.as_slice()));
             }
         }
         state

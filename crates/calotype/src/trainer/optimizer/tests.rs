@@ -93,8 +93,11 @@ fn run(optimizer: &mut Optimizer, steps: std::ops::Range<usize>) {
     });
 }
 
-fn by_name(state: Vec<NamedTensor>) -> HashMap<String, NamedTensor> {
-    state.into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect()
+fn by_name(state: Vec<(String, &[usize], &[f32])>) -> HashMap<String, NamedTensor> {
+    let named = |(name, shape, values): (String, &[usize], &[f32])| {
+        (name.clone(), NamedTensor { name, shape: shape.to_vec(), values: values.to_vec() })
+    };
+    state.into_iter().map(named).collect()
 }
 
 #[test]
@@ -122,9 +125,10 @@ fn a_resumed_run_and_any_number_of_threads_have_the_same_bits() {
 #[test]
 fn the_state_names_every_moment_and_average() {
     let names = |text: &str| {
-        let state = Optimizer::new(parameters(), config(text)).state();
-        let of_layer = |tensor: &NamedTensor| tensor.name.strip_suffix(".layer.weight").map(str::to_owned);
-        state.iter().filter_map(of_layer).collect::<Vec<_>>().join(" ")
+        let optimizer = Optimizer::new(parameters(), config(text));
+        let names = optimizer.state().into_iter().map(|(name, ..)| name);
+        let of_layer = |name: String| name.strip_suffix(".layer.weight").map(str::to_owned);
+        names.filter_map(of_layer).collect::<Vec<_>>().join(" ")
     };
     let expected = [
         "value m v average",
@@ -157,7 +161,7 @@ fn bad_gradients_change_nothing() {
     for text in EVERY_RULE {
         let mut optimizer = Optimizer::new(parameters(), config(text));
         run(&mut optimizer, 0..2);
-        let before = optimizer.state();
+        let before = optimizer.clone();
         for bad in [f32::NAN, f32::INFINITY] {
             let mut gradients = gradients(2);
             gradients[1].values[3] = bad;
@@ -175,7 +179,7 @@ fn bad_gradients_change_nothing() {
             change(&mut gradients);
             assert!(matches!(optimizer.step(&gradients, 0.01), Err(Error::Shape { .. })));
         }
-        assert_eq!((optimizer.state(), optimizer.steps()), (before, 2));
+        assert_eq!((optimizer.state(), optimizer.steps()), (before.state(), 2));
     }
 }
 

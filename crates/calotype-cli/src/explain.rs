@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use calotype::explain::explain;
 use calotype::explain::heat_map::Baseline;
 use calotype::explain::overlay::overlay;
-use calotype::files::atomic;
+use calotype::files::{atomic, png};
 use calotype::pipeline::text_to_image::Request;
 use calotype::{Error, Result};
 
-use crate::generate::{ModelArgs, SamplingArgs, write_png};
+use crate::generate::{ModelArgs, SamplingArgs};
 use crate::message;
 use crate::options::Context;
 
@@ -49,12 +49,12 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let mut explanations = explain(&model, &requests, &sampling, initial, baseline)?;
     let explanation = explanations.swap_remove(0);
 
-    write_png(&args.out.join("picture.png"), &explanation.image)?;
+    png::write(&args.out.join("picture.png"), &explanation.image)?;
     let wanted = |word: &str| args.words.is_empty() || args.words.iter().any(|w| w.to_lowercase() == word);
     let mut maps = Vec::new();
     for (i, map) in explanation.maps.iter().enumerate().filter(|(_, map)| wanted(&map.word)) {
         let file = format!("{i:02}-{}.png", file_name(&map.word));
-        write_png(&args.out.join(&file), &overlay(&explanation.image, map)?)?;
+        png::write(&args.out.join(&file), &overlay(&explanation.image, map)?)?;
         maps.push(serde_json::json!({
             "word": map.word, "overlay": file, "width": map.width, "height": map.height, "values": map.values,
         }));

@@ -19,7 +19,7 @@ mod train;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use options::Common;
 
@@ -68,7 +68,7 @@ enum Verb {
 fn main() -> ExitCode {
     let cli = match parse() {
         Ok(cli) => cli,
-        Err(error) => return message::fail(&error),
+        Err(error) => return message::fail(error, Cli::command()),
     };
     let result = options::Context::new(&cli.common).and_then(|context| {
         // In a thread of the pool: from outside, each kernel would wake the pool and wait for it to sleep again.
@@ -76,7 +76,7 @@ fn main() -> ExitCode {
     });
     match result {
         Ok(code) => code,
-        Err(error) => message::fail(&error),
+        Err(error) => message::fail(error, Cli::command()),
     }
 }
 

@@ -6,10 +6,10 @@ use calotype::checkpoint::{self, StoredComponent};
 use calotype::data::picture;
 use calotype::data::tensors::{to_images, to_tensor};
 use calotype::evaluate::pixel::{psnr_rgb, ssim_rgb};
+use calotype::files::png;
 use calotype::model::ComponentKind;
 use calotype::{Error, Result};
 
-use crate::generate::write_png;
 use crate::message;
 use crate::options::Context;
 
@@ -36,7 +36,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         let (psnr, ssim) = (psnr_rgb(&original, &reconstruction)?, ssim_rgb(&original, &reconstruction)?);
         let name = path.file_stem().ok_or_else(|| Error::argument("picture", "a file", path.display()))?;
         let out = args.out.join(name).with_extension("png");
-        write_png(&out, &reconstruction)?;
+        png::write(&out, &reconstruction)?;
         if !context.json {
             println!("{}  PSNR {psnr:.2} dB  SSIM {ssim:.4}", path.display());
         }

@@ -69,7 +69,7 @@ pub enum Error {
     /// An argument is outside its range.
     #[error("{name}: expected {expected}, got {got}")]
     Argument {
-        /// Name as the user wrote it (`--width`, `prompt`) or as the function has it.
+        /// The thing (`width`, `prompt`) or the name that the function has for it; the command line makes it its option.
         name: String,
         /// The range.
         expected: String,

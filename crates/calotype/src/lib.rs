@@ -44,6 +44,7 @@
 pub mod autoencoder;
 pub mod checkpoint;
 pub mod data;
+pub mod demo;
 pub mod denoiser;
 pub mod diffusion;
 pub mod error;

@@ -1,12 +1,9 @@
 //! `calotype demo`: the whole way from embedded data to an evaluated model.
 
-mod evaluation;
-mod report;
-
 use std::path::{Path, PathBuf};
 
+use calotype::demo;
 use calotype::files::atomic;
-use calotype::progress::Progress;
 use calotype::runs::folder::{RunFolder, TrainedPart};
 use calotype::trainer::{Recipe, Session};
 use calotype::{Error, Result};
@@ -49,41 +46,38 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let scenes = embedded(&recipe)?;
     context.bars.catch_ctrl_c();
     TrainedPart::ALL.into_iter().try_for_each(|part| recipe.keep_in(&run, part))?;
+    let session = Session {
+        run: &run,
+        threads: context.threads,
+        workers: 1,
+        resume: false,
+        device: &context.device,
+        preflight: true,
+        progress: &context.bars,
+    };
     for part in TrainedPart::ALL {
         let data = Data::embedded(&recipe, part, scenes.clone())?;
-        let session = Session {
-            run: &run,
-            threads: context.threads,
-            workers: 1,
-            resume: run.has_begun(part)?,
-            device: &context.device,
-            preflight: true,
-            progress: &context.bars,
-        };
+        let session = Session { resume: run.has_begun(part)?, ..session };
         train_part(part, &recipe, &data, context, session)?;
     }
     let training_seconds = started.elapsed().as_secs_f64();
-    let evaluation = evaluation::evaluate(&recipe, &scenes, &run, context)?;
+    let evaluation = demo::evaluate(&recipe, &scenes, session)?;
 
-    let metrics = evaluation.metrics(training_seconds, started.elapsed().as_secs_f64());
-    report::write(&args.recipe, &recipe, &run, &evaluation)?;
+    let commit = env!("CALOTYPE_COMMIT");
+    let metrics = evaluation.metrics(commit, training_seconds, started.elapsed().as_secs_f64());
+    demo::report::write(&args.recipe, &recipe, &run, &evaluation, commit)?;
     atomic::write_json(&args.out.join("metrics.json"), &metrics)?;
     context.bars.say(&format!("report: {}", args.out.join("report.html").display()));
-    match context.json {
-        true => message::json(&metrics),
-        false => evaluation.print(),
+    if context.json {
+        message::json(&metrics);
+    } else {
+        for [name, value, how] in evaluation.rows() {
+            println!("{name:<46} {value:<46} {how}");
+        }
     }
     Ok(())
 }
 
 fn is_empty(folder: &Path) -> Result<bool> {
     Ok(std::fs::read_dir(folder).map_err(Error::io("read", folder))?.next().is_none())
-}
-
-/// Asks whether to stop between two pieces of work that have no checkpoint.
-fn stop_if_interrupted(progress: &dyn Progress) -> Result<()> {
-    match progress.interrupted() {
-        true => Err(Error::Interrupted { step: 0 }),
-        false => Ok(()),
-    }
 }

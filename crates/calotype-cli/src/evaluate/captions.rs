@@ -7,7 +7,6 @@ use calotype::evaluate::extractor::ClipExtractor;
 use calotype::progress::Progress;
 use calotype::{Error, Result};
 
-use super::extractors::clip_extractor;
 use super::{Args, is_npz};
 use crate::options::Context;
 
@@ -29,7 +28,8 @@ impl Captions {
             let expected = "for clip-score a folder of pictures with metadata.jsonl";
             Error::argument("--generated", expected, "features or statistics").of_data()
         })?;
-        Ok(Self { folder: ImageFolder::open(generated)?, extractor: clip_extractor(weights, &[], context)? })
+        let folder = ImageFolder::open(generated)?;
+        Ok(Self { folder, extractor: ClipExtractor::load(weights, vec![], &context.device)? })
     }
 
     /// The score.

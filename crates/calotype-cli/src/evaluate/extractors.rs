@@ -3,14 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use calotype::checkpoint::diffusers_folder::load_clip;
+use calotype::data::emoji_scenes::noun_phrases;
 use calotype::evaluate::extractor::{ClipExtractor, Extractor, InceptionExtractor};
-use calotype::evaluate::inception_v3::weights;
-use calotype::files::sha256;
-use calotype::text_encoder::tokenizer::ClipTokenizer;
 use calotype::{Error, Result};
 
-use super::{Args, noun_classes};
+use super::Args;
 use crate::options::Context;
 
 /// The extractor that the options name.
@@ -66,10 +63,13 @@ impl ExtractorName {
             })
         };
         match self {
-            Self::Inception => Ok(Box::new(inception_extractor(weights()?, args, context)?)),
+            Self::Inception => {
+                let (protocol, tap) = (args.protocol, args.features);
+                Ok(Box::new(InceptionExtractor::load(weights()?, protocol, tap, &context.device)?))
+            }
             Self::Clip => {
-                let classes = if args.classes.is_empty() { noun_classes() } else { args.classes.clone() };
-                Ok(Box::new(clip_extractor(weights()?, &classes, context)?))
+                let classes = if args.classes.is_empty() { noun_phrases() } else { args.classes.clone() };
+                Ok(Box::new(ClipExtractor::load(weights()?, classes, &context.device)?))
             }
             Self::Onnx(path) => match &args.weights {
                 Some(weights) => {
@@ -79,16 +79,6 @@ impl ExtractorName {
             },
         }
     }
-}
-
-fn inception_extractor(weight_file: &Path, args: &Args, context: &Context) -> Result<InceptionExtractor> {
-    let (network, sha256) = weights::load(weight_file, &context.device)?;
-    let tap = args.features;
-    if tap.is_logits() && !network.has_classifier() {
-        let expected = format!("a file with the classifier `fc`, for --features {tap}");
-        return Err(Error::argument("--weights", expected, "features only").of_data());
-    }
-    Ok(InceptionExtractor { network, sha256, protocol: args.protocol, tap, device: context.device.clone() })
 }
 
 #[cfg(feature = "onnx")]
@@ -104,17 +94,4 @@ fn onnx_extractor(path: &Path) -> Result<Box<dyn Extractor>> {
         "inception or clip: this calotype was built without the feature `onnx`",
         path.display(),
     ))
-}
-
-/// CLIP of a model folder.
-pub fn clip_extractor(folder: &Path, classes: &[String], context: &Context) -> Result<ClipExtractor> {
-    let clip = load_clip(&folder.join("clip"), &context.device)?;
-    Ok(ClipExtractor {
-        dimension: clip.config.projection_dim,
-        clip: clip.network,
-        tokenizer: ClipTokenizer::load(&folder.join("tokenizer"))?,
-        sha256: sha256::of_file(&folder.join("clip/model.safetensors"))?,
-        classes: classes.to_vec(),
-        device: context.device.clone(),
-    })
 }

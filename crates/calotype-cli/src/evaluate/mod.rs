@@ -12,7 +12,6 @@ use calotype::evaluate::{captioned, warnings};
 use calotype::{Error, Result};
 use serde_json::{Map, Value, json};
 
-pub use self::clip_metrics::{ClipMetrics, clip_metrics, noun_classes};
 use self::extractors::ExtractorName;
 use self::metric::Metric;
 use self::sources::Sources;
@@ -20,7 +19,6 @@ use crate::message;
 use crate::options::Context;
 
 mod captions;
-mod clip_metrics;
 mod extractors;
 mod metric;
 mod sources;

@@ -11,7 +11,8 @@ use std::time::Instant;
 
 use burn::tensor::Tensor;
 use calotype::data::picture;
-use calotype::files::{NamedTensor, atomic, safetensors};
+use calotype::files::png::write_with_texts;
+use calotype::files::{NamedTensor, safetensors};
 use calotype::parallel::in_parallel;
 use calotype::pipeline::text_to_image::{Request, Sampling};
 use calotype::pipeline::{Origin, TextToImage};
@@ -102,7 +103,9 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         n => (0..n).map(|i| args.out.join(format!("{i:05}.png"))).collect(),
     };
     for ((image, path), request) in images.iter().zip(&paths).zip(&requests) {
-        write_png_with(path, image, &png::record(args, request, &sampling))?;
+        let record = png::record(args, request, &sampling);
+        let texts: Vec<(&str, &str)> = record.iter().map(|(key, text)| (*key, text.as_str())).collect();
+        write_with_texts(path, image, &texts)?;
     }
     if context.json {
         message::json(&serde_json::json!({
@@ -192,19 +195,4 @@ fn warn_of_cut(model: &TextToImage, prompt: &str, context: &Context) {
             "warning: the model reads {longest} tokens; the end of the prompt is cut off (--long-prompt reads it in chunks)"
         ));
     }
-}
-
-/// Writes a PNG, whole or not at all.
-pub fn write_png(path: &Path, image: &RgbImage) -> Result<()> {
-    write_png_with(path, image, &[])
-}
-
-/// [`write_png`] with text in it.
-fn write_png_with(path: &Path, image: &RgbImage, entries: &[(&str, String)]) -> Result<()> {
-    let mut bytes = std::io::Cursor::new(Vec::new());
-    image.write_to(&mut bytes, image::ImageFormat::Png).map_err(|e| Error::format(path, "PNG", e))?;
-    let entries: Vec<(&str, &str)> = entries.iter().map(|(key, text)| (*key, text.as_str())).collect();
-    let bytes = calotype::files::png_text::insert(bytes.get_ref(), &entries)
-        .map_err(|reason| Error::format(path, "PNG", reason))?;
-    atomic::write(path, &bytes)
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use calotype::data::source::TrainingSet;
 use calotype::evaluate::extractor::InceptionExtractor;
-use calotype::evaluate::inception_v3::{Tap, weights};
+use calotype::evaluate::inception_v3::Tap;
 use calotype::evaluate::protocol::Protocol;
 use calotype::runs::folder::{RunFolder, TrainedPart};
 use calotype::trainer::denoiser::base_model::BaseModel;
@@ -218,7 +218,5 @@ fn check_part(
 /// FID's Inception, if the recipe names its weights.
 fn inception(recipe: &Recipe, context: &Context) -> Result<Option<InceptionExtractor>> {
     let Some(path) = &recipe.vae()?.inception else { return Ok(None) };
-    let (network, sha256) = weights::load(path, &context.device)?;
-    let device = context.device.clone();
-    Ok(Some(InceptionExtractor { network, sha256, protocol: Protocol::PytorchFid, tap: Tap::Pool3, device }))
+    InceptionExtractor::load(path, Protocol::PytorchFid, Tap::Pool3, &context.device).map(Some)
 }

@@ -61,7 +61,7 @@ fn open_any(names: &[String], captions: Captions, cache: &Path) -> Result<Box<dy
     }
     let [folder] = paths.as_slice() else {
         let expected = "one folder, or several .tar or several .parquet files";
-        return Err(Error::argument("--data", expected, names.join(" ")));
+        return Err(Error::argument("data", expected, names.join(" ")));
     };
     let any = |extensions: &[&str]| -> Result<bool> {
         Ok(extensions
@@ -77,7 +77,7 @@ fn open_any(names: &[String], captions: Captions, cache: &Path) -> Result<Box<dy
     if !metadata && (shards || tables) {
         if any(&["jpg", "jpeg", "png", "webp"])? || (shards && tables) {
             let expected = "a folder of pictures, of tar shards or of parquet files, not of several kinds";
-            return Err(Error::argument("--data", expected, folder.display()));
+            return Err(Error::argument("data", expected, folder.display()));
         }
         return match shards {
             true => Ok(Box::new(WebDataset::open_folder(folder)?)),

@@ -1,14 +1,18 @@
 //! What turns pictures into the numbers that set metrics compare.
 
+use std::path::Path;
+
 use burn::tensor::{Device, Tensor};
 use image::RgbImage;
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use super::clip_features;
-use super::inception_v3::{InceptionV3, Tap, one};
+use super::inception_v3::{InceptionV3, Tap, one, weights};
 use super::protocol::Protocol;
-use crate::error::Result;
+use crate::checkpoint;
+use crate::error::{Error, Result};
+use crate::files::sha256;
 use crate::text_encoder::Clip;
 use crate::text_encoder::tokenizer::ClipTokenizer;
 
@@ -51,6 +55,24 @@ pub struct InceptionExtractor {
     pub tap: Tap,
     /// Where it runs.
     pub device: Device,
+}
+
+impl InceptionExtractor {
+    /// Reads a weight file of pytorch-fid or torch-fidelity.
+    ///
+    /// # Errors
+    /// As [`weights::load`]; `Error::Data` where `tap` needs a classifier that the file does not have.
+    pub fn load(weight_file: &Path, protocol: Protocol, tap: Tap, device: &Device) -> Result<Self> {
+        let (network, sha256) = weights::load(weight_file, device)?;
+        if tap.is_logits() && !network.has_classifier() {
+            return Err(Error::Data {
+                what: "weights".into(),
+                expected: format!("a file with the classifier `fc`, for the features {tap}"),
+                got: "features only".into(),
+            });
+        }
+        Ok(Self { network, sha256, protocol, tap, device: device.clone() })
+    }
 }
 
 impl Extractor for InceptionExtractor {
@@ -103,6 +125,24 @@ pub struct ClipExtractor {
     pub classes: Vec<String>,
     /// Where it runs.
     pub device: Device,
+}
+
+impl ClipExtractor {
+    /// CLIP of a model folder: `clip/` and `tokenizer/`.
+    ///
+    /// # Errors
+    /// Those of reading a component and a tokenizer.
+    pub fn load(folder: &Path, classes: Vec<String>, device: &Device) -> Result<Self> {
+        let clip = checkpoint::clip(&folder.join("clip"), device)?;
+        Ok(Self {
+            dimension: clip.config.projection_dim,
+            clip: clip.network,
+            tokenizer: ClipTokenizer::load(&folder.join("tokenizer"))?,
+            sha256: sha256::of_file(&folder.join("clip/model.safetensors"))?,
+            classes,
+            device: device.clone(),
+        })
+    }
 }
 
 impl Extractor for ClipExtractor {

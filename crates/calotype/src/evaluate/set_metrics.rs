@@ -104,7 +104,7 @@ pub fn measure(
         return Ok(vec![(format!("is{suffix}"), inception_score(generated, settings)?)]);
     }
     let reference =
-        reference.ok_or_else(|| Error::argument("--reference", "the other side of a distance", "none"))?;
+        reference.ok_or_else(|| Error::argument("reference", "the other side of a distance", "none"))?;
     generated.protocol.require_comparable(&reference.protocol)?;
     let distance =
         |name: &str| if suffix.is_empty() { format!("fid{name}") } else { format!("fd{name}{suffix}") };

@@ -6,6 +6,7 @@ mod crc;
 pub mod npz;
 mod numbers;
 pub mod pickle;
+pub mod png;
 pub mod png_text;
 pub mod safetensors;
 pub mod sha256;

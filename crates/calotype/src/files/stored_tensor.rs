@@ -14,7 +14,7 @@ named_enum! {
     /// How the numbers of weights may be stored.
     #[derive(serde::Serialize, serde::Deserialize)]
     #[serde(rename_all = "lowercase")]
-    pub enum Storage: "--dtype" {
+    pub enum Storage: "dtype" {
         /// 32 bits.
         F32 = "f32",
         /// IEEE 754 binary16: 11 significant bits, largest number 65,504.

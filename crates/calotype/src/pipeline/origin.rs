@@ -91,7 +91,7 @@ impl TextToImage {
     ) -> Result<Prepared> {
         let shape = self.latent_shape(sampling.width, sampling.height)?;
         if self.is_inpainting() && origin.mask.is_none() {
-            return Err(Error::argument("--mask", "a mask: this model's U-Net only inpaints", "none"));
+            return Err(Error::argument("mask", "a mask: this model's U-Net only inpaints", "none"));
         }
         let Some(picture) = &origin.picture else {
             let start = Start::Noise(noise.initial(shape, self.device())?);

@@ -225,7 +225,7 @@ impl TextToImage {
     /// `Error::Argument` unless both are multiples of the VAE's downsampling, at least once it.
     pub fn latent_shape(&self, width: usize, height: usize) -> Result<[usize; 3]> {
         let f = self.vae.downsampling();
-        for (name, value) in [("--width", width), ("--height", height)] {
+        for (name, value) in [("width", width), ("height", height)] {
             if value == 0 || value % f != 0 || value > MAX_SIDE {
                 return Err(Error::argument(name, format!("a multiple of {f}, at most {MAX_SIDE}"), value));
             }

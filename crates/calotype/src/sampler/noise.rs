@@ -39,7 +39,7 @@ pub trait PictureNoise: Noise {
 named_enum! {
     /// Which generator a seed is for.
     #[derive(Default)]
-    pub enum Generator: "--rng" {
+    pub enum Generator: "rng" {
         /// Ours: counter-based, one stream for each picture and purpose.
         #[default]
         Philox = "philox",

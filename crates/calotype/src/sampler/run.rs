@@ -62,12 +62,12 @@ pub enum Start {
 /// `Error::Argument` unless `strength` is in (0, 1] and leaves at least one step.
 pub fn skipped_steps(steps: usize, strength: f64) -> Result<usize> {
     if !(strength > 0.0 && strength <= 1.0) {
-        return Err(Error::argument("--strength", "above 0, at most 1", strength));
+        return Err(Error::argument("strength", "above 0, at most 1", strength));
     }
     match (steps as f64 * strength) as usize {
         0 => {
             let expected = format!("at least 1/{steps}, so that one of the {steps} steps is left");
-            Err(Error::argument("--strength", expected, strength))
+            Err(Error::argument("strength", expected, strength))
         }
         taken => Ok(steps - taken.min(steps)),
     }

@@ -100,7 +100,7 @@ pub fn read(folder: &Path) -> Result<Vec<CaseFile>> {
     paths.sort();
     if paths.is_empty() {
         let got = format!("`{}`, which has none", folder.display());
-        return Err(Error::argument("--cases", "a folder with case files, *.json", got));
+        return Err(Error::argument("cases", "a folder with case files, *.json", got));
     }
     let file = |path: &Path| parse(path, &std::fs::read_to_string(path).map_err(Error::io("read", path))?);
     paths.iter().map(|path| file(path)).collect()

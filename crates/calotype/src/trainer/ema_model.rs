@@ -47,7 +47,7 @@ pub fn write_average(
     out: &Path,
 ) -> Result<ReconstructedAverage> {
     if out.exists() {
-        return Err(Error::argument("--out", "a new folder", out.display()));
+        return Err(Error::argument("out", "a new folder", out.display()));
     }
     let missing = |(file, _): &&(&str, &str)| !run.model().join(file).is_file();
     if let Some((file, _)) = weight_files(part).iter().find(missing) {

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use image::RgbImage;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -11,7 +10,7 @@ use super::objective::Sight;
 use super::spikes::Spike;
 use crate::data::source::Damaged;
 use crate::error::{Error, Result};
-use crate::files::atomic;
+use crate::files::png;
 use crate::files::tensorboard::EventFile;
 use crate::progress::Progress;
 use crate::runs::folder::{RunFolder, TrainedPart};
@@ -101,7 +100,7 @@ impl<'a> RunLog<'a> {
         }
         for (name, picture) in &sight.pictures {
             self.board.image(step as u64, name, picture)?;
-            save_png(&self.samples.join(format!("{done:06}-{name}.png")), picture)?;
+            png::write(&self.samples.join(format!("{done:06}-{name}.png")), picture)?;
         }
         self.board.flush()
     }
@@ -110,10 +109,4 @@ impl<'a> RunLog<'a> {
     pub(super) fn best(&mut self, step: usize, name: &str, value: f64) -> Result<()> {
         self.events.event(step, "best", &[(name, value.into())])
     }
-}
-
-fn save_png(path: &std::path::Path, picture: &RgbImage) -> Result<()> {
-    let mut bytes = std::io::Cursor::new(Vec::new());
-    picture.write_to(&mut bytes, image::ImageFormat::Png).map_err(|e| Error::format(path, "PNG", e))?;
-    atomic::write(path, bytes.get_ref())
 }

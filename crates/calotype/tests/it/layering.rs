@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A module, and what its code may name apart from itself, [`EVERYWHERE`] and the standard library.
-const ALLOWED: [(&str, &[&str]); 19] = [
+const ALLOWED: &[(&str, &[&str])] = &[
     ("files", &[]),
     ("nn", &["files"]),
     ("data", &["files"]),
@@ -35,7 +35,7 @@ const ALLOWED: [(&str, &[&str]); 19] = [
         ],
     ),
     ("explain", &["pipeline", "text_encoder", "nn"]),
-    ("evaluate", &["data", "nn", "autoencoder", "text_encoder", "files"]),
+    ("evaluate", &["data", "nn", "autoencoder", "text_encoder", "files", "checkpoint"]),
     (
         "trainer",
         &[
@@ -71,6 +71,23 @@ const ALLOWED: [(&str, &[&str]); 19] = [
     ),
     // The layout of runs, and what they have logged; knows no trainer.
     ("runs", &["report", "files"]),
+    // Trains, measures and shows; nobody uses it.
+    (
+        "demo",
+        &[
+            "trainer",
+            "runs",
+            "pipeline",
+            "explain",
+            "evaluate",
+            "report",
+            "sampler",
+            "data",
+            "diffusion",
+            "checkpoint",
+            "files",
+        ],
+    ),
     // Computes golden cases through everybody's functions; nobody uses it.
     ("self_test", &["autoencoder", "text_encoder", "diffusion", "sampler", "evaluate", "data"]),
     ("", &["error"]), // lib.rs
@@ -85,7 +102,7 @@ fn source() -> PathBuf {
 
 #[test]
 fn no_module_uses_one_above_it() {
-    let allowed = BTreeMap::from(ALLOWED);
+    let allowed: BTreeMap<&str, &[&str]> = ALLOWED.iter().copied().collect();
     let mut wrong = Vec::new();
     let mut seen = 0;
     for (file, module, code) in library() {

@@ -128,10 +128,10 @@ fn sizes_are_multiples_of_the_autoencoder_s_factor() {
     let model = model();
     let odd_latents = Sampling { width: 36, height: 20, ..sampling() };
     assert_eq!(model.generate(&[request(0)], &odd_latents).unwrap()[0].dimensions(), (36, 20));
-    for (width, height, option, got) in [(30, 32, "--width", "30"), (32, 0, "--height", "0")] {
+    for (width, height, name, got) in [(30, 32, "width", "30"), (32, 0, "height", "0")] {
         let error = model.generate(&[request(0)], &Sampling { width, height, ..sampling() }).unwrap_err();
-        assert!(matches!(&error, Error::Argument { name, .. } if name == option), "{error}");
-        assert_eq!(error.to_string(), format!("{option}: expected a multiple of 4, at most 8192, got {got}"));
+        assert!(matches!(&error, Error::Argument { name: said, .. } if said == name), "{error}");
+        assert_eq!(error.to_string(), format!("{name}: expected a multiple of 4, at most 8192, got {got}"));
     }
 }
 

@@ -33,7 +33,7 @@ impl Checkpoint {
     /// `Error::Format` for numbers that are not.
     pub fn merge_lora(&mut self, file: &Path, weight: f64) -> Result<Merged> {
         if !weight.is_finite() {
-            return Err(Error::argument("--lora", "FILE:WEIGHT with a finite weight", weight));
+            return Err(Error::argument("lora", "FILE:WEIGHT with a finite weight", weight));
         }
         let tensors = weights::open(file)?;
         if let Some((name, _)) = tensors.iter().find(|(_, tensor)| !tensor.is_finite()) {

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 
 use super::scene::{Rect, SceneSpec, Size};
+use super::sprites::Noun;
 use crate::rng::Philox;
 
 /// How the first object of a caption lies to the second. The generator and the scene checker share
@@ -132,6 +133,11 @@ fn noun_phrase(noun: &str, size: Option<Size>, definite: bool) -> String {
     };
     let article = if definite { "the" } else { article(&described) };
     format!("{article} {described}")
+}
+
+/// "a cat", "an egg": every noun with its article.
+pub fn noun_phrases() -> Vec<String> {
+    Noun::ALL.iter().map(|noun| noun_phrase(noun.name(), None, false)).collect()
 }
 
 fn article(next: &str) -> &'static str {

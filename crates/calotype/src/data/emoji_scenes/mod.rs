@@ -22,7 +22,7 @@ mod sprites;
 
 use serde::{Deserialize, Serialize};
 
-pub use caption::Relation;
+pub use caption::{Relation, noun_phrases};
 pub use export::render_folder;
 pub use scene::{Colour, Rect, Scene, SceneObject, SceneSpec, Size};
 pub use split::Split;

@@ -1,14 +1,13 @@
 //! `report.html`, and the pictures beside it.
 
-use calotype::Result;
-use calotype::explain::overlay::overlay;
-use calotype::report::{Chart, Content, Curve, Figure, FigureRow, Report, Section, Table};
-use calotype::runs::folder::{RunFolder, TrainedPart};
-use calotype::trainer::Recipe;
-use calotype::trainer::metrics_log::read_series;
-
 use super::evaluation::Evaluation;
-use crate::generate::write_png;
+use crate::error::Result;
+use crate::explain::overlay::overlay;
+use crate::files::png;
+use crate::report::{Chart, Content, Curve, Figure, FigureRow, Report, Section, Table};
+use crate::runs::folder::{RunFolder, TrainedPart};
+use crate::trainer::Recipe;
+use crate::trainer::metrics_log::read_series;
 
 /// Pictures in a row, and rows, of the sample grid.
 const GRID: (usize, usize) = (5, 5);
@@ -17,8 +16,17 @@ const PAIRS: usize = 5;
 /// Prompts whose words are shown.
 const EXPLAINED: usize = 4;
 
-/// Writes `report.html`, `samples/` and `heat_maps/`.
-pub fn write(name: &str, recipe: &Recipe, run: &RunFolder, evaluation: &Evaluation) -> Result<()> {
+/// Writes `report.html`, `samples/` and `heat_maps/` into the run. `name`: of the recipe; `commit`: of the program.
+///
+/// # Errors
+/// `Error::Io`; `Error::Format` for a log that cannot be read.
+pub fn write(
+    name: &str,
+    recipe: &Recipe,
+    run: &RunFolder,
+    evaluation: &Evaluation,
+    commit: &str,
+) -> Result<()> {
     let report = Report {
         title: format!("Calotype: a text-to-image model, trained and measured (recipe {name})"),
         summary: summary(recipe, evaluation),
@@ -26,7 +34,7 @@ pub fn write(name: &str, recipe: &Recipe, run: &RunFolder, evaluation: &Evaluati
         sections: vec![
             samples(run, evaluation)?,
             heat_maps(run, evaluation)?,
-            metrics(evaluation),
+            metrics(evaluation, commit),
             reconstructions(evaluation),
             losses(run)?,
         ],
@@ -43,7 +51,7 @@ fn facts(evaluation: &Evaluation) -> Vec<(String, String)> {
         ("prompt accuracy", percent(evaluation.accuracy.model.rate())),
         ("nouns found", percent(evaluation.nouns.model.rate())),
         ("reconstruction", format!("{:.1} dB", evaluation.psnr)),
-        ("CLIP retrieval at 1", percent(evaluation.retrieval)),
+        ("CLIP retrieval at 1", percent(evaluation.retrieval.found)),
     ]
     .map(|(label, value)| (label.to_owned(), value))
     .to_vec()
@@ -74,7 +82,7 @@ fn summary(recipe: &Recipe, evaluation: &Evaluation) -> Vec<String> {
 fn samples(run: &RunFolder, evaluation: &Evaluation) -> Result<Section> {
     let folder = run.path().join("samples");
     for (i, explanation) in evaluation.explanations.iter().enumerate() {
-        write_png(&folder.join(format!("{i:04}.png")), &explanation.image)?;
+        png::write(&folder.join(format!("{i:04}.png")), &explanation.image)?;
     }
     let figures: Vec<Figure> =
         (evaluation.scenes.iter().zip(&evaluation.explanations).zip(&evaluation.verdicts))
@@ -113,7 +121,7 @@ fn heat_maps(run: &RunFolder, evaluation: &Evaluation) -> Result<Section> {
         for (noun, _) in &scene.spec.objects {
             if let Some(map) = explanation.maps.iter().find(|map| map.word == noun.name()) {
                 let image = overlay(&explanation.image, map)?;
-                write_png(&folder.join(format!("{i:04}-{}.png", map.word)), &image)?;
+                png::write(&folder.join(format!("{i:04}-{}.png", map.word)), &image)?;
                 figures.push(Figure { image, caption: map.word.clone() });
             }
         }
@@ -135,10 +143,10 @@ fn heat_maps(run: &RunFolder, evaluation: &Evaluation) -> Result<Section> {
     })
 }
 
-fn metrics(evaluation: &Evaluation) -> Section {
+fn metrics(evaluation: &Evaluation, commit: &str) -> Section {
     Section {
         title: "Metrics".into(),
-        text: format!("Measured at commit {}.", env!("CALOTYPE_COMMIT")),
+        text: format!("Measured at commit {commit}."),
         content: Content::Table(Table {
             columns: ["metric", "value", "protocol"].map(String::from).to_vec(),
             rows: evaluation.rows().into_iter().map(Vec::from).collect(),

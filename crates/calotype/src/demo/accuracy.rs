@@ -1,0 +1,113 @@
+//! How many pictures show what their prompts say, beside what controls and calibrations would be credited with.
+
+use image::RgbImage;
+use rayon::prelude::*;
+
+use crate::data::emoji_scenes::SceneSpec;
+use crate::error::Result;
+use crate::evaluate::prompt_accuracy::{Proportion, sign_test};
+use crate::evaluate::scene_checker::{SceneChecker, Verdict};
+
+/// One kind of accuracy of the model and of its controls.
+#[derive(Debug, Clone, Copy)]
+pub struct Accuracy {
+    /// Pictures of the model, checked against their own prompts.
+    pub model: Proportion,
+    /// Pictures sampled with the empty prompt.
+    pub unconditional: Proportion,
+    /// Pictures of the model, checked against another prompt.
+    pub chance: Proportion,
+    /// Rendered scenes: what the checker can read at best.
+    pub ground_truth: Proportion,
+    /// Rendered scenes after the autoencoder's round trip.
+    pub reconstruction: Proportion,
+}
+
+/// The pictures that are checked against the held-out scenes, one of each kind for every scene.
+pub(super) struct Checked<'a> {
+    pub(super) generated: &'a [RgbImage],
+    pub(super) unconditional: &'a [RgbImage],
+    pub(super) truth: &'a [RgbImage],
+    pub(super) reconstructions: &'a [RgbImage],
+}
+
+/// What the checker says, scene by scene; the fields are those of [`Accuracy`].
+pub(super) struct Verdicts {
+    pub(super) model: Vec<Verdict>,
+    unconditional: Vec<Verdict>,
+    chance: Vec<Verdict>,
+    ground_truth: Vec<Verdict>,
+    reconstruction: Vec<Verdict>,
+}
+
+impl Verdicts {
+    /// Checks every picture.
+    ///
+    /// # Errors
+    /// Those of [`SceneChecker::check`].
+    pub(super) fn of(checker: &SceneChecker, specs: &[SceneSpec], pictures: &Checked) -> Result<Self> {
+        let check = |images: &[RgbImage], specs: &[SceneSpec]| -> Result<Vec<Verdict>> {
+            images.par_iter().zip(specs).map(|(image, spec)| checker.check(image, spec)).collect()
+        };
+        let mut others = specs.to_vec();
+        others.rotate_left(1);
+        Ok(Self {
+            model: check(pictures.generated, specs)?,
+            unconditional: check(pictures.unconditional, specs)?,
+            chance: check(pictures.generated, &others)?,
+            ground_truth: check(pictures.truth, specs)?,
+            reconstruction: check(pictures.reconstructions, specs)?,
+        })
+    }
+
+    /// Share of pictures with every noun and the relation.
+    ///
+    /// # Errors
+    /// `Error::Argument` for no scenes.
+    pub(super) fn prompts(&self) -> Result<Accuracy> {
+        self.accuracy(|verdict| (usize::from(verdict.correct), 1))
+    }
+
+    /// Share of nouns that are found.
+    ///
+    /// # Errors
+    /// `Error::Argument` for no scenes.
+    pub(super) fn nouns(&self) -> Result<Accuracy> {
+        self.accuracy(|verdict| {
+            (verdict.nouns_found.iter().filter(|&&found| found).count(), verdict.nouns_found.len())
+        })
+    }
+
+    /// `count`: (hits, trials) of one picture.
+    fn accuracy(&self, count: impl Fn(&Verdict) -> (usize, usize)) -> Result<Accuracy> {
+        let proportion = |verdicts: &[Verdict]| {
+            let (hits, n) = verdicts.iter().map(&count).fold((0, 0), |(h, n), (hits, of)| (h + hits, n + of));
+            Proportion::new(hits, n)
+        };
+        Ok(Accuracy {
+            model: proportion(&self.model)?,
+            unconditional: proportion(&self.unconditional)?,
+            chance: proportion(&self.chance)?,
+            ground_truth: proportion(&self.ground_truth)?,
+            reconstruction: proportion(&self.reconstruction)?,
+        })
+    }
+
+    /// How likely pure chance puts the model as far above the check against another prompt.
+    pub(super) fn p_value_above_chance(&self) -> f64 {
+        p_value(&self.model, &self.chance)
+    }
+
+    /// How likely pure chance puts the model as far above the empty prompt.
+    pub(super) fn p_value_above_unconditional(&self) -> f64 {
+        p_value(&self.model, &self.unconditional)
+    }
+}
+
+/// A sign test, prompt by prompt.
+fn p_value(model: &[Verdict], control: &[Verdict]) -> f64 {
+    let pairs = || model.iter().zip(control).map(|(model, control)| (model.correct, control.correct));
+    let wins = pairs().filter(|&(model, control)| model && !control).count();
+    let losses = pairs().filter(|&(model, control)| control && !model).count();
+    sign_test(wins, losses)
+}

@@ -1,0 +1,119 @@
+//! What `demo` measures, all of it on compositions that training never saw.
+
+use image::RgbImage;
+
+use super::accuracy::{Accuracy, Checked, Verdicts};
+use super::clip_metrics::ClipMetrics;
+use super::heat_maps::localise;
+use super::subject::{Retrieval, Subject};
+use crate::data::emoji_scenes::{EmojiScenes, Scene, SceneSpec, Split, noun_phrases};
+use crate::error::Result;
+use crate::evaluate::extractor::ClipExtractor;
+use crate::evaluate::pixel::{psnr_rgb, ssim_rgb};
+use crate::evaluate::scene_checker::{SceneChecker, Verdict};
+use crate::explain::Explanation;
+use crate::explain::localisation::Localisation;
+use crate::pipeline::text_to_image::Sampling;
+use crate::trainer::Recipe;
+use crate::trainer::Session;
+
+/// Everything that was measured, and the pictures to show.
+pub struct Evaluation {
+    /// The held-out scenes whose captions are the prompts.
+    pub scenes: Vec<Scene>,
+    /// Their pictures after the autoencoder's round trip.
+    pub reconstructions: Vec<RgbImage>,
+    /// The model's pictures of the prompts, with their heat maps.
+    pub explanations: Vec<Explanation>,
+    /// What the checker says of them.
+    pub verdicts: Vec<Verdict>,
+    /// How they were sampled.
+    pub sampling: Sampling,
+    /// Their guidance scale.
+    pub guidance: f64,
+    /// Mean PSNR of the reconstructions in dB.
+    pub psnr: f64,
+    /// Mean SSIM of the reconstructions.
+    pub ssim: f64,
+    /// Of the run's CLIP on scenes and captions.
+    pub retrieval: Retrieval,
+    /// Share of pictures with every noun and the relation.
+    pub accuracy: Accuracy,
+    /// How likely pure chance puts the pictures as far above those checked against another prompt.
+    pub p_value_above_chance: f64,
+    /// How likely pure chance puts the pictures as far above those of the empty prompt.
+    pub p_value_above_unconditional: f64,
+    /// Share of nouns that are found.
+    pub nouns: Accuracy,
+    /// The pictures against the scenes.
+    pub generated: ClipMetrics,
+    /// The pictures of the empty prompt against the scenes.
+    pub unconditional_clip: ClipMetrics,
+    /// How much of the heat maps lies where the words' objects are.
+    pub localisation: Localisation,
+    /// Pictures that this was measured on.
+    pub localised_pictures: usize,
+}
+
+/// Measures the model of the session's run as the recipe's `[evaluation]` says.
+///
+/// # Errors
+/// Those of reading the model, of sampling and of the metrics; `Error::Interrupted`.
+pub fn evaluate(recipe: &Recipe, data: &EmojiScenes, session: Session) -> Result<Evaluation> {
+    let subject = Subject::load(recipe, session)?;
+    let n = recipe.evaluation()?.scenes;
+    let scenes: Vec<Scene> = (0..n as u64).map(|i| data.scene(Split::HeldOut, i)).collect();
+    let truth: Vec<RgbImage> = scenes.iter().map(|scene| scene.image.clone()).collect();
+    let specs: Vec<SceneSpec> = scenes.iter().map(|scene| scene.spec.clone()).collect();
+    let prompts: Vec<&str> = scenes.iter().map(|scene| scene.caption.as_str()).collect();
+
+    let reconstructions = subject.reconstruct(&truth)?;
+    let pairs = || truth.iter().zip(&reconstructions);
+    let psnr = mean(pairs().map(|(x, y)| psnr_rgb(x, y)))?;
+    let ssim = mean(pairs().map(|(x, y)| ssim_rgb(x, y)))?;
+    let retrieval = subject.retrieval(&scenes)?;
+
+    let explanations = subject.sample("pictures", &prompts, subject.guidance)?;
+    let unconditional = images(&subject.sample("unconditional", &vec![""; n], 1.0)?);
+    let generated = images(&explanations);
+
+    let checker = SceneChecker::new(recipe.data.size)?;
+    let checked = Checked {
+        generated: &generated,
+        unconditional: &unconditional,
+        truth: &truth,
+        reconstructions: &reconstructions,
+    };
+    let verdicts = Verdicts::of(&checker, &specs, &checked)?;
+    let clip = ClipExtractor::load(&session.run.model(), noun_phrases(), session.device)?;
+    let (localisation, localised_pictures) =
+        localise(&subject, data, &checker, (&scenes, &explanations, &verdicts.model))?;
+    Ok(Evaluation {
+        psnr,
+        ssim,
+        retrieval,
+        accuracy: verdicts.prompts()?,
+        p_value_above_chance: verdicts.p_value_above_chance(),
+        p_value_above_unconditional: verdicts.p_value_above_unconditional(),
+        nouns: verdicts.nouns()?,
+        generated: ClipMetrics::of(&clip, &generated, &truth)?,
+        unconditional_clip: ClipMetrics::of(&clip, &unconditional, &truth)?,
+        localisation,
+        localised_pictures,
+        verdicts: verdicts.model,
+        scenes,
+        reconstructions,
+        explanations,
+        sampling: subject.sampling,
+        guidance: subject.guidance,
+    })
+}
+
+fn images(explanations: &[Explanation]) -> Vec<RgbImage> {
+    explanations.iter().map(|explanation| explanation.image.clone()).collect()
+}
+
+fn mean(values: impl Iterator<Item = Result<f64>>) -> Result<f64> {
+    let values = values.collect::<Result<Vec<f64>>>()?;
+    Ok(values.iter().sum::<f64>() / values.len() as f64)
+}

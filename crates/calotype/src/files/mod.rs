@@ -2,7 +2,6 @@
 
 pub mod atomic;
 pub mod config_keys;
-mod crc;
 pub mod npz;
 mod numbers;
 pub mod pickle;

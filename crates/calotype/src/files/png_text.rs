@@ -1,14 +1,21 @@
 //! Texts inside PNG files (`tEXt` and `iTXt` chunks), where programs keep how a picture was made.
 //!
-//! Of the format (<https://www.w3.org/TR/png-3/>) only its chunks are known here: length, type, data and
-//! CRC-32 one after another, from `IHDR` to `IEND`.
+//! The crate `png` writes the chunks. They are read here, because it passes over a text that is built wrongly,
+//! keeps the two kinds apart, so that their order is lost, and unpacks the picture. Of the format
+//! (<https://www.w3.org/TR/png-3/>) only its chunks are known here: length, type, data and CRC-32 one after
+//! another, from `IHDR` to `IEND`.
 
-use super::crc::{checksum, table};
+use std::fmt::Display;
+
+use png::text_metadata::{EncodableTextChunk, ITXtChunk, TEXtChunk};
 
 const SIGNATURE: &[u8; 8] = b"\x89PNG\r\n\x1a\n";
 
 /// The format's own limit for the data of a chunk.
 const MAX_LENGTH: usize = (1 << 31) - 1;
+
+/// Bytes of a chunk before its text, at most: a keyword of 79 and the five zeros of `iTXt`.
+const LONGEST_START: usize = 79 + 5;
 
 /// A chunk of which length and CRC are right.
 struct Chunk<'a> {
@@ -51,26 +58,22 @@ pub fn read(png: &[u8]) -> Result<Vec<(String, String)>, String> {
 pub fn insert(png: &[u8], entries: &[(&str, &str)]) -> Result<Vec<u8>, String> {
     let (before, after) = png.split_at(header(png)?.end);
     let mut with_texts = before.to_vec();
-    for (keyword, text) in entries {
-        let mut data = keyword_bytes(keyword)?;
+    for &(keyword, text) in entries {
+        check_keyword(keyword)?;
+        let fault = |reason: &dyn Display| format!("text of `{keyword}`: {reason}");
         if text.contains('\0') {
-            return Err(format!("text of `{keyword}`: holds a NUL character, which ends a text in a PNG"));
+            return Err(fault(&"holds a NUL character, which ends a text in a PNG"));
         }
-        let kind = match latin_1(text) {
-            Some(bytes) => {
-                data.push(0);
-                data.extend(bytes);
-                b"tEXt"
-            }
-            None => {
-                // No compression (two zeros), no language, no translated keyword.
-                data.extend([0, 0, 0, 0, 0]);
-                data.extend(text.as_bytes());
-                b"iTXt"
-            }
+        // The crate writes any length.
+        if text.len() > MAX_LENGTH - LONGEST_START {
+            return Err(fault(&format!("{} bytes do not fit in a chunk", text.len())));
+        }
+        let written = if text.chars().all(is_latin_1) {
+            TEXtChunk::new(keyword, text).encode(&mut with_texts)
+        } else {
+            ITXtChunk::new(keyword, text).encode(&mut with_texts)
         };
-        push_chunk(&mut with_texts, kind, &data)
-            .map_err(|reason| format!("text of `{keyword}`: {reason}"))?;
+        written.map_err(|error| fault(&error))?;
     }
     with_texts.extend(after);
     Ok(with_texts)
@@ -100,7 +103,7 @@ fn chunk_at(png: &[u8], at: usize) -> Result<Chunk<'_>, String> {
         return Err(format!("{} at byte {at}: claims {length} bytes, {left} are left", name(&kind)));
     }
     let (checked, after) = rest[4..].split_at(4 + length);
-    if after[..4] != crc_32(checked).to_be_bytes() {
+    if after[..4] != crc32fast::hash(checked).to_be_bytes() {
         return Err(format!(
             "{} at byte {at}: its CRC is wrong, the data were changed or damaged",
             name(&kind)
@@ -144,38 +147,18 @@ fn from_latin_1(bytes: &[u8]) -> String {
     bytes.iter().copied().map(char::from).collect()
 }
 
-fn latin_1(text: &str) -> Option<Vec<u8>> {
-    text.chars().map(|c| u8::try_from(c).ok()).collect()
+fn is_latin_1(c: char) -> bool {
+    u8::try_from(c).is_ok()
 }
 
-fn keyword_bytes(keyword: &str) -> Result<Vec<u8>, String> {
-    let printable = |&byte: &u8| matches!(byte, 0x20..=0x7e | 0xa1..=0xff);
+fn check_keyword(keyword: &str) -> Result<(), String> {
+    let printable = |c| matches!(c, ' '..='~' | '\u{a1}'..='\u{ff}');
     let single_spaces = keyword.trim_matches(' ') == keyword && !keyword.contains("  ");
-    latin_1(keyword)
-        .filter(|bytes| (1..=79).contains(&bytes.len()) && bytes.iter().all(printable) && single_spaces)
-        .ok_or_else(|| {
-            format!("keyword `{}`: expected 1 to 79 printable Latin-1 characters", keyword.escape_debug())
-        })
+    if (1..=79).contains(&keyword.chars().count()) && keyword.chars().all(printable) && single_spaces {
+        return Ok(());
+    }
+    Err(format!("keyword `{}`: expected 1 to 79 printable Latin-1 characters", keyword.escape_debug()))
 }
-
-fn push_chunk(png: &mut Vec<u8>, kind: &[u8; 4], data: &[u8]) -> Result<(), String> {
-    let length = u32::try_from(data.len()).ok().filter(|&length| length as usize <= MAX_LENGTH);
-    let length = length.ok_or_else(|| format!("{} bytes do not fit in a chunk", data.len()))?;
-    png.extend(length.to_be_bytes());
-    let checked = png.len();
-    png.extend(kind);
-    png.extend(data);
-    let crc = crc_32(&png[checked..]);
-    png.extend(crc.to_be_bytes());
-    Ok(())
-}
-
-/// CRC-32 of ISO 3309: polynomial 0x04C11DB7, bits reflected (PNG specification, annex D).
-fn crc_32(bytes: &[u8]) -> u32 {
-    checksum(&TABLE, bytes)
-}
-
-const TABLE: [u32; 256] = table(0xedb8_8320);
 
 #[cfg(test)]
 mod tests {
@@ -246,9 +229,10 @@ mod tests {
             (b"iTXt", b"key\0\0\0\0\0\xff", "UTF-8"),
         ];
         for (kind, data, expected) in chunks {
-            let mut png = PLAIN[..33].to_vec();
-            push_chunk(&mut png, kind, data).unwrap();
-            png.extend(&PLAIN[33..]);
+            let checked = [kind, data].concat();
+            let (length, crc) = (data.len() as u32, crc32fast::hash(&checked));
+            let chunk = [&length.to_be_bytes()[..], &checked, &crc.to_be_bytes()].concat();
+            let png = [&PLAIN[..33], &chunk, &PLAIN[33..]].concat();
             let reason = read(&png).unwrap_err();
             assert!(reason.contains(expected), "{reason}");
         }
@@ -262,10 +246,5 @@ mod tests {
         }
         assert!(insert(PLAIN, &[("key", "a\0b")]).is_err());
         assert!(insert(b"GIF89a", &[("key", "text")]).is_err());
-    }
-
-    #[test]
-    fn crc_of_the_check_string() {
-        assert_eq!(crc_32(b"123456789"), 0xcbf4_3926);
     }
 }

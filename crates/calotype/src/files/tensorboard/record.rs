@@ -9,17 +9,30 @@ use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::files::crc::{checksum, table};
 
 /// What the file should be, for messages.
 pub(super) const FORMAT: &str = "TensorBoard events";
 
-/// The polynomial of Castagnoli, bits reversed.
-const TABLE: [u32; 256] = table(0x82f6_3b78);
+/// The remainder of each byte under Castagnoli's polynomial, bits reversed.
+const REMAINDERS: [u32; 256] = {
+    let mut remainders = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let mut crc = byte as u32;
+        let mut bit = 0;
+        while bit < 8 {
+            crc = (crc >> 1) ^ (0x82f6_3b78 * (crc & 1));
+            bit += 1;
+        }
+        remainders[byte] = crc;
+        byte += 1;
+    }
+    remainders
+};
 
 /// CRC-32C (RFC 3720, appendix B.4).
 pub(super) fn crc32c(data: &[u8]) -> u32 {
-    checksum(&TABLE, data)
+    !data.iter().fold(!0, |crc, byte| (crc >> 8) ^ REMAINDERS[usize::from(crc as u8 ^ byte)])
 }
 
 /// The checksum as it is stored: rotated, and a constant added, because a CRC of data that holds its own CRC

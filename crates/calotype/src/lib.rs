@@ -47,6 +47,7 @@ pub mod data;
 pub mod demo;
 pub mod denoiser;
 pub mod diffusion;
+mod download;
 pub mod error;
 pub mod evaluate;
 pub mod explain;

@@ -1,6 +1,11 @@
-//! What unit tests share: tensors of numbers in double precision, and back.
+//! What unit tests share: folders that go away, a web server, and tensors of numbers in double precision.
+
+mod temp_dir;
+pub mod web_server;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
+
+pub use temp_dir::TempDir;
 
 /// Independent numbers, one sample each: `[n, 1, 1, 1]`.
 pub fn samples(values: &[f64]) -> Tensor<4> {

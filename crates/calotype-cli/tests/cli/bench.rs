@@ -17,8 +17,8 @@ fn bench<'a>(config: &'a str, size: &'a str, more: &[&'a str]) -> Vec<&'a str> {
 #[test]
 fn times_a_step_of_any_config() {
     let dir = TempDir::new();
-    fs::write(dir.join("unet.json"), UNET).unwrap();
-    fs::write(dir.join("vae.json"), AUTOENCODER).unwrap();
+    dir.write("unet.json", UNET);
+    dir.write("vae.json", AUTOENCODER);
     for config in ["unet.json", "vae.json"] {
         let report = |mode| json(&succeeds(&dir, &bench(config, "8", &["--mode", mode])));
         let (train, forward) = (report("train"), report("forward"));
@@ -40,8 +40,8 @@ fn times_a_step_of_any_config() {
 #[test]
 fn what_cannot_be_timed_is_refused() {
     let dir = TempDir::new();
-    fs::write(dir.join("vae.json"), AUTOENCODER).unwrap();
-    fs::write(dir.join("other.json"), r#"{"_class_name": "VQModel"}"#).unwrap();
+    dir.write("vae.json", AUTOENCODER);
+    dir.write("other.json", r#"{"_class_name": "VQModel"}"#);
     let forward = &["--mode", "forward"];
     assert_says(&fails(&dir, 1, &bench("other.json", "8", forward)), &["VQModel", "AutoencoderKL"]);
     assert_says(&fails(&dir, 1, &bench("missing.json", "8", forward)), &["missing.json"]);

@@ -217,10 +217,10 @@ fn a_picture_records_its_run_and_repeats_it() {
         bytes.into_inner()
     };
     let bytes = calotype::files::png_text::insert(&plain, &[("calotype", evil)]).unwrap();
-    fs::write(dir.join("evil.png"), bytes).unwrap();
+    dir.write("evil.png", bytes);
     let message = fails(&dir, 1, &["generate", "--from", "evil.png", "--out", "y.png"]);
     assert_says(&message, &["evil.png", "`out`", "may not set"]);
-    fs::write(dir.join("plain.png"), plain).unwrap();
+    dir.write("plain.png", plain);
     let message = fails(&dir, 1, &["generate", "--from", "plain.png", "--out", "y.png"]);
     assert_says(&message, &["plain.png", "made by `calotype generate`"]);
 }

@@ -77,7 +77,7 @@ fn what_cannot_be_compared_is_refused() {
     write(&dir, "wide.npz", "features", Array::new(&[3, 5], vec![0.5; 15]), "");
     write(&dir, "one.npz", "features", Array::new(&[1, 4], vec![0.5; 4]), "");
     write(&dir, "strange.npz", "arr_0", Array::new(&[2], vec![0.5; 2]), "");
-    fs::write(dir.join("broken.npz"), "no archive").unwrap();
+    dir.write("broken.npz", "no archive");
     for (generated, says) in [
         ("other.npz", &["protocol", "tf-fid", "clean"][..]),
         ("nan.npz", &["finite"]),
@@ -107,7 +107,7 @@ fn broken_pictures_are_named_and_skipped_only_on_request() {
     for i in 0..3 {
         fs::copy(dir.join(&format!("data/00000{i}.png")), dir.join(&format!("pictures/{i}.png"))).unwrap();
     }
-    fs::write(dir.join("pictures/9.png"), "no picture").unwrap();
+    dir.write("pictures/9.png", "no picture");
     assert_says(&fails(&dir, 1, &evaluate("pictures", "data", &with_clip)), &["pictures/9.png"]);
     let skip = evaluate("pictures", "data", &[&with_clip[..], &["--skip-broken"]].concat());
     let output = succeeds(&dir, &skip);

@@ -158,7 +158,7 @@ fn weights_of_another_network_are_refused() {
     };
     safetensors::write(&dir.join("torchvision.safetensors"), &[tensor("fc.weight", &[1000, 2048])]).unwrap();
     safetensors::write(&dir.join("other.safetensors"), &[tensor("conv.weight", &[3, 3])]).unwrap();
-    fs::write(dir.join("broken.pth"), "no weights").unwrap();
+    dir.write("broken.pth", "no weights");
     for (file, says) in [
         ("torchvision.safetensors", &["torchvision", "2015-12-05"][..]),
         ("other.safetensors", &["other.safetensors", "Conv2d_1a_3x3", "missing"]),

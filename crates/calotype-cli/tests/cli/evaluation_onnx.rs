@@ -62,11 +62,11 @@ fn pixels(dir: &TempDir, side: u64) {
     ]
     .concat();
     let model = [number(1, 8), bytes(7, &graph), bytes(8, &number(2, 13))].concat(); // IR 8, operators 13
-    fs::write(dir.join("pixels.onnx"), model).unwrap();
+    dir.write("pixels.onnx", model);
     let preprocessing = format!(
         "size = {side}\nresize = \"torch-bilinear\"\nmean = [0.0, 0.0, 0.0]\nstd = [1.0, 1.0, 1.0]\n"
     );
-    fs::write(dir.join("pixels.toml"), preprocessing).unwrap();
+    dir.write("pixels.toml", preprocessing);
 }
 
 const PIXELS: [&str; 2] = ["--extractor", "pixels.onnx"];
@@ -83,7 +83,7 @@ fn what_makes_numbers_incomparable_is_warned_of() {
     picture(5).save(dir.join("a/transparent.png")).unwrap();
     wide.save(dir.join("a/wide.jpg")).unwrap();
     image::DynamicImage::from(picture(9)).to_rgb16().save(dir.join("a/deep.png")).unwrap();
-    fs::write(dir.join("a/notes.txt"), "no picture").unwrap();
+    dir.write("a/notes.txt", "no picture");
     for p in 0..3 {
         let rgb = image::DynamicImage::from(picture(40 * p + 1)).to_rgb8();
         rgb.save(dir.join(&format!("b/{p}.jpg"))).unwrap();

@@ -188,7 +188,7 @@ fn clip_score_is_of_pictures_and_their_captions() {
     assert!(cosines.iter().any(|cosine| (cosine - cosines[0]).abs() > 1e-4), "{cosines:?}");
 
     fs::write(&metadata, &lines).unwrap();
-    fs::write(dir.join("data/000003.png"), "no picture").unwrap();
+    dir.write("data/000003.png", "no picture");
     assert_says(&fails(&dir, 1, &command(&["--weights", "model"])), &["000003.png"]);
     assert_eq!(measure(&["--skip-broken", "--batch", "2"])["n_generated"], 4);
     fs::remove_file(&metadata).unwrap();
@@ -224,7 +224,7 @@ fn pairs_have_warnings_formats_and_skip_what_is_broken() {
         assert_says(protocol["pictures"].as_str().unwrap(), &["transparency", "EXIF"]);
     }
 
-    fs::write(dir.join("b/000002.jpg"), "no picture").unwrap();
+    dir.write("b/000002.jpg", "no picture");
     assert_says(&fails(&dir, 1, &evaluate("b", "a", &["--metrics", "psnr"])), &["000002.jpg"]);
     let skip = ["--metrics", "psnr", "--skip-broken", "--batch", "3"];
     let output = succeeds(&dir, &evaluate("b", "a", &skip));

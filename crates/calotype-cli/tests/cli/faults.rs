@@ -94,7 +94,7 @@ fn a_full_disk_leaves_the_old_picture() {
     let dir = with_model();
     for old in [None, Some(b"the old picture".as_slice())] {
         if let Some(old) = old {
-            fs::write(dir.join("cat.png"), old).unwrap();
+            dir.write("cat.png", old);
         }
         let output = run_with_little_disk(&dir, 1, &GENERATE);
         assert_eq!(output.status.code(), Some(1));
@@ -135,6 +135,6 @@ fn a_full_disk_in_training_costs_no_checkpoint() {
 #[test]
 fn a_folder_that_cannot_be_written_is_named() {
     let dir = with_recipe();
-    fs::write(dir.join("run"), "a file, not a folder").unwrap();
+    dir.write("run", "a file, not a folder");
     assert_says(&fails(&dir, 1, &TRAIN_VAE), &["`run`"]);
 }

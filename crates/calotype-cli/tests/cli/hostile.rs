@@ -91,7 +91,7 @@ fn shards_elsewhere_or_missing() {
     let dir = with_copy("sd1");
     let whole = fs::read(dir.join(WEIGHTS)).unwrap();
     fs::remove_file(dir.join(WEIGHTS)).unwrap();
-    fs::write(dir.join("secret.safetensors"), &whole).unwrap();
+    dir.write("secret.safetensors", &whole);
     let index = dir.join("model/unet/diffusion_pytorch_model.safetensors.index.json");
     for (shard, said) in [
         ("../../secret.safetensors", "not the name of a file beside it"),
@@ -122,13 +122,13 @@ fn a_pickle_that_calls_something() {
     pickle.extend((call.len() as u32).to_le_bytes());
     pickle.extend(call.bytes());
     pickle.extend(b"q\x03\x85q\x04Rq\x05s.");
-    fs::write(dir.join("model/unet/diffusion_pytorch_model.bin"), pickle).unwrap();
+    dir.write("model/unet/diffusion_pytorch_model.bin", pickle);
     assert_says(&refused(&dir, &[]), &["posix.system", "nothing was called"]);
     assert!(!target.exists());
     for garbage in
         [&b"\x80\x02"[..], b"PK\x03\x04not a zip", b"\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\xff."]
     {
-        fs::write(dir.join("model/unet/diffusion_pytorch_model.bin"), garbage).unwrap();
+        dir.write("model/unet/diffusion_pytorch_model.bin", garbage);
         assert_says(&refused(&dir, &[]), &["PyTorch weights"]);
     }
 }
@@ -195,7 +195,7 @@ fn a_lora_of_another_architecture() {
     assert_says(&refused(&dir, &["--lora", "xl.safetensors:0.8"]), &["xl.safetensors", "2048"]);
     safetensors::write(&dir.join("half.safetensors"), &tensors[..1]).unwrap();
     assert_says(&refused(&dir, &["--lora", "half.safetensors"]), &["half.safetensors", "up"]);
-    fs::write(dir.join("text.safetensors"), b"not a LoRA").unwrap();
+    dir.write("text.safetensors", b"not a LoRA");
     assert_says(&refused(&dir, &["--lora", "text.safetensors"]), &["text.safetensors"]);
 }
 

@@ -86,7 +86,7 @@ fn with_model() -> TempDir {
 /// A folder with `tiny.toml`.
 fn with_recipe() -> TempDir {
     let dir = TempDir::new();
-    fs::write(dir.join("tiny.toml"), TINY).unwrap();
+    dir.write("tiny.toml", TINY);
     dir
 }
 

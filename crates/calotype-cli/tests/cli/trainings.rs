@@ -82,7 +82,7 @@ fn an_autoencoder_by_latent_diffusions_loss_and_a_vanilla_discriminator() {
 #[test]
 fn a_decoder_alone_leaves_the_latents_as_they_are() {
     let dir = with_model();
-    fs::write(dir.join("tiny.toml"), TINY).unwrap();
+    dir.write("tiny.toml", TINY);
     replace(&dir.join("tiny.toml"), "beta = 1e-6", "beta = 0.0\ndecoder_only = true");
     let kept = trains(&dir, "vae", &["--model", "model"]);
     let tensors = |path: &Path| safetensors::read(path).unwrap();
@@ -152,7 +152,7 @@ fn with_pictures_of(dir: &TempDir) -> TempDir {
 #[test]
 fn a_lora_is_made_and_used() {
     let dir = with_model();
-    fs::write(dir.join("tiny.toml"), TINY).unwrap();
+    dir.write("tiny.toml", TINY);
     let lora = "lora = { rank = 2, alpha = 4.0, text_encoder = [\"q_proj\", \"v_proj\"] }\nprompts = [\"a cat on a tree\"]\n[diffusion.training]\nvalidate_every = 10\nbest = \"validation_loss\"";
     replace(&dir.join("tiny.toml"), "[diffusion.training]", lora);
     replace(&dir.join("tiny.toml"), "learning_rate = 1e-3", "learning_rate = 5e-2");
@@ -181,7 +181,7 @@ fn a_flow_with_lion_and_averages_for_later() {
     );
     let text = fs::read_to_string(dir.join("tiny.toml")).unwrap();
     let optimizer = "[diffusion.training.optimizer]\nrule = \"lion\"\nemas = [{ power = { sigma_rel = 0.05 } }, { power = { sigma_rel = 0.1 } }]\n[diffusion.training.ema_snapshots]\nevery = 5\n[evaluation]";
-    fs::write(dir.join("tiny.toml"), text.replace("[evaluation]", optimizer)).unwrap();
+    dir.write("tiny.toml", text.replace("[evaluation]", optimizer));
     write_files(&dir.join("run/model"), &components(VAE.writes));
     write_files(&dir.join("other/model"), &components(VAE.writes));
     let kept = trains(&dir, "diffusion", &[]);
@@ -262,7 +262,7 @@ fn a_damaged_picture_is_named_once_and_replaced() {
     let dir = with_recipe();
     succeeds(&dir, &["data", "render", "--out", "data", "-n", "8", "--size", "32"]);
     let whole = fs::read(dir.join("data/000003.png")).unwrap();
-    fs::write(dir.join("data/000003.png"), &whole[..whole.len() / 2]).unwrap();
+    dir.write("data/000003.png", &whole[..whole.len() / 2]);
     replace(
         &dir.join("tiny.toml"),
         "max_objects = 1",
@@ -287,7 +287,7 @@ fn a_clip_that_learns_nothing_is_warned_of() {
     let text = fs::read_to_string(dir.join("tiny.toml")).unwrap();
     let (before, clip) = text.split_once("[clip.training]").unwrap();
     let clip = clip.replacen("learning_rate = 2e-3", "learning_rate = 1e-9", 1);
-    fs::write(dir.join("tiny.toml"), format!("{before}[clip.training]{clip}")).unwrap();
+    dir.write("tiny.toml", format!("{before}[clip.training]{clip}"));
     let events = events(&trains(&dir, "clip", &[]), "clip");
     assert_eq!(events.len(), 1, "{events:?}");
     assert_says(events[0]["reason"].as_str().unwrap(), &["nothing is learned", "1.386"]);

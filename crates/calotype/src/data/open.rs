@@ -6,7 +6,7 @@ use super::collection::Collection;
 use super::image_folder::{ImageFolder, METADATA_CSV, METADATA_JSONL};
 use super::parquet::{Columns, Parquet};
 use super::web_dataset::WebDataset;
-use super::web_dataset::download::{is_url, resolve};
+use super::web_dataset::remote::{is_url, resolve};
 use crate::error::{Error, Result};
 
 /// Whether a picture may be without a caption where others have one.

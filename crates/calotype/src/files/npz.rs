@@ -172,10 +172,11 @@ fn to_f64(descr: &str, data: &[u8]) -> Option<Vec<f64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::TempDir;
 
     #[test]
     fn arrays_and_texts_come_back() {
-        let folder = std::env::temp_dir().join(format!("calotype-npz-{}", std::process::id()));
+        let folder = TempDir::new();
         let path = folder.join("a.npz");
         let mut npz = Npz::default();
         npz.arrays.insert("mu".into(), Array::new(&[3], vec![1.0, -2.5, 1e-300]));
@@ -187,7 +188,6 @@ mod tests {
         let whole = std::fs::read(&path).unwrap();
         std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
         assert!(read(&path).unwrap_err().to_string().contains("NumPy"));
-        std::fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]

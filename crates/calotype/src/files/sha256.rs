@@ -34,16 +34,15 @@ pub fn hex(hash: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::TempDir;
 
     /// FIPS 180-2, appendix B.3: a million times the letter a.
     #[test]
     fn of_a_file_longer_than_a_piece() {
-        let path = std::env::temp_dir().join(format!("calotype-sha256-{}", std::process::id()));
-        std::fs::write(&path, "a".repeat(1_000_000)).unwrap();
+        let folder = TempDir::new();
+        let path = folder.write("long", "a".repeat(1_000_000));
         let expected = "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0";
         assert_eq!(of_file(&path).unwrap(), expected);
-        std::fs::write(&path, "").unwrap();
-        assert_eq!(of_file(&path).unwrap(), hex(&Sha256::digest("")));
-        std::fs::remove_file(&path).unwrap();
+        assert_eq!(of_file(&folder.write("empty", "")).unwrap(), hex(&Sha256::digest("")));
     }
 }

@@ -1,6 +1,7 @@
 use std::fs;
 
 use super::*;
+use crate::testing::TempDir;
 
 fn page(content: Content) -> Result<String> {
     let section = Section { title: "Section".into(), text: String::new(), content };
@@ -98,8 +99,7 @@ fn table_aligns_numbers_and_refuses_ragged_rows() {
 
 #[test]
 fn report_is_written_whole_or_not_at_all() {
-    let folder = std::env::temp_dir().join(format!("calotype-report-{}", std::process::id()));
-    fs::create_dir_all(&folder).unwrap();
+    let folder = TempDir::new();
     let path = folder.join("report.html");
     let report = Report { title: "Written".into(), ..Report::default() };
     report.write(&path).unwrap();
@@ -112,5 +112,4 @@ fn report_is_written_whole_or_not_at_all() {
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 2);
     assert!(matches!(report.write(&path.join("report.html")), Err(Error::Io { .. })));
     assert!(matches!(report.write(Path::new("/")), Err(Error::Argument { .. })));
-    fs::remove_dir_all(&folder).unwrap();
 }

@@ -1,6 +1,5 @@
 use std::fmt::Write as _;
 use std::fs;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use super::chart::{Canvas, draw_all};
@@ -10,24 +9,17 @@ use super::plot::{Options, Smoothing, plot};
 use super::scan::{BestValue, PartState, list};
 use super::*;
 use crate::report::curve::pieces;
+use crate::testing::TempDir;
 
-/// A folder that goes when the test ends.
-struct Folder(PathBuf);
+struct Folder(TempDir);
 
 impl Folder {
     fn new() -> Self {
-        static NUMBER: AtomicUsize = AtomicUsize::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("calotype-runs-{}-{number}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
+        Self(TempDir::new())
     }
 
     fn write(&self, path: &str, content: impl AsRef<[u8]>) -> PathBuf {
-        let path = self.0.join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, content).unwrap();
-        path
+        self.0.write(path, content)
     }
 
     /// A run whose autoencoder has done `steps` of 1000 steps, with a loss that falls to `floor`.
@@ -66,12 +58,6 @@ impl Folder {
         self.write(&format!("{name}/recipe.toml"), "");
         self.write(&format!("{name}/logs/vae.jsonl"), log);
         self.0.join(name)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 

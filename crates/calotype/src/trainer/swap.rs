@@ -49,10 +49,11 @@ fn remove(folder: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::TempDir;
 
     #[test]
     fn one_of_both_is_there_whole_whenever_it_is_cut_short() {
-        let root = std::env::temp_dir().join(format!("calotype-swap-{}", std::process::id()));
+        let root = TempDir::new();
         let folder = root.join("best");
         let make = |text: &'static str| {
             move |new: &Path| {
@@ -76,6 +77,5 @@ mod tests {
         finish(&folder).unwrap();
         assert_eq!(holds(), "two");
         assert_eq!(fs::read_dir(&root).unwrap().count(), 1);
-        fs::remove_dir_all(root).unwrap();
     }
 }

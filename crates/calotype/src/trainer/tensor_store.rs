@@ -171,14 +171,12 @@ fn read_index(path: &Path, file: &mut File) -> Result<(Index, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn temporary(name: &str) -> PathBuf {
-        std::env::temp_dir().join(format!("calotype-store-{}-{name}", std::process::id()))
-    }
+    use crate::testing::TempDir;
 
     #[test]
     fn keeps_what_was_put_and_drops_a_cut_record() {
-        let path = temporary("cut");
+        let folder = TempDir::new();
+        let path = folder.join("store");
         let values: Vec<f32> = (0..50).map(|i| (i as f32).sqrt()).collect();
         let mut store = TensorStore::open(&path).unwrap();
         store.put(&[1; 32], &values).unwrap();
@@ -197,13 +195,12 @@ mod tests {
             drop(store);
             assert_eq!(TensorStore::open(&path).unwrap().get(&[3; 32]).unwrap(), values[..2]);
         }
-        std::fs::remove_file(&path).unwrap();
     }
 
     #[test]
     fn refuses_another_file_and_distrusts_a_changed_record() {
-        let path = temporary("other");
-        std::fs::write(&path, b"something else entirely").unwrap();
+        let folder = TempDir::new();
+        let path = folder.write("store", b"something else entirely");
         assert!(TensorStore::open(&path).is_err());
         std::fs::remove_file(&path).unwrap();
         TensorStore::open(&path).unwrap().put(&[1; 32], &[1.0, 2.0]).unwrap();
@@ -211,6 +208,5 @@ mod tests {
         *bytes.last_mut().unwrap() ^= 1;
         std::fs::write(&path, bytes).unwrap();
         assert!(!TensorStore::open(&path).unwrap().contains(&[1; 32]));
-        std::fs::remove_file(&path).unwrap();
     }
 }

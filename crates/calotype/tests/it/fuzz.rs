@@ -202,7 +202,7 @@ fn shards() {
     let dir = TempDir::new();
     let index = dir.join("model.safetensors.index.json");
     let shard = golden("stable_diffusion/cases/sd1-text-encoder/inputs.safetensors");
-    fs::write(dir.join("model-1.safetensors"), shard).unwrap();
+    dir.write("model-1.safetensors", shard);
     let text = r#"{"metadata": {"total_size": 1848}, "weight_map": {"input_ids": "model-1.safetensors"}}"#;
     fuzz(
         &[text.as_bytes().to_vec()],

@@ -9,15 +9,16 @@ use std::path::{Path, PathBuf};
 /// A module, and what its code may name apart from itself, [`EVERYWHERE`] and the standard library.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("files", &[]),
+    ("download", &[]),
     ("nn", &["files"]),
-    ("data", &["files"]),
+    ("data", &["files", "download"]),
     ("diffusion", &[]),
     ("report", &["files"]),
     ("autoencoder", &["nn", "files"]),
     ("text_encoder", &["nn", "files"]),
     ("denoiser", &["nn", "files"]),
     ("model", &[]),
-    ("checkpoint", &["model", "autoencoder", "text_encoder", "denoiser", "diffusion", "nn", "files"]),
+    ("checkpoint", &["model", "autoencoder", "text_encoder", "denoiser", "diffusion", "nn", "files", "download"]),
     // A sampler knows no network.
     ("sampler", &["diffusion"]),
     (

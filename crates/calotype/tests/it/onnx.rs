@@ -23,8 +23,8 @@ struct Case {
 }
 
 fn load(dir: &TempDir, model: &[u8], preprocessing: &str) -> calotype::Result<OnnxExtractor> {
-    fs::write(dir.join("dinov2.onnx"), model).unwrap();
-    fs::write(dir.join("dinov2.toml"), preprocessing).unwrap();
+    dir.write("dinov2.onnx", model);
+    dir.write("dinov2.toml", preprocessing);
     OnnxExtractor::load(&dir.join("dinov2.onnx"))
 }
 

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use burn::tensor::Device;
@@ -18,31 +17,13 @@ use calotype::trainer::denoiser::base_model::BaseModel;
 use calotype::trainer::objective::Blind;
 use calotype::trainer::{Recipe, Session, autoencoder, clip, denoiser};
 
+#[path = "../../src/testing/temp_dir.rs"]
+mod temp_dir;
+
+pub use temp_dir::TempDir;
+
 /// 20 steps of each part, a checkpoint every 5; lines are logged for steps 0, 10 and 19.
 pub const TINY: &str = include_str!("tiny.toml");
-
-/// A new folder, removed with all that is in it.
-pub struct TempDir(PathBuf);
-
-impl TempDir {
-    pub fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("calotype-test-{}-{number}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    pub fn join(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for TempDir {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 type Train = fn(&Recipe, &TrainingSet, Session) -> Result<()>;
 

@@ -1,34 +1,17 @@
 //! The Hub's HTTP interface, as far as downloads need it: list of files, a file's head, its content.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use ureq::http::{HeaderMap, Response, header};
-use ureq::{Agent, Body, RequestBuilder, typestate::WithoutBody};
+use ureq::Agent;
+use ureq::config::RedirectAuthHeaders;
+use ureq::http::header;
 
 use super::{Repo, Settings, is_commit, is_safe_name};
+use crate::download::{self, Answer, Download, Failure, Request, text};
 use crate::error::{Error, Result};
 use crate::files::sha256;
 
-/// Attempts in a row that bring no byte, before a download is given up.
-const ATTEMPTS: u32 = 3;
 const MAX_REDIRECTS: usize = 5;
-
-/// Why there is no usable answer.
-pub(super) enum Failure {
-    /// No connection, or a server out of order: another time it may work.
-    Unreachable(String),
-    /// The server's answer is no, or cannot be used, or the disk refuses.
-    Refused(Error),
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Failure::Refused(error)
-    }
-}
 
 /// A repository at one commit.
 pub(super) struct Listing {
@@ -53,20 +36,9 @@ pub(super) struct Client<'s> {
 
 impl<'s> Client<'s> {
     pub fn new(settings: &'s Settings) -> Self {
-        let mut config = Agent::config_builder()
-            .user_agent(concat!("calotype/", env!("CARGO_PKG_VERSION")))
-            // Sizes and ranges are of the file, not of a compressed form of it.
-            .accept_encoding("identity")
-            .http_status_as_error(false)
+        let config = download::config(&settings.endpoint)
             // A file's content comes from another host, which must not see the token.
-            .redirect_auth_headers(ureq::config::RedirectAuthHeaders::SameHost)
-            .timeout_connect(Some(Duration::from_secs(20)))
-            .timeout_recv_response(Some(Duration::from_secs(60)))
-            .timeout_per_read(Some(Duration::from_secs(60)));
-        let host = settings.endpoint.split_once("://").map_or("", |(_, rest)| rest);
-        if ["127.0.0.1", "localhost", "[::1]"].iter().any(|local| host.starts_with(local)) {
-            config = config.proxy(None);
-        }
+            .redirect_auth_headers(RedirectAuthHeaders::SameHost);
         Self { settings, agent: config.build().into() }
     }
 
@@ -122,32 +94,14 @@ impl<'s> Client<'s> {
         let mut name = blob.as_os_str().to_owned();
         name.push(".incomplete");
         let partial = PathBuf::from(name);
-        let folder = blob.parent().unwrap_or(blob);
-        std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-        let mut file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&partial)
-            .map_err(Error::io("write", &partial))?;
-        let length = |file: &File| Ok(file.metadata().map_err(Error::io("read", &partial))?.len());
-
-        let mut failed = 0;
-        while length(&file)? != remote.size {
-            let before = length(&file)?;
-            let reason = match self.append(remote, &mut file, &partial, before) {
-                Ok(()) => "the connection ended".to_owned(),
-                Err(Failure::Unreachable(reason)) => reason,
-                Err(Failure::Refused(error)) => return Err(error),
-            };
-            let now = length(&file)?;
-            failed = if now > before { 0 } else { failed + 1 };
-            if now != remote.size && failed == ATTEMPTS {
-                let got = format!("{now} ({reason}); run it again to go on from there");
-                return Err(Error::argument(&remote.url, format!("{} bytes", remote.size), got).of_data());
-            }
-            std::thread::sleep(Duration::from_millis(500) * failed);
-        }
-        file.sync_all().map_err(Error::io("write", &partial))?;
+        let mut file = download::open_partial(&partial)?;
+        let download = Download {
+            name: remote.url.clone(),
+            size: Some(remote.size),
+            request: &|| self.authorized(self.agent.get(&remote.url)),
+            check: &|answer| self.answered(&remote.url, answer, &[200, 206, 416]),
+        };
+        download.run(&mut file, &partial)?;
         if let Err(error) = check_sha256(&partial, &remote.etag) {
             std::fs::remove_file(&partial).map_err(Error::io("remove", &partial))?;
             return Err(error);
@@ -155,39 +109,7 @@ impl<'s> Client<'s> {
         std::fs::rename(&partial, blob).map_err(Error::io("rename", blob))
     }
 
-    /// Appends what one answer brings, at most up to the file's size. A server that does not know ranges, or
-    /// finds ours wrong, makes the file begin anew.
-    fn append(
-        &self,
-        remote: &Remote,
-        file: &mut File,
-        path: &Path,
-        start: u64,
-    ) -> std::result::Result<(), Failure> {
-        let mut request = self.authorized(self.agent.get(&remote.url));
-        if 0 < start && start < remote.size {
-            request = request.header(header::RANGE, format!("bytes={start}-"));
-        }
-        let answer = self.answered(&remote.url, request.call(), &[200, 206, 416])?;
-        let range = text(answer.headers(), "content-range").unwrap_or_default();
-        let goes_on = answer.status() == 206 && range.starts_with(&format!("bytes {start}-"));
-        let offset = if goes_on { start } else { 0 };
-        file.set_len(offset).map_err(Error::io("write", path))?;
-        if !goes_on && answer.status() != 200 {
-            return Err(Failure::Unreachable(format!("the server does not go on at byte {start}")));
-        }
-        let mut body = answer.into_body().into_reader().take(remote.size - offset);
-        let mut buffer = vec![0; 1 << 18];
-        loop {
-            match body.read(&mut buffer) {
-                Ok(0) => return Ok(()),
-                Ok(count) => file.write_all(&buffer[..count]).map_err(Error::io("write", path))?,
-                Err(error) => return Err(Failure::Unreachable(error.to_string())),
-            }
-        }
-    }
-
-    fn authorized(&self, request: RequestBuilder<WithoutBody>) -> RequestBuilder<WithoutBody> {
+    fn authorized(&self, request: Request) -> Request {
         match &self.settings.token {
             Some(token) => request.header(header::AUTHORIZATION, format!("Bearer {token}")),
             None => request,
@@ -198,15 +120,15 @@ impl<'s> Client<'s> {
     fn answered(
         &self,
         url: &str,
-        answer: std::result::Result<Response<Body>, ureq::Error>,
+        answer: std::result::Result<Answer, ureq::Error>,
         usable: &[u16],
-    ) -> std::result::Result<Response<Body>, Failure> {
+    ) -> std::result::Result<Answer, Failure> {
         let answer = answer.map_err(|e| Failure::Unreachable(format!("`{url}`: {e}")))?;
         let status = answer.status().as_u16();
         if usable.contains(&status) {
             return Ok(answer);
         }
-        if status == 429 || status >= 500 {
+        if download::is_passing(status) {
             return Err(Failure::Unreachable(format!("`{url}` answers with status {status}")));
         }
         let advice = match (status, &self.settings.token) {
@@ -223,7 +145,7 @@ impl<'s> Client<'s> {
 }
 
 /// What an answer's headers say about a file of `commit`.
-fn remote(url: String, answer: &Response<Body>, commit: &str) -> Result<Remote> {
+fn remote(url: String, answer: &Answer, commit: &str) -> Result<Remote> {
     let headers = answer.headers();
     let unusable = |reason: &str| Error::format(&url, "file of the Hub", reason);
     if text(headers, "x-repo-commit").is_some_and(|other| other != commit) {
@@ -266,10 +188,6 @@ fn into_error(failure: Failure) -> Error {
             Error::argument("download", "an answer", format!("{why}; run it again to go on")).of_data()
         }
     }
-}
-
-fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
 }
 
 /// Scheme and host of a URL.

@@ -11,10 +11,11 @@ mod tests;
 
 use std::path::PathBuf;
 
-use client::{Client, Failure};
+use client::Client;
 pub use pipeline_files::wanted_for_pipeline;
 pub use settings::Settings;
 
+use crate::download::Failure;
 use crate::error::{Error, Result};
 
 /// Whether `name` can be a repository of the Hub: `owner/name`, or `owner/name@revision`.

@@ -97,12 +97,12 @@ fn expand_home(path: PathBuf, user: Option<&Path>) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::TempDir;
 
     #[test]
     fn settings_of_the_environment() {
-        let folder = std::env::temp_dir().join(format!("calotype-hub-settings-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join("token"), "from_file\n").unwrap();
+        let folder = TempDir::new();
+        folder.write("token", "from_file\n");
         let home = folder.to_str().unwrap();
         let of = |variables: &[(&str, &str)]| {
             let find =
@@ -135,6 +135,5 @@ mod tests {
         assert!(error(("HF_ENDPOINT", "ftp://x")).contains("HF_ENDPOINT"));
         let secret = error(("HF_TOKEN", "two words"));
         assert!(secret.contains("HF_TOKEN") && !secret.contains("two words"));
-        let _ = std::fs::remove_dir_all(&folder);
     }
 }

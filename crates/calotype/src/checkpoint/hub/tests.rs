@@ -7,19 +7,17 @@ use std::path::{Path, PathBuf};
 use server::{COMMIT, Server, sha256};
 
 use super::*;
+use crate::testing::TempDir;
 
-/// A cache in a temporary folder, deleted at the end.
-struct Cache(PathBuf);
+struct Cache(TempDir);
 
 impl Cache {
-    fn new(test: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("calotype-hub-{test}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&folder);
-        Self(folder)
+    fn new() -> Self {
+        Self(TempDir::new())
     }
 
     fn settings(&self, endpoint: &str) -> Settings {
-        Settings { cache: self.0.clone(), endpoint: endpoint.into(), token: None, offline: false }
+        Settings { cache: self.0.to_owned(), endpoint: endpoint.into(), token: None, offline: false }
     }
 
     fn offline(&self) -> Settings {
@@ -31,12 +29,6 @@ impl Cache {
     }
 }
 
-impl Drop for Cache {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 const INDEX: &str = r#"{"_class_name": "StableDiffusionPipeline", "scheduler": ["diffusers", "PNDMScheduler"],
     "safety_checker": [null, null], "tokenizer": ["transformers", "CLIPTokenizer"],
     "unet": ["diffusers", "UNet2DConditionModel"]}"#;
@@ -44,7 +36,7 @@ const WEIGHTS: &str = "unet/diffusion_pytorch_model.safetensors";
 
 fn pipeline() -> Server {
     let weights: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
-    Server::start(&[
+    Server::of_files(&[
         ("README.md", b"not wanted"),
         ("model_index.json", INDEX.as_bytes()),
         ("scheduler/scheduler_config.json", b"{}"),
@@ -81,8 +73,8 @@ fn names_of_repositories() {
 
 #[test]
 fn a_pipeline_in_the_cache_layout() {
-    let (server, cache) = (pipeline(), Cache::new("layout"));
-    let settings = cache.settings(&server.endpoint);
+    let (server, cache) = (pipeline(), Cache::new());
+    let settings = cache.settings(&server.address);
     let mut heard = Vec::new();
     let folder = fetch_pipeline_with(&settings, "o/m", &mut |file, size| heard.push((file.to_owned(), size)));
     let folder = folder.unwrap();
@@ -91,9 +83,9 @@ fn a_pipeline_in_the_cache_layout() {
     assert_eq!(heard.len(), 6);
     assert!(heard.contains(&(WEIGHTS.into(), 400_000)));
     assert_eq!(heard.last().unwrap().0, "model_index.json");
-    assert!(server.requests().iter().all(|request| !request.contains("README")));
+    assert!(server.asked().iter().all(|request| !request.contains("README")));
 
-    let weights = server.hub.lock().unwrap().files[WEIGHTS].clone();
+    let weights = server.site().files[WEIGHTS].clone();
     assert_eq!(std::fs::read(folder.join(WEIGHTS)).unwrap(), weights);
     #[cfg(unix)]
     {
@@ -103,7 +95,7 @@ fn a_pipeline_in_the_cache_layout() {
 
     // What is there is not asked for again, and is all that offline needs.
     fetch_pipeline_with(&settings, "o/m", &mut |_, _| panic!("downloaded again")).unwrap();
-    assert_eq!(server.requests().len(), 1);
+    assert_eq!(server.asked().len(), 1);
     for name in ["o/m".to_owned(), format!("o/m@{COMMIT}")] {
         assert_eq!(fetch_pipeline_with(&cache.offline(), &name, &mut |_, _| {}).unwrap(), folder);
     }
@@ -118,8 +110,8 @@ fn a_pipeline_in_the_cache_layout() {
 
 #[test]
 fn a_new_commit_shares_blobs_and_counts_when_complete() {
-    let (server, cache) = (pipeline(), Cache::new("commits"));
-    let settings = cache.settings(&server.endpoint);
+    let (server, cache) = (pipeline(), Cache::new());
+    let settings = cache.settings(&server.address);
     let first = fetch_pipeline_with(&settings, "o/m", &mut |_, _| {}).unwrap();
     server.change(|hub| {
         hub.commit = "f".repeat(40);
@@ -154,17 +146,17 @@ fn a_new_commit_shares_blobs_and_counts_when_complete() {
 
 #[test]
 fn an_interrupted_download_goes_on() {
-    let (server, cache) = (pipeline(), Cache::new("interrupted"));
-    let settings = cache.settings(&server.endpoint);
+    let (server, cache) = (pipeline(), Cache::new());
+    let settings = cache.settings(&server.address);
     // Within one call.
     server.change(|hub| hub.cuts = vec![1000, 3000]);
     let folder = weights_only(&settings, "o/m").unwrap();
-    let weights = server.hub.lock().unwrap().files[WEIGHTS].clone();
+    let weights = server.site().files[WEIGHTS].clone();
     assert_eq!(std::fs::read(folder.join(WEIGHTS)).unwrap(), weights);
     let ranges = |server: &Server| -> Vec<String> {
         let of_content = |r: &String| r.contains("GET /content/");
         let range = |r: String| r.split("range=").nth(1).unwrap().split(' ').next().unwrap().to_owned();
-        server.requests().into_iter().filter(of_content).map(range).collect()
+        server.asked().into_iter().filter(of_content).map(range).collect()
     };
     assert_eq!(ranges(&server), ["", "bytes=1000-", "bytes=4000-"]);
 
@@ -185,14 +177,14 @@ fn an_interrupted_download_goes_on() {
 
 #[test]
 fn a_server_without_ranges_and_a_partial_file_that_is_too_long() {
-    let (server, cache) = (pipeline(), Cache::new("ranges"));
-    let weights = server.hub.lock().unwrap().files[WEIGHTS].clone();
+    let (server, cache) = (pipeline(), Cache::new());
+    let weights = server.site().files[WEIGHTS].clone();
     let partial = cache.repo().join("blobs").join(format!("{}.incomplete", sha256(&weights)));
     std::fs::create_dir_all(partial.parent().unwrap()).unwrap();
     for (length, ranges) in [(700, false), (400_001, true)] {
         std::fs::write(&partial, vec![7; length]).unwrap();
         server.change(|hub| hub.ranges = ranges);
-        let folder = weights_only(&cache.settings(&server.endpoint), "o/m").unwrap();
+        let folder = weights_only(&cache.settings(&server.address), "o/m").unwrap();
         assert_eq!(std::fs::read(folder.join(WEIGHTS)).unwrap(), weights);
         std::fs::remove_file(cache.repo().join("blobs").join(sha256(&weights))).unwrap();
     }
@@ -200,17 +192,17 @@ fn a_server_without_ranges_and_a_partial_file_that_is_too_long() {
 
 #[test]
 fn content_that_is_not_what_the_hub_has_is_refused() {
-    let (server, cache) = (pipeline(), Cache::new("sha256"));
+    let (server, cache) = (pipeline(), Cache::new());
     server.change(|hub| hub.etag = Some("a".repeat(64)));
-    let error = weights_only(&cache.settings(&server.endpoint), "o/m").unwrap_err();
+    let error = weights_only(&cache.settings(&server.address), "o/m").unwrap_err();
     assert!(matches!(error, Error::Format { .. }) && error.to_string().contains("sha256"), "{error}");
     assert_eq!(std::fs::read_dir(cache.repo().join("blobs")).unwrap().count(), 0);
 }
 
 #[test]
 fn refusals_say_what_to_do_and_the_token_stays_with_the_hub() {
-    let (server, cache) = (pipeline(), Cache::new("token"));
-    let mut settings = cache.settings(&server.endpoint);
+    let (server, cache) = (pipeline(), Cache::new());
+    let mut settings = cache.settings(&server.address);
     let mut error_of = |status: u16, token: Option<&str>| {
         server.change(|hub| hub.status = Some(status));
         settings.token = token.map(str::to_owned);
@@ -226,10 +218,10 @@ fn refusals_say_what_to_do_and_the_token_stays_with_the_hub() {
     assert!(!error_of(403, Some("hf_secret")).contains("hf_secret"));
 
     server.change(|hub| hub.status = None);
-    server.requests();
+    server.asked();
     settings.token = Some("hf_x".into());
     weights_only(&settings, "o/m").unwrap();
-    let requests = server.requests();
+    let requests = server.asked();
     assert!(requests.iter().any(|r| r.ends_with("host")));
     for request in requests {
         assert_eq!(request.contains("Bearer hf_x"), !request.ends_with("host"), "{request}");
@@ -238,8 +230,8 @@ fn refusals_say_what_to_do_and_the_token_stays_with_the_hub() {
 
 #[test]
 fn without_a_network_the_cache() {
-    let (server, cache) = (pipeline(), Cache::new("offline"));
-    let settings = cache.settings(&server.endpoint);
+    let (server, cache) = (pipeline(), Cache::new());
+    let settings = cache.settings(&server.address);
     // A port that nobody listens on.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let nobody = cache.settings(&format!("http://127.0.0.1:{port}"));
@@ -262,8 +254,8 @@ fn without_a_network_the_cache() {
 
 #[test]
 fn a_cache_that_python_filled() {
-    let (server, cache) = (pipeline(), Cache::new("python"));
-    let folder = fetch_pipeline_with(&cache.settings(&server.endpoint), "o/m", &mut |_, _| {}).unwrap();
+    let (server, cache) = (pipeline(), Cache::new());
+    let folder = fetch_pipeline_with(&cache.settings(&server.address), "o/m", &mut |_, _| {}).unwrap();
     std::fs::remove_dir_all(cache.repo().join(".files")).unwrap();
     assert_eq!(fetch_pipeline_with(&cache.offline(), "o/m", &mut |_, _| {}).unwrap(), folder);
     std::fs::remove_file(folder.join(WEIGHTS)).unwrap();
@@ -274,8 +266,8 @@ fn a_cache_that_python_filled() {
 
 #[test]
 fn hostile_answers() {
-    let (server, cache) = (pipeline(), Cache::new("hostile"));
-    let settings = cache.settings(&server.endpoint);
+    let (server, cache) = (pipeline(), Cache::new());
+    let settings = cache.settings(&server.address);
     for name in [
         "../x.safetensors",
         "a/../../x.safetensors",
@@ -312,15 +304,15 @@ fn hostile_answers() {
 
 #[test]
 fn renamed_repositories_revisions_and_odd_names() {
-    let server = Server::start(&[("a b/x.safetensors", b"1234"), ("empty.safetensors", b"")]);
-    let cache = Cache::new("renamed");
+    let server = Server::of_files(&[("a b/x.safetensors", b"1234"), ("empty.safetensors", b"")]);
+    let cache = Cache::new();
     server.change(|hub| hub.old_name = Some("old/name".into()));
-    let settings = Settings { token: Some("hf_x".into()), ..cache.settings(&server.endpoint) };
+    let settings = Settings { token: Some("hf_x".into()), ..cache.settings(&server.address) };
     let folder = weights_only(&settings, "old/name@refs/pr/1").unwrap();
     assert_eq!(std::fs::read(folder.join("a b/x.safetensors")).unwrap(), b"1234");
     assert_eq!(std::fs::read(folder.join("empty.safetensors")).unwrap(), b"");
     assert!(cache.0.join("models--old--name/refs/refs/pr/1").is_file());
-    let requests = server.requests();
+    let requests = server.asked();
     assert!(requests[0].contains("/revision/refs%2Fpr%2F1 "));
     // The token goes along to the new name.
     assert!(requests.iter().all(|request| request.contains("Bearer hf_x") || request.ends_with("host")));

@@ -113,11 +113,12 @@ mod tests {
     use crate::data::image_folder::ImageFolder;
     use crate::data::inspection::inspect;
     use crate::data::picture;
+    use crate::testing::TempDir;
 
     #[test]
     fn the_folder_holds_the_scenes() {
         let scenes = EmojiScenes::new(EmojiScenesConfig { size: 32, seed: 5, max_objects: 3 }).unwrap();
-        let root = std::env::temp_dir().join(format!("calotype-render-{}", std::process::id()));
+        let root = TempDir::new();
         let out = root.join("new/folder");
         render_folder(&scenes, Split::HeldOut, 12, &out).unwrap();
 
@@ -141,6 +142,5 @@ mod tests {
         assert!(refused.to_string().contains("which holds files"), "{refused}");
         let siblings = fs::read_dir(root.join("new")).unwrap().count();
         assert_eq!(siblings, 1, "a partial folder was left behind");
-        fs::remove_dir_all(root).unwrap();
     }
 }

@@ -1,14 +1,12 @@
 use super::*;
+use crate::testing::TempDir;
 
-/// A folder that is removed at the end.
-struct Folder(PathBuf);
+struct Folder(TempDir);
 
 impl Folder {
     /// With files of the given contents; those of pictures are not looked at.
-    fn new(name: &str, files: &[(&str, &str)]) -> Self {
-        let folder =
-            Self(std::env::temp_dir().join(format!("calotype-folder-{name}-{}", std::process::id())));
-        fs::create_dir_all(&folder.0).unwrap();
+    fn new(files: &[(&str, &str)]) -> Self {
+        let folder = Self(TempDir::new());
         for (file, content) in files {
             folder.write(file, content);
         }
@@ -16,9 +14,7 @@ impl Folder {
     }
 
     fn write(&self, file: &str, content: impl AsRef<[u8]>) {
-        let path = self.0.join(file);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, content).unwrap();
+        self.0.write(file, content);
     }
 
     /// Layout, and each picture with its captions: `a.jpg: one | two`.
@@ -43,20 +39,13 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
 #[test]
 fn reads_jsonl_in_its_order() {
     let lines = "\u{feff}{\"file_name\": \"b.png\", \"text\": \" a cat \", \"caption\": \"no\", \"objects\": []}\r\n\n\
         {\"file_name\":\"./deep/a.png\",\"caption\":[\"két kutya\", \" \", \"dogs\"]}\n\
         {\"file_name\": \"no_extension\", \"text\": null, \"caption\": \"x\"}";
     let pictures = [("b.png", "B"), ("deep/a.png", "A"), ("no_extension", "")];
-    let folder =
-        Folder::new("jsonl", &[&pictures[..], &[(METADATA_JSONL, lines), ("b.txt", "not read")]].concat());
+    let folder = Folder::new(&[&pictures[..], &[(METADATA_JSONL, lines), ("b.txt", "not read")]].concat());
     let expected =
         ["b.png: a cat", "deep/a.png: két kutya | dogs", "no_extension: x"].map(String::from).to_vec();
     assert_eq!(folder.opened(), (Layout::MetadataJsonl, expected.clone()));
@@ -121,7 +110,7 @@ fn refuses_jsonl_with_the_place_of_the_fault() {
         ),
     ] {
         let files = [("a.png", ""), ("b.png", ""), ("deep/c.png", ""), (METADATA_JSONL, metadata)];
-        let folder = Folder::new(name, &files);
+        let folder = Folder::new(&files);
         let error = folder.refused();
         assert!(error.contains(expected) && error.contains(METADATA_JSONL), "{name}: {error}");
         let only_captions = ["no-caption", "empty", "no-list", "no-string", "some-without"].contains(&name);
@@ -135,7 +124,7 @@ fn refuses_jsonl_with_the_place_of_the_fault() {
 fn reads_csv_with_several_rows_for_a_file() {
     let table = "\u{feff}split,file_name,text\r\ntrain,b.png,\"one, two\nthree\"\r\n\r\ntest,a.png,\"say \"\"hi\"\"\"\r\n\
         test,./b.png, four \r\ntest,a.png,\r\n";
-    let folder = Folder::new("csv", &[("a.png", ""), ("b.png", ""), (METADATA_CSV, table)]);
+    let folder = Folder::new(&[("a.png", ""), ("b.png", ""), (METADATA_CSV, table)]);
     let expected = ["b.png: one, two\nthree | four", "a.png: say \"hi\""].map(String::from).to_vec();
     assert_eq!(folder.opened(), (Layout::MetadataCsv, expected));
 }
@@ -166,13 +155,13 @@ fn refuses_csv_with_the_place_of_the_fault() {
             "line 3: `caption`, the caption of `b.png`: empty",
         ),
     ] {
-        let folder = Folder::new(name, &[("a.png", ""), ("b.png", ""), (METADATA_CSV, table)]);
+        let folder = Folder::new(&[("a.png", ""), ("b.png", ""), (METADATA_CSV, table)]);
         let error = folder.refused();
         assert!(error.contains(expected) && error.contains(METADATA_CSV), "{name}: {error}");
         let only_captions = ["csv-no-caption", "csv-blank"].contains(&name);
         assert_eq!(ImageFolder::open_for_pictures(&folder.0).is_ok(), only_captions, "{name}");
     }
-    let folder = Folder::new("csv-latin", &[("a.png", "")]);
+    let folder = Folder::new(&[("a.png", "")]);
     folder.write(METADATA_CSV, b"file_name,text\na.png,x\na.png,caf\xe9\n");
     assert!(folder.refused().contains("line 3: it is not UTF-8"));
 }
@@ -191,7 +180,7 @@ fn reads_caption_files_sorted_by_path() {
         (".git/a.png", ""),
         ("notes.pdf", ""),
     ];
-    let folder = Folder::new("sidecar", &files);
+    let folder = Folder::new(&files);
     let expected =
         ["b.webp: b", "deep/er/cat.v2.JPG: a cat | an animal", "z.jpg: last"].map(String::from).to_vec();
     assert_eq!(folder.opened(), (Layout::CaptionFiles, expected));
@@ -199,10 +188,7 @@ fn reads_caption_files_sorted_by_path() {
 
 #[test]
 fn a_picture_without_caption_is_refused_unless_pictures_are_enough() {
-    let folder = Folder::new(
-        "without",
-        &[("a.jpg", ""), ("a.txt", "a"), ("b.jpg", ""), ("c.jpg", ""), ("c.txt", "\n")],
-    );
+    let folder = Folder::new(&[("a.jpg", ""), ("a.txt", "a"), ("b.jpg", ""), ("c.jpg", ""), ("c.txt", "\n")]);
     let error = folder.refused();
     assert!(error.contains("b.jpg") && error.contains("(2 pictures have no caption"), "{error}");
     assert_eq!(folder.for_pictures(), ["a.jpg: a", "b.jpg: ", "c.jpg: "]);
@@ -221,8 +207,7 @@ fn a_picture_without_caption_is_refused_unless_pictures_are_enough() {
 
 #[test]
 fn class_folders_say_their_names() {
-    let folder =
-        Folder::new("class", &[("sea_horse/2.jpg", ""), ("train/Wild--cat/1.png", ""), ("readme.txt", "")]);
+    let folder = Folder::new(&[("sea_horse/2.jpg", ""), ("train/Wild--cat/1.png", ""), ("readme.txt", "")]);
     let expected =
         ["sea_horse/2.jpg: sea horse", "train/Wild--cat/1.png: Wild cat"].map(String::from).to_vec();
     assert_eq!(folder.opened(), (Layout::ClassFolders, expected));
@@ -232,11 +217,11 @@ fn class_folders_say_their_names() {
 
 #[test]
 fn pictures_alone_have_no_captions() {
-    let folder = Folder::new("pictures", &[("b.png", ""), ("a/1.png", ""), ("c.jpeg", "")]);
+    let folder = Folder::new(&[("b.png", ""), ("a/1.png", ""), ("c.jpeg", "")]);
     let expected = ["a/1.png: ", "b.png: ", "c.jpeg: "].map(String::from).to_vec();
     assert_eq!(folder.opened(), (Layout::PicturesOnly, expected));
-    assert!(Folder::new("no-picture", &[("a.gif", "")]).refused().contains("it holds no picture"));
-    let split = Folder::new("split", &[("train/a.png", ""), ("train/metadata.jsonl", "")]);
+    assert!(Folder::new(&[("a.gif", "")]).refused().contains("it holds no picture"));
+    let split = Folder::new(&[("train/a.png", ""), ("train/metadata.jsonl", "")]);
     assert!(split.refused().contains("open that folder by itself"));
 }
 
@@ -244,7 +229,7 @@ fn pictures_alone_have_no_captions() {
 fn unnamed_pictures_are_found_but_not_in_other_folders() {
     let line = "{\"file_name\": \"deep/a.png\", \"text\": \"x\"}";
     let files = [("deep/a.png", ""), ("deep/b.png", ""), ("c.JPG", ""), (".d.jpg", ""), ("masks/m.png", "")];
-    let folder = Folder::new("unnamed", &[&files[..], &[(METADATA_JSONL, line)]].concat());
+    let folder = Folder::new(&[&files[..], &[(METADATA_JSONL, line)]].concat());
     let unnamed = ImageFolder::open(&folder.0).unwrap().unnamed().unwrap();
     assert_eq!(unnamed, [folder.0.join("c.JPG"), folder.0.join("deep/b.png")]);
 }
@@ -253,8 +238,8 @@ fn unnamed_pictures_are_found_but_not_in_other_folders() {
 #[test]
 fn links_are_followed_inside_and_refused_outside() {
     use std::os::unix::fs::symlink;
-    let elsewhere = Folder::new("elsewhere", &[("secret.jpg", ""), ("deep/x.jpg", "")]);
-    let folder = Folder::new("links", &[("a.jpg", "A")]);
+    let elsewhere = Folder::new(&[("secret.jpg", ""), ("deep/x.jpg", "")]);
+    let folder = Folder::new(&[("a.jpg", "A")]);
     symlink("a.jpg", folder.0.join("b.jpg")).unwrap();
     symlink(elsewhere.0.join("deep"), folder.0.join("deep")).unwrap(); // a folder: not searched
     symlink("gone.pdf", folder.0.join("c.pdf")).unwrap(); // no picture: ignored

@@ -3,17 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::testing::TempDir;
 
 fn golden(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/parquet").join(file)
-}
-
-/// An empty folder of the test's own.
-fn folder(test: &str) -> PathBuf {
-    let dir = std::env::temp_dir().join(format!("calotype-parquet-{test}-{}", std::process::id()));
-    let _ = std::fs::remove_dir_all(&dir);
-    std::fs::create_dir_all(&dir).unwrap();
-    dir
 }
 
 fn columns(image: &str, text: &str) -> Columns {
@@ -57,7 +50,7 @@ fn assert_has(data: &Parquet, expected: &[(usize, Vec<u8>, Vec<String>)]) {
 
 #[test]
 fn every_way_of_writing_gives_the_rows_that_were_written() {
-    let cache = folder("spilled");
+    let cache = TempDir::new();
     for (file, image, text) in [
         ("hub", "image", "text"),
         ("gaps", "picture", "caption"),
@@ -71,7 +64,6 @@ fn every_way_of_writing_gives_the_rows_that_were_written() {
         let data = data.spilled(&cache, &mut |_, _| Ok(())).unwrap();
         assert_has(&data, &expected(file));
     }
-    std::fs::remove_dir_all(cache).unwrap();
 }
 
 #[test]
@@ -129,19 +121,18 @@ fn files_of_a_data_set_have_the_same_columns() {
     let twice = Parquet::open(&[hub.clone(), hub.clone()], &Columns::default()).unwrap();
     assert_eq!((twice.len(), twice.name(5)), (8, row_name(&hub, 1)));
     assert_eq!(twice.bytes(5).unwrap(), twice.bytes(1).unwrap());
-    let cache = folder("twice");
+    let cache = TempDir::new();
     let spilled = twice.spilled(&cache, &mut |_, _| Ok(())).unwrap();
     let pictures: Vec<_> = expected("hub").into_iter().map(|(_, picture, _)| picture).collect();
     for i in 0..8 {
         assert_eq!(spilled.bytes(i).unwrap(), pictures[i % 4]);
     }
-    std::fs::remove_dir_all(cache).unwrap();
     assert!(matches!(Parquet::open(&[], &Columns::default()), Err(Error::Argument { .. })));
 }
 
 #[test]
 fn a_folder_is_read_in_order_without_held_out_splits() {
-    let dir = folder("splits");
+    let dir = TempDir::new();
     std::fs::create_dir_all(dir.join("data/deeper")).unwrap();
     std::fs::create_dir_all(dir.join(".cache")).unwrap();
     let names = ["data/train-1.parquet", "data/train-0.parquet", "data/test-0.parquet", "testimony.parquet"];
@@ -160,12 +151,11 @@ fn a_folder_is_read_in_order_without_held_out_splits() {
     assert_eq!((only_test.len(), only_test.left_out().len()), (4, 0));
     std::fs::remove_file(dir.join("data/test-0.parquet")).unwrap();
     assert!(refusal(Parquet::open_folder(&dir, &Columns::default())).contains("`*.parquet`"));
-    std::fs::remove_dir_all(dir).unwrap();
 }
 
 #[test]
 fn copies_are_used_again_and_made_again_if_damaged() {
-    let (dir, cache) = (folder("source"), folder("copies"));
+    let (dir, cache) = (TempDir::new(), TempDir::new());
     let path = dir.join("a.parquet");
     std::fs::copy(golden("gaps.parquet"), &path).unwrap();
     let spill = |told: &mut Vec<(usize, usize)>| {
@@ -193,13 +183,11 @@ fn copies_are_used_again_and_made_again_if_damaged() {
         assert_eq!(told.len(), 4);
         assert_eq!(std::fs::read(&copy).unwrap(), whole);
     }
-    std::fs::remove_dir_all(dir).unwrap();
-    std::fs::remove_dir_all(cache).unwrap();
 }
 
 #[test]
 fn copying_can_be_stopped() {
-    let cache = folder("stopped");
+    let cache = TempDir::new();
     let data = open(&golden("gaps.parquet"), "", "").unwrap();
     let stopped = data.spilled(&cache, &mut |done, _| match done {
         2 => Ok(()),
@@ -207,7 +195,6 @@ fn copying_can_be_stopped() {
     });
     assert!(matches!(stopped.err(), Some(Error::Interrupted { step: 4 })));
     assert_eq!(std::fs::read_dir(&cache).unwrap().count(), 0);
-    std::fs::remove_dir_all(cache).unwrap();
 }
 
 #[test]
@@ -232,7 +219,7 @@ fn survives(path: &Path) -> bool {
 
 #[test]
 fn a_file_that_is_cut_off_is_refused() {
-    let dir = folder("cut");
+    let dir = TempDir::new();
     let path = dir.join("cut.parquet");
     for file in ["hub.parquet", "lists.parquet"] {
         let whole = std::fs::read(golden(file)).unwrap();
@@ -243,12 +230,11 @@ fn a_file_that_is_cut_off_is_refused() {
     }
     std::fs::write(&path, b"<html>not found</html>").unwrap();
     assert!(refusal(open(&path, "", "")).contains("another file, or cut off"));
-    std::fs::remove_dir_all(dir).unwrap();
 }
 
 #[test]
 fn damage_is_an_error_and_never_a_panic() {
-    let dir = folder("damage");
+    let dir = TempDir::new();
     let path = dir.join("damaged.parquet");
     let mut refused = 0;
     for file in ["hub.parquet", "gaps.parquet", "lists.parquet", "classes.parquet"] {
@@ -262,7 +248,6 @@ fn damage_is_an_error_and_never_a_panic() {
     }
     // Many bits are pixels, statistics or paths: nothing to notice.
     assert!(refused > 700, "{refused}");
-    std::fs::remove_dir_all(dir).unwrap();
 }
 
 /// A footer whose schema is `depth` structs deep, in Thrift's compact protocol.
@@ -286,7 +271,7 @@ fn deep(depth: usize) -> Vec<u8> {
 
 #[test]
 fn a_schema_too_deep_for_the_stack_is_refused() {
-    let dir = folder("deep");
+    let dir = TempDir::new();
     let path = dir.join("deep.parquet");
     for (depth, reason) in [
         (3, "`a.a.b` (binary)"),
@@ -298,5 +283,4 @@ fn a_schema_too_deep_for_the_stack_is_refused() {
         let found = refusal(open(&path, "", ""));
         assert!(found.contains(reason), "{}", found.chars().take(300).collect::<String>());
     }
-    std::fs::remove_dir_all(dir).unwrap();
 }

@@ -1,6 +1,6 @@
 //! Lists of shards in one name: `shard-{000..003}.tar`.
 
-use super::download::shown;
+use super::remote::shown;
 use crate::error::{Error, Result};
 
 /// The most names that [`expand`] gives.

@@ -15,9 +15,9 @@
 
 pub mod brace_list;
 mod captions;
-pub mod download;
 mod index;
 mod members;
+pub mod remote;
 mod shard;
 
 use std::borrow::Cow;

@@ -5,22 +5,17 @@ use tar::{Builder, EntryType, Header};
 
 use super::*;
 use crate::files::sha256::hex;
+use crate::testing::TempDir;
 
-/// A folder that is removed at the end.
-struct Folder(PathBuf);
+struct Folder(TempDir);
 
 impl Folder {
-    fn new(test: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("calotype-webdataset-{test}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
+    fn new() -> Self {
+        Self(TempDir::new())
     }
 
     fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
-        let path = self.0.join(name);
-        fs::write(&path, bytes).unwrap();
-        path
+        self.0.write(name, bytes)
     }
 
     /// Opens one shard of these bytes.
@@ -34,12 +29,6 @@ impl Folder {
         assert!(matches!(error, Error::Format { .. }), "{error}");
         assert!(error.to_string().contains("s.tar"), "{error}");
         error.to_string()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -82,7 +71,7 @@ fn pax(record: &str) -> Vec<u8> {
 
 #[test]
 fn members_of_a_key_are_a_sample() {
-    let folder = Folder::new("sample");
+    let folder = Folder::new();
     let data = folder
         .open(&tar(&[
             ("train/v1.0/cat.jpg", b"cat picture"),
@@ -128,7 +117,7 @@ fn members_of_a_key_are_a_sample() {
 
 #[test]
 fn what_cannot_be_used_is_counted() {
-    let folder = Folder::new("skipped");
+    let folder = Folder::new();
     let mut builder = Builder::new(Vec::new());
     let mut add = |name: &str, bytes: &[u8]| {
         builder.append_data(&mut header(EntryType::Regular, bytes.len()), name, bytes).unwrap();
@@ -161,7 +150,7 @@ fn what_cannot_be_used_is_counted() {
 
 #[test]
 fn long_names() {
-    let folder = Folder::new("long");
+    let folder = Folder::new();
     let key = "k".repeat(300);
     let data = folder.open(&tar(&[(&format!("{key}.jpg"), b"J"), (&format!("{key}.txt"), b"long")])).unwrap();
     assert!(data.name(0).ends_with(&format!(": {key}.jpg")));
@@ -185,7 +174,7 @@ fn long_names() {
 
 #[test]
 fn faults_name_member_and_byte() {
-    let folder = Folder::new("faults");
+    let folder = Folder::new();
     let big = vec![b'x'; (1 << 20) + 1];
     let picture: (&str, &[u8]) = ("a.jpg", b"A");
     let cases: Vec<(Vec<u8>, &str)> = vec![
@@ -249,12 +238,12 @@ fn faults_name_member_and_byte() {
     }
     assert!(matches!(WebDataset::open(&[]), Err(Error::Argument { .. })));
     assert!(matches!(WebDataset::open(&[folder.0.join("none.tar")]), Err(Error::Io { .. })));
-    assert!(matches!(WebDataset::open(std::slice::from_ref(&folder.0)), Err(Error::Format { .. })));
+    assert!(matches!(WebDataset::open(&[folder.0.to_owned()]), Err(Error::Format { .. })));
 }
 
 #[test]
 fn every_cut_is_noticed() {
-    let folder = Folder::new("cuts");
+    let folder = Folder::new();
     let whole = tar(&[("a.jpg", &[7; 700]), ("a.txt", b"a"), (&"b".repeat(150), b""), ("b.jpg", b"B")]);
     let end = whole.len() - 1024;
     for cut in (0..end + 512).step_by(37).chain([end - 512, end, end + 511]) {
@@ -269,7 +258,7 @@ fn every_cut_is_noticed() {
 /// Whatever a header says, opening ends, and what it finds can be read.
 #[test]
 fn damaged_headers_do_no_harm() {
-    let folder = Folder::new("damage");
+    let folder = Folder::new();
     let whole = tar(&[("a.jpg", &[7; 700]), ("a.txt", b"a"), (&format!("{}.png", "b".repeat(150)), b"B")]);
     let fields = [0..2, 99..101, 124..136, 156..158, 257..265, 345..347, 386..388, 482..484];
     for start in [0, 2560] {
@@ -291,7 +280,7 @@ fn damaged_headers_do_no_harm() {
 
 #[test]
 fn many_threads_read_many_shards() {
-    let folder = Folder::new("threads");
+    let folder = Folder::new();
     for shards in [3, OPEN_SHARDS + 1] {
         let picture = |n: usize| [n.to_string().as_bytes(), &vec![n as u8; 100 * n]].concat();
         let paths: Vec<PathBuf> = (0..shards)
@@ -318,7 +307,7 @@ fn many_threads_read_many_shards() {
 
 #[test]
 fn a_shard_that_shrinks_is_an_error() {
-    let folder = Folder::new("shrinks");
+    let folder = Folder::new();
     let data = folder.open(&tar(&[("a.jpg", &[7; 700])])).unwrap();
     fs::OpenOptions::new().write(true).open(folder.0.join("s.tar")).unwrap().set_len(1000).unwrap();
     let error = data.bytes(0).unwrap_err().to_string();
@@ -327,7 +316,7 @@ fn a_shard_that_shrinks_is_an_error() {
 
 #[test]
 fn folders() {
-    let folder = Folder::new("folder");
+    let folder = Folder::new();
     let refusal = || WebDataset::open_folder(&folder.0).unwrap_err().to_string();
     assert!(refusal().contains("it has no file `*.tar`"));
     folder.file("b-10.tar", &tar(&[("x.jpg", b"3")]));

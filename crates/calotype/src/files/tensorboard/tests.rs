@@ -7,15 +7,14 @@ use super::protobuf::{Field, Fields, Message};
 use super::record::{Records, crc32c, framed};
 use super::{EventFile, FILE_NAME, event, scalars};
 use crate::error::Error;
+use crate::testing::TempDir;
 
-/// An empty folder of this process and test, which is removed at the end.
-struct Folder(PathBuf);
+/// A folder for an event file.
+struct Folder(TempDir);
 
 impl Folder {
-    fn new(test: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("calotype_tensorboard_{test}_{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&folder);
-        Self(folder)
+    fn new() -> Self {
+        Self(TempDir::new())
     }
 
     fn open(&self, step: u64) -> EventFile {
@@ -31,18 +30,11 @@ impl Folder {
     }
 
     fn put(&self, bytes: &[u8]) {
-        std::fs::create_dir_all(&self.0).unwrap();
-        std::fs::write(self.path(), bytes).unwrap();
+        self.0.write(FILE_NAME, bytes);
     }
 
     fn steps(&self) -> Vec<u64> {
         scalars(&self.path()).unwrap().into_iter().map(|(step, _, _)| step).collect()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
@@ -81,7 +73,7 @@ fn crc32c_has_its_known_answers() {
 /// `RecordWriter` of tensorboard 2.21.0 with protobuf 7.36.2 makes these bytes of the same two events.
 #[test]
 fn file_is_byte_for_byte_that_of_tensorboard() {
-    let folder = Folder::new("bytes");
+    let folder = Folder::new();
     let ticks = AtomicU32::new(0);
     let clock = move || 1_700_000_000.25 + 1.25 * f64::from(ticks.fetch_add(1, Ordering::Relaxed));
     let mut file = EventFile::open(&folder.0, 0, clock).unwrap();
@@ -119,7 +111,7 @@ fn file_of_torch_is_read() {
         73732f636c6970420808012a04caf249714a0b0a090a077363616c617273e0f048bb410000000000000000a9c2ab\
         0900000000000014402a360a340a137265636970652f746578745f73756d6d617279421308071204120208014209\
         7374657073203d20334a080a060a0474657874b4269e83";
-    let folder = Folder::new("torch");
+    let folder = Folder::new();
     folder.put(&from_hex(hex));
     let read = scalars(&folder.path()).unwrap();
     let (vae, clip) = ("loss/vae".to_owned(), "loss/clip".to_owned());
@@ -133,10 +125,10 @@ fn file_of_torch_is_read() {
 
 #[test]
 fn resumed_file_equals_that_of_an_uninterrupted_run() {
-    let whole = Folder::new("whole");
+    let whole = Folder::new();
     log(&mut whole.open(0), 0, 6);
     for step in 1..=6 {
-        let resumed = Folder::new("resumed");
+        let resumed = Folder::new();
         // The crash comes after step 6, which the checkpoint of `step` knows nothing about.
         log(&mut resumed.open(0), 0, 6);
         log(&mut resumed.open(step), step, 6);
@@ -149,7 +141,7 @@ fn resumed_file_equals_that_of_an_uninterrupted_run() {
 
 #[test]
 fn last_record_may_be_cut_anywhere() {
-    let folder = Folder::new("cut");
+    let folder = Folder::new();
     log(&mut folder.open(0), 0, 4);
     let bytes = folder.bytes();
     let last = bounds(&bytes)[bounds(&bytes).len() - 2];
@@ -168,7 +160,7 @@ fn last_record_may_be_cut_anywhere() {
 
 #[test]
 fn damaged_record_is_named_and_the_file_left_alone() {
-    let folder = Folder::new("damaged");
+    let folder = Folder::new();
     log(&mut folder.open(0), 0, 3);
     let bytes = folder.bytes();
     let [begin, end] = [bounds(&bytes)[2], bounds(&bytes)[3]];
@@ -195,7 +187,7 @@ fn damaged_record_is_named_and_the_file_left_alone() {
 /// A TensorBoard that is running has the file open.
 #[test]
 fn file_that_needs_no_change_is_not_replaced() {
-    let folder = Folder::new("replaced");
+    let folder = Folder::new();
     log(&mut folder.open(0), 0, 3);
     let watcher = std::fs::File::open(folder.path()).unwrap();
     log(&mut folder.open(3), 3, 5);
@@ -205,7 +197,7 @@ fn file_that_needs_no_change_is_not_replaced() {
 /// Other writers' files need not have their steps in order, nor begin with a version.
 #[test]
 fn steps_are_dropped_wherever_they_are() {
-    let folder = Folder::new("order");
+    let folder = Folder::new();
     let step = |step| framed(&event::with_value(1.0, step, event::scalar("loss", 1.0)));
     let negative = Message::new().varint(2, -1_i64 as u64).into_bytes();
     folder.put(&[step(1), step(9), framed(&negative), step(2), step(3)].concat());
@@ -219,7 +211,7 @@ fn steps_are_dropped_wherever_they_are() {
 
 #[test]
 fn picture_is_stored_whole() {
-    let folder = Folder::new("picture");
+    let folder = Folder::new();
     let picture = RgbImage::from_fn(5, 3, |x, y| Rgb([x as u8 * 50, y as u8 * 80, 7]));
     folder.open(0).image(4, "samples/0", &picture).unwrap();
     let record = Records::open(&folder.path()).unwrap().last().unwrap().unwrap();
@@ -239,7 +231,7 @@ fn bytes_of(message: &[u8], number: u64) -> &[u8] {
 
 #[test]
 fn unusable_arguments_are_refused_and_nothing_is_written() {
-    let folder = Folder::new("refused");
+    let folder = Folder::new();
     let mut file = folder.open(0);
     let before = folder.bytes();
     assert!(matches!(file.scalar(0, "", 1.0), Err(Error::Argument { .. })));
@@ -250,7 +242,7 @@ fn unusable_arguments_are_refused_and_nothing_is_written() {
 
 #[test]
 fn numbers_survive_the_round_trip() {
-    let folder = Folder::new("numbers");
+    let folder = Folder::new();
     let values = [0.0, -0.0, f32::MIN_POSITIVE, f32::MAX, f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
     let steps = [0, 1, 127, 128, 1 << 32, (1 << 63) - 2, (1 << 63) - 1];
     let mut file = folder.open(0);
@@ -266,7 +258,7 @@ fn numbers_survive_the_round_trip() {
 
 #[test]
 fn events_that_are_none_are_errors_with_their_place() {
-    let folder = Folder::new("none");
+    let folder = Folder::new();
     let version = framed(&event::version(1.0));
     let scalar_of = |tensor: Message| {
         let plugin = Message::new().message(1, Message::new().bytes(1, event::SCALARS));
@@ -299,7 +291,7 @@ fn events_that_are_none_are_errors_with_their_place() {
 /// A length that is not there costs no memory: it is taken for that of a record that was cut.
 #[test]
 fn claimed_length_is_not_believed() {
-    let folder = Folder::new("claimed");
+    let folder = Folder::new();
     for length in [1_u64 << 40, u64::MAX] {
         // The checksum of a length is that of a record whose data are these eight bytes.
         let checksum = framed(&length.to_le_bytes())[20..].to_vec();

@@ -1,4 +1,5 @@
 use super::*;
+use crate::testing::TempDir;
 use serde::Deserialize;
 use std::fs;
 use std::path::PathBuf;
@@ -18,14 +19,12 @@ struct Case {
     padded: Vec<u32>,
 }
 
-/// A folder that is removed at the end of a test.
-struct Folder(PathBuf);
+/// A tokenizer's folder.
+struct Folder(TempDir);
 
 impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("calotype-tokenizer-{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
+    fn new() -> Self {
+        Self(TempDir::new())
     }
 
     fn copy(&self, from: &Path, names: &[&str]) {
@@ -35,7 +34,7 @@ impl Folder {
     }
 
     fn write(&self, name: &str, text: &str) {
-        fs::write(self.0.join(name), text).unwrap();
+        self.0.write(name, text);
     }
 
     fn read(&self, name: &str) -> String {
@@ -49,12 +48,6 @@ impl Folder {
     /// The text of the error that loading gives.
     fn error(&self) -> String {
         ClipTokenizer::load(&self.0).err().expect("must not load").to_string()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -88,7 +81,7 @@ fn model_configs() -> Option<PathBuf> {
 
 #[test]
 fn training_gives_what_plain_bpe_in_python_gives() {
-    let folder = Folder::new("plain");
+    let folder = Folder::new();
     trained().save(&folder.0).unwrap();
     let vocab = |text: &str| serde_json::from_str::<BTreeMap<String, u32>>(text).unwrap();
     let small = |name: &str| fs::read_to_string(golden_dir().join("small").join(name)).unwrap();
@@ -98,7 +91,7 @@ fn training_gives_what_plain_bpe_in_python_gives() {
 
 #[test]
 fn training_twice_and_in_another_order_gives_the_same_files() {
-    let (first, second) = (Folder::new("first"), Folder::new("second"));
+    let (first, second) = (Folder::new(), Folder::new());
     trained().save(&first.0).unwrap();
     ClipTokenizer::train(CAPTIONS.lines().rev(), 700, 24).unwrap().save(&second.0).unwrap();
     for entry in fs::read_dir(&first.0).unwrap() {
@@ -110,7 +103,7 @@ fn training_twice_and_in_another_order_gives_the_same_files() {
 
 #[test]
 fn a_smaller_vocabulary_has_the_first_merges_of_a_larger_one() {
-    let folder = Folder::new("prefix");
+    let folder = Folder::new();
     let tokenizer = ClipTokenizer::train(CAPTIONS.lines(), 540, 24).unwrap();
     assert_eq!((tokenizer.vocab_size(), tokenizer.start_id(), tokenizer.end_id()), (540, 538, 539));
     tokenizer.save(&folder.0).unwrap();
@@ -126,7 +119,7 @@ fn the_trained_tokenizer_gives_the_ids_of_transformers() {
 
 #[test]
 fn what_is_saved_loads_again_in_each_form_of_folder() {
-    let folder = Folder::new("forms");
+    let folder = Folder::new();
     trained().save(&folder.0).unwrap();
     assert_golden(&ClipTokenizer::load(&folder.0).unwrap(), "small.json");
     folder.remove("tokenizer.json");
@@ -147,7 +140,7 @@ fn stable_diffusion_1_5_gives_the_ids_of_transformers() {
     let tokenizer = ClipTokenizer::load(&configs.join("stable-diffusion-v1-5/tokenizer")).unwrap();
     assert_eq!(tokenizer.vocab_size(), 49408);
     assert_golden(&tokenizer, "stable_diffusion_1_5.json");
-    let folder = Folder::new("sd1");
+    let folder = Folder::new();
     tokenizer.save(&folder.0).unwrap();
     assert_golden(&ClipTokenizer::load(&folder.0).unwrap(), "stable_diffusion_1_5.json");
 }
@@ -155,7 +148,7 @@ fn stable_diffusion_1_5_gives_the_ids_of_transformers() {
 #[test]
 fn stable_diffusion_2_pads_with_an_exclamation_mark() {
     let Some(configs) = model_configs() else { return };
-    let folder = Folder::new("sd2");
+    let folder = Folder::new();
     folder.copy(&configs.join("stable-diffusion-v1-5/tokenizer"), &["vocab.json", "merges.txt"]);
     folder.copy(&configs.join("stable-diffusion-2-1/tokenizer"), &[CONFIG, "special_tokens_map.json"]);
     let tokenizer = ClipTokenizer::load(&folder.0).unwrap();
@@ -213,7 +206,7 @@ fn any_text_is_encoded() {
 
 #[test]
 fn textual_inversion_words_keep_their_ids() {
-    let folder = Folder::new("inversion");
+    let folder = Folder::new();
     trained().save(&folder.0).unwrap();
     folder.remove("tokenizer.json");
     folder.write(CONFIG, r#"{"model_max_length": 24}"#);
@@ -237,7 +230,7 @@ fn textual_inversion_words_keep_their_ids() {
 
 #[test]
 fn missing_and_damaged_files_are_named() {
-    let folder = Folder::new("faults");
+    let folder = Folder::new();
     assert!(folder.error().contains(CONFIG));
     trained().save(&folder.0).unwrap();
     let whole = folder.read("tokenizer.json");
@@ -268,7 +261,7 @@ fn wrong_sizes_are_refused() {
     assert!(matches!(train(513, 3), Err(Error::Argument { .. })));
     assert!(matches!(train(514, 2), Err(Error::Argument { .. })));
     assert!(matches!(ClipTokenizer::train([" "].into_iter(), 600, 77), Err(Error::Argument { .. })));
-    let folder = Folder::new("sizes");
+    let folder = Folder::new();
     train(514, 3).unwrap().save(&folder.0).unwrap();
     for (stated, length) in [("", Some(77)), ("1000000000000000019884624838656", Some(77)), ("2", None)] {
         let entry = if stated.is_empty() { String::new() } else { format!("\"model_max_length\": {stated}") };

@@ -18,7 +18,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("text_encoder", &["nn", "files"]),
     ("denoiser", &["nn", "files"]),
     ("model", &[]),
-    ("checkpoint", &["model", "autoencoder", "text_encoder", "denoiser", "diffusion", "nn", "files", "download"]),
+    (
+        "checkpoint",
+        &["model", "autoencoder", "text_encoder", "denoiser", "diffusion", "nn", "files", "download"],
+    ),
     // A sampler knows no network.
     ("sampler", &["diffusion"]),
     (

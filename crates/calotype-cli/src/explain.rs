@@ -6,7 +6,7 @@ use calotype::explain::explain;
 use calotype::explain::heat_map::Baseline;
 use calotype::explain::overlay::overlay;
 use calotype::files::{atomic, png};
-use calotype::pipeline::text_to_image::Request;
+use calotype::pipeline::text_to_image::{Request, Sampling};
 use calotype::{Error, Result};
 
 use crate::generate::{ModelArgs, SamplingArgs};
@@ -34,9 +34,9 @@ pub struct Args {
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     let model = args.model.load(context)?;
-    let sampling = args.sampling.sampling(&model, None)?;
-    let known: Vec<String> =
-        model.tokenizer().words(&args.prompt)?.into_iter().map(|span| span.word).collect();
+    let sampling = Sampling { prompts: args.model.prompts(), ..args.sampling.sampling(&model, None)? };
+    let reading = model.text.read(&args.prompt, sampling.prompts)?;
+    let known: Vec<String> = reading.words.into_iter().map(|word| word.word).collect();
     if known.is_empty() {
         return Err(Error::argument("prompt", "at least one word", format!("`{}`", args.prompt)));
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{Tensor, TensorData};
 use calotype::autoencoder::Vae;
 use calotype::checkpoint::{self, StoredComponent, component_folder};
-use calotype::denoiser::{AddedCondition, Beside};
+use calotype::denoiser::Condition;
 use calotype::files::{NamedTensor, atomic, safetensors};
 use calotype::model::ComponentKind;
 use calotype::text_encoder::tokenizer::ClipTokenizer;
@@ -87,14 +87,15 @@ impl Inputs<'_> {
             .collect())
     }
 
-    /// What SDXL takes beside the text, if it is there.
-    fn added(&self) -> Result<Option<AddedCondition>> {
+    /// The text, and what SDXL takes beside it, if it is there.
+    fn condition(&self) -> Result<Condition> {
+        let text = Condition::of_context(self.tensor("encoder_hidden_states")?);
         if !self.tensors.contains_key("text_embeds") {
-            return Ok(None);
+            return Ok(text);
         }
         let NamedTensor { shape, values, .. } = self.named("time_ids", Some(2))?;
         let rows = values.chunks(shape[1].max(1)).map(|row| row.iter().map(|&x| f64::from(x)).collect());
-        Ok(Some(AddedCondition { text_embeds: self.tensor("text_embeds")?, time_ids: rows.collect() }))
+        Ok(Condition { pooled: Some(self.tensor("text_embeds")?), sizes: Some(rows.collect()), ..text })
     }
 
     /// One timestep for each sample; a single one is for all.
@@ -133,21 +134,10 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             vec![named("output", vae.decode(sample))]
         }
         Component::Unet => {
-            let network = checkpoint::unet(stored(ComponentKind::Unet)?, device)?.network;
+            let network = checkpoint::denoiser(stored(ComponentKind::Unet)?, device)?.network;
             let sample = inputs.tensor::<4>("sample")?;
             let timesteps = inputs.timesteps(sample.dims()[0])?;
-            let context = inputs.tensor::<3>("encoder_hidden_states")?;
-            let added = inputs.added()?;
-            vec![named(
-                "output",
-                network.forward_with(
-                    sample,
-                    &timesteps,
-                    &context,
-                    Beside { added: added.as_ref(), guidance: None },
-                    None,
-                )?,
-            )]
+            vec![named("output", network.forward(sample, &timesteps, &inputs.condition()?, None)?)]
         }
         Component::TextEncoder | Component::TextEncoder2 => {
             let part = match args.component {

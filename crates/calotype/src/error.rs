@@ -114,6 +114,14 @@ pub enum Error {
         /// Each in a sentence.
         faults: Vec<String>,
     },
+    /// Whoever watched a sampling has stopped it.
+    #[error("stopped after step {step} of {steps}")]
+    Stopped {
+        /// Steps done.
+        step: usize,
+        /// Steps asked for.
+        steps: usize,
+    },
     /// The user pressed Ctrl-C; the run folder holds a checkpoint of `step`.
     #[error("interrupted at step {step}")]
     Interrupted {

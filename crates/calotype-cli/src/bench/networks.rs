@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use calotype::autoencoder::loss::{Reconstruction, autoencoder_loss};
 use calotype::autoencoder::{AutoencoderConfig, AutoencoderKl};
-use calotype::denoiser::{Unet, UnetConfig};
+use calotype::denoiser::{Condition, Unet, UnetConfig};
 use calotype::nn::{Compute, Init, parameters};
 use calotype::rng::{Philox, Purpose};
 use calotype::trainer::batch::Batch;
@@ -120,7 +120,7 @@ fn share_sizes(batch: usize) -> Vec<usize> {
 struct Noisy {
     x_t: Tensor<4>,
     timesteps: Vec<f64>,
-    context: Tensor<3>,
+    condition: Condition,
     eps: Tensor<4>,
 }
 
@@ -131,14 +131,18 @@ pub fn unet(config: &UnetConfig, args: &Args, context: &Context) -> Result<Box<d
     let noisy = |batch: usize| Noisy {
         x_t: normal([batch, config.in_channels, args.size, args.size], 0, device),
         timesteps: (0..batch).map(|i| (37 * i % 1000) as f64).collect(),
-        context: normal([batch, args.context_tokens, config.cross_attention_dim], 1, device),
+        condition: Condition::of_context(normal(
+            [batch, args.context_tokens, config.cross_attention_dim],
+            1,
+            device,
+        )),
         eps: normal([batch, config.out_channels, args.size, args.size], 2, device),
     };
     let forward =
-        |network: &Unet, on: &Noisy| network.forward(on.x_t.clone(), &on.timesteps, &on.context, None);
+        |network: &Unet, on: &Noisy| network.forward(on.x_t.clone(), &on.timesteps, &on.condition, None);
     let loss = |network: &Unet, on: &Noisy| {
-        let context = on.context.clone().autodiff();
-        let predicted = network.forward(on.x_t.clone().autodiff(), &on.timesteps, &context, None)?;
+        let condition = Condition::of_context(on.condition.context.clone().autodiff());
+        let predicted = network.forward(on.x_t.clone().autodiff(), &on.timesteps, &condition, None)?;
         Ok((on.eps.clone().autodiff() - predicted).square().mean())
     };
     Ok(timed(network, noisy, args, context, (forward, loss)))

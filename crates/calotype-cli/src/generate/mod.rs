@@ -5,6 +5,7 @@ mod png;
 mod sampling;
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -13,10 +14,12 @@ use burn::tensor::Tensor;
 use calotype::data::picture;
 use calotype::files::png::write_with_texts;
 use calotype::files::{NamedTensor, safetensors};
+use calotype::model::Model;
 use calotype::parallel::in_parallel;
+use calotype::pipeline::Origin;
 use calotype::pipeline::text_to_image::{Request, Sampling};
-use calotype::pipeline::{Origin, TextToImage};
 use calotype::progress::Progress;
+use calotype::text_encoder::reading::PromptOptions;
 use calotype::{Error, Result};
 use image::RgbImage;
 
@@ -80,10 +83,11 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let mut clock = Clock::start();
     let model = args.model.load(context)?;
     clock.lap("load");
-    warn_of_cut(&model, prompt, context);
+    let prompts = args.model.prompts();
+    warn_of_cut(&model, prompt, prompts, context)?;
     let picture = args.init_image.as_deref().map(picture::load).transpose()?;
     let size = picture.as_ref().map(|picture| (picture.width() as usize, picture.height() as usize));
-    let sampling = args.sampling.sampling(&model, size)?;
+    let sampling = Sampling { prompts, ..args.sampling.sampling(&model, size)? };
     let origin = origin(args, picture.as_ref(), &sampling, &model)?;
     let guidance = args.sampling.guidance(&model)?;
     let requests: Vec<Request> = (args.first..args.first + args.n as u64)
@@ -96,7 +100,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         let values = latents.to_data().iter::<f32>().collect();
         safetensors::write(path, &[NamedTensor { name: "latents".into(), shape, values }])?;
     }
-    let images = model.decode(latents)?;
+    let images = model.decode(latents, args.model.vae_tiling)?;
     clock.lap("decode");
     let paths: Vec<PathBuf> = match images.len() {
         1 => vec![args.out.clone()],
@@ -151,7 +155,7 @@ impl Args {
 }
 
 fn sample(
-    model: &TextToImage,
+    model: &Model,
     requests: &[Request],
     sampling: &Sampling,
     origin: &Origin,
@@ -168,6 +172,7 @@ fn sample(
         let mut on_step = |_: usize, _: usize| {
             let pictures = done.fetch_add(requests.len(), Ordering::Relaxed) + requests.len();
             context.bars.step(pictures, "");
+            ControlFlow::Continue(())
         };
         let mut noise = model.noise(requests, sampling, initial);
         model.sample_from(requests, sampling, origin, &mut noise, None, &mut on_step)
@@ -176,23 +181,19 @@ fn sample(
     Ok(Tensor::cat(latents, 0))
 }
 
-fn origin(
-    args: &Args,
-    picture: Option<&RgbImage>,
-    sampling: &Sampling,
-    model: &TextToImage,
-) -> Result<Origin> {
+fn origin(args: &Args, picture: Option<&RgbImage>, sampling: &Sampling, model: &Model) -> Result<Origin> {
     let Some(picture) = picture else { return Ok(Origin::default()) };
     let mask = args.mask.as_deref().map(picture::load).transpose()?;
     let mask = mask.map(|mask| image::DynamicImage::ImageRgb8(mask).to_luma8());
-    Origin::new(picture, args.strength(), mask.as_ref(), (sampling.width, sampling.height), model.device())
+    Origin::new(picture, args.strength(), mask.as_ref(), (sampling.width, sampling.height), &model.device)
 }
 
-fn warn_of_cut(model: &TextToImage, prompt: &str, context: &Context) {
-    if model.text.cuts_off(prompt) {
+fn warn_of_cut(model: &Model, prompt: &str, options: PromptOptions, context: &Context) -> Result<()> {
+    if model.text.read(prompt, options)?.cut_off {
         let longest = model.text.longest();
         context.bars.say(&format!(
             "warning: the model reads {longest} tokens; the end of the prompt is cut off (--long-prompt reads it in chunks)"
         ));
     }
+    Ok(())
 }

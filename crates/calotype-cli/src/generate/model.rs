@@ -5,9 +5,9 @@ use std::str::FromStr;
 
 use calotype::checkpoint::{Checkpoint, hub};
 use calotype::files::Storage;
+use calotype::model::Model;
 use calotype::nn::Compute;
-use calotype::pipeline::TextToImage;
-use calotype::text_encoder::stack::PromptOptions;
+use calotype::text_encoder::reading::PromptOptions;
 use calotype::{Error, Result};
 
 use crate::options::{Context, Dtype};
@@ -69,7 +69,7 @@ pub struct ModelArgs {
 
 impl ModelArgs {
     /// The model with everything that the options do to it.
-    pub fn load(&self, context: &Context) -> Result<TextToImage> {
+    pub fn load(&self, context: &Context) -> Result<Model> {
         let Some(model) = &self.model else {
             return Err(Error::argument("--model", "a folder, file or name on the hub", "none"));
         };
@@ -92,15 +92,19 @@ impl ModelArgs {
         }
         // Without such instructions the kernels widen the numbers as they read them.
         let compute = Compute::new(&context.device, self.dtype.products());
-        let mut model = TextToImage::new(checkpoint, &compute)?;
+        let mut model = checkpoint.into_model(&compute)?;
         for file in &self.embedding {
             let word = model.text.learn(file)?;
             context.bars.say(&format!("{}: `{word}`", file.display()));
         }
-        model.text.options =
-            PromptOptions { clip_skip: self.clip_skip, chunks: self.long_prompt, plain: self.plain_prompt };
-        model.vae_tiling = self.vae_tiling;
         Ok(model)
+    }
+}
+
+impl ModelArgs {
+    /// How the prompts are read.
+    pub fn prompts(&self) -> PromptOptions {
+        PromptOptions { clip_skip: self.clip_skip, chunks: self.long_prompt, plain: self.plain_prompt }
     }
 }
 

@@ -6,9 +6,10 @@ use burn::tensor::{Tensor, TensorData};
 use calotype::diffusion::SigmaSpacing;
 use calotype::diffusion::guidance::Guidance;
 use calotype::files::safetensors;
-use calotype::pipeline::TextToImage;
+use calotype::model::Model;
 use calotype::pipeline::text_to_image::{Sampling, Sizes};
 use calotype::sampler::{Compat, Generator, SamplerKind, SamplerSettings};
+use calotype::text_encoder::reading::PromptOptions;
 use calotype::{Error, Result};
 
 /// Two noise levels σ, the lower first.
@@ -85,7 +86,7 @@ fn rng_help() -> String {
 
 impl SamplingArgs {
     /// With the model's own values where an option was not given; `size` is the initial picture's, if there is one.
-    pub fn sampling(&self, model: &TextToImage, size: Option<(usize, usize)>) -> Result<Sampling> {
+    pub fn sampling(&self, model: &Model, size: Option<(usize, usize)>) -> Result<Sampling> {
         let (width, height) = size.unwrap_or((model.default_size(), model.default_size()));
         let f = model.vae.downsampling();
         Ok(Sampling {
@@ -105,11 +106,12 @@ impl SamplingArgs {
             width: self.width.unwrap_or(width - width % f),
             height: self.height.unwrap_or(height - height % f),
             sizes: Sizes::default(),
+            prompts: PromptOptions::default(),
         })
     }
 
     /// How closely to follow the prompt.
-    pub fn guidance(&self, model: &TextToImage) -> Result<Guidance> {
+    pub fn guidance(&self, model: &Model) -> Result<Guidance> {
         if !(0.0..=1.0).contains(&self.guidance_rescale) {
             return Err(Error::argument("--guidance-rescale", "0 to 1", self.guidance_rescale));
         }
@@ -122,19 +124,14 @@ impl SamplingArgs {
     }
 
     /// Unit noise from the file, if one is given, for `pictures` pictures.
-    pub fn initial(
-        &self,
-        model: &TextToImage,
-        pictures: usize,
-        sampling: &Sampling,
-    ) -> Result<Option<Tensor<4>>> {
+    pub fn initial(&self, model: &Model, pictures: usize, sampling: &Sampling) -> Result<Option<Tensor<4>>> {
         let Some(path) = &self.init_latents else { return Ok(None) };
         let [c, h, w] = model.latent_shape(sampling.width, sampling.height)?;
         read_latents(path, [pictures, c, h, w], model).map(Some)
     }
 }
 
-fn read_latents(path: &Path, expected: [usize; 4], model: &TextToImage) -> Result<Tensor<4>> {
+fn read_latents(path: &Path, expected: [usize; 4], model: &Model) -> Result<Tensor<4>> {
     let mut tensors = safetensors::read(path)?;
     let latents = tensors
         .remove("latents")
@@ -146,5 +143,5 @@ fn read_latents(path: &Path, expected: [usize; 4], model: &TextToImage) -> Resul
             format!("{:?}", latents.shape),
         ));
     }
-    Ok(Tensor::from_data(TensorData::new(latents.values, expected), model.device()))
+    Ok(Tensor::from_data(TensorData::new(latents.values, expected), &model.device))
 }

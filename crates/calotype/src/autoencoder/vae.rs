@@ -2,8 +2,9 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
+use super::diagonal_gaussian::DiagonalGaussian;
 use super::{AutoencoderConfig, AutoencoderKl, AutoencoderTiny, AutoencoderTinyConfig};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// An autoencoder with its config.
 #[allow(clippy::large_enum_variant, reason = "a model has one")]
@@ -47,17 +48,35 @@ impl Vae {
         }
     }
 
-    /// What is subtracted from the latent, and what it is then multiplied by: `[1, Z or 1, 1, 1]` each.
-    fn scaling(&self, device: &Device) -> [Tensor<4>; 2] {
-        let (shifts, scales) = match self {
+    /// What is subtracted from the latent, and what it is then multiplied by: one number each, or one for each channel.
+    pub fn scaling(&self) -> (Vec<f64>, Vec<f64>) {
+        match self {
             Self::Kl { config, .. } => config.scaling(),
             Self::Tiny { config, .. } => (vec![config.shift_factor], vec![config.scaling_factor]),
-        };
+        }
+    }
+
+    /// [`Vae::scaling`] as `[1, Z or 1, 1, 1]` each.
+    fn scaling_tensors(&self, device: &Device) -> [Tensor<4>; 2] {
+        let (shifts, scales) = self.scaling();
         [shifts, scales].map(|values| {
             let n = values.len();
             let values: Vec<f32> = values.into_iter().map(|value| value as f32).collect();
             Tensor::from_data(TensorData::new(values, [1, n, 1, 1]), device)
         })
+    }
+
+    /// The same weights with products in f32.
+    ///
+    /// # Errors
+    /// As [`AutoencoderKl::in_f32`]; `Error::Shape` for a tiny autoencoder, which is not trained with.
+    pub fn in_f32(&self, device: &Device) -> Result<Self> {
+        match self {
+            Self::Kl { network, config } => {
+                Ok(Self::Kl { network: network.in_f32(config, device)?, config: config.clone() })
+            }
+            Self::Tiny { .. } => Err(Error::shape("autoencoder", "AutoencoderKL", "AutoencoderTiny")),
+        }
     }
 
     /// Unscaled latents `[B, Z, h, w]` of images `[B, 3, H, W]` in [−1, 1]: the posterior's mean, or, with unit
@@ -78,12 +97,25 @@ impl Vae {
         }
     }
 
+    /// q(z|x) of images `[B, 3, H, W]` in [−1, 1].
+    ///
+    /// # Errors
+    /// `Error::Shape` for an autoencoder without a posterior, and unless H and W are multiples of the downsampling.
+    pub fn posterior(&self, images: Tensor<4>) -> Result<DiagonalGaussian> {
+        match self {
+            Self::Kl { network, .. } => network.encode(images),
+            Self::Tiny { .. } => {
+                Err(Error::shape("autoencoder", "AutoencoderKL, with a posterior", "AutoencoderTiny"))
+            }
+        }
+    }
+
     /// [`Vae::encode`] to latents as the denoiser sees them: (z − shift)·scale.
     ///
     /// # Errors
     /// As there.
     pub fn encode_scaled(&self, images: Tensor<4>, noise: Option<Tensor<4>>) -> Result<Tensor<4>> {
-        let [shift, scale] = self.scaling(&images.device());
+        let [shift, scale] = self.scaling_tensors(&images.device());
         Ok((self.encode(images, noise)? - shift) * scale)
     }
 
@@ -97,7 +129,7 @@ impl Vae {
 
     /// Images of scaled latents, one picture after the other (the memory of one), in tiles if `tiled`.
     pub fn decode_scaled(&self, latents: Tensor<4>, tiled: bool) -> Tensor<4> {
-        let [shift, scale] = self.scaling(&latents.device());
+        let [shift, scale] = self.scaling_tensors(&latents.device());
         let latents = latents / scale + shift;
         let pictures = (0..latents.dims()[0]).map(|i| {
             let one = latents.clone().narrow(0, i, 1);

@@ -1,13 +1,14 @@
 //! A whole model as its files hold it: configs and weights, before a network is made of them. What is done to
 //! weights (another dtype, a LoRA merged, another layout of files) is done here.
 
-pub mod diffusers_folder;
 mod folder;
 pub mod hub;
+mod index;
 pub mod lora;
 mod networks;
 pub mod single_file;
 mod taesd;
+mod trained;
 mod write;
 
 use std::collections::BTreeMap;
@@ -24,7 +25,8 @@ use crate::text_encoder::tokenizer::ClipTokenizer;
 
 pub use folder::component_folder;
 pub use lora::merge::Merged;
-pub use networks::{clip, text_encoder, unet, vae};
+pub use networks::{clip, denoiser, text_encoder, vae};
+pub use trained::{write_autoencoder, write_clip, write_denoiser, write_model, write_text_encoder};
 
 /// The version of diffusers whose folder layout we write.
 pub const DIFFUSERS_VERSION: &str = "0.42.1";

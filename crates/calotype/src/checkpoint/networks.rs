@@ -11,12 +11,13 @@ use super::folder::{self, component_folder};
 use super::{Checkpoint, StoredComponent, taesd};
 use crate::autoencoder::{AutoencoderConfig, AutoencoderKl, AutoencoderTiny, AutoencoderTinyConfig, Vae};
 use crate::checkpoint::single_file::modern_vae_name;
-use crate::denoiser::{Unet, UnetConfig};
+use crate::denoiser::{Denoiser, DenoiserConfig};
 use crate::error::{Error, Result};
 use crate::files::StoredTensor;
 use crate::files::weights::{self, Tensors};
-use crate::model::ComponentKind;
+use crate::model::{ComponentKind, Model};
 use crate::nn::{Component, Compute, Init, parameters};
+use crate::text_encoder::stack::{ClipTower, TextStack, TextTower};
 use crate::text_encoder::{Clip, ClipConfig, ClipText, ClipTextConfig};
 
 impl StoredComponent {
@@ -65,16 +66,54 @@ impl StoredComponent {
     }
 }
 
-/// The denoiser.
+impl Model {
+    /// Reads a folder in diffusers' layout, or a single file in the original one; `compute` as for
+    /// [`Checkpoint::into_model`].
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`] and [`Checkpoint::into_model`].
+    pub fn load(path: &Path, compute: impl Into<Compute>) -> Result<Self> {
+        Checkpoint::open(path)?.into_model(compute)
+    }
+}
+
+impl Checkpoint {
+    /// The networks. `compute`: where they run and in which arithmetic; a device alone stands for products in f32.
+    ///
+    /// # Errors
+    /// `Error::Format`, `Error::Config`, `Error::Weights`; `Error::Shape` if the components do not fit each
+    /// other.
+    pub fn into_model(mut self, compute: impl Into<Compute>) -> Result<Model> {
+        let compute = &compute.into();
+        let scheduler = self.scheduler_config()?;
+        self.check_tokenizers()?;
+        let kinds = [ComponentKind::TextEncoder, ComponentKind::TextEncoder2];
+        let kinds = kinds.into_iter().filter(|kind| self.components.contains_key(kind)).collect::<Vec<_>>();
+        let mut towers = Vec::new();
+        for (kind, tokenizer) in kinds.into_iter().zip(std::mem::take(&mut self.tokenizers)) {
+            let encoder = text_encoder(self.take(kind)?, compute)?;
+            towers.push(TextTower::Clip(ClipTower { tokenizer, encoder, learned: vec![] }));
+        }
+        let text = TextStack { towers, zeros_for_no_negative: self.force_zeros_for_empty_prompt };
+        let vae = vae(self.take(ComponentKind::Vae)?, compute)?;
+        let denoiser = denoiser(self.take(ComponentKind::Unet)?, compute)?;
+        Model::new(vae, denoiser, text, scheduler, &compute.device)
+    }
+}
+
+/// The denoiser, of the class that its config names.
 ///
 /// # Errors
 /// `Error::Config`, `Error::Weights`.
-pub fn unet(component: StoredComponent, compute: impl Into<Compute>) -> Result<Component<Unet, UnetConfig>> {
-    if component.class().is_some_and(|class| class != "UNet2DConditionModel") {
-        return component.unknown_class("UNet2DConditionModel");
-    }
-    let config: UnetConfig = component.typed_config()?;
-    let network = Unet::new(&config, &mut Init::zeros(compute))?;
+pub fn denoiser(
+    component: StoredComponent,
+    compute: impl Into<Compute>,
+) -> Result<Component<Denoiser, DenoiserConfig>> {
+    let config = match component.class().unwrap_or(DenoiserConfig::UNET) {
+        DenoiserConfig::UNET => DenoiserConfig::Unet(component.typed_config()?),
+        _ => return component.unknown_class(DenoiserConfig::UNET),
+    };
+    let network = Denoiser::new(&config, &mut Init::zeros(compute))?;
     let network = parameters::load(network, "denoiser", &component.path, component.weights)?;
     Ok(Component { network, config })
 }
@@ -82,7 +121,7 @@ pub fn unet(component: StoredComponent, compute: impl Into<Compute>) -> Result<C
 /// The autoencoder, of either kind.
 ///
 /// # Errors
-/// As [`unet`].
+/// As [`denoiser`].
 pub fn vae(component: StoredComponent, compute: impl Into<Compute>) -> Result<Vae> {
     let init = &mut Init::zeros(compute);
     match component.class().unwrap_or("AutoencoderKL") {
@@ -119,7 +158,7 @@ fn modern((name, tensor): (String, StoredTensor)) -> (String, StoredTensor) {
 /// `text_model.`.
 ///
 /// # Errors
-/// As [`unet`].
+/// As [`denoiser`].
 pub fn text_encoder(
     component: StoredComponent,
     compute: impl Into<Compute>,

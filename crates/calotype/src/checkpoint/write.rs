@@ -6,8 +6,10 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{CONFIGS, Checkpoint, DIFFUSERS_VERSION, SCHEDULER, StoredComponent};
+use super::index::ModelIndex;
+use super::{CONFIGS, Checkpoint, SCHEDULER, StoredComponent};
 use crate::checkpoint::single_file::{self, Change, Layout};
+use crate::denoiser::DenoiserConfig;
 use crate::diffusion::SchedulerConfig;
 use crate::error::{Error, Result};
 use crate::files::{Storage, StoredTensor, atomic, safetensors};
@@ -51,41 +53,20 @@ fn scheduler(checkpoint: &Checkpoint) -> Result<Value> {
         .map_err(|e| Error::format(&checkpoint.path, "scheduler configuration", e))
 }
 
-/// `model_index.json`.
 fn index(checkpoint: &Checkpoint, scheduler: &Value) -> Value {
-    let two = checkpoint.components.contains_key(&ComponentKind::TextEncoder2);
-    let config = |component: ComponentKind, key: &str| {
-        checkpoint.components.get(&component).map(|stored| &stored.config[key])
-    };
+    let config =
+        |kind: ComponentKind, key: &str| checkpoint.components.get(&kind).map(|stored| &stored.config[key]);
     let channels = |key: &str| config(ComponentKind::Unet, key).and_then(Value::as_u64);
-    let inpaints = channels("in_channels") != channels("out_channels");
-    let class = match (two, inpaints) {
-        (false, false) => "StableDiffusionPipeline",
-        (false, true) => "StableDiffusionInpaintPipeline",
-        (true, false) => "StableDiffusionXLPipeline",
-        (true, true) => "StableDiffusionXLInpaintPipeline",
-    };
-    let vae = config(ComponentKind::Vae, "_class_name").and_then(Value::as_str).unwrap_or("AutoencoderKL");
-    let mut index = json!({
-        "_class_name": class,
-        "_diffusers_version": DIFFUSERS_VERSION,
-        "feature_extractor": [null, null],
-        "image_encoder": [null, null],
-        "scheduler": ["diffusers", scheduler["_class_name"].as_str().unwrap_or("DDIMScheduler")],
-        "text_encoder": ["transformers", "CLIPTextModel"],
-        "tokenizer": ["transformers", "CLIPTokenizer"],
-        "unet": ["diffusers", "UNet2DConditionModel"],
-        "vae": ["diffusers", vae],
-    });
-    if two {
-        index["text_encoder_2"] = json!(["transformers", "CLIPTextModelWithProjection"]);
-        index["tokenizer_2"] = json!(["transformers", "CLIPTokenizer"]);
-        index["force_zeros_for_empty_prompt"] = checkpoint.force_zeros_for_empty_prompt.into();
-    } else {
-        index["requires_safety_checker"] = false.into();
-        index["safety_checker"] = json!([null, null]);
+    let class = |kind: ComponentKind| config(kind, "_class_name").and_then(Value::as_str);
+    ModelIndex {
+        two_text_encoders: checkpoint.components.contains_key(&ComponentKind::TextEncoder2),
+        inpaints: channels("in_channels") != channels("out_channels"),
+        denoiser: class(ComponentKind::Unet).unwrap_or(DenoiserConfig::UNET),
+        vae: class(ComponentKind::Vae).unwrap_or("AutoencoderKL"),
+        scheduler: scheduler["_class_name"].as_str().unwrap_or("DDIMScheduler"),
+        zeros_for_no_negative: checkpoint.force_zeros_for_empty_prompt,
     }
-    index
+    .to_json()
 }
 
 /// Writes a single file in the original layout.

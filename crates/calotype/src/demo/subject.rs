@@ -13,10 +13,11 @@ use crate::evaluate::clip_features;
 use crate::evaluate::retrieval::retrieval_at_1;
 use crate::explain::heat_map::Baseline;
 use crate::explain::{Explanation, explain};
+use crate::model::Model;
 use crate::parallel::in_parallel;
-use crate::pipeline::TextToImage;
 use crate::pipeline::text_to_image::{Request, Sampling, Sizes};
 use crate::sampler::{Generator, SamplerSettings};
+use crate::text_encoder::reading::PromptOptions;
 use crate::trainer::Recipe;
 use crate::trainer::Session;
 
@@ -27,7 +28,7 @@ const CANDIDATES: usize = 64;
 
 /// A run's model, and how the recipe samples it.
 pub(super) struct Subject<'a> {
-    pub(super) model: TextToImage,
+    pub(super) model: Model,
     pub(super) session: Session<'a>,
     pub(super) sampling: Sampling,
     /// Guidance scale.
@@ -49,9 +50,9 @@ impl<'a> Subject<'a> {
     /// Reads the model of the session's run.
     ///
     /// # Errors
-    /// Those of [`TextToImage::load`]; `Error::Config` for a recipe without `[evaluation]`.
+    /// Those of [`Model::load`]; `Error::Config` for a recipe without `[evaluation]`.
     pub(super) fn load(recipe: &Recipe, session: Session<'a>) -> Result<Self> {
-        let model = TextToImage::load(&session.run.model(), session.device)?;
+        let model = Model::load(&session.run.model(), session.device)?;
         let asked = recipe.evaluation()?;
         let sampling = Sampling {
             sampler: SamplerSettings::new(asked.sampler, asked.steps),
@@ -60,6 +61,7 @@ impl<'a> Subject<'a> {
             height: model.default_size(),
             generator: Generator::default(),
             sizes: Sizes::default(),
+            prompts: PromptOptions::default(),
         };
         Ok(Self { model, session, sampling, guidance: asked.guidance })
     }
@@ -91,7 +93,7 @@ impl<'a> Subject<'a> {
     /// Those of the autoencoder.
     pub(super) fn reconstruct(&self, images: &[RgbImage]) -> Result<Vec<RgbImage>> {
         let batches = images.chunks(BATCH).map(|batch| {
-            let latents = self.model.vae.encode(to_tensor(batch, self.model.device())?, None)?;
+            let latents = self.model.vae.encode(to_tensor(batch, &self.model.device)?, None)?;
             to_images(self.model.vae.decode(latents))
         });
         Ok(batches.collect::<Result<Vec<_>>>()?.concat())

@@ -1,6 +1,130 @@
-//! `UNet2DConditionModel`: predicts the noise in a latent, given the timestep and the text.
+//! ε_θ(z_t, t, c): predicts the noise in a latent, given the timestep and the text.
 //! Ho et al. 2020, arXiv:2006.11239; Rombach et al. 2022, arXiv:2112.10752, section 3.3.
+//!
+//! Every network that can do that is a variant of [`Denoiser`], and a folder of its own.
 
+pub mod condition;
+pub mod recompute;
 pub mod unet;
 
-pub use unet::{AddedCondition, Beside, Unet, UnetConfig};
+use burn::module::Module;
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::nn::{AttentionHook, Init};
+
+pub use condition::Condition;
+pub use unet::{Unet, UnetConfig};
+
+/// A denoiser of any kind.
+#[derive(Module, Debug)]
+pub enum Denoiser {
+    /// diffusers' `UNet2DConditionModel`.
+    Unet(Unet),
+}
+
+/// The `config.json` of a denoiser.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum DenoiserConfig {
+    /// Of a [`Denoiser::Unet`].
+    Unet(UnetConfig),
+}
+
+impl Denoiser {
+    /// A network of the kind and the shape that `config` describes.
+    ///
+    /// # Errors
+    /// `Error::Config` where the config asks for something that the network does not have.
+    pub fn new(config: &DenoiserConfig, init: &mut Init) -> Result<Self> {
+        match config {
+            DenoiserConfig::Unet(config) => Ok(Self::Unet(Unet::new(config, init)?)),
+        }
+    }
+
+    /// - `x_t`: `[B, in, H, W]`, noisy scaled latents.
+    /// - `timesteps`: `B` numbers in [0, T).
+    /// - `condition`: of the same batch.
+    /// - `hook`: sees the probabilities of every cross-attention layer.
+    ///
+    /// Returns `[B, out, H, W]`: what the network was trained to predict.
+    ///
+    /// # Errors
+    /// `Error::Shape` if channels, batch sizes or the condition do not fit.
+    pub fn forward(
+        &self,
+        x_t: Tensor<4>,
+        timesteps: &[f64],
+        condition: &Condition,
+        hook: Option<&dyn AttentionHook>,
+    ) -> Result<Tensor<4>> {
+        match self {
+            Self::Unet(unet) => unet.forward(x_t, timesteps, condition, hook),
+        }
+    }
+
+    /// Whether guidance is in the network: a scale, and no second pass.
+    pub fn takes_guidance(&self) -> bool {
+        match self {
+            Self::Unet(unet) => unet.takes_guidance(),
+        }
+    }
+}
+
+impl DenoiserConfig {
+    /// `_class_name` of a U-Net, and of configs that name none.
+    pub const UNET: &str = "UNet2DConditionModel";
+
+    /// `_class_name`.
+    pub fn class_name(&self) -> &'static str {
+        match self {
+            Self::Unet(_) => Self::UNET,
+        }
+    }
+
+    /// Whether the network exists.
+    ///
+    /// # Errors
+    /// `Error::Config` where the config asks for something that the network does not have.
+    pub fn validate(&self) -> Result<()> {
+        match self {
+            Self::Unet(config) => config.validate(),
+        }
+    }
+
+    /// Channels of what goes in: those of the latent, and of what an inpainting network takes beside it.
+    pub fn in_channels(&self) -> usize {
+        match self {
+            Self::Unet(config) => config.in_channels,
+        }
+    }
+
+    /// Channels of what comes out.
+    pub fn out_channels(&self) -> usize {
+        match self {
+            Self::Unet(config) => config.out_channels,
+        }
+    }
+
+    /// Width of the text features, [`Condition::context`].
+    pub fn context_width(&self) -> usize {
+        match self {
+            Self::Unet(config) => config.cross_attention_dim,
+        }
+    }
+
+    /// Whether the network takes [`Condition::pooled`] and [`Condition::sizes`].
+    pub fn takes_sizes(&self) -> bool {
+        match self {
+            Self::Unet(config) => config.added_widths().is_some(),
+        }
+    }
+
+    /// Side of the latents that the network was trained on.
+    pub fn sample_size(&self) -> usize {
+        match self {
+            Self::Unet(config) => config.sample_size.unwrap_or(64),
+        }
+    }
+}

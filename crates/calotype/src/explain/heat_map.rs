@@ -5,10 +5,8 @@
 //! and added up over timesteps, layers and heads. Here they are averaged, which differs by a factor
 //! that normalisation removes, and upsampled bilinearly (theirs: bicubic), so that they stay positive.
 
-use std::ops::Range;
-
 use crate::error::{Error, Result};
-use crate::text_encoder::tokenizer::WordSpan;
+use crate::text_encoder::reading::PromptWord;
 
 /// Attention probabilities of one picture, averaged over layers, heads and steps on one grid.
 #[derive(Debug, Clone)]
@@ -96,10 +94,10 @@ impl AttentionAccumulator {
     }
 
     /// Sum over the calls and over `tokens`, `[height, width]`.
-    fn sum_of(&self, tokens: Range<usize>) -> Vec<f64> {
+    fn sum_of(&self, tokens: &[usize]) -> Vec<f64> {
         let pixels = self.height * self.width;
         let mut total = vec![0.0; pixels];
-        for token in tokens {
+        for &token in tokens {
             let map = &self.sum[token * pixels..(token + 1) * pixels];
             total.iter_mut().zip(map).for_each(|(total, value)| *total += value);
         }
@@ -111,12 +109,12 @@ impl AttentionAccumulator {
 /// against `baseline` and normalised to sum 1.
 ///
 /// # Errors
-/// `Error::Argument` if a span is empty or reaches beyond the tokens, if a word has no attention at
+/// `Error::Argument` if a word has no rows or one beyond the tokens, if a word has no attention at
 /// all (nothing was added), if the picture has no pixels, or if fewer than two words are compared with
 /// [`Baseline::WordMean`].
 pub fn word_heat_maps(
     accumulator: &AttentionAccumulator,
-    words: &[WordSpan],
+    words: &[PromptWord],
     image_height: usize,
     image_width: usize,
     baseline: Baseline,
@@ -130,13 +128,13 @@ pub fn word_heat_maps(
     }
     let mut maps = words
         .iter()
-        .map(|span| word_map(accumulator, span, image_height, image_width))
+        .map(|word| word_map(accumulator, word, image_height, image_width))
         .collect::<Result<Vec<_>>>()?;
     if baseline == Baseline::WordMean {
         subtract_mean(&mut maps);
     }
-    let named = words.iter().zip(maps).map(|(span, map)| WordHeatMap {
-        word: span.word.clone(),
+    let named = words.iter().zip(maps).map(|(word, map)| WordHeatMap {
+        word: word.word.clone(),
         height: image_height,
         width: image_width,
         values: map.into_iter().map(|value| value as f32).collect(),
@@ -147,16 +145,16 @@ pub fn word_heat_maps(
 /// The absolute map of one word, `[height, width]`, sum 1.
 fn word_map(
     accumulator: &AttentionAccumulator,
-    span: &WordSpan,
+    word: &PromptWord,
     height: usize,
     width: usize,
 ) -> Result<Vec<f64>> {
-    let WordSpan { word, tokens } = span;
-    if tokens.is_empty() || tokens.end > accumulator.tokens {
+    let PromptWord { word, rows } = word;
+    if rows.is_empty() || rows.iter().any(|&row| row >= accumulator.tokens) {
         let expected = format!("one or more of the tokens 0..{}", accumulator.tokens);
-        return Err(Error::argument(format!("tokens of `{word}`"), expected, format!("{tokens:?}")));
+        return Err(Error::argument(format!("tokens of `{word}`"), expected, format!("{rows:?}")));
     }
-    let grid = accumulator.sum_of(tokens.clone());
+    let grid = accumulator.sum_of(rows);
     let mut map = match grid.is_empty() {
         true => Vec::new(),
         false => resize(&grid, (accumulator.height, accumulator.width), (height, width)),
@@ -216,10 +214,12 @@ fn taps(from: usize, to: usize) -> Vec<(usize, usize, f64)> {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
+
     use super::*;
 
-    fn span(word: &str, tokens: Range<usize>) -> WordSpan {
-        WordSpan { word: word.into(), tokens }
+    fn span(word: &str, rows: Range<usize>) -> PromptWord {
+        PromptWord { word: word.into(), rows: rows.collect() }
     }
 
     /// One head on a grid of `pixels`, two tokens: token 0 looks at `hot` only, token 1 everywhere else.

@@ -5,12 +5,15 @@ pub mod heat_map;
 pub mod localisation;
 pub mod overlay;
 
+use std::ops::ControlFlow;
+
 use burn::tensor::Tensor;
 use image::RgbImage;
 
 use crate::error::Result;
-use crate::pipeline::TextToImage;
+use crate::model::Model;
 use crate::pipeline::text_to_image::{Request, Sampling};
+use crate::text_encoder::reading::Reading;
 use capture::CrossAttentionCapture;
 use heat_map::{Baseline, WordHeatMap, word_heat_maps};
 
@@ -28,25 +31,29 @@ pub struct Explanation {
 /// - `initial`: unit noise to start from; the seed's where there is none.
 ///
 /// # Errors
-/// As [`TextToImage::sample`]. A prompt without words has no maps.
+/// As [`Model::sample`]. A prompt without words has no maps.
 pub fn explain(
-    model: &TextToImage,
+    model: &Model,
     requests: &[Request],
     sampling: &Sampling,
     initial: Option<Tensor<4>>,
     baseline: Baseline,
 ) -> Result<Vec<Explanation>> {
     let [_, h, w] = model.latent_shape(sampling.width, sampling.height)?;
-    let capture = CrossAttentionCapture::new(requests.len(), h, w, model.tokenizer().max_length());
-    let latents = model.sample(requests, sampling, initial, Some(&capture), &mut |_, _| ())?;
+    let read = |request: &Request| model.text.read(&request.prompt, sampling.prompts);
+    let readings = requests.iter().map(read).collect::<Result<Vec<Reading>>>()?;
+    // The texts of a batch are filled up to the longest.
+    let rows = readings.iter().map(Reading::rows).max().unwrap_or(0);
+    let capture = CrossAttentionCapture::new(requests.len(), h, w, rows);
+    let on_step = &mut |_, _| ControlFlow::Continue(());
+    let latents = model.sample(requests, sampling, initial, Some(&capture), on_step)?;
     let accumulators = capture.finish()?;
-    let images = model.decode(latents)?;
-    let each = requests.iter().zip(images).zip(&accumulators);
-    each.map(|((request, image), accumulator)| {
-        let words = model.tokenizer().words(&request.prompt)?;
+    let images = model.decode(latents, false)?;
+    let each = readings.iter().zip(images).zip(&accumulators);
+    each.map(|((Reading { words, .. }, image), accumulator)| {
         // One word cannot be compared with others.
         let baseline = if words.len() < 2 { Baseline::Zero } else { baseline };
-        let maps = word_heat_maps(accumulator, &words, sampling.height, sampling.width, baseline)?;
+        let maps = word_heat_maps(accumulator, words, sampling.height, sampling.width, baseline)?;
         Ok(Explanation { image, maps })
     })
     .collect()

@@ -2,80 +2,53 @@
 
 use burn::tensor::Tensor;
 
-use super::text_to_image::{Request, Sampling, Sizes, TextToImage};
-use crate::denoiser::{AddedCondition, Beside};
+use super::text_to_image::{Request, Sampling, Sizes};
+use crate::denoiser::{Condition, Denoiser};
 use crate::diffusion::guidance::Guidance;
 use crate::error::Result;
+use crate::model::Model;
 use crate::nn::AttentionHook;
 use crate::sampler::Timestep;
-use crate::text_encoder::stack::TextCondition;
+use crate::text_encoder::reading::PromptOptions;
 
 /// The network's output under guidance, for the requests of a batch.
 pub(super) struct Guided<'a> {
-    model: &'a TextToImage,
-    positive: TextCondition,
+    denoiser: &'a Denoiser,
+    positive: Condition,
     /// `None` where no request has guidance.
-    negative: Option<TextCondition>,
+    negative: Option<Condition>,
     /// Both as one batch, for one pass in place of two; `None` where somebody watches the positive one alone, or
     /// their texts have another number of tokens.
-    both: Option<TextCondition>,
+    both: Option<Condition>,
     guidance: Vec<Guidance>,
-    /// For each request: original size, crop, target size, in pixels.
-    time_ids: Vec<Vec<f64>>,
     /// What an inpainting U-Net takes beside the latent, `[B, C + 1, h, w]`.
-    beside: Option<Tensor<4>>,
+    masked: Option<Tensor<4>>,
     hook: Option<&'a dyn AttentionHook>,
 }
 
 impl<'a> Guided<'a> {
-    /// Reads the texts of a batch; `beside` is what an inpainting U-Net takes beside the latent.
+    /// Reads the texts of a batch; `masked` is what an inpainting U-Net takes beside the latent.
     pub fn new(
-        model: &'a TextToImage,
-        requests: &'a [Request],
+        model: &'a Model,
+        requests: &[Request],
         sampling: &Sampling,
-        beside: Option<Tensor<4>>,
+        masked: Option<Tensor<4>>,
         hook: Option<&'a dyn AttentionHook>,
     ) -> Result<Self> {
-        let texts = |of: &dyn Fn(&'a Request) -> &'a str| requests.iter().map(of).collect::<Vec<&str>>();
-        let positives = [
-            texts(&|request| &request.prompt),
-            texts(&|request| request.second_prompts[0].as_ref().unwrap_or(&request.prompt)),
-        ];
-        let negatives = [
-            texts(&|request| request.negative_prompt.as_deref().unwrap_or_default()),
-            texts(&|request| {
-                let second = request.second_prompts[1].as_ref().or(request.negative_prompt.as_ref());
-                second.map_or("", String::as_str)
-            }),
-        ];
+        let denoiser = &model.denoiser.network;
         let guidance: Vec<Guidance> = requests.iter().map(|request| request.guidance).collect();
-        let encode =
-            |[first, second]: &[Vec<&str>; 2], clip_skip| model.text.encode([first, second], clip_skip);
-        let positive = encode(&positives, model.text.options.clip_skip)?;
-        let unguided =
-            guidance.iter().all(|guidance| guidance.scale <= 1.0) || model.unet.network.takes_guidance();
-        let zeros: Vec<bool> = requests
-            .iter()
-            .map(|request| model.zeros_for_no_negative() && request.negative_prompt.is_none())
-            .collect();
-        let negative = match unguided {
-            true => None,
-            false => Some(encode(&negatives, 0)?.with_zeros(&zeros)),
-        };
-        let own = (sampling.height, sampling.width);
-        let Sizes { original, crop, target } = sampling.sizes;
-        let sizes = [original.unwrap_or(own), crop, target.unwrap_or(own)];
-        let sizes = sizes.iter().flat_map(|&(a, b)| [a as f64, b as f64]).collect();
-        let time_ids = vec![sizes; requests.len()];
+        let positive = positive(model, requests, sampling)?;
+        let unguided = guidance.iter().all(|guidance| guidance.scale <= 1.0) || denoiser.takes_guidance();
+        let negative = if unguided { None } else { Some(negative(model, requests, sampling)?) };
         let watched = hook.is_some();
         let both = negative.as_ref().filter(|_| !watched).and_then(|negative| positive.followed_by(negative));
-        Ok(Self { model, positive, negative, both, guidance, time_ids, beside, hook })
+        Ok(Self { denoiser, positive, negative, both, guidance, masked, hook })
     }
 
     /// The guided prediction for x_t `[B, C, h, w]`.
     pub fn predict(&self, x_t: &Tensor<4>, Timestep { t, sigma }: Timestep) -> Result<Tensor<4>> {
-        let input = match &self.beside {
-            Some(beside) => Tensor::cat(vec![x_t.clone(), beside.clone()], 1),
+        let input = match &self.masked {
+            Some(masked) => Tensor::cat(vec![x_t.clone(), masked.clone()], 1),
             None => x_t.clone(),
         };
         let guided = self.guidance.iter().any(|guidance| guidance.is_on(sigma));
@@ -101,18 +74,48 @@ impl<'a> Guided<'a> {
         &self,
         x: Tensor<4>,
         t: f64,
-        text: &TextCondition,
+        condition: &Condition,
         hook: Option<&dyn AttentionHook>,
     ) -> Result<Tensor<4>> {
-        let [batch, ..] = x.dims();
-        let added = text.pooled.as_ref().map(|pooled| AddedCondition {
-            text_embeds: pooled.clone(),
-            time_ids: (0..batch).map(|i| self.time_ids[i % self.time_ids.len()].clone()).collect(),
-        });
-        let scales: Vec<f64> = self.guidance.iter().map(|guidance| guidance.scale).collect();
-        let beside = Beside { added: added.as_ref(), guidance: Some(&scales) };
-        self.model.unet.network.forward_with(x, &vec![t; batch], &text.context, beside, hook)
+        let timesteps = vec![t; x.dims()[0]];
+        self.denoiser.forward(x, &timesteps, condition, hook)
     }
+}
+
+/// What the network is told of the prompts.
+fn positive(model: &Model, requests: &[Request], sampling: &Sampling) -> Result<Condition> {
+    let first: Vec<&str> = requests.iter().map(|request| request.prompt.as_str()).collect();
+    let second = requests.iter().map(|request| request.second_prompts[0].as_ref().unwrap_or(&request.prompt));
+    let second: Vec<&str> = second.map(String::as_str).collect();
+    let condition = model.text.encode([&first, &second], sampling.prompts)?;
+    Ok(told(condition, requests, sampling))
+}
+
+/// What the network is told of what the pictures should not show.
+fn negative(model: &Model, requests: &[Request], sampling: &Sampling) -> Result<Condition> {
+    let text = |text: Option<&'_ String>| text.map_or("", String::as_str).to_owned();
+    let first: Vec<String> = requests.iter().map(|request| text(request.negative_prompt.as_ref())).collect();
+    let second = requests
+        .iter()
+        .map(|request| request.second_prompts[1].as_ref().or(request.negative_prompt.as_ref()));
+    let second: Vec<String> = second.map(text).collect();
+    let [first, second] = [&first, &second].map(|texts| texts.iter().map(String::as_str).collect::<Vec<_>>());
+    let options = PromptOptions { clip_skip: 0, ..sampling.prompts };
+    let zeros =
+        requests.iter().map(|request| model.text.zeros_for_no_negative && request.negative_prompt.is_none());
+    let condition = model.text.encode([&first, &second], options)?.with_zeros(&zeros.collect::<Vec<bool>>());
+    Ok(told(condition, requests, sampling))
+}
+
+/// The text features with what some networks are told beside them.
+fn told(text: Condition, requests: &[Request], sampling: &Sampling) -> Condition {
+    let own = (sampling.height, sampling.width);
+    let Sizes { original, crop, target } = sampling.sizes;
+    let sizes = [original.unwrap_or(own), crop, target.unwrap_or(own)];
+    let sizes: Vec<f64> = sizes.iter().flat_map(|&(a, b)| [a as f64, b as f64]).collect();
+    let sizes = text.pooled.is_some().then(|| vec![sizes; requests.len()]);
+    let guidance = Some(requests.iter().map(|request| request.guidance.scale).collect());
+    Condition { sizes, guidance, ..text }
 }
 
 /// The guided predictions of a batch, each picture with its own guidance.

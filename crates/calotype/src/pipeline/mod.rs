@@ -6,4 +6,4 @@ pub mod origin;
 pub mod text_to_image;
 
 pub use origin::Origin;
-pub use text_to_image::{Request, TextToImage};
+pub use text_to_image::{OnStep, Request, Sampling};

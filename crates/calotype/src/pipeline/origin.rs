@@ -4,10 +4,11 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use image::{GrayImage, RgbImage};
 
-use super::text_to_image::{Sampling, TextToImage};
+use super::text_to_image::Sampling;
 use crate::data::resize::{Filter, resize_u8};
 use crate::data::tensors::to_tensor;
 use crate::error::{Error, Result};
+use crate::model::Model;
 use crate::sampler::{Level, PictureNoise, Start, skipped_steps};
 
 /// What a picture is made from. Nothing but noise by default.
@@ -58,7 +59,7 @@ pub(super) struct Prepared {
     /// Where the sampler begins.
     pub start: Start,
     /// What an inpainting U-Net takes beside the latent: mask and masked picture, `[B, 1 + C, h, w]`.
-    pub beside: Option<Tensor<4>>,
+    pub masked: Option<Tensor<4>>,
     /// What is put back after every step, with a U-Net that knows no masks.
     pub kept: Option<Kept>,
 }
@@ -80,7 +81,7 @@ impl Kept {
     }
 }
 
-impl TextToImage {
+impl Model {
     /// Random numbers are drawn in the order of diffusers' pipelines.
     pub(super) fn prepare(
         &self,
@@ -94,25 +95,25 @@ impl TextToImage {
             return Err(Error::argument("mask", "a mask: this model's U-Net only inpaints", "none"));
         }
         let Some(picture) = &origin.picture else {
-            let start = Start::Noise(noise.initial(shape, self.device())?);
-            return Ok(Prepared { start, beside: None, kept: None });
+            let start = Start::Noise(noise.initial(shape, &self.device)?);
+            return Ok(Prepared { start, masked: None, kept: None });
         };
         check_size("picture", picture, [1, 3, sampling.height, sampling.width])?;
         let skipped = skipped_steps(sampling.sampler.steps, origin.strength)?;
         let encode = |picture: &Tensor<4>, noise: &mut dyn PictureNoise| -> Result<Tensor<4>> {
-            let posterior = noise.posterior(shape, self.device())?;
+            let posterior = noise.posterior(shape, &self.device)?;
             self.vae.encode_scaled(picture.clone().repeat_dim(0, batch), posterior)
         };
         let Some(mask) = &origin.mask else {
             let x_0 = encode(picture, noise)?;
-            let start = Start::Picture { x_0, noise: noise.initial(shape, self.device())?, skipped };
-            return Ok(Prepared { start, beside: None, kept: None });
+            let start = Start::Picture { x_0, noise: noise.initial(shape, &self.device)?, skipped };
+            return Ok(Prepared { start, masked: None, kept: None });
         };
         check_size("mask", mask, [1, 1, sampling.height, sampling.width])?;
         let knows_masks = self.is_inpainting();
         // A U-Net that knows masks and starts from noise alone never sees the whole picture.
         let x_0 = if knows_masks && skipped == 0 { None } else { Some(encode(picture, noise)?) };
-        let unit = noise.initial(shape, self.device())?;
+        let unit = noise.initial(shape, &self.device)?;
         let painted = mask.clone().greater_equal_elem(0.5).float(); // [1, 1, H, W]
         // What is to be painted is grey, 0 in [−1, 1].
         let hollow = picture.clone() * (painted.clone().neg() + 1.0);
@@ -124,11 +125,11 @@ impl TextToImage {
         };
         Ok(match x_0 {
             Some(x_0) if !knows_masks => {
-                Prepared { start, beside: None, kept: Some(Kept { x_0, noise: unit, mask }) }
+                Prepared { start, masked: None, kept: Some(Kept { x_0, noise: unit, mask }) }
             }
             _ => {
-                let beside = Tensor::cat(vec![mask.repeat_dim(0, batch), masked], 1);
-                Prepared { start, beside: Some(beside), kept: None }
+                let masked = Tensor::cat(vec![mask.repeat_dim(0, batch), masked], 1);
+                Prepared { start, masked: Some(masked), kept: None }
             }
         })
     }

@@ -8,6 +8,7 @@ pub mod config;
 pub mod contrastive_loss;
 pub mod encoder;
 pub mod prompt;
+pub mod reading;
 pub mod stack;
 pub mod textual_inversion;
 pub mod tokenizer;

@@ -188,6 +188,8 @@ pub struct Chunk {
     pub ids: Vec<u32>,
     /// The weight of each; 1 for start, end and padding.
     pub weights: Vec<f64>,
+    /// Which of the prompt's tokens each is, counted over all pieces; `None` for start, end and padding.
+    pub tokens: Vec<Option<usize>>,
 }
 
 /// Cuts a prompt into chunks, at least one. A break at the beginning and one after another leave an empty
@@ -201,7 +203,8 @@ pub fn chunks(pieces: &[TokenPiece], framing: &Framing) -> Result<Vec<Chunk>> {
     }
     let room = framing.length - 2;
     let mut chunks = Vec::new();
-    let mut open: Vec<(u32, f64)> = Vec::new();
+    let mut open: Vec<Placed> = Vec::new();
+    let mut count = 0;
     let mut last_comma = None;
     for piece in pieces {
         let TokenPiece::Text(ids, weight) = piece else {
@@ -219,7 +222,8 @@ pub fn chunks(pieces: &[TokenPiece], framing: &Framing) -> Result<Vec<Chunk>> {
             } else if is_comma {
                 last_comma = Some(open.len());
             }
-            open.push((id, *weight));
+            open.push(Placed { id, weight: *weight, token: count });
+            count += 1;
         }
     }
     if !open.is_empty() || chunks.is_empty() {
@@ -228,14 +232,26 @@ pub fn chunks(pieces: &[TokenPiece], framing: &Framing) -> Result<Vec<Chunk>> {
     Ok(chunks)
 }
 
-fn framed(tokens: &[(u32, f64)], framing: &Framing) -> Chunk {
-    let (ids, weights): (Vec<u32>, Vec<f64>) = tokens.iter().copied().unzip();
-    let mut chunk = Chunk { ids: vec![framing.start], weights: vec![1.0] };
-    chunk.ids.extend(ids);
-    chunk.weights.extend(weights);
+/// A token of the prompt on its way into a chunk.
+#[derive(Clone, Copy)]
+struct Placed {
+    id: u32,
+    weight: f64,
+    /// Its number among all tokens of the prompt.
+    token: usize,
+}
+
+fn framed(placed: &[Placed], framing: &Framing) -> Chunk {
+    let mut chunk = Chunk { ids: vec![framing.start], weights: vec![1.0], tokens: vec![None] };
+    for &Placed { id, weight, token } in placed {
+        chunk.ids.push(id);
+        chunk.weights.push(weight);
+        chunk.tokens.push(Some(token));
+    }
     chunk.ids.push(framing.end);
     chunk.ids.resize(framing.length, framing.pad);
     chunk.weights.resize(framing.length, 1.0);
+    chunk.tokens.resize(framing.length, None);
     chunk
 }
 

@@ -1,204 +1,118 @@
-//! From prompts to what the U-Net is told: one text encoder, or SDXL's two.
+//! All text encoders of a model: from prompts to the [`Condition`] of a denoiser.
 
 use burn::tensor::{Tensor, TensorData};
 
+use super::prompt::Chunk;
+use super::reading::{LearnedWord, PromptOptions, Reading, read};
+use super::tokenizer::ClipTokenizer;
+use super::{ClipText, ClipTextConfig};
+use crate::denoiser::Condition;
 use crate::error::{Error, Result};
 use crate::nn::Component;
-use crate::text_encoder::prompt::{self, Chunk, Framing, Piece, TokenPiece};
-use crate::text_encoder::tokenizer::ClipTokenizer;
-use crate::text_encoder::{ClipText, ClipTextConfig};
 
-/// Bytes of a prompt: brackets in brackets take time that grows with its square.
-const LONGEST: usize = 1 << 16;
-
-/// A tokenizer and the tower that reads its tokens.
+/// A text encoder with its tokenizer.
 #[derive(Clone)]
-pub struct TextTower {
+pub enum TextTower {
+    /// One of CLIP's.
+    Clip(ClipTower),
+}
+
+/// CLIP's tokenizer and the tower that reads its tokens.
+#[derive(Clone)]
+pub struct ClipTower {
     /// Text to tokens.
     pub tokenizer: ClipTokenizer,
     /// Tokens to features.
     pub encoder: Component<ClipText, ClipTextConfig>,
-    /// Learned words (textual inversion): the text that stands for each, and its tokens.
-    pub learned: Vec<(String, Vec<u32>)>,
-}
-
-/// How prompts are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct PromptOptions {
-    /// Layers left out at the end of the text encoder for the prompt (not for the negative one), diffusers'
-    /// `clip_skip`: 1 is the last but one. SDXL's own features are from the last but one already, and skip as
-    /// many more.
-    pub clip_skip: usize,
-    /// Read a prompt of more tokens than the encoder takes in chunks, instead of cutting it off.
-    pub chunks: bool,
-    /// Take brackets for what they are, not for weights.
-    pub plain: bool,
+    /// Learned words (textual inversion).
+    pub learned: Vec<LearnedWord>,
 }
 
 /// All text encoders of a model.
 #[derive(Clone)]
 pub struct TextStack {
-    /// One, or SDXL's two.
+    /// One, or SDXL's two, whose features lie side by side.
     pub towers: Vec<TextTower>,
-    /// How prompts are read.
-    pub options: PromptOptions,
-}
-
-/// What the U-Net is told of a batch of texts.
-#[derive(Debug, Clone)]
-pub struct TextCondition {
-    /// `[B, L, width]`.
-    pub context: Tensor<3>,
-    /// SDXL's pooled feature, `[B, width]`.
-    pub pooled: Option<Tensor<2>>,
-}
-
-impl TextCondition {
-    /// Both batches as one; `None` where their texts have another number of tokens.
-    pub fn followed_by(&self, other: &Self) -> Option<Self> {
-        let both = |(a, b): (&Tensor<2>, &Tensor<2>)| Tensor::cat(vec![a.clone(), b.clone()], 0);
-        let same = self.context.dims()[1] == other.context.dims()[1];
-        same.then(|| Self {
-            context: Tensor::cat(vec![self.context.clone(), other.context.clone()], 0),
-            pooled: self.pooled.as_ref().zip(other.pooled.as_ref()).map(both),
-        })
-    }
-
-    /// Zeros for the texts that `zeros` names: SDXL's negative prompt where there is none.
-    pub fn with_zeros(self, zeros: &[bool]) -> Self {
-        if !zeros.contains(&true) {
-            return self;
-        }
-        let device = self.context.device();
-        let kept: Vec<f32> = zeros.iter().map(|&zero| f32::from(u8::from(!zero))).collect();
-        let kept = Tensor::<1>::from_data(TensorData::new(kept, [zeros.len()]), &device);
-        let [b] = kept.dims();
-        Self {
-            context: self.context * kept.clone().reshape([b, 1, 1]),
-            pooled: self.pooled.map(|pooled| pooled * kept.reshape([b, 1])),
-        }
-    }
+    /// Whether no negative prompt means zeros for features, and not those of the empty text (SDXL).
+    pub zeros_for_no_negative: bool,
 }
 
 impl TextStack {
-    /// Width of the features, all encoders together.
-    pub fn width(&self) -> usize {
-        self.towers.iter().map(|tower| tower.encoder.config.hidden_size).sum()
+    /// One CLIP tower, as in Stable Diffusion 1 and 2.
+    pub fn of_clip(tokenizer: ClipTokenizer, encoder: Component<ClipText, ClipTextConfig>) -> Self {
+        let tower = ClipTower { tokenizer, encoder, learned: vec![] };
+        Self { towers: vec![TextTower::Clip(tower)], zeros_for_no_negative: false }
     }
 
-    /// Whether a prompt is cut off: it has more tokens than the encoder takes, and is not read in chunks.
-    pub fn cuts_off(&self, text: &str) -> bool {
-        // A longer one is refused, and not looked into.
-        text.len() <= LONGEST
-            && !self.options.chunks
-            && !self.has_breaks(text)
-            && self.towers[0].count(text, self.options.plain) > self.longest()
+    /// The first tower, whose words are the prompt's.
+    ///
+    /// # Panics
+    /// If there is none: no model is made without one.
+    pub fn first(&self) -> &ClipTower {
+        let TextTower::Clip(tower) = &self.towers[0];
+        tower
+    }
+
+    /// Width of the features, all encoders together.
+    pub fn width(&self) -> usize {
+        self.towers.iter().map(TextTower::width).sum()
     }
 
     /// Tokens of text that the encoder takes at once.
     pub fn longest(&self) -> usize {
-        self.towers[0].tokenizer.max_length() - 2
+        self.first().tokenizer.max_length() - 2
     }
 
-    fn has_breaks(&self, text: &str) -> bool {
-        !self.options.plain && prompt::parse(text).contains(&Piece::Break)
-    }
-
-    /// Features of a batch of texts; the second encoder, if there is one, may read others.
-    ///
-    /// - `clip_skip`: layers left out at the end, [`PromptOptions::clip_skip`].
+    /// A prompt as the first tower reads it: where its words stand in [`Condition::context`], and whether its end is
+    /// cut off.
     ///
     /// # Errors
-    /// As [`ClipText::forward_skipping`]; `Error::Argument` for a weight that is not a number.
-    pub fn encode(&self, texts: [&[&str]; 2], clip_skip: usize) -> Result<TextCondition> {
+    /// As [`read`].
+    pub fn read(&self, text: &str, options: PromptOptions) -> Result<Reading> {
+        self.first().read(text, options)
+    }
+
+    /// Features of a batch of texts, and of SDXL's second encoder the pooled ones. A text's context has as many
+    /// chunks as the longest of the batch.
+    ///
+    /// - `texts`: of the first encoder, and of the second, if there is one.
+    ///
+    /// # Errors
+    /// As [`read`] and [`ClipText::forward_skipping`].
+    pub fn encode(&self, texts: [&[&str]; 2], options: PromptOptions) -> Result<Condition> {
         let two = self.towers.len() > 1;
+        let towers = self.towers.iter().map(|TextTower::Clip(tower)| tower);
+        let mut readings = Vec::new();
+        for (tower, texts) in towers.clone().zip(texts) {
+            readings.push(texts.iter().map(|text| tower.read(text, options)).collect::<Result<Vec<_>>>()?);
+        }
+        // All texts of a batch, and both encoders, in the same number of chunks.
+        let count = readings.iter().flatten().map(|reading| reading.chunks.len()).max().unwrap_or(1);
         let mut contexts = Vec::new();
         let mut pooled = None;
-        // All texts of a batch, and both encoders, in the same number of chunks.
-        let mut chunks = Vec::new();
-        for (tower, texts) in self.towers.iter().zip(texts) {
-            let of_tower =
-                texts.iter().map(|text| tower.chunks(text, self.options)).collect::<Result<Vec<_>>>()?;
-            chunks.push(of_tower);
-        }
-        let count = chunks.iter().flatten().map(Vec::len).max().unwrap_or(1);
-        for (tower, chunks) in self.towers.iter().zip(chunks) {
-            let chunks: Vec<Vec<Chunk>> =
-                chunks.into_iter().map(|chunks| tower.filled_up(chunks, count)).collect::<Result<_>>()?;
-            let (context, of_first) = tower.features(&chunks, clip_skip, two)?;
+        for (tower, readings) in towers.zip(readings) {
+            let filled = readings.into_iter().map(|reading| reading.filled_up(&tower.tokenizer, count));
+            let chunks = filled.map(|reading| Ok(reading?.chunks)).collect::<Result<Vec<_>>>()?;
+            let (context, of_first) = tower.features(&chunks, options.clip_skip, two)?;
             contexts.push(context);
             pooled = two.then_some(of_first);
         }
-        Ok(TextCondition { context: Tensor::cat(contexts, 2), pooled })
+        Ok(Condition { pooled, ..Condition::of_context(Tensor::cat(contexts, 2)) })
     }
 }
 
 impl TextTower {
-    /// Tokens of a text, without start and end.
-    fn ids(&self, text: &str) -> Vec<u32> {
-        let framed = |text: &str| {
-            let ids = self.tokenizer.encode(text);
-            ids[1..ids.len() - 1].to_vec()
-        };
-        // The learned word that comes first; of several at one place the longest.
-        let found = self.learned.iter().filter_map(|(word, ids)| Some((find_word(text, word)?, word, ids)));
-        match found.min_by_key(|(at, word, _)| (*at, usize::MAX - word.len())) {
-            None => framed(text),
-            Some((at, word, ids)) => {
-                let mut all = framed(&text[..at]);
-                all.extend(ids);
-                all.extend(self.ids(&text[at + word.len()..]));
-                all
-            }
+    /// Width of its features.
+    pub fn width(&self) -> usize {
+        match self {
+            Self::Clip(tower) => tower.encoder.config.hidden_size,
         }
     }
+}
 
-    fn count(&self, text: &str, plain: bool) -> usize {
-        pieces(text, plain)
-            .iter()
-            .map(|piece| if let Piece::Text(t) = piece { self.ids(&t.text).len() } else { 0 })
-            .sum()
-    }
-
-    /// A text as the encoder takes it: one chunk unless it is long and `options` ask for more, or it has breaks.
-    fn chunks(&self, text: &str, options: PromptOptions) -> Result<Vec<Chunk>> {
-        if text.len() > LONGEST {
-            return Err(Error::argument("prompt", format!("at most {LONGEST} bytes"), text.len()));
-        }
-        let pieces = pieces(text, options.plain);
-        let mut tokens = Vec::new();
-        for piece in &pieces {
-            tokens.push(match piece {
-                Piece::Break => TokenPiece::Break,
-                Piece::Text(text) if !text.weight.is_finite() => {
-                    return Err(Error::argument("prompt", "weights that are numbers", text.weight));
-                }
-                Piece::Text(text) => TokenPiece::Text(self.ids(&text.text), text.weight),
-            });
-        }
-        if !options.chunks && !pieces.contains(&Piece::Break) {
-            cut_off(&mut tokens, self.tokenizer.max_length() - 2);
-        }
-        prompt::chunks(&tokens, &self.framing())
-    }
-
-    fn framing(&self) -> Framing {
-        let comma = self.tokenizer.encode(",");
-        Framing {
-            length: self.tokenizer.max_length(),
-            start: self.tokenizer.start_id(),
-            end: self.tokenizer.end_id(),
-            pad: self.tokenizer.pad_id(),
-            comma: (comma.len() == 3).then(|| comma[1]),
-        }
-    }
-
-    /// The same with empty chunks up to `count`.
-    fn filled_up(&self, mut chunks: Vec<Chunk>, count: usize) -> Result<Vec<Chunk>> {
-        while chunks.len() < count {
-            chunks.extend(prompt::chunks(&[], &self.framing())?);
-        }
-        Ok(chunks)
+impl ClipTower {
+    fn read(&self, text: &str, options: PromptOptions) -> Result<Reading> {
+        read(&self.tokenizer, &self.learned, text, options)
     }
 
     /// (features of all chunks one after the other, `[B, chunks·L, width]`; pooled feature of the first chunk).
@@ -229,36 +143,6 @@ impl TextTower {
     }
 }
 
-fn pieces(text: &str, plain: bool) -> Vec<Piece> {
-    match plain {
-        true => vec![Piece::Text(prompt::WeightedText { text: text.to_owned(), weight: 1.0 })],
-        false => prompt::parse(text),
-    }
-}
-
-/// Keeps the first `most` tokens.
-fn cut_off(tokens: &mut [TokenPiece], most: usize) {
-    let mut left = most;
-    for piece in tokens {
-        if let TokenPiece::Text(ids, _) = piece {
-            ids.truncate(left);
-            left -= ids.len();
-        }
-    }
-}
-
-/// Where `word` stands in `text` by itself, not as a part of a longer word.
-fn find_word(text: &str, word: &str) -> Option<usize> {
-    let inside = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
-    let places = text.match_indices(word).map(|(at, _)| at);
-    places.into_iter().find(|&at| {
-        let (before, after) = (text[..at].chars().next_back(), text[at + word.len()..].chars().next());
-        let joined_before = inside(before) && inside(word.chars().next());
-        let joined_after = inside(after) && inside(word.chars().next_back());
-        !joined_before && !joined_after
-    })
-}
-
 /// Each token's feature times its weight, the mean over a text's features kept: AUTOMATIC1111's emphasis.
 fn weighted(context: Tensor<3>, weights: &[&[f64]]) -> Tensor<3> {
     if weights.iter().copied().flatten().all(|&weight| weight == 1.0) {
@@ -276,14 +160,6 @@ fn weighted(context: Tensor<3>, weights: &[&[f64]]) -> Tensor<3> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn learned_words_stand_alone() {
-        assert_eq!(find_word("a sks dog", "sks"), Some(2));
-        assert_eq!(find_word("desks and sks", "sks"), Some(10));
-        assert_eq!(find_word("a <cat-toy>!", "<cat-toy>"), Some(2));
-        assert_eq!(find_word("asks", "sks"), None);
-    }
 
     #[test]
     fn weights_keep_the_mean() {

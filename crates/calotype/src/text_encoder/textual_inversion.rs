@@ -3,7 +3,8 @@
 
 use std::path::Path;
 
-use super::stack::TextStack;
+use super::reading::LearnedWord;
+use super::stack::{TextStack, TextTower};
 use crate::error::{Error, Result};
 use crate::files::StoredTensor;
 use crate::files::weights::{self, Tensors};
@@ -22,7 +23,7 @@ impl TextStack {
         let stem = file.file_stem().map_or(String::new(), |stem| stem.to_string_lossy().into_owned());
         let (word, names) = word_and_names(&tensors, &stem, self.towers.len())
             .map_err(|reason| Error::format(file, FORMAT, reason))?;
-        for (tower, name) in self.towers.iter_mut().zip(names) {
+        for (TextTower::Clip(tower), name) in self.towers.iter_mut().zip(names) {
             let rows = &tensors[&name];
             let width = tower.encoder.config.hidden_size;
             let fits =
@@ -35,7 +36,7 @@ impl TextStack {
                 return Err(Error::format(file, FORMAT, reason));
             }
             let ids = tower.encoder.network.extend_vocabulary(&rows.to_f32());
-            tower.learned.push((word.clone(), ids));
+            tower.learned.push(LearnedWord { word: word.clone(), ids });
         }
         Ok(word)
     }

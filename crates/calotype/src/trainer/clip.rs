@@ -16,7 +16,7 @@ use super::recipe::{ClipObjective, ClipRecipe, Recipe, TrainingRecipe};
 use super::session::Session;
 use super::settings::Settings;
 use super::training_loop;
-use crate::checkpoint::diffusers_folder;
+use crate::checkpoint;
 use crate::data::source::TrainingSet;
 use crate::data::tensors::to_tensor;
 use crate::error::Result;
@@ -258,8 +258,8 @@ impl Objective<ClipInTraining> for Contrasting<'_> {
     fn save(&self, network: &ClipInTraining, model: &Path) -> Result<()> {
         let text = network.clip.text();
         self.tokenizer.save(&model.join("tokenizer"))?;
-        diffusers_folder::save_clip(&model.join("clip"), &network.clip, &self.config)?;
-        diffusers_folder::save_text_encoder(&model.join("text_encoder"), text, &self.config.text_config)
+        checkpoint::write_clip(&model.join("clip"), &network.clip, &self.config)?;
+        checkpoint::write_text_encoder(&model.join("text_encoder"), text, &self.config.text_config)
     }
 }
 

@@ -5,18 +5,18 @@ use image::RgbImage;
 
 use super::VALIDATION_SEED;
 use super::grid::grid;
-use crate::autoencoder::Vae;
 use crate::data::source::TrainingSet;
-use crate::denoiser::Unet;
+use crate::denoiser::Denoiser;
 use crate::diffusion::guidance::Guidance;
 use crate::error::Result;
 use crate::explain::explain;
 use crate::explain::heat_map::Baseline;
 use crate::explain::overlay::overlay;
-use crate::nn::{Component, parameters};
-use crate::pipeline::TextToImage;
+use crate::model::Model;
+use crate::nn::parameters;
 use crate::pipeline::text_to_image::{Request, Sampling, Sizes};
 use crate::sampler::{Generator, SamplerKind, SamplerSettings};
+use crate::text_encoder::reading::PromptOptions;
 use crate::text_encoder::stack::TextTower;
 use crate::trainer::Recipe;
 use crate::trainer::denoiser::DenoiserInTraining;
@@ -42,7 +42,6 @@ pub struct DenoiserWatch<'a> {
     shares: Vec<Latents>,
     prompts: &'a [String],
     side: usize,
-    device: Device,
 }
 
 impl<'a> DenoiserWatch<'a> {
@@ -61,20 +60,13 @@ impl<'a> DenoiserWatch<'a> {
         let whole = data.epoch_length().map_or(SAMPLES, |length| length.min(SAMPLES));
         let objective = Denoising::new(recipe, base, data, device)?.for_validation(VALIDATION_SEED)?;
         // Runs of different precision are measured on the same latents.
-        let exact = base.with_vae_in_f32(device)?;
+        let exact = base.with_vae_in_f32()?;
         let encoding = Denoising::new(recipe, &exact, data, device)?.for_validation(VALIDATION_SEED)?;
         let mut shares = Vec::new();
         for step in 0..whole.div_ceil(batch_size) {
-            shares.extend(Objective::<Unet>::prepare(&encoding, step)?.shares);
+            shares.extend(Objective::<Denoiser>::prepare(&encoding, step)?.shares);
         }
-        Ok(Self {
-            base,
-            objective,
-            shares,
-            prompts: &diffusion.prompts,
-            side: recipe.data.size as usize,
-            device: device.clone(),
-        })
+        Ok(Self { base, objective, shares, prompts: &diffusion.prompts, side: recipe.data.size as usize })
     }
 
     fn loss<N: DenoiserInTraining>(&self, network: &N) -> Result<f64> {
@@ -84,17 +76,15 @@ impl<'a> DenoiserWatch<'a> {
         Ok(losses.collect::<Result<Vec<f64>>>()?.iter().sum::<f64>() / self.shares.len().max(1) as f64)
     }
 
-    fn model<N: DenoiserInTraining>(&self, network: &N) -> Result<TextToImage> {
-        let BaseModel { vae, text, unet, .. } = self.base;
-        let vae = Vae::Kl { network: vae.network.clone(), config: vae.config.clone() };
-        let unet = Component { network: network.unet(self.base), config: unet.config.clone() };
-        let tower = network.text(self.base).unwrap_or_else(|| text.network.clone());
-        let tower = TextTower {
-            tokenizer: self.base.tokenizer.clone(),
-            encoder: Component { network: tower, config: text.config.clone() },
-            learned: vec![],
-        };
-        TextToImage::of_networks(vae, unet, tower, self.base.scheduler.clone(), &self.device)
+    /// The base with what is trained as it stands.
+    fn model<N: DenoiserInTraining>(&self, network: &N) -> Model {
+        let mut model = self.base.model.clone();
+        model.denoiser.network = network.denoiser(self.base);
+        if let (Some(text), [TextTower::Clip(tower)]) = (network.text(self.base), &mut model.text.towers[..])
+        {
+            tower.encoder.network = text;
+        }
+        model
     }
 
     /// One row for each prompt: the picture, and beside it the heat map of each of its words.
@@ -102,7 +92,7 @@ impl<'a> DenoiserWatch<'a> {
         if self.prompts.is_empty() {
             return Ok(vec![]);
         }
-        let flow = self.base.scheduler.class_name.is_flow();
+        let flow = self.base.model.scheduler.class_name.is_flow();
         let kind = if flow { SamplerKind::FlowEuler } else { SamplerKind::Ddim };
         let sampling = Sampling {
             sampler: SamplerSettings::new(kind, STEPS),
@@ -111,12 +101,13 @@ impl<'a> DenoiserWatch<'a> {
             width: self.side,
             height: self.side,
             sizes: Sizes::default(),
+            prompts: PromptOptions::default(),
         };
         let requests = self.prompts.iter().enumerate();
         let guidance = Guidance::new(GUIDANCE);
         let requests: Vec<Request> =
             requests.map(|(i, prompt)| Request::new(prompt, guidance, i as u64)).collect();
-        let explained = explain(&self.model(network)?, &requests, &sampling, None, Baseline::WordMean)?;
+        let explained = explain(&self.model(network), &requests, &sampling, None, Baseline::WordMean)?;
         let samples: Vec<RgbImage> = explained.iter().map(|one| one.image.clone()).collect();
         let maps = explained.iter().map(|one| {
             let maps = one.maps.iter().map(|map| overlay(&one.image, map));

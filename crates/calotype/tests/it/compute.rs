@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use calotype::Error;
 use calotype::autoencoder::{AutoencoderConfig, AutoencoderKl};
-use calotype::denoiser::{Unet, UnetConfig};
+use calotype::denoiser::{Condition, Unet, UnetConfig};
 use calotype::nn::{Compute, Init, Products, parameters};
 use calotype::runs::folder::RunFolder;
 use calotype::text_encoder::{Clip, ClipConfig};
@@ -64,8 +64,8 @@ impl Networks {
         let images = tensor([2, 3, 16, 16]);
         let mean = self.vae.encode(images.clone()).unwrap().mean;
         let unet = parameters::tracked(&self.unet);
-        let (x_t, context) = (tensor([2, 4, 8, 8]).autodiff(), tensor([2, 5, 12]).autodiff());
-        let eps = unet.forward(x_t, &[3.0, 900.0], &context, None).unwrap();
+        let condition = Condition::of_context(tensor([2, 5, 12]).autodiff());
+        let eps = unet.forward(tensor([2, 4, 8, 8]).autodiff(), &[3.0, 900.0], &condition, None).unwrap();
         let mut gradients = eps.clone().square().mean().backward();
         let ids = [vec![298, 5, 7, 299], vec![298, 9, 299, 299]];
         let mut all = vec![

@@ -181,7 +181,7 @@ fn losses(case: &Case, lines: &str) -> (Vec<f64>, Vec<NamedTensor>) {
     let session = session(&run, false);
     let mut lora = Vec::new();
     match &recipe.diffusion().unwrap().lora {
-        None => training_loop::train(session, objective, base.unet.network.clone(), &Blind),
+        None => training_loop::train(session, objective, base.model.denoiser.network.clone(), &Blind),
         Some(settings) => {
             let network = LoraInTraining::new(&base, settings, &recipe, &device).unwrap();
             let trained = training_loop::train(session, objective, recorded_start(network), &Blind);
@@ -222,7 +222,8 @@ fn the_captions_have_the_recorded_tokens() {
     let base = BaseModel::load(&recipe, &RunFolder::new("unused"), &Device::flex()).unwrap();
     let rows = case.inputs["input_ids"].values.chunks(77);
     for (caption, row) in case.pictures().captions.iter().zip(rows) {
-        let ids: Vec<f32> = base.tokenizer.encode_padded(caption).ids.iter().map(|&id| id as f32).collect();
+        let ids: Vec<f32> =
+            base.model.tokenizer().encode_padded(caption).ids.iter().map(|&id| id as f32).collect();
         assert_eq!(ids, row, "{caption}");
     }
 }

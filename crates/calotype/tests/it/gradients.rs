@@ -12,7 +12,7 @@ use calotype::autoencoder::{
     AutoencoderConfig, AutoencoderKl,
     loss::{Reconstruction, autoencoder_loss},
 };
-use calotype::denoiser::{Unet, UnetConfig};
+use calotype::denoiser::{Condition, Unet, UnetConfig};
 use calotype::files::{NamedTensor, StoredTensor, safetensors};
 use calotype::nn::{Init, parameters};
 use calotype::text_encoder::{Clip, ClipConfig, contrastive_loss::info_nce};
@@ -139,7 +139,7 @@ fn unet(file: &str) {
         .forward(
             golden.tensor("input.sample"),
             &timesteps,
-            &golden.tensor("input.encoder_hidden_states"),
+            &Condition::of_context(golden.tensor("input.encoder_hidden_states")),
             None,
         )
         .unwrap();

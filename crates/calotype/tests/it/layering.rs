@@ -15,30 +15,18 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("diffusion", &[]),
     ("report", &["files"]),
     ("autoencoder", &["nn", "files"]),
-    ("text_encoder", &["nn", "files"]),
+    // The stack of towers makes the denoiser's condition.
+    ("text_encoder", &["denoiser", "nn", "files"]),
     ("denoiser", &["nn", "files"]),
-    ("model", &[]),
+    ("model", &["autoencoder", "text_encoder", "denoiser", "diffusion", "nn"]),
     (
         "checkpoint",
         &["model", "autoencoder", "text_encoder", "denoiser", "diffusion", "nn", "files", "download"],
     ),
     // A sampler knows no network.
     ("sampler", &["diffusion"]),
-    (
-        "pipeline",
-        &[
-            "autoencoder",
-            "text_encoder",
-            "denoiser",
-            "diffusion",
-            "sampler",
-            "nn",
-            "data",
-            "model",
-            "checkpoint",
-        ],
-    ),
-    ("explain", &["pipeline", "text_encoder", "nn"]),
+    ("pipeline", &["text_encoder", "denoiser", "diffusion", "sampler", "nn", "data", "model"]),
+    ("explain", &["pipeline", "model", "text_encoder", "nn"]),
     ("evaluate", &["data", "nn", "autoencoder", "text_encoder", "files", "checkpoint"]),
     (
         "trainer",
@@ -61,6 +49,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "validation",
         &[
             "trainer",
+            "model",
             "pipeline",
             "explain",
             "evaluate",
@@ -81,6 +70,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "trainer",
             "runs",
+            "model",
+            "text_encoder",
             "pipeline",
             "explain",
             "evaluate",

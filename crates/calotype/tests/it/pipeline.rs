@@ -2,24 +2,24 @@
 
 use burn::tensor::Device;
 use calotype::Error;
-use calotype::autoencoder::Vae;
-use calotype::checkpoint::diffusers_folder as folder;
+use calotype::checkpoint;
 use calotype::diffusion::guidance::Guidance;
 use calotype::explain::explain;
 use calotype::explain::heat_map::Baseline;
-use calotype::pipeline::TextToImage;
+use calotype::model::Model;
 use calotype::pipeline::text_to_image::{Request, Sampling, Sizes};
 use calotype::sampler::{Generator, SamplerKind, SamplerSettings};
+use calotype::text_encoder::reading::PromptOptions;
 use image::RgbImage;
 
 use crate::support::{TempDir, assert_holds, files, write_model};
 
 const PROMPT: &str = "a red apple above a cat";
 
-fn model() -> TextToImage {
+fn model() -> Model {
     let dir = TempDir::new();
     write_model(&dir.join("model"));
-    TextToImage::load(&dir.join("model"), &Device::flex()).unwrap()
+    Model::load(&dir.join("model"), &Device::flex()).unwrap()
 }
 
 fn request(image_index: u64) -> Request {
@@ -35,10 +35,11 @@ fn sampling() -> Sampling {
         width: 32,
         height: 32,
         sizes: Sizes::default(),
+        prompts: PromptOptions::default(),
     }
 }
 
-fn one(model: &TextToImage, request: Request) -> RgbImage {
+fn one(model: &Model, request: Request) -> RgbImage {
     model.generate(&[request], &sampling()).unwrap().swap_remove(0)
 }
 
@@ -107,17 +108,10 @@ fn a_saved_model_makes_the_same_pictures() {
     let dir = TempDir::new();
     let (first, second) = (dir.join("first"), dir.join("second"));
     write_model(&first);
-    let model = TextToImage::load(&first, &Device::flex()).unwrap();
-    let Vae::Kl { network, config } = &model.vae else { panic!("trained here") };
-    folder::save_autoencoder(&second.join("vae"), network, config).unwrap();
-    folder::save_unet(&second.join("unet"), &model.unet.network, &model.unet.config).unwrap();
-    let text = &model.text.towers[0].encoder;
-    folder::save_text_encoder(&second.join("text_encoder"), &text.network, &text.config).unwrap();
-    model.tokenizer().save(&second.join("tokenizer")).unwrap();
-    folder::save_scheduler(&second.join("scheduler"), &model.scheduler).unwrap();
-    folder::save_index(&second, &model.scheduler).unwrap();
+    let model = Model::load(&first, &Device::flex()).unwrap();
+    checkpoint::write_model(&second, &model, &model.denoiser.network).unwrap();
 
-    let again = TextToImage::load(&second, &Device::flex()).unwrap();
+    let again = Model::load(&second, &Device::flex()).unwrap();
     assert_eq!(one(&model, request(0)), one(&again, request(0)));
     // Not only equal to us: the files are the same.
     assert_holds(&first, &files(&second), "saved again");

@@ -4,6 +4,7 @@
 //! Tolerance: 1e-4 of the largest number for a component, 1e-3 for the latents of a pipeline.
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use burn::tensor::{Device, Tensor, TensorData};
@@ -12,15 +13,16 @@ use calotype::autoencoder::Vae;
 use calotype::checkpoint::{self, StoredComponent};
 use calotype::data::picture;
 use calotype::data::tensors::{to_images, to_tensor};
-use calotype::denoiser::{AddedCondition, Beside};
+use calotype::denoiser::Condition;
 use calotype::diffusion::SchedulerConfig;
 use calotype::diffusion::guidance::Guidance;
 use calotype::evaluate::pixel::psnr_rgb;
 use calotype::files::{NamedTensor, safetensors};
-use calotype::model::ComponentKind;
+use calotype::model::{ComponentKind, Model};
+use calotype::pipeline::Origin;
 use calotype::pipeline::text_to_image::{Request, Sampling, Sizes};
-use calotype::pipeline::{Origin, TextToImage};
 use calotype::sampler::{Compat, Generator, Noise, PictureNoise, SamplerKind, SamplerSettings};
+use calotype::text_encoder::reading::PromptOptions;
 use calotype::text_encoder::tokenizer::ClipTokenizer;
 use serde::Deserialize;
 
@@ -128,25 +130,25 @@ fn every_component_gives_what_pytorch_gives() {
     let mut worst = Vec::new();
     for case in cases("probe") {
         let (inputs, outputs) = (Tensors::read(&case.inputs), Tensors::read(&case.outputs));
-        let part = |part: ComponentKind| StoredComponent::find(&golden(&case.model), part).unwrap();
+        let stored = |part: ComponentKind| StoredComponent::find(&golden(&case.model), part).unwrap();
         match case.component.as_str() {
             "unet" => {
-                let network = checkpoint::unet(part(ComponentKind::Unet), &device).unwrap().network;
+                let network = checkpoint::denoiser(stored(ComponentKind::Unet), &device).unwrap().network;
                 let sample = inputs.get::<4>("sample");
                 let timesteps = inputs.rows("timestep").concat();
                 let timesteps =
                     if timesteps.len() == 1 { vec![timesteps[0]; sample.dims()[0]] } else { timesteps };
-                let added = inputs
-                    .find("text_embeds")
-                    .map(|text_embeds| AddedCondition { text_embeds, time_ids: inputs.rows("time_ids") });
-                let context = inputs.get::<3>("encoder_hidden_states");
-                let scales =
-                    inputs.0.contains_key("guidance_scale").then(|| inputs.rows("guidance_scale").concat());
-                let beside = Beside { added: added.as_ref(), guidance: scales.as_deref() };
-                let got = network.forward_with(sample, &timesteps, &context, beside, None).unwrap();
+                let has = |name: &str| inputs.0.contains_key(name);
+                let condition = Condition {
+                    context: inputs.get("encoder_hidden_states"),
+                    pooled: inputs.find("text_embeds"),
+                    sizes: has("text_embeds").then(|| inputs.rows("time_ids")),
+                    guidance: has("guidance_scale").then(|| inputs.rows("guidance_scale").concat()),
+                };
+                let got = network.forward(sample, &timesteps, &condition, None).unwrap();
                 check(&case, &outputs, "output", got, &mut worst);
             }
-            "vae-encode" => match checkpoint::vae(part(ComponentKind::Vae), &device).unwrap() {
+            "vae-encode" => match checkpoint::vae(stored(ComponentKind::Vae), &device).unwrap() {
                 Vae::Kl { network, .. } => {
                     let posterior = network.encode(inputs.get("sample")).unwrap();
                     check(&case, &outputs, "mean", posterior.mean, &mut worst);
@@ -158,7 +160,7 @@ fn every_component_gives_what_pytorch_gives() {
                 }
             },
             "vae-decode" => {
-                let vae = checkpoint::vae(part(ComponentKind::Vae), &device).unwrap();
+                let vae = checkpoint::vae(stored(ComponentKind::Vae), &device).unwrap();
                 check(&case, &outputs, "output", vae.decode(inputs.get("sample")), &mut worst);
             }
             "text-encoder" | "text-encoder-2" => {
@@ -167,7 +169,7 @@ fn every_component_gives_what_pytorch_gives() {
                 } else {
                     ComponentKind::TextEncoder
                 };
-                let network = checkpoint::text_encoder(part(tower), &device).unwrap().network;
+                let network = checkpoint::text_encoder(stored(tower), &device).unwrap().network;
                 let features = network.forward_skipping(&inputs.ids(), 1).unwrap();
                 let normed = network.normalise(features.hidden_state.clone());
                 check(&case, &outputs, "output", features.last_hidden_state, &mut worst);
@@ -229,9 +231,8 @@ impl PictureNoise for Recorded {
 /// Cases where diffusers does something on purpose not done here; docs/stable-diffusion.md says why.
 const KNOWN_SLIPS: [&str; 3] = ["sd1-img2img-pndm", "sd1-img2img-lms", "inpaint-4-channels-heun-0.6"];
 
-fn latents(case: &Case, model: &mut TextToImage, inputs: &Tensors) -> Tensor<4> {
+fn latents(case: &Case, model: &mut Model, inputs: &Tensors) -> Tensor<4> {
     model.scheduler = SchedulerConfig::parse(&case.scheduler.to_string()).unwrap();
-    model.text.options.clip_skip = case.clip_skip;
     let kind: SamplerKind = case.sampler.parse().unwrap();
     let compat = (kind == SamplerKind::DpmPp3MSde || kind == SamplerKind::Ddim).then_some(Compat::Diffusers);
     let sampling = Sampling {
@@ -245,6 +246,7 @@ fn latents(case: &Case, model: &mut TextToImage, inputs: &Tensors) -> Tensor<4> 
             crop: case.crops_coords_top_left,
             target: case.target_size,
         },
+        prompts: PromptOptions { clip_skip: case.clip_skip, ..Default::default() },
     };
     let guidance = Guidance { rescale: case.guidance_rescale, ..Guidance::new(case.guidance_scale) };
     let request = Request {
@@ -254,8 +256,9 @@ fn latents(case: &Case, model: &mut TextToImage, inputs: &Tensors) -> Tensor<4> 
     };
     let origin = Origin { picture: inputs.find("image"), strength: case.strength, mask: inputs.find("mask") };
     let mut noise = Recorded::new(inputs);
-    let latents =
-        model.sample_from(&[request], &sampling, &origin, &mut noise, None, &mut |_, _| ()).unwrap();
+    let latents = model
+        .sample_from(&[request], &sampling, &origin, &mut noise, None, &mut |_, _| ControlFlow::Continue(()))
+        .unwrap();
     // Some of its schedulers draw once more at the clean end, where they multiply by 0.
     assert!(noise.posterior.is_empty() && noise.steps.len() <= 1, "{}: diffusers drew more", case.name);
     latents
@@ -263,7 +266,7 @@ fn latents(case: &Case, model: &mut TextToImage, inputs: &Tensors) -> Tensor<4> 
 
 #[test]
 fn every_pipeline_gives_the_latents_that_diffusers_gives() {
-    let mut models: HashMap<String, TextToImage> = HashMap::new();
+    let mut models: HashMap<String, Model> = HashMap::new();
     let mut worst = Vec::new();
     for case in cases("pipeline") {
         if KNOWN_SLIPS.contains(&case.name.as_str()) {
@@ -271,7 +274,7 @@ fn every_pipeline_gives_the_latents_that_diffusers_gives() {
         }
         let model = models
             .entry(case.model.clone())
-            .or_insert_with(|| TextToImage::load(&golden(&case.model), &Device::flex()).unwrap());
+            .or_insert_with(|| Model::load(&golden(&case.model), &Device::flex()).unwrap());
         let (inputs, outputs) = (Tensors::read(&case.inputs), Tensors::read(&case.outputs));
         let latents = latents(&case, model, &inputs);
         if outputs.0.contains_key("image") {

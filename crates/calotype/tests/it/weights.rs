@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use calotype::Error;
 use calotype::files::{NamedTensor, safetensors};
-use calotype::pipeline::TextToImage;
+use calotype::model::Model;
 use calotype::runs::folder::{RunFolder, TrainedPart};
 
 use crate::support::{DIFFUSION, TempDir, components, recipe, session, write_files, write_model};
@@ -20,7 +20,7 @@ fn error_of(spoil: impl FnOnce(&Path)) -> (Error, PathBuf) {
     write_model(&model);
     let weights = model.join(UNET);
     spoil(&weights);
-    let error = TextToImage::load(&model, &Device::flex()).err().expect("the model is spoilt");
+    let error = Model::load(&model, &Device::flex()).err().expect("the model is spoilt");
     (error, weights)
 }
 
@@ -131,7 +131,7 @@ fn a_config_of_another_network() {
     let error_with = |from: &str, to: &str| {
         assert!(text.contains(from), "{text}");
         fs::write(&config, text.replace(from, to)).unwrap();
-        TextToImage::load(&model, &Device::flex()).err().expect("the config is another")
+        Model::load(&model, &Device::flex()).err().expect("the config is another")
     };
     let error = error_with("\"cross_attention_dim\": 16", "\"cross_attention_dim\": 24");
     assert!(

@@ -10,9 +10,9 @@ use crate::nn::resnet_block::ResnetConfig;
 use crate::nn::transformer_2d::{Transformer2d, Transformer2dConfig};
 use crate::nn::{AttentionHook, Init, ResnetBlock};
 
-/// What conditions every block: the timestep and the text.
+/// The condition as every block sees it: the timestep embedded, the text for cross-attention.
 #[derive(Clone, Copy)]
-pub struct Condition<'a> {
+pub struct Embedded<'a> {
     /// Embedded timestep: `[B, time width]`.
     pub time: &'a Tensor<2>,
     /// Text features: `[B, L, cross_attention_dim]`.
@@ -68,7 +68,7 @@ impl DownBlock {
     }
 
     /// Pushes the output of every stage on `skips`, for the way up.
-    pub(super) fn forward(&self, mut x: Tensor<4>, on: Condition, skips: &mut Vec<Tensor<4>>) -> Tensor<4> {
+    pub(super) fn forward(&self, mut x: Tensor<4>, on: Embedded, skips: &mut Vec<Tensor<4>>) -> Tensor<4> {
         for (i, resnet) in self.resnets.iter().enumerate() {
             x = resnet.forward(x, Some(on.time));
             if let Some(transformer) = self.attentions.get(i) {
@@ -110,7 +110,7 @@ impl MidBlock {
         })
     }
 
-    pub(super) fn forward(&self, x: Tensor<4>, on: Condition) -> Tensor<4> {
+    pub(super) fn forward(&self, x: Tensor<4>, on: Embedded) -> Tensor<4> {
         let mut x = self.resnets[0].forward(x, Some(on.time));
         for (transformer, resnet) in self.attentions.iter().zip(&self.resnets[1..]) {
             x = resnet.forward(transformer.forward(x, on.context, on.hook), Some(on.time));
@@ -153,7 +153,7 @@ impl UpBlock {
         }
     }
 
-    pub(super) fn forward(&self, mut x: Tensor<4>, on: Condition, skips: &mut Vec<Tensor<4>>) -> Tensor<4> {
+    pub(super) fn forward(&self, mut x: Tensor<4>, on: Embedded, skips: &mut Vec<Tensor<4>>) -> Tensor<4> {
         for (i, resnet) in self.resnets.iter().enumerate() {
             let skip = skips.pop().expect("the way up has as many blocks as the way down pushed skips");
             x = resnet.forward(Tensor::cat(vec![x, skip], 3), Some(on.time));

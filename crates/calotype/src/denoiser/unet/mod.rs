@@ -9,32 +9,14 @@ pub mod recompute;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
+use crate::denoiser::Condition;
 use crate::error::{Error, Result};
 use crate::nn::layout::{channels_first, channels_last};
 use crate::nn::timestep_embedding::{TimestepEmbedding, sinusoids};
 use crate::nn::{AttentionHook, Conv2d, GroupNorm, Init};
-use blocks::{Condition, DownBlock, MidBlock, UpBlock};
+use blocks::{DownBlock, Embedded, MidBlock, UpBlock};
 
 pub use config::UnetConfig;
-
-/// What SDXL is told beside the text. Podell et al. 2023, arXiv:2307.01952, section 2.2.
-#[derive(Debug, Clone)]
-pub struct AddedCondition {
-    /// The second text encoder's pooled feature: `[B, width]`.
-    pub text_embeds: Tensor<2>,
-    /// For each sample: original height and width, top and left of the crop, target height and width, in pixels.
-    pub time_ids: Vec<Vec<f64>>,
-}
-
-/// What some networks take beside the text.
-#[derive(Clone, Copy, Default)]
-pub struct Beside<'a> {
-    /// SDXL's sizes and pooled text.
-    pub added: Option<&'a AddedCondition>,
-    /// The guidance scale of each sample, for networks that were distilled with guidance; others do not look.
-    /// Luo et al. 2023, arXiv:2310.04378, section 4.2.
-    pub guidance: Option<&'a [f64]>,
-}
 
 /// A part of the U-Net that runs as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,9 +33,9 @@ pub(super) enum Stage {
     Out,
 }
 
-/// What flows between two stages.
+/// What one stage hands to the next.
 #[derive(Debug, Clone)]
-pub(super) struct Flow {
+pub(super) struct Between {
     /// The picture: channels first before the first stage and after the last, channels last between them.
     pub x: Tensor<4>,
     /// Outputs of the way down that the way up has not read yet.
@@ -128,56 +110,39 @@ impl Unet {
         })
     }
 
-    /// [`Unet::forward_with`] for networks that take nothing beside the text.
+    /// - `x_t`: `[B, in, H, W]`, noisy scaled latents.
+    /// - `timesteps`: `B` numbers in [0, T).
+    /// - `condition`: `context` is `[B, L, cross_attention_dim]`.
+    /// - `hook`: sees the probabilities of every cross-attention layer.
     ///
     /// # Errors
-    /// As there.
+    /// `Error::Shape` if channels, batch sizes or the text width do not fit, or pooled text and sizes are there
+    /// for a network without, or the reverse.
     pub fn forward(
         &self,
         x_t: Tensor<4>,
         timesteps: &[f64],
-        context: &Tensor<3>,
+        condition: &Condition,
         hook: Option<&dyn AttentionHook>,
     ) -> Result<Tensor<4>> {
-        self.forward_with(x_t, timesteps, context, Beside::default(), hook)
-    }
-
-    /// - `x_t`: `[B, in, H, W]`, noisy scaled latents.
-    /// - `timesteps`: `B` numbers in [0, T).
-    /// - `context`: `[B, L, cross_attention_dim]`, text features.
-    /// - `beside`: what some networks take beside the text.
-    /// - `hook`: sees the probabilities of every cross-attention layer.
-    ///
-    /// # Errors
-    /// `Error::Shape` if channels, batch sizes or the text width do not fit, or SDXL's condition is there for a
-    /// network without, or the reverse.
-    pub fn forward_with(
-        &self,
-        x_t: Tensor<4>,
-        timesteps: &[f64],
-        context: &Tensor<3>,
-        beside: Beside,
-        hook: Option<&dyn AttentionHook>,
-    ) -> Result<Tensor<4>> {
-        let time = self.embed(&x_t, timesteps, context, beside)?;
-        let on = Condition { time: &time, context, hook };
-        let start = Flow { x: x_t, skips: vec![] };
-        Ok(self.stages().into_iter().fold(start, |flow, stage| self.run(stage, flow, on)).x)
+        let time = self.embed(&x_t, timesteps, condition)?;
+        let on = Embedded { time: &time, context: &condition.context, hook };
+        let start = Between { x: x_t, skips: vec![] };
+        Ok(self.stages().into_iter().fold(start, |reached, stage| self.run(stage, reached, on)).x)
     }
 
     /// The embedded timestep, `[B, 4·C₀]`, of inputs that fit.
     ///
     /// # Errors
-    /// As [`Unet::forward_with`].
+    /// As [`Unet::forward`].
     pub(super) fn embed(
         &self,
         x_t: &Tensor<4>,
         timesteps: &[f64],
-        context: &Tensor<3>,
-        beside: Beside,
+        condition: &Condition,
     ) -> Result<Tensor<2>> {
         let [b, c, h, w] = x_t.dims();
-        let [context_batch, tokens, width] = context.dims();
+        let [context_batch, tokens, width] = condition.context.dims();
         if c != self.in_channels || h == 0 || w == 0 {
             return Err(Error::shape(
                 "U-Net sample",
@@ -193,9 +158,12 @@ impl Unet {
         }
         let embedding =
             sinusoids(timesteps, self.sinusoid_width, self.flip_sin_to_cos, self.freq_shift, &x_t.device());
-        let scale = beside.guidance.and_then(|scales| self.embedded_guidance(scales, &embedding.device()));
+        let scale = condition
+            .guidance
+            .as_ref()
+            .and_then(|scales| self.embedded_guidance(scales, &embedding.device()));
         let time = self.time_embedding.forward_with(embedding, scale); // [B, 4·C₀]
-        Ok(match (&self.add_embedding, self.added(b, beside.added)?) {
+        Ok(match (&self.add_embedding, self.added(b, condition)?) {
             (Some(network), Some(added)) => time + network.forward(added),
             _ => time,
         })
@@ -210,7 +178,7 @@ impl Unet {
     }
 
     /// One stage.
-    pub(super) fn run(&self, stage: Stage, Flow { x, mut skips }: Flow, on: Condition) -> Flow {
+    pub(super) fn run(&self, stage: Stage, Between { x, mut skips }: Between, on: Embedded) -> Between {
         let x = match stage {
             Stage::In => {
                 let x = self.conv_in.forward(channels_last(x));
@@ -222,7 +190,7 @@ impl Unet {
             Stage::Up(i) => self.up_blocks[i].forward(x, on, &mut skips),
             Stage::Out => channels_first(self.conv_out.forward(self.conv_norm_out.forward_silu(x))),
         };
-        Flow { x, skips }
+        Between { x, skips }
     }
 
     /// Whether guidance is in the network: a scale, and no second pass.
@@ -236,16 +204,16 @@ impl Unet {
         Some(sinusoids(&scaled, self.guidance_width?, false, 1.0, device))
     }
 
-    /// Pooled text and the sinusoids of all sizes: `[B, all]`. Podell et al. 2023, section 2.2.
-    fn added(&self, batch: usize, added: Option<&AddedCondition>) -> Result<Option<Tensor<2>>> {
+    /// Pooled text and the sinusoids of all sizes: `[B, all]`. Podell et al. 2023, arXiv:2307.01952, section 2.2.
+    fn added(&self, batch: usize, condition: &Condition) -> Result<Option<Tensor<2>>> {
         let wrong = |expected, got| Err(Error::shape("U-Net condition", expected, got));
-        let ([sinusoids_width, all], added) = match (self.added_widths, added) {
-            (Some(widths), Some(added)) => (widths, added),
+        let told = condition.pooled.as_ref().zip(condition.sizes.as_ref());
+        let ([sinusoids_width, all], (text_embeds, time_ids)) = match (self.added_widths, told) {
+            (Some(widths), Some(told)) => (widths, told),
             (None, None) => return Ok(None),
             (Some(_), None) => return wrong("text_embeds and time_ids beside the text", "none"),
             (None, Some(_)) => return wrong("nothing beside the text", "text_embeds and time_ids"),
         };
-        let AddedCondition { text_embeds, time_ids } = added;
         let sizes: Vec<f64> = time_ids.iter().flatten().copied().collect();
         let per_sample = all.saturating_sub(text_embeds.dims()[1]) / sinusoids_width;
         let fits = text_embeds.dims() == [batch, all - per_sample * sinusoids_width]

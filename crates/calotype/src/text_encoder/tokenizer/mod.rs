@@ -64,7 +64,7 @@ pub struct Encoded {
 pub struct WordSpan {
     /// The word as CLIP's pattern cuts it, in lower case: `cat's` is `cat` and `'s`; `2024` is four words.
     pub word: String,
-    /// Positions of its tokens in [`ClipTokenizer::encode`]'s output; the start token is position 0.
+    /// Its tokens among those of [`ClipTokenizer::spell`].
     pub tokens: Range<usize>,
 }
 
@@ -154,28 +154,29 @@ impl ClipTokenizer {
         Encoded { ids, truncated }
     }
 
-    /// The words of `text`, each with its tokens: for one heat map per word. Words that
-    /// [`Self::encode_padded`] cuts off, in whole or in part, are left out, and so are start and end.
+    /// The tokens of `text` without start and end, and its words, each with its tokens. Special tokens that the text
+    /// spells out belong to no word.
     ///
     /// # Errors
     /// `Error::Format` if the text cannot be encoded.
-    pub fn words(&self, text: &str) -> Result<Vec<WordSpan>> {
+    pub fn spell(&self, text: &str) -> Result<(Vec<u32>, Vec<WordSpan>)> {
         let encoding =
             self.engine.encode(text, true).map_err(|e| Error::format("prompt", "CLIP tokens", e))?;
-        let (ids, word_ids) = (encoding.get_ids(), encoding.get_word_ids());
-        let seen = ids.len().min(self.max_length()) - 1; // the last token seen is the end
+        let inside = 1..encoding.get_ids().len() - 1;
+        let ids = &encoding.get_ids()[inside.clone()];
+        let (word_ids, tokens) = (&encoding.get_word_ids()[inside.clone()], &encoding.get_tokens()[inside]);
         let mut spans = Vec::new();
-        let mut first = 1;
-        while first < ids.len() - 1 {
+        let mut first = 0;
+        while first < ids.len() {
             let same = word_ids[first..].iter().take_while(|&&id| id == word_ids[first]).count();
-            let tokens = first..first + same;
-            first = tokens.end;
-            let special = ids[tokens.start] == self.start_id || ids[tokens.start] == self.end_id;
-            if !special && tokens.end <= seen {
-                spans.push(WordSpan { word: text_of(&encoding.get_tokens()[tokens.clone()]), tokens });
+            let span = first..first + same;
+            first = span.end;
+            let special = ids[span.start] == self.start_id || ids[span.start] == self.end_id;
+            if !special {
+                spans.push(WordSpan { word: text_of(&tokens[span.clone()]), tokens: span });
             }
         }
-        Ok(spans)
+        Ok((ids.to_vec(), spans))
     }
 
     /// Rows that an embedding table needs: one more than the largest id.

@@ -14,7 +14,7 @@ use crate::autoencoder::lpips::{self, Lpips};
 use crate::autoencoder::{
     AutoencoderConfig, AutoencoderKl, DiagonalGaussian, PatchDiscriminator, Vae, discriminator,
 };
-use crate::checkpoint::{self, StoredComponent, diffusers_folder};
+use crate::checkpoint::{self, StoredComponent};
 use crate::data::source::TrainingSet;
 use crate::data::tensors::to_tensor;
 use crate::error::{Error, Result};
@@ -266,7 +266,7 @@ impl Objective<AutoencoderInTraining> for Reconstructing<'_> {
             config.scaling_factor = statistics.scaling_factor;
             (config.shift_factor, config.latents_mean, config.latents_std) = (None, None, None);
         }
-        diffusers_folder::save_autoencoder(&folder, &network.autoencoder, &config)?;
+        checkpoint::write_autoencoder(&folder, &network.autoencoder, &config)?;
         statistics.write(&folder)
     }
 }

@@ -11,6 +11,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use sha2::{Digest, Sha256};
 
 use super::base_model::BaseModel;
+use crate::autoencoder::Vae;
 use crate::data::source::{Damaged, Place, TrainingSet};
 use crate::data::tensors::to_tensor;
 use crate::error::{Error, Result};
@@ -66,7 +67,10 @@ impl LatentCache {
         encoding: Encoding,
     ) -> Result<(Self, Vec<Damaged>)> {
         let transform = toml::to_string(data.transform()).map_err(|e| Error::format(path, "TOML", e))?;
-        let model = weights_key(&base.vae.network, encoding);
+        let model = match &base.model.vae {
+            Vae::Kl { network, .. } => weights_key(network, encoding),
+            Vae::Tiny { network, .. } => weights_key(network, encoding),
+        };
         let mut cache = Self { store: TensorStore::open(path)?, model, transform, keys: HashMap::new() };
         let variants = if data.transform().flip { vec![false, true] } else { vec![false] };
         let all: Vec<(Place, bool)> = data
@@ -155,9 +159,9 @@ impl LatentCache {
 /// The posterior of a picture.
 ///
 /// # Errors
-/// As [`AutoencoderKl::encode`](crate::autoencoder::AutoencoderKl::encode).
+/// As [`Vae::posterior`].
 pub fn posterior_of(base: &BaseModel, image: image::RgbImage, device: &Device) -> Result<Posterior> {
-    let posterior = base.vae.network.encode(to_tensor(&[image], device)?)?;
+    let posterior = base.model.vae.posterior(to_tensor(&[image], device)?)?;
     let numbers = |x: Tensor<4>| x.into_data().iter::<f32>().collect::<Vec<f32>>();
     Ok(Posterior { mean: numbers(posterior.mean.clone()), std: numbers(posterior.std()) })
 }
@@ -186,8 +190,8 @@ impl TextCache {
     /// # Errors
     /// Those of the file.
     pub fn open(path: &Path, base: &BaseModel, encoding: Encoding) -> Result<Self> {
-        let model = weights_key(&base.text.network, encoding);
-        Ok(Self { store: TensorStore::open(path)?, model, width: base.text.config.hidden_size })
+        let model = weights_key(base.text(), encoding);
+        Ok(Self { store: TensorStore::open(path)?, model, width: base.model.text.width() })
     }
 
     /// Encodes those of `captions` that the file lacks.
@@ -196,7 +200,7 @@ impl TextCache {
     /// As [`BaseModel::encode_text`]; `Error::Interrupted`.
     pub fn fill(&mut self, base: &BaseModel, captions: &[String], encoding: Encoding) -> Result<()> {
         let mut seen = HashSet::new();
-        let ids = captions.iter().map(|caption| base.tokenizer.encode_padded(caption).ids);
+        let ids = captions.iter().map(|caption| base.model.tokenizer().encode_padded(caption).ids);
         let missing: Vec<Vec<u32>> =
             ids.filter(|ids| !self.store.contains(&self.key(ids)) && seen.insert(ids.clone())).collect();
         encoding.progress.begin("captions", 0, missing.len());
@@ -204,7 +208,7 @@ impl TextCache {
         for wave in missing.chunks(BATCH * encoding.threads.max(1)) {
             let parts: Vec<&[Vec<u32>]> = wave.chunks(BATCH).collect();
             let features = in_parallel(parts, encoding.threads, |ids| {
-                let features = BaseModel::encode_text(&base.text.network, ids)?;
+                let features = BaseModel::encode_text(base.text(), ids)?;
                 Ok(features.into_data().iter::<f32>().collect::<Vec<f32>>())
             })?;
             let features: Vec<f32> = features.concat();

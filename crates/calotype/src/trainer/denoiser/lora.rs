@@ -1,4 +1,4 @@
-//! A LoRA of the U-Net, and of the text encoder, in training.
+//! A LoRA of the denoiser, and of the text encoder, in training.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor};
 use super::DenoiserInTraining;
 use super::base_model::BaseModel;
 use crate::checkpoint::lora::names::kohya_name;
-use crate::denoiser::Unet;
+use crate::denoiser::Denoiser;
 use crate::error::{Error, Result};
 use crate::files::{NamedTensor, safetensors};
 use crate::model::ComponentKind;
@@ -37,8 +37,8 @@ impl LoraInTraining {
         let LoraRecipe { rank, alpha, unet, text_encoder } = lora;
         let mut init = Init::random(recipe.seed.wrapping_add(4), device);
         let network = Self {
-            unet: Lora::new(&base.unet.network, unet, *rank, *alpha, &mut init),
-            text_encoder: Lora::new(&base.text.network, text_encoder, *rank, *alpha, &mut init),
+            unet: Lora::new(&base.model.denoiser.network, unet, *rank, *alpha, &mut init),
+            text_encoder: Lora::new(base.text(), text_encoder, *rank, *alpha, &mut init),
         };
         let sides = [("unet", &network.unet, unet), ("text_encoder", &network.text_encoder, text_encoder)];
         for (key, lora, targets) in sides {
@@ -71,13 +71,13 @@ impl LoraInTraining {
 }
 
 impl DenoiserInTraining for LoraInTraining {
-    fn unet(&self, base: &BaseModel) -> Unet {
-        self.unet.applied(base.unet.network.clone())
+    fn denoiser(&self, base: &BaseModel) -> Denoiser {
+        self.unet.applied(base.model.denoiser.network.clone())
     }
 
     fn text(&self, base: &BaseModel) -> Option<ClipText> {
         let changed = self.text_encoder.layers().next().is_some();
-        changed.then(|| self.text_encoder.applied(base.text.network.clone()))
+        changed.then(|| self.text_encoder.applied(base.text().clone()))
     }
 
     fn save(&self, _: &BaseModel, model: &Path) -> Result<()> {

@@ -17,17 +17,17 @@ use super::recipe::Recipe;
 use super::session::Session;
 use super::training_loop;
 use crate::data::source::TrainingSet;
-use crate::denoiser::Unet;
+use crate::denoiser::Denoiser;
 use crate::error::Result;
 use crate::text_encoder::ClipText;
 use base_model::BaseModel;
 use lora::LoraInTraining;
 use objective::Denoising;
 
-/// What is trained of a denoiser: all of its U-Net, or a low-rank change.
+/// What is trained of a denoiser: all of its weights, or a low-rank change.
 pub trait DenoiserInTraining: Module + Sync {
-    /// The U-Net as it stands.
-    fn unet(&self, base: &BaseModel) -> Unet;
+    /// The denoiser as it stands.
+    fn denoiser(&self, base: &BaseModel) -> Denoiser;
 
     /// The text tower as it stands; `None` if it stays what it was.
     fn text(&self, base: &BaseModel) -> Option<ClipText>;
@@ -39,8 +39,8 @@ pub trait DenoiserInTraining: Module + Sync {
     fn save(&self, base: &BaseModel, model: &Path) -> Result<()>;
 }
 
-impl DenoiserInTraining for Unet {
-    fn unet(&self, _: &BaseModel) -> Unet {
+impl DenoiserInTraining for Denoiser {
+    fn denoiser(&self, _: &BaseModel) -> Denoiser {
         self.clone()
     }
 
@@ -59,7 +59,7 @@ impl DenoiserInTraining for Unet {
 ///
 /// # Errors
 /// As [`training_loop::train`], [`Denoising::new`] and [`LoraInTraining::new`].
-pub fn train<W: Watch<Unet> + Watch<LoraInTraining>>(
+pub fn train<W: Watch<Denoiser> + Watch<LoraInTraining>>(
     recipe: &Recipe,
     base: &BaseModel,
     data: &TrainingSet,
@@ -68,7 +68,7 @@ pub fn train<W: Watch<Unet> + Watch<LoraInTraining>>(
 ) -> Result<()> {
     let objective = Denoising::new(recipe, base, data, session.device)?;
     let trained = match &recipe.diffusion()?.lora {
-        None => training_loop::train(session, objective, base.unet.network.clone(), watch),
+        None => training_loop::train(session, objective, base.model.denoiser.network.clone(), watch),
         Some(lora) => {
             let lora = LoraInTraining::new(base, lora, recipe, session.device)?;
             training_loop::train(session, objective, lora, watch)
@@ -84,7 +84,7 @@ pub fn train<W: Watch<Unet> + Watch<LoraInTraining>>(
 pub fn check(recipe: &Recipe, base: &BaseModel, data: &TrainingSet, session: Session) -> Result<Findings> {
     let objective = Denoising::new(recipe, base, data, session.device)?;
     match &recipe.diffusion()?.lora {
-        None => preflight::check(&objective, &base.unet.network, session.threads),
+        None => preflight::check(&objective, &base.model.denoiser.network, session.threads),
         Some(lora) => {
             let lora = LoraInTraining::new(base, lora, recipe, session.device)?;
             preflight::check(&objective, &lora, session.threads)

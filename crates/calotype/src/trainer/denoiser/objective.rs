@@ -10,6 +10,7 @@ use super::draws::{Draws, Seeded, drops_caption};
 use super::latent_cache::{Encoding, LatentCache, Posterior, TextCache, posterior_of};
 use super::recompute;
 use crate::data::source::{Damaged, Item, TrainingSet};
+use crate::denoiser::Condition;
 use crate::diffusion::forward_process::offset_noise;
 use crate::diffusion::{LossWeight, NoiseSchedule, PredictionType, Times, TrainingSample};
 use crate::error::Result;
@@ -70,7 +71,7 @@ impl<'a> Denoising<'a> {
             base,
             data,
             device: device.clone(),
-            schedule: base.scheduler.noise_schedule()?,
+            schedule: base.model.scheduler.noise_schedule()?,
             draws: Box::new(Seeded {
                 seed: recipe.seed,
                 flow_times: diffusion.flow_times,
@@ -80,7 +81,7 @@ impl<'a> Denoising<'a> {
             noise_offset: diffusion.noise_offset,
             loss_weight: diffusion.loss_weight(),
             damaged: data.left_out().to_vec(),
-            no_caption: base.tokenizer.encode_padded("").ids,
+            no_caption: base.model.tokenizer().encode_padded("").ids,
             latents: None,
             texts: None,
         })
@@ -118,10 +119,10 @@ impl<'a> Denoising<'a> {
 
     /// z₀ of the sample at a position: drawn from its posterior, and scaled.
     fn latent(&self, n: u64, posterior: &Posterior, (width, height): (u32, u32)) -> Latent {
-        let f = self.base.vae.network.downsampling();
+        let f = self.base.model.vae.downsampling();
         let shape = [height as usize / f, width as usize / f];
         let noise = self.draws.posterior(n, posterior.mean.len());
-        let (shifts, scales) = self.base.vae.config.scaling();
+        let (shifts, scales) = self.base.model.vae.scaling();
         let of = |values: &[f64], i: usize| values[i / (shape[0] * shape[1]) % values.len()] as f32;
         let each = posterior.mean.iter().zip(&posterior.std).zip(noise).enumerate();
         let scaled = each.map(|(i, ((mean, std), z))| (mean + std * z - of(&shifts, i)) * of(&scales, i));
@@ -133,11 +134,11 @@ impl<'a> Denoising<'a> {
         if drops_caption(self.recipe.seed, n, self.caption_dropout) {
             self.no_caption.clone()
         } else {
-            self.base.tokenizer.encode_padded(caption).ids
+            self.base.model.tokenizer().encode_padded(caption).ids
         }
     }
 
-    /// Noise is added to clean latents: what the U-Net is trained on.
+    /// Noise is added to clean latents: what the denoiser is trained on.
     ///
     /// # Errors
     /// As [`TrainingSample::new`].
@@ -157,7 +158,7 @@ impl<'a> Denoising<'a> {
             let z = share.positions.iter().flat_map(|&position| self.draws.offset(position, c)).collect();
             eps = offset_noise(eps, tensor(z, [b, c, 1, 1]), self.noise_offset)?;
         }
-        let prediction = self.base.scheduler.prediction_type;
+        let prediction = self.base.model.scheduler.prediction_type;
         let times = match prediction {
             PredictionType::Flow => {
                 Times::Flow(share.positions.iter().map(|&position| self.draws.flow_time(position)).collect())
@@ -176,7 +177,7 @@ impl<'a> Denoising<'a> {
         match (text, &self.texts) {
             (Some(text), _) => BaseModel::encode_text(text, &share.ids),
             (None, Some(texts)) => texts.get(&share.ids, &self.device),
-            (None, None) => BaseModel::encode_text(&self.base.text.network, &share.ids),
+            (None, None) => BaseModel::encode_text(self.base.text(), &share.ids),
         }
     }
 }
@@ -230,7 +231,7 @@ impl<N: DenoiserInTraining> Objective<N> for Denoising<'_> {
     }
 
     fn prepare(&self, step: usize) -> Result<Batch<Latents>> {
-        let (training, channels) = (&self.diffusion.training, self.base.vae.config.latent_channels);
+        let (training, channels) = (&self.diffusion.training, self.base.model.vae.latent_channels());
         let add = |share: &mut Latents, position, latent: Latent, caption: &str| {
             share.positions.push(position);
             share.shape = [share.positions.len(), channels, latent.shape[0], latent.shape[1]];
@@ -243,8 +244,8 @@ impl<N: DenoiserInTraining> Objective<N> for Denoising<'_> {
     fn loss(&self, network: &N, _: usize, share: &Latents) -> Result<ShareLoss> {
         let context = self.context(network.text(self.base).as_ref(), share)?.autodiff();
         let sample = self.noised(share)?;
-        let unet = network.unet(self.base);
-        let predicted = unet.forward(sample.x_t.clone().autodiff(), &sample.timesteps, &context, None)?;
+        let (x_t, condition) = (sample.x_t.clone().autodiff(), Condition::of_context(context));
+        let predicted = network.denoiser(self.base).forward(x_t, &sample.timesteps, &condition, None)?;
         let total = sample.loss(predicted);
         Ok(ShareLoss { logged: vec![scalar(&total)], terms: vec![("denoising", total.clone())], total })
     }
@@ -262,7 +263,7 @@ impl<N: DenoiserInTraining> Objective<N> for Denoising<'_> {
     }
 
     fn doubts(&self) -> Result<Vec<String>> {
-        Ok(text_tower_fault(&self.base.text.network).into_iter().collect())
+        Ok(text_tower_fault(self.base.text()).into_iter().collect())
     }
 
     fn save(&self, network: &N, model: &Path) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use super::DenoiserInTraining;
 use super::objective::{Denoising, Latents};
-use crate::denoiser::unet::recompute::{Inputs, backward, carry};
+use crate::denoiser::recompute::{Inputs, backward, carry};
 use crate::error::{Error, Result};
 use crate::files::NamedTensor;
 use crate::nn::parameters;
@@ -34,10 +34,10 @@ pub(super) fn gradients<N: DenoiserInTraining>(
     };
     let tracked = || {
         let leaves = parameters::tracked(network);
-        let unet = leaves.unet(base);
-        (leaves, unet)
+        let denoiser = leaves.denoiser(base);
+        (leaves, denoiser)
     };
-    let of_context = backward(&network.unet(base), inputs, loss, tracked, |leaves, gradients| {
+    let of_context = backward(&network.denoiser(base), inputs, loss, tracked, |leaves, gradients| {
         parameters::add_gradients(leaves, gradients, &mut sum);
     })?;
     let leaves = parameters::tracked(network);

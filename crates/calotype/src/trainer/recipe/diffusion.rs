@@ -3,10 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Check, DataRecipe, TrainingRecipe};
-use crate::autoencoder::AutoencoderConfig;
-use crate::denoiser::UnetConfig;
 use crate::denoiser::unet::block_types::{DownBlockType, UpBlockType};
 use crate::denoiser::unet::config::PerLevel;
+use crate::denoiser::{DenoiserConfig, UnetConfig};
 use crate::diffusion::{LossWeight, PredictionType};
 use crate::error::Result;
 
@@ -200,12 +199,17 @@ impl DiffusionRecipe {
         Self { prompts: vec![], cache_latents: false, cache_text: false, training, ..self.clone() }
     }
 
-    /// `unet/config.json` for the latents of `vae` and text features of this width.
-    pub fn unet_config(&self, vae: &AutoencoderConfig, text_width: usize, size: usize) -> UnetConfig {
-        UnetConfig {
-            sample_size: Some(size / vae.downsampling()),
-            in_channels: vae.latent_channels,
-            out_channels: vae.latent_channels,
+    /// The denoiser for latents `[latent_channels, latent_side, latent_side]` and text features of this width.
+    pub fn denoiser_config(
+        &self,
+        latent_channels: usize,
+        latent_side: usize,
+        text_width: usize,
+    ) -> DenoiserConfig {
+        DenoiserConfig::Unet(UnetConfig {
+            sample_size: Some(latent_side),
+            in_channels: latent_channels,
+            out_channels: latent_channels,
             down_block_types: self.attention.iter().copied().map(DownBlockType::new).collect(),
             up_block_types: self.attention.iter().rev().copied().map(UpBlockType::new).collect(),
             block_out_channels: self.block_out_channels.clone(),
@@ -214,6 +218,6 @@ impl DiffusionRecipe {
             cross_attention_dim: text_width,
             norm_num_groups: self.norm_num_groups,
             ..UnetConfig::default()
-        }
+        })
     }
 }

@@ -249,7 +249,8 @@ impl Recipe {
             (&self.vae, &self.clip, &self.diffusion, scratch)
         {
             let vae = vae.config(self.data.size as usize);
-            diffusion.unet_config(&vae, clip.text_width, self.data.size as usize).validate()?;
+            let side = self.data.size as usize / vae.downsampling();
+            diffusion.denoiser_config(vae.latent_channels, side, clip.text_width).validate()?;
         }
         Ok(())
     }

@@ -25,10 +25,10 @@ pub fn print(report: &Findings, context: &Context) -> Result<()> {
             println!("no faults");
         }
     }
-    match report.faults.is_empty() {
-        true => Ok(()),
-        false => Err(Error::Preflight { faults: report.faults.clone() }),
+    if !report.faults.is_empty() {
+        return Err(Error::Preflight { faults: report.faults.clone() });
     }
+    Ok(())
 }
 
 fn duration(seconds: f64) -> String {

@@ -99,14 +99,12 @@ fn stored(run: &RunFolder, part: TrainedPart) -> Result<Vec<(usize, f64, PathBuf
             stored.push((steps, number(width)?, path.clone()));
         }
     }
-    match stored.is_empty() {
-        false => Ok(stored),
-        true => Err(Error::argument(
-            "run",
-            format!("one whose recipe has `{part}.training.ema_snapshots`"),
-            format!("`{}`, which has stored none", run.path().display()),
-        )),
+    if stored.is_empty() {
+        let expected = format!("one whose recipe has `{part}.training.ema_snapshots`");
+        let got = format!("`{}`, which has stored none", run.path().display());
+        return Err(Error::argument("run", expected, got));
     }
+    Ok(stored)
 }
 
 /// Puts `tensors` in the place of those of the same names, but for what stands before them.
@@ -133,9 +131,10 @@ fn copy_folder(from: &Path, to: &Path) -> Result<()> {
     for entry in fs::read_dir(from).map_err(Error::io("read", from))? {
         let path = entry.map_err(Error::io("read", from))?.path();
         let new = to.join(path.file_name().unwrap_or_default());
-        match path.is_dir() {
-            true => copy_folder(&path, &new)?,
-            false => drop(fs::copy(&path, &new).map_err(Error::io("write", &new))?),
+        if path.is_dir() {
+            copy_folder(&path, &new)?;
+        } else {
+            fs::copy(&path, &new).map_err(Error::io("write", &new))?;
         }
     }
     Ok(())

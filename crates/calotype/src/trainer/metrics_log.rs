@@ -23,14 +23,12 @@ impl MetricsLog {
     /// # Errors
     /// `Error::Io`; `Error::Format` if the file holds something else.
     pub fn open(path: &Path, step: usize) -> Result<Self> {
-        let kept: String = match path.exists() && step > 0 {
-            true => read_lines(path)?
-                .into_iter()
-                .filter(|line| line.get("step").and_then(Value::as_u64).is_some_and(|s| s < step as u64))
-                .map(|line| format!("{}\n", Value::Object(line)))
-                .collect(),
-            false => String::new(),
-        };
+        let lines = if path.exists() && step > 0 { read_lines(path)? } else { vec![] };
+        let kept: String = lines
+            .into_iter()
+            .filter(|line| line.get("step").and_then(Value::as_u64).is_some_and(|s| s < step as u64))
+            .map(|line| format!("{}\n", Value::Object(line)))
+            .collect();
         atomic::write(path, kept.as_bytes())?;
         let file = File::options().append(true).open(path).map_err(Error::io("write", path))?;
         Ok(Self { path: path.to_owned(), file })

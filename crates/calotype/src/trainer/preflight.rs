@@ -6,6 +6,7 @@ use burn::module::Module;
 use serde::Serialize;
 
 use super::batch::Batch;
+use super::data_parallel::BatchGradients;
 use super::objective::{Input, InputKind, Objective};
 use super::weights::{Weights, fill, optimizer};
 use crate::error::{Error, Result};
@@ -45,12 +46,12 @@ impl Findings {
     ///
     /// # Errors
     /// `Error::Preflight` if there are faults.
-    pub fn refuse_faults(self, progress: &dyn Progress) -> Result<Self> {
+    pub fn refuse_faults(self, progress: &dyn Progress) -> Result<()> {
         self.warnings.iter().for_each(|warning| progress.say(&format!("warning: {warning}")));
-        match self.faults.is_empty() {
-            true => Ok(self),
-            false => Err(Error::Preflight { faults: self.faults }),
+        if !self.faults.is_empty() {
+            return Err(Error::Preflight { faults: self.faults });
         }
+        Ok(())
     }
 }
 
@@ -67,16 +68,13 @@ pub fn check<N: Module + Sync, O: Objective<N>>(
     let training = objective.training();
     let last = training.steps - 1;
     let batch = objective.prepare(0)?;
-    let mut faults = objective.doubts()?;
-    let mut warnings = Vec::new();
+    let (mut faults, mut warnings) = (objective.doubts()?, Vec::new());
     if training.warm_up >= training.steps {
         let (warm_up, steps) = (training.warm_up, training.steps);
         warnings.push(format!("the learning rate rises over {warm_up} steps, and there are only {steps}"));
     }
-    for doubt in input_doubts(objective, &batch)?
-        .into_iter()
-        .chain(caption_doubt(&batch.captions, objective.needs_different_captions()))
-    {
+    let captions = caption_doubt(&batch.captions, objective.needs_different_captions());
+    for doubt in input_doubts(objective, &batch)?.into_iter().chain(captions) {
         match doubt {
             Doubt::Fault(text) => faults.push(text),
             Doubt::Warning(text) => warnings.push(text),
@@ -84,40 +82,22 @@ pub fn check<N: Module + Sync, O: Objective<N>>(
     }
 
     let mut trained = optimizer(objective, network);
+    let mut first_loss = f64::NAN;
     let started = Instant::now();
-    let computed = match objective.gradients(network, last, &batch, threads) {
-        Ok(computed) => Some(computed),
-        Err(error @ Error::Diverged { .. }) => {
-            faults.push(error.to_string());
-            None
-        }
-        Err(error) => return Err(error),
-    };
+    let computed = objective.gradients(network, last, &batch, threads);
     let seconds_per_step = started.elapsed().as_secs_f64();
-    let first_loss = computed.as_ref().and_then(|computed| computed.logged.first()).copied();
-    if let Some(computed) = computed {
-        faults.extend(term_faults(objective, network, last, &batch)?);
-        let silent = |gradients: &[NamedTensor]| -> Vec<String> {
-            let zero = |gradient: &&NamedTensor| gradient.values.iter().all(|&g| g == 0.0);
-            gradients.iter().filter(zero).map(|gradient| gradient.name.clone()).collect()
-        };
-        let mut without = silent(&computed.gradients);
-        if !without.is_empty() {
-            // A product with a factor that starts at zero has no gradient yet, but after a step.
-            trained.step(&computed.gradients, training.learning_rate)?;
-            let moved = fill(&trained, network.clone(), Weights::Current);
-            let again = silent(&objective.gradients(&moved, last, &batch, threads)?.gradients);
-            without.retain(|name| again.contains(name));
+    match computed {
+        Ok(BatchGradients { gradients, logged }) => {
+            first_loss = logged.first().copied().unwrap_or(f64::NAN);
+            faults.extend(term_faults(objective, network, last, &batch)?);
+            faults.extend(gradient_fault(&gradients, || {
+                trained.step(&gradients, training.learning_rate)?;
+                let moved = fill(&trained, network.clone(), Weights::Current);
+                Ok(objective.gradients(&moved, last, &batch, threads)?.gradients)
+            })?);
         }
-        if !without.is_empty() {
-            let more = without.len().saturating_sub(NAMES);
-            let names = without.iter().take(NAMES).map(|name| format!("`{name}`")).collect::<Vec<_>>();
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            faults.push(format!(
-                "the loss has no gradient for {}{more}: they will never change",
-                names.join(", ")
-            ));
-        }
+        Err(error @ Error::Diverged { .. }) => faults.push(error.to_string()),
+        Err(error) => return Err(error),
     }
     let trained_parameters = trained.values().map(|(_, _, values)| values.len()).sum();
     Ok(Findings {
@@ -130,7 +110,7 @@ pub fn check<N: Module + Sync, O: Objective<N>>(
         peak_bytes: peak_bytes(),
         seconds_per_step,
         seconds: seconds_per_step * training.steps as f64,
-        first_loss: first_loss.unwrap_or(f64::NAN),
+        first_loss,
     })
 }
 
@@ -173,6 +153,30 @@ fn term_faults<N: Module + Sync, O: Objective<N>>(
         }
     }
     Ok(faults)
+}
+
+/// Parameters that have no gradient, and still none in those `after_a_step`.
+fn gradient_fault(
+    gradients: &[NamedTensor],
+    after_a_step: impl FnOnce() -> Result<Vec<NamedTensor>>,
+) -> Result<Option<String>> {
+    let silent = |gradients: &[NamedTensor]| -> Vec<String> {
+        let zero = |gradient: &&NamedTensor| gradient.values.iter().all(|&g| g == 0.0);
+        gradients.iter().filter(zero).map(|gradient| gradient.name.clone()).collect()
+    };
+    let mut without = silent(gradients);
+    if !without.is_empty() {
+        // A product with a factor that starts at zero has no gradient yet, but after a step.
+        let again = silent(&after_a_step()?);
+        without.retain(|name| again.contains(name));
+    }
+    if without.is_empty() {
+        return Ok(None);
+    }
+    let names = without.iter().take(NAMES).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let more = without.len().saturating_sub(NAMES);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    Ok(Some(format!("the loss has no gradient for {names}{more}: they will never change")))
 }
 
 /// How sure the check is.

@@ -40,10 +40,10 @@ fn beside(folder: &Path, end: &str) -> PathBuf {
 }
 
 fn remove(folder: &Path) -> Result<()> {
-    match folder.is_dir() {
-        true => fs::remove_dir_all(folder).map_err(Error::io("remove", folder)),
-        false => Ok(()),
+    if folder.is_dir() {
+        fs::remove_dir_all(folder).map_err(Error::io("remove", folder))?;
     }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -170,10 +170,10 @@ fn add(
         sum.iter_mut().zip(&tensor.values).for_each(|(s, &x)| *s += coefficient * f64::from(x));
         count += 1;
     }
-    match count == sums.len() {
-        true => Ok(()),
-        false => Err(Error::shape("snapshot", format!("{} tensors", sums.len()), count)),
+    if count != sums.len() {
+        return Err(Error::shape("snapshot", format!("{} tensors", sums.len()), count));
     }
+    Ok(())
 }
 
 #[cfg(test)]

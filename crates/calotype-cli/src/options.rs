@@ -1,8 +1,11 @@
 //! Options that every verb has.
 
+use std::str::FromStr;
+
 use calotype::nn::Products;
 use calotype::{Error, Result};
 use clap::ValueEnum;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde::Serialize;
 
 use crate::progress::Bars;
@@ -116,4 +119,15 @@ fn device(name: DeviceName) -> Result<burn::tensor::Device> {
             ))
         }
     }
+}
+
+/// Takes one of the library's named values: names and what they mean, as clap lists them.
+pub fn one_of<T>(
+    values: impl IntoIterator<Item = (&'static str, &'static str)>,
+) -> impl TypedValueParser<Value = T>
+where
+    T: FromStr<Err = Error> + Clone + Send + Sync + 'static,
+{
+    let values = values.into_iter().map(|(name, about)| PossibleValue::new(name).help(about));
+    PossibleValuesParser::new(values).try_map(|name| name.parse::<T>())
 }

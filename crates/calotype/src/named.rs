@@ -3,7 +3,8 @@
 use crate::error::Error;
 
 /// Declares an enum with a name for each of its values: `ALL` in this order, `name` and `Display`; after
-/// `: "what it is"`, also `FromStr`, whose error lists the names, and `names`.
+/// `: "what it is"`, also `FromStr`, whose error lists the names, and `names`. Where each name is followed by
+/// `: "what it means"`, that is the value's documentation, and `about`, for help texts.
 ///
 /// ```text
 /// named_enum! {
@@ -61,6 +62,26 @@ macro_rules! named_enum {
             }
         )?
     };
+    (
+        $(#[$meta:meta])*
+        pub enum $enum:ident: $what:literal {
+            $($value:ident = $name:literal: $about:literal),+ $(,)?
+        }
+    ) => {
+        named_enum! {
+            $(#[$meta])*
+            pub enum $enum: $what {
+                $(#[doc = $about] $value = $name),+
+            }
+        }
+
+        impl $enum {
+            /// What it means, in a line for help texts.
+            pub fn about(self) -> &'static str {
+                match self { $(Self::$value => $about),+ }
+            }
+        }
+    };
 }
 pub(crate) use named_enum;
 
@@ -113,6 +134,13 @@ mod tests {
         }
     }
 
+    named_enum! {
+        /// A thing with explanations.
+        pub enum Bowl: "bowl" {
+            Deep = "deep": "For soup",
+        }
+    }
+
     #[test]
     fn names_lead_to_values_and_back() {
         assert_eq!(Fruit::ALL, [Fruit::Apple, Fruit::Plum]);
@@ -123,6 +151,7 @@ mod tests {
         assert_eq!(format!("{:>6}", Fruit::Plum), "  plum");
         let error = "pear".parse::<Fruit>().unwrap_err();
         assert_eq!(error.to_string(), "fruit: expected one of apple, plum, got `pear`");
+        assert_eq!((Bowl::names().as_str(), Bowl::Deep.about()), ("deep", "For soup"));
         assert_eq!(super::unknown("x", &["only"], "other").to_string(), "x: expected only, got `other`");
     }
 }

@@ -16,10 +16,10 @@ use calotype::trainer::preflight::Findings;
 use calotype::trainer::{Recipe, Session, autoencoder, clip, denoiser};
 use calotype::validation::{AutoencoderWatch, ClipWatch, DenoiserWatch};
 use calotype::{Error, Result};
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::builder::TypedValueParser;
 
 use crate::message;
-use crate::options::Context;
+use crate::options::{Context, one_of};
 pub use data::{Data, Source, embedded};
 
 /// Threads that prepare batches, at most.
@@ -60,17 +60,9 @@ pub struct Args {
     no_check: bool,
 }
 
-/// What each part is, for the help.
+/// The parts, for the help.
 fn trained_part() -> impl TypedValueParser<Value = TrainedPart> {
-    let help = |part| match part {
-        TrainedPart::Vae => "The autoencoder",
-        TrainedPart::Clip => "The tokenizer and both CLIP towers",
-        TrainedPart::Diffusion => {
-            "The U-Net; needs `vae` and `clip` of the same run, or a `model` to fine-tune"
-        }
-    };
-    let values = TrainedPart::ALL.map(|part| PossibleValue::new(part.name()).help(help(part)));
-    PossibleValuesParser::new(values).try_map(|name| name.parse::<TrainedPart>())
+    one_of(TrainedPart::ALL.map(|part| (part.name(), part.about())))
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {

@@ -3,7 +3,9 @@
 pub mod captioned;
 pub mod clip_features;
 pub mod clip_score;
+mod comparison;
 pub mod extractor;
+mod extractor_name;
 pub mod feature_statistics;
 pub mod features;
 pub mod fid_infinity;
@@ -14,6 +16,9 @@ pub mod gaussian;
 pub mod inception_score;
 pub mod inception_v3;
 pub mod kid;
+mod measured;
+mod merge;
+mod metric;
 pub mod ms_ssim;
 pub mod numpy_random;
 #[cfg(feature = "onnx")]
@@ -31,5 +36,12 @@ pub mod scene_checker;
 pub mod set_metrics;
 pub mod side;
 pub mod side_protocol;
+mod sources;
 pub mod ssim;
 pub mod warnings;
+
+pub use comparison::Comparison;
+pub use extractor_name::ExtractorName;
+pub use measured::Measured;
+pub use merge::{Merged, merge};
+pub use metric::Metric;

@@ -26,12 +26,9 @@ named_enum! {
     #[derive(PartialOrd, Ord, Serialize)]
     #[serde(rename_all = "lowercase")]
     pub enum TrainedPart: "part" {
-        /// The autoencoder.
-        Vae = "vae",
-        /// The tokenizer and both CLIP towers.
-        Clip = "clip",
-        /// The denoiser.
-        Diffusion = "diffusion",
+        Vae = "vae": "The autoencoder",
+        Clip = "clip": "The tokenizer and both CLIP towers",
+        Diffusion = "diffusion": "The U-Net; needs `vae` and `clip` of the same run, or a `model` to fine-tune",
     }
 }
 

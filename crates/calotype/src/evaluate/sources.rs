@@ -2,18 +2,18 @@
 
 use std::path::Path;
 
-use calotype::evaluate::extractor::Extractor;
-use calotype::evaluate::picture_set::PictureSet;
-use calotype::evaluate::set_metrics::SetMetric;
-use calotype::evaluate::side::{Keep, Side};
-use calotype::evaluate::side_protocol::SideProtocol;
-use calotype::progress::Progress;
-use calotype::{Error, Result};
+use burn::tensor::Device;
 
-use super::extractors::ExtractorName;
+use super::comparison::Comparison;
+use super::extractor::Extractor;
+use super::extractor_name::ExtractorName;
 use super::metric::Metric;
-use super::{Args, is_npz};
-use crate::options::Context;
+use super::picture_set::PictureSet;
+use super::set_metrics::SetMetric;
+use super::side::{Keep, Side};
+use super::side_protocol::SideProtocol;
+use crate::error::{Error, Result};
+use crate::progress::Progress;
 
 /// Where a side's features come from.
 enum Source {
@@ -24,7 +24,7 @@ enum Source {
 }
 
 /// Both sides, and the extractor if one has pictures.
-pub struct Sources {
+pub(super) struct Sources {
     name: ExtractorName,
     extractor: Option<Box<dyn Extractor>>,
     generated: Source,
@@ -33,13 +33,11 @@ pub struct Sources {
 
 impl Sources {
     /// Reads weights and files, no picture.
-    pub fn open(args: &Args, context: &Context) -> Result<Self> {
-        let name = ExtractorName::of(args);
-        let generated =
-            args.generated.as_deref().ok_or_else(|| Error::argument("--generated", "a side", "none"))?;
-        let reference = args.reference.as_deref();
+    pub(super) fn open(asked: &Comparison, device: &Device) -> Result<Self> {
+        let name = ExtractorName::of(asked);
+        let (generated, reference) = (asked.generated.as_path(), asked.reference.as_deref());
         let pictures = [Some(generated), reference].into_iter().flatten().any(|path| !is_npz(path));
-        let extractor = if pictures { Some(name.make(args, context)?) } else { None };
+        let extractor = if pictures { Some(name.load(asked, device)?) } else { None };
         let open = |path: &Path| match is_npz(path) {
             true => Side::read(path).map(|side| Source::File(Box::new(side))).map_err(Error::of_data),
             false => PictureSet::open(path).map(Source::Folder),
@@ -62,8 +60,8 @@ impl Sources {
         }
     }
 
-    /// What names of metrics end in: as the sides say, or --extractor if they do not.
-    pub fn suffix(&self) -> String {
+    /// What names of metrics end in: as the sides say, or the extractor if they do not.
+    pub(super) fn suffix(&self) -> String {
         let of = |source: &Source| self.protocol(source).unwrap_or_default();
         let reference = self.reference.as_ref().map(of);
         let said = SideProtocol::suffix(&of(&self.generated), reference.as_ref());
@@ -71,13 +69,13 @@ impl Sources {
     }
 
     /// The metrics asked for, or those that the sides allow; all of them can be measured.
-    pub fn plan(&self, args: &Args) -> Result<Vec<Metric>> {
-        let metrics = match args.metrics.is_empty() {
-            true => self.defaults(args)?,
-            false => args.metrics.clone(),
+    pub(super) fn plan(&self, asked: &Comparison) -> Result<Vec<Metric>> {
+        let metrics = match asked.metrics.is_empty() {
+            true => self.defaults(asked)?,
+            false => asked.metrics.clone(),
         };
         for &metric in &metrics {
-            self.require_measurable(metric, args)?;
+            self.require_measurable(metric, asked)?;
         }
         let distance = |metric: &Metric| metric.of_sets().is_some_and(|m| m != SetMetric::InceptionScore);
         if metrics.iter().any(distance) {
@@ -86,8 +84,8 @@ impl Sources {
         Ok(metrics)
     }
 
-    fn defaults(&self, args: &Args) -> Result<Vec<Metric>> {
-        if args.stats_out.is_some() && self.reference.is_none() {
+    fn defaults(&self, asked: &Comparison) -> Result<Vec<Metric>> {
+        if asked.stats_out.is_some() && self.reference.is_none() {
             return Ok(vec![]);
         }
         let all = match self.suffix().as_str() {
@@ -96,23 +94,23 @@ impl Sources {
             _ => vec![Metric::Fid, Metric::Kid, Metric::Prdc],
         };
         let possible: Vec<Metric> =
-            all.iter().copied().filter(|&metric| self.require_measurable(metric, args).is_ok()).collect();
+            all.iter().copied().filter(|&metric| self.require_measurable(metric, asked).is_ok()).collect();
         match possible.is_empty() {
-            true => self.require_measurable(all[0], args).map(|()| possible),
+            true => self.require_measurable(all[0], asked).map(|()| possible),
             false => Ok(possible),
         }
     }
 
     /// Whether the sides have what the metric needs.
-    fn require_measurable(&self, metric: Metric, args: &Args) -> Result<()> {
+    fn require_measurable(&self, metric: Metric, asked: &Comparison) -> Result<()> {
         let Some(of_sets) = metric.of_sets() else { return Ok(()) };
         if matches!(metric, Metric::FdClip | Metric::IsClip) && self.suffix() != "-clip" {
-            return Err(Error::argument("--extractor", "clip, for fd-clip and is-clip", "another"));
+            return Err(Error::argument("extractor", "clip, for fd-clip and is-clip", "another"));
         }
         let score = of_sets == SetMetric::InceptionScore;
-        if args.stream && (score || of_sets.needs_rows()) {
+        if asked.stream && (score || of_sets.needs_rows()) {
             let expected = "metrics of mean and covariance alone (fid, fd-clip)";
-            return Err(Error::argument("--stream", expected, of_sets.name()));
+            return Err(Error::argument("stream", expected, of_sets.name()));
         }
         if score {
             let extractor = self.extractor.as_ref().filter(|_| matches!(self.generated, Source::Folder(_)));
@@ -125,7 +123,7 @@ impl Sources {
             };
         }
         let reference = self.reference.as_ref().ok_or_else(|| {
-            Error::argument("--reference", format!("the other side of {}", of_sets.name()), "none").of_data()
+            Error::argument("reference", format!("the other side of {}", of_sets.name()), "none").of_data()
         })?;
         for source in [&self.generated, reference] {
             if let Source::File(side) = source
@@ -151,36 +149,41 @@ impl Sources {
     }
 
     /// Reads the pictures. The reference is left out where no metric needs it.
-    pub fn extract(
+    pub(super) fn extract(
         self,
         metrics: &[SetMetric],
-        args: &Args,
-        context: &Context,
+        asked: &Comparison,
+        progress: &dyn Progress,
     ) -> Result<(Side, Option<Side>)> {
         let of_rows = |metric: &SetMetric| metric.needs_rows() || *metric == SetMetric::Frechet;
         let keep = Keep {
-            rows: !args.stream && metrics.iter().any(of_rows),
+            rows: !asked.stream && metrics.iter().any(of_rows),
             logits: metrics.contains(&SetMetric::InceptionScore),
         };
         let Self { extractor, generated, reference, .. } = self;
         let side = |name: &str, source: Source| match (source, extractor.as_deref()) {
             (Source::File(side), _) => Ok(*side),
             (Source::Folder(set), Some(extractor)) => {
-                context.bars.begin(name, 0, set.files());
+                progress.begin(name, 0, set.files());
                 let mut done = 0;
                 let step = &mut |more| {
                     done += more;
-                    context.bars.step(done, "");
+                    progress.step(done, "");
                 };
-                let side = Side::of_pictures(&set, extractor, args.batch, args.skip_broken, keep, step);
-                context.bars.end(name);
+                let side = Side::of_pictures(&set, extractor, asked.batch, asked.skip_broken, keep, step);
+                progress.end(name);
                 side.map_err(Error::of_data)
             }
-            (Source::Folder(_), None) => Err(Error::argument("--extractor", "one, for pictures", "none")),
+            (Source::Folder(_), None) => Err(Error::argument("extractor", "one, for pictures", "none")),
         };
         let distance = metrics.iter().any(|metric| *metric != SetMetric::InceptionScore);
         let generated = side("generated", generated)?;
         let reference = reference.filter(|_| distance).map(|source| side("reference", source)).transpose()?;
         Ok((generated, reference))
     }
+}
+
+/// Whether a side is a file of features or statistics.
+pub(super) fn is_npz(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "npz")
 }

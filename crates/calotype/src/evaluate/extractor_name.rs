@@ -1,21 +1,21 @@
-//! `--extractor`: what turns pictures into features.
+//! Which extractor: by its name, or by the weights that it is given.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use calotype::data::emoji_scenes::noun_phrases;
-use calotype::evaluate::extractor::{ClipExtractor, Extractor, InceptionExtractor};
-use calotype::{Error, Result};
+use burn::tensor::Device;
 
-use super::Args;
-use crate::options::Context;
+use super::comparison::Comparison;
+use super::extractor::{ClipExtractor, Extractor, InceptionExtractor};
+use crate::data::emoji_scenes::noun_phrases;
+use crate::error::{Error, Result};
 
-/// The extractor that the options name.
+/// What turns pictures into features.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ExtractorName {
     /// The network of FID, with the user's weight file.
     Inception,
-    /// The CLIP model in the folder --weights.
+    /// The CLIP model of a model folder.
     Clip,
     /// A model of the user's own.
     Onnx(PathBuf),
@@ -35,11 +35,11 @@ impl FromStr for ExtractorName {
 }
 
 impl ExtractorName {
-    /// The one given, or the one that --weights are for.
-    pub fn of(args: &Args) -> Self {
-        match &args.extractor {
+    /// The one asked for, or the one that the weights are for.
+    pub(super) fn of(asked: &Comparison) -> Self {
+        match &asked.extractor {
             Some(name) => name.clone(),
-            None if args.weights.as_ref().is_some_and(|weights| weights.is_dir()) => Self::Clip,
+            None if asked.weights.as_ref().is_some_and(|weights| weights.is_dir()) => Self::Clip,
             None => Self::Inception,
         }
     }
@@ -54,26 +54,26 @@ impl ExtractorName {
     }
 
     /// Reads its weights.
-    pub fn make(&self, args: &Args, context: &Context) -> Result<Box<dyn Extractor>> {
+    pub(super) fn load(&self, asked: &Comparison, device: &Device) -> Result<Box<dyn Extractor>> {
         let weights = || {
-            args.weights.as_deref().ok_or_else(|| {
+            asked.weights.as_deref().ok_or_else(|| {
                 let expected = "Inception's weights, pt_inception-2015-12-05-6726825d.pth of pytorch-fid or \
                                 weights-inception-2015-12-05-6726825d.pth of torch-fidelity";
-                Error::argument("--weights", expected, "none")
+                Error::argument("weights", expected, "none")
             })
         };
         match self {
             Self::Inception => {
-                let (protocol, tap) = (args.protocol, args.features);
-                Ok(Box::new(InceptionExtractor::load(weights()?, protocol, tap, &context.device)?))
+                let (protocol, tap) = (asked.protocol, asked.features);
+                Ok(Box::new(InceptionExtractor::load(weights()?, protocol, tap, device)?))
             }
             Self::Clip => {
-                let classes = if args.classes.is_empty() { noun_phrases() } else { args.classes.clone() };
-                Ok(Box::new(ClipExtractor::load(weights()?, classes, &context.device)?))
+                let classes = if asked.classes.is_empty() { noun_phrases() } else { asked.classes.clone() };
+                Ok(Box::new(ClipExtractor::load(weights()?, classes, device)?))
             }
-            Self::Onnx(path) => match &args.weights {
+            Self::Onnx(path) => match &asked.weights {
                 Some(weights) => {
-                    Err(Error::argument("--weights", "none: the file has them", weights.display()))
+                    Err(Error::argument("weights", "none: the file has them", weights.display()))
                 }
                 None => onnx_extractor(path),
             },
@@ -83,15 +83,12 @@ impl ExtractorName {
 
 #[cfg(feature = "onnx")]
 fn onnx_extractor(path: &Path) -> Result<Box<dyn Extractor>> {
-    let extractor = calotype::evaluate::onnx_extractor::OnnxExtractor::load(path);
+    let extractor = super::onnx_extractor::OnnxExtractor::load(path);
     Ok(Box::new(extractor.map_err(Error::of_data)?))
 }
 
 #[cfg(not(feature = "onnx"))]
 fn onnx_extractor(path: &Path) -> Result<Box<dyn Extractor>> {
-    Err(Error::argument(
-        "--extractor",
-        "inception or clip: this calotype was built without the feature `onnx`",
-        path.display(),
-    ))
+    let expected = "inception or clip: this calotype was built without the feature `onnx`";
+    Err(Error::argument("extractor", expected, path.display()))
 }

@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use calotype::checkpoint::lora::{ADAPTER_CONFIG, Part, assign};
+use calotype::checkpoint::lora::{ADAPTER_CONFIG, LoraFile, assign};
+use calotype::model::ComponentKind;
 use libfuzzer_sys::fuzz_target;
 
 #[path = "../shapes.rs"]
@@ -15,13 +16,15 @@ fuzz_target!(|text: &str| {
     let mut texts = text.splitn(3, "\n\n");
     let [tensors, unet] = [(); 2].map(|()| shapes::parse(texts.next().unwrap_or_default()));
     let metadata = texts.next().map(|config| (ADAPTER_CONFIG.to_owned(), config.to_owned()));
-    let model = BTreeMap::from([(Part::Unet, unet)]);
-    if let Ok(found) = assign(Path::new("a.safetensors"), &tensors, &metadata.into_iter().collect(), &model) {
+    let metadata = metadata.into_iter().collect();
+    let model = BTreeMap::from([(ComponentKind::Unet, unet)]);
+    let file = LoraFile { path: Path::new("a.safetensors"), tensors: &tensors, metadata: &metadata };
+    if let Ok(found) = assign(file, &model) {
         assert!(
             found
                 .entries
                 .iter()
-                .all(|entry| entry.rank > 0 && model[&entry.part].contains_key(&entry.target))
+                .all(|entry| entry.rank > 0 && model[&entry.component].contains_key(&entry.target))
         );
     }
 });

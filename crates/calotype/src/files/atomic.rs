@@ -1,7 +1,8 @@
 //! Files that are either whole or not there.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::error::{Error, Result};
 
@@ -14,28 +15,43 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     write_with(path, |temporary| std::fs::write(temporary, bytes).map_err(Error::io("write", temporary)))
 }
 
-/// [`write()`] by a function that makes the temporary file.
+/// [`write()`] by a function that makes the temporary file, and may say more of it.
 ///
 /// # Errors
 /// As [`write()`]; those of `make`.
-pub fn write_with(path: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+pub fn write_with<T>(path: &Path, make: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
     }
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = path.with_file_name(name);
+    let temporary = temporary(path);
     let result = (|| {
-        make(&temporary)?;
+        let made = make(&temporary)?;
         let file = File::open(&temporary).map_err(Error::io("write", &temporary))?;
         file.sync_all().map_err(Error::io("write", &temporary))?;
-        std::fs::rename(&temporary, path).map_err(Error::io("rename", path))
+        std::fs::rename(&temporary, path).map_err(Error::io("rename", path))?;
+        Ok(made)
     })();
     if result.is_err() {
         // The first error is the one to report; a leftover temporary file carries no model name.
         let _ = std::fs::remove_file(&temporary);
     }
     result
+}
+
+/// `NAME.PROCESS.NUMBER.tmp`: several processes, and threads of one, may write the same file at once.
+fn temporary(path: &Path) -> PathBuf {
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.{number}.tmp", std::process::id()));
+    path.with_file_name(name)
+}
+
+/// Whether a file of this name is what a crash has left of [`write_with`].
+pub fn is_temporary(name: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let mut pieces = name.rsplit('.');
+    pieces.next() == Some("tmp") && pieces.by_ref().take(2).filter(|piece| is_number(piece)).count() == 2
 }
 
 /// Reads a whole file.
@@ -62,4 +78,39 @@ pub fn write_json<T: serde::Serialize>(path: &Path, value: &T) -> Result<()> {
     let mut bytes = serde_json::to_vec_pretty(value).map_err(|e| Error::format(path, "JSON", e))?;
     bytes.push(b'\n');
     write(path, &bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::TempDir;
+
+    #[test]
+    fn threads_write_the_same_file_and_leave_nothing_else() {
+        let folder = TempDir::new();
+        let path = folder.join("new/file");
+        std::thread::scope(|scope| {
+            for byte in 0..8 {
+                let path = &path;
+                scope.spawn(move || (0..20).for_each(|_| write(path, &[byte; 10_000]).unwrap()));
+            }
+        });
+        let written = read(&path).unwrap();
+        assert!(written.len() == 10_000 && written.iter().all(|byte| *byte == written[0]));
+        let failed = write_with(&path, |temporary| {
+            std::fs::write(temporary, "half").unwrap();
+            Err::<(), Error>(Error::argument("test", "no", "yes"))
+        });
+        assert!(matches!(failed, Err(Error::Argument { .. })));
+        assert_eq!(std::fs::read_dir(folder.join("new")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_a_crash_leaves_is_known_by_its_name() {
+        let left = temporary(Path::new("a/000000010.safetensors"));
+        assert!(is_temporary(left.file_name().unwrap().to_str().unwrap()));
+        for name in ["a.tmp", "a.1.tmp", "1.tmp", "tmp", "a.1..tmp", "a.1.2", "a.1.b.tmp"] {
+            assert!(!is_temporary(name), "{name}");
+        }
+    }
 }

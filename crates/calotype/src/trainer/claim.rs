@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::swap;
 use crate::error::{Error, Result};
+use crate::files::atomic;
 use crate::runs::folder::{RunFolder, TrainedPart};
 
 /// Keeps other processes from training the same part of this run, until the file is dropped; and removes
@@ -63,8 +64,7 @@ pub(super) fn forget(run: &RunFolder, part: TrainedPart) -> Result<()> {
     Ok(())
 }
 
-/// Removes the temporary files of [`atomic`](crate::files::atomic) whose names begin with `start`:
-/// `NAME.PROCESS.tmp`.
+/// Removes the temporary files of [`atomic`] whose names begin with `start`.
 fn remove_temporary(folder: &Path, start: &str) -> Result<()> {
     if !folder.is_dir() {
         return Ok(());
@@ -72,9 +72,7 @@ fn remove_temporary(folder: &Path, start: &str) -> Result<()> {
     for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
         let path = entry.map_err(Error::io("read", folder))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let process = name.strip_suffix(".tmp").and_then(|name| name.rsplit_once('.')).map(|(_, id)| id);
-        let ours = process.is_some_and(|id| !id.is_empty() && id.bytes().all(|b| b.is_ascii_digit()));
-        if ours && name.starts_with(start) {
+        if atomic::is_temporary(&name) && name.starts_with(start) {
             fs::remove_file(&path).map_err(Error::io("remove", &path))?;
         }
     }

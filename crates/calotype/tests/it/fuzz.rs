@@ -8,7 +8,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use calotype::checkpoint::{hub, lora, single_file};
+use calotype::checkpoint::lora::{self, LoraFile};
+use calotype::checkpoint::{hub, single_file};
 use calotype::diffusion::SchedulerConfig;
 use calotype::files::npz::{self, Npz};
 use calotype::files::{pickle, png_text, safetensors, weights};
@@ -386,8 +387,9 @@ fn loras() {
     let path = Path::new("style.safetensors");
     for file in model["files"].as_array().unwrap() {
         let (tensors, metadata) = lora_file(model, file);
-        let reads = |tensors: &Shapes| lora::assign(path, tensors, &metadata, &own).is_ok();
-        fuzz(&[tensors], 200, reads);
+        fuzz(&[tensors], 200, |tensors| {
+            lora::assign(LoraFile { path, tensors, metadata: &metadata }, &own).is_ok()
+        });
     }
     let peft =
         model["files"].as_array().unwrap().iter().find(|file| file["name"] == "diffusers peft").unwrap();
@@ -395,11 +397,11 @@ fn loras() {
     let (key, config) = metadata.iter().next().unwrap();
     fuzz(&[config.as_bytes().to_vec()], 500, |config| {
         let metadata = BTreeMap::from([(key.clone(), text(config))]);
-        lora::assign(path, &tensors, &metadata, &own).is_ok()
+        lora::assign(LoraFile { path, tensors: &tensors, metadata: &metadata }, &own).is_ok()
     });
     // The model may be somebody's, too.
     fuzz(&[own[&ComponentKind::Unet].clone()], 2000, |unet| {
         let own = BTreeMap::from([(ComponentKind::Unet, unet.clone())]);
-        lora::assign(path, &tensors, &metadata, &own).is_ok()
+        lora::assign(LoraFile { path, tensors: &tensors, metadata: &metadata }, &own).is_ok()
     });
 }

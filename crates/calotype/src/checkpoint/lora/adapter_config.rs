@@ -1,12 +1,9 @@
 //! PEFT's configuration of an adapter: `alpha` for files that have no tensor of it.
 
-use std::collections::BTreeMap;
-use std::path::Path;
-
 use serde_json::{Map, Value};
 
-use super::FORMAT;
-use crate::error::{Error, Result};
+use super::LoraFile;
+use crate::error::Result;
 use crate::model::ComponentKind;
 
 /// Key under which the text of PEFT's `adapter_config.json` is handed to [`super::assign`].
@@ -27,13 +24,13 @@ impl AdapterConfig {
     /// # Errors
     /// `Error::Format` if it is not JSON, asks for another method than LoRA, or has a pattern or an alpha
     /// that cannot be used.
-    pub(super) fn new(file: &Path, metadata: &BTreeMap<String, String>) -> Result<Self> {
+    pub(super) fn new(file: LoraFile) -> Result<Self> {
         let Some((key, text)) =
-            [OF_DIFFUSERS, ADAPTER_CONFIG].iter().find_map(|k| metadata.get_key_value(*k))
+            [OF_DIFFUSERS, ADAPTER_CONFIG].iter().find_map(|k| file.metadata.get_key_value(*k))
         else {
             return Ok(Self::default());
         };
-        let refuse = |reason: String| Error::format(file, FORMAT, format!("metadata `{key}`: {reason}"));
+        let refuse = |reason: String| file.fault(format!("metadata `{key}`: {reason}"));
         let values: Map<String, Value> = serde_json::from_str(text).map_err(|e| refuse(e.to_string()))?;
         for (key, value) in &values {
             match key.rsplit('.').next().unwrap_or(key) {

@@ -1,11 +1,10 @@
 //! Which family of models a LoRA file seems to be for.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use super::key::Layer;
-use super::{FORMAT, Places, Shapes};
-use crate::error::{Error, Result};
+use super::{LoraFile, ModelShapes, Places};
+use crate::error::Result;
 use crate::model::ComponentKind;
 
 /// Marks of diffusion transformers in names.
@@ -20,10 +19,12 @@ const TRANSFORMER_MARKS: [(&str, &str); 4] = [
 const TRANSFORMER_STARTS: [&str; 4] =
     ["transformer.", "lora_transformer_", "base_model.model.transformer.", "lora_te3_"];
 
+/// Refuses a file for another kind of denoiser.
+///
 /// # Errors
 /// `Error::Format` if the file is for a diffusion transformer and not for a U-Net.
-pub(super) fn refuse_transformers(file: &Path, tensors: &Shapes) -> Result<()> {
-    let found = tensors.keys().find_map(|name| {
+pub(super) fn refuse_transformers(file: LoraFile) -> Result<()> {
+    let found = file.tensors.keys().find_map(|name| {
         let marked = TRANSFORMER_MARKS.iter().find(|(mark, _)| name.contains(mark)).map(|(_, of)| *of);
         let started = TRANSFORMER_STARTS.iter().any(|start| name.starts_with(start));
         marked.or(started.then_some("Flux, Stable Diffusion 3 or alike")).map(|of| (name, of))
@@ -33,21 +34,21 @@ pub(super) fn refuse_transformers(file: &Path, tensors: &Shapes) -> Result<()> {
         Some((name, of)) => {
             let reason =
                 format!("`{name}` is of a diffusion transformer ({of}); the model's denoiser is a U-Net");
-            Err(Error::format(file, FORMAT, reason))
+            Err(file.fault(reason))
         }
     }
 }
 
 /// The end of a message: what the file seems to be for, and what the model is, if they differ.
 pub(super) fn note(
-    tensors: &Shapes,
+    file: LoraFile,
     layers: &BTreeMap<String, Layer>,
     places: &Places,
-    model: &BTreeMap<ComponentKind, Shapes>,
+    model: &ModelShapes,
 ) -> Option<String> {
     let of_file = layers.iter().find_map(|(stem, layer)| {
         let name = places.get(stem).map_or(stem.as_str(), |(_, target)| target.trim_end_matches(".weight"));
-        let shape = tensors.get(layer.down.as_ref()?)?;
+        let shape = file.tensors.get(layer.down.as_ref()?)?;
         is_context_key(name).then(|| shape.get(1).copied()).flatten()
     })?;
     let of_model = model.get(&ComponentKind::Unet)?.iter().find_map(|(name, shape)| {

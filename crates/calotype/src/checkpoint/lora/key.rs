@@ -1,10 +1,9 @@
 //! A tensor's name in a LoRA file: which layer it belongs to, and as what.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
-use super::{FORMAT, Shapes};
-use crate::error::{Error, Result};
+use super::LoraFile;
+use crate::error::Result;
 use crate::model::ComponentKind;
 
 /// What a tensor is in its layer.
@@ -86,10 +85,10 @@ impl Layer {
 ///
 /// # Errors
 /// `Error::Format` for a layer with only one of `down` and `up`, or two tensors in one role.
-pub(super) fn layers(file: &Path, tensors: &Shapes) -> Result<(BTreeMap<String, Layer>, Vec<String>)> {
+pub(super) fn layers(file: LoraFile) -> Result<(BTreeMap<String, Layer>, Vec<String>)> {
     let mut layers: BTreeMap<String, Layer> = BTreeMap::new();
     let mut other = Vec::new();
-    for name in tensors.keys() {
+    for name in file.tensors.keys() {
         let Some((stem, role)) = split(name) else {
             other.push(name.clone());
             continue;
@@ -99,7 +98,7 @@ pub(super) fn layers(file: &Path, tensors: &Shapes) -> Result<(BTreeMap<String, 
             let reason = format!(
                 "`{before}` and `{name}` are the same tensor of one layer; two adapters in one file?"
             );
-            return Err(Error::format(file, FORMAT, reason));
+            return Err(file.fault(reason));
         }
     }
     for layer in layers.values() {
@@ -111,7 +110,7 @@ pub(super) fn layers(file: &Path, tensors: &Shapes) -> Result<(BTreeMap<String, 
         };
         if let Some((name, missing)) = lonely {
             let reason = format!("`{name}` has no `{missing}` beside it; is the file complete?");
-            return Err(Error::format(file, FORMAT, reason));
+            return Err(file.fault(reason));
         }
     }
     Ok((layers, other))

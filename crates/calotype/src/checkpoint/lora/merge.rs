@@ -6,13 +6,11 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use crate::checkpoint::Checkpoint;
-use crate::checkpoint::lora::{self, Alpha, Entry};
+use crate::checkpoint::lora::{self, Alpha, Entry, FORMAT, LoraFile};
 use crate::error::{Error, Result};
 use crate::files::weights::{self, Tensors};
 use crate::files::{StoredTensor, atomic, safetensors};
 use crate::model::ComponentKind;
-
-const FORMAT: &str = "LoRA";
 
 /// What a LoRA changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +41,8 @@ impl Checkpoint {
         let components = [ComponentKind::Unet, ComponentKind::TextEncoder, ComponentKind::TextEncoder2];
         let model = components.into_iter().filter(|&component| self.components.contains_key(&component));
         let model = model.map(|component| (component, self.shapes(component))).collect();
-        let assignment = lora::assign(file, &shapes, &metadata(file)?, &model)?;
+        let of_file = LoraFile { path: file, tensors: &shapes, metadata: &metadata(file)? };
+        let assignment = lora::assign(of_file, &model)?;
         for entry in &assignment.entries {
             let weights = self.components.get_mut(&entry.component).map(|component| &mut component.weights);
             let Some(target) = weights.and_then(|weights| weights.get_mut(&entry.target)) else { continue };

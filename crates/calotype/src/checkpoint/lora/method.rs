@@ -1,9 +1,7 @@
 //! Adapters that are not LoRA, refused by name: applied as LoRA they would give another picture.
 
-use std::path::Path;
-
-use super::{FORMAT, Shapes};
-use crate::error::{Error, Result};
+use super::LoraFile;
+use crate::error::Result;
 
 /// Marks in tensor names, and what they are marks of.
 const OTHERS: [(&str, &str); 14] = [
@@ -23,10 +21,12 @@ const OTHERS: [(&str, &str); 14] = [
     (".lora_up.bias", "LoRA with biases"),
 ];
 
+/// Refuses a file of another method.
+///
 /// # Errors
 /// `Error::Format` with the tensor and the method.
-pub(super) fn refuse_others(file: &Path, tensors: &Shapes) -> Result<()> {
-    for name in tensors.keys() {
+pub(super) fn refuse_others(file: LoraFile) -> Result<()> {
+    for name in file.tensors.keys() {
         // A mark ends a name or stands before its last pieces: `.diff` is one, `.diffusion_model` is none.
         let marked = OTHERS.iter().find(|(mark, _)| {
             name.rfind(mark).is_some_and(|at| {
@@ -36,7 +36,7 @@ pub(super) fn refuse_others(file: &Path, tensors: &Shapes) -> Result<()> {
         });
         if let Some((_, method)) = marked {
             let reason = format!("`{name}` is of {method}; only plain LoRA can be applied");
-            return Err(Error::format(file, FORMAT, reason));
+            return Err(file.fault(reason));
         }
     }
     Ok(())

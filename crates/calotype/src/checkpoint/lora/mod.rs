@@ -83,37 +83,50 @@ pub struct Assignment {
     pub unmatched: Vec<String>,
 }
 
+/// A LoRA file, as far as names, shapes and texts go.
+#[derive(Debug, Clone, Copy)]
+pub struct LoraFile<'a> {
+    /// Where it lies, for messages.
+    pub path: &'a Path,
+    /// Its tensors.
+    pub tensors: &'a Shapes,
+    /// The texts of the safetensors header. The text of PEFT's `adapter_config.json`, where one lies beside the
+    /// file, stands under [`ADAPTER_CONFIG`].
+    pub metadata: &'a BTreeMap<String, String>,
+}
+
+impl LoraFile<'_> {
+    /// Why it cannot be used.
+    fn fault(self, reason: impl ToString) -> Error {
+        Error::format(self.path, FORMAT, reason)
+    }
+}
+
+/// Names (diffusers', transformers') and shapes of the weights of each component of a model.
+pub type ModelShapes = BTreeMap<ComponentKind, Shapes>;
+
 /// Finds the weight of every tensor of a LoRA file.
-///
-/// - `tensors`, `metadata`: names with shapes, and the texts of the safetensors header. The text of PEFT's
-///   `adapter_config.json`, where one lies beside the file, goes in under [`ADAPTER_CONFIG`].
-/// - `model`: names (diffusers', transformers') and shapes of the weights of each component.
 ///
 /// # Errors
 /// `Error::Format` if nothing matches, for DoRA, LoHa, LoKr and other adapters than LoRA, for a LoRA of a
 /// transformer, a layer with one of `down` and `up`, a weight named twice, or a numbering that does not fit;
 /// `Error::Shape` for a tensor that does not fit its weight, with the model that the file seems to be for.
-pub fn assign(
-    file: &Path,
-    tensors: &Shapes,
-    metadata: &BTreeMap<String, String>,
-    model: &BTreeMap<ComponentKind, Shapes>,
-) -> Result<Assignment> {
-    method::refuse_others(file, tensors)?;
-    family::refuse_transformers(file, tensors)?;
-    let config = AdapterConfig::new(file, metadata)?;
-    let (layers, other) = key::layers(file, tensors)?;
-    let places = places(file, tensors, &layers, metadata, model)?;
+pub fn assign(file: LoraFile, model: &ModelShapes) -> Result<Assignment> {
+    method::refuse_others(file)?;
+    family::refuse_transformers(file)?;
+    let config = AdapterConfig::new(file)?;
+    let (layers, other) = key::layers(file)?;
+    let places = places(file, &layers, model)?;
     if places.is_empty() {
-        return Err(nothing_matched(file, tensors, &layers, model));
+        return Err(nothing_matched(file, &layers, model));
     }
     let mut assignment = Assignment { unmatched: other, ..Assignment::default() };
     for (stem, layer) in &layers {
         match (places.get(stem), &layer.down, &layer.up) {
             (Some((component, target)), Some(down), Some(up)) => {
                 let shape = &model[component][target];
-                let rank = fit::rank(tensors, layer, target, shape)
-                    .map_err(|misfit| misfit.error(file, family::note(tensors, &layers, &places, model)))?;
+                let rank = fit::rank(file.tensors, layer, target, shape)
+                    .map_err(|misfit| misfit.error(file.path, family::note(file, &layers, &places, model)))?;
                 let of_config =
                     || config.alpha(*component, &Stem::parse(stem).dotted, rank).map(Alpha::Value);
                 assignment.entries.push(Entry {
@@ -139,15 +152,9 @@ pub use adapter_config::ADAPTER_CONFIG;
 /// The weight of each layer of the file, by the layer's stem.
 type Places = BTreeMap<String, (ComponentKind, String)>;
 
-fn places(
-    file: &Path,
-    tensors: &Shapes,
-    layers: &BTreeMap<String, Layer>,
-    metadata: &BTreeMap<String, String>,
-    model: &BTreeMap<ComponentKind, Shapes>,
-) -> Result<Places> {
+fn places(file: LoraFile, layers: &BTreeMap<String, Layer>, model: &ModelShapes) -> Result<Places> {
     let index = ModelIndex::new(model);
-    let mut places = numbered::places(file, tensors, layers, metadata, model)?;
+    let mut places = numbered::places(file, layers, model)?;
     let mut taken: BTreeSet<(ComponentKind, String)> = places.values().cloned().collect();
     for (stem, layer) in layers {
         if layer.down.is_none() || places.contains_key(stem) {
@@ -159,30 +166,25 @@ fn places(
             [(component, target)] => (component, target.to_owned()),
             _ => {
                 let reason = format!("`{stem}` is in both text encoders of the model and does not say which");
-                return Err(Error::format(file, FORMAT, reason));
+                return Err(file.fault(reason));
             }
         };
         if !taken.insert(place.clone()) {
             let reason = format!("two of its layers change `{}`; the second is `{stem}`", place.1);
-            return Err(Error::format(file, FORMAT, reason));
+            return Err(file.fault(reason));
         }
         places.insert(stem.clone(), place);
     }
     Ok(places)
 }
 
-fn nothing_matched(
-    file: &Path,
-    tensors: &Shapes,
-    layers: &BTreeMap<String, Layer>,
-    model: &BTreeMap<ComponentKind, Shapes>,
-) -> Error {
-    let note = family::note(tensors, layers, &Places::new(), model);
-    let first = tensors.keys().next().map_or("nothing".to_owned(), |name| format!("`{name}`"));
+fn nothing_matched(file: LoraFile, layers: &BTreeMap<String, Layer>, model: &ModelShapes) -> Error {
+    let note = family::note(file, layers, &Places::new(), model);
+    let first = file.tensors.keys().next().map_or("nothing".to_owned(), |name| format!("`{name}`"));
     let reason = format!(
         "none of its {} tensors belongs to the model (the first is {first}){}",
-        tensors.len(),
+        file.tensors.len(),
         note.unwrap_or_default()
     );
-    Error::format(file, FORMAT, reason)
+    file.fault(reason)
 }

@@ -1,10 +1,10 @@
 //! The model's weights by every name that LoRA files call them.
 
-use crate::model::ComponentKind;
 use std::collections::BTreeMap;
 
-use super::Shapes;
+use super::ModelShapes;
 use super::stability::StabilityNames;
+use crate::model::ComponentKind;
 
 /// Old diffusers' names of CLIP's projections, and CLIP's own.
 const CLIP_PROJECTIONS: [(&str, &str); 4] =
@@ -18,7 +18,7 @@ pub(super) struct ModelIndex<'a> {
 
 impl<'a> ModelIndex<'a> {
     /// The index of all components.
-    pub(super) fn new(model: &'a BTreeMap<ComponentKind, Shapes>) -> Self {
+    pub(super) fn new(model: &'a ModelShapes) -> Self {
         let mut weights: BTreeMap<(ComponentKind, String), Option<&'a str>> = BTreeMap::new();
         for (&component, shapes) in model {
             let stability = (component == ComponentKind::Unet).then(|| StabilityNames::new(shapes));

@@ -17,10 +17,9 @@
 //! per head (correlation 0.94: keys and queries), the second has that of the fourth's input (0.71: values).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use super::key::Layer;
-use super::{FORMAT, Places, Shapes, fit};
+use super::{LoraFile, ModelShapes, Places, Shapes, fit};
 use crate::error::{Error, Result};
 use crate::model::ComponentKind;
 
@@ -62,11 +61,9 @@ const DEFAULT_CLASSES: [(ComponentKind, &[&str]); 2] = [
 /// # Errors
 /// `Error::Format` for a class that is not known, or if the model has another number of such layers.
 pub(super) fn places(
-    file: &Path,
-    tensors: &Shapes,
+    file: LoraFile,
     layers: &BTreeMap<String, Layer>,
-    metadata: &BTreeMap<String, String>,
-    model: &BTreeMap<ComponentKind, Shapes>,
+    model: &ModelShapes,
 ) -> Result<Places> {
     let mut places = Places::new();
     for (component, default) in DEFAULT_CLASSES {
@@ -74,7 +71,7 @@ pub(super) fn places(
         let numbers: BTreeSet<usize> =
             layers.keys().filter_map(|stem| stem.strip_prefix(&prefix)?.parse().ok()).collect();
         let Some(shapes) = model.get(&component).filter(|_| !numbers.is_empty()) else { continue };
-        let classes = classes(file, component, metadata, default)?;
+        let classes = classes(file, component, default)?;
         let stem = |n: usize| format!("{prefix}{n}");
         let orders = orders(shapes, &classes);
         let counted: Vec<&Vec<&String>> =
@@ -82,7 +79,7 @@ pub(super) fn places(
         let fitting = |order: &[&String]| {
             let fits = |(n, target): (usize, &&String)| {
                 let layer = layers.get(&stem(n));
-                layer.is_some_and(|layer| fit::rank(tensors, layer, target, &shapes[*target]).is_ok())
+                layer.is_some_and(|layer| fit::rank(file.tensors, layer, target, &shapes[*target]).is_ok())
             };
             order.iter().enumerate().filter(|place| fits(*place)).count()
         };
@@ -97,7 +94,7 @@ pub(super) fn places(
 }
 
 fn wrong_number(
-    file: &Path,
+    file: LoraFile,
     component: ComponentKind,
     got: usize,
     classes: &[String],
@@ -109,20 +106,14 @@ fn wrong_number(
         orders.first().map_or(0, Vec::len),
         classes.join(", ")
     );
-    Error::format(file, FORMAT, reason)
+    file.fault(reason)
 }
 
-fn classes(
-    file: &Path,
-    component: ComponentKind,
-    metadata: &BTreeMap<String, String>,
-    default: &[&str],
-) -> Result<Vec<String>> {
-    let Some(text) = metadata.get(component.folder()) else {
+fn classes(file: LoraFile, component: ComponentKind, default: &[&str]) -> Result<Vec<String>> {
+    let Some(text) = file.metadata.get(component.folder()) else {
         return Ok(default.iter().map(|class| (*class).to_owned()).collect());
     };
-    let refuse =
-        |reason: String| Error::format(file, FORMAT, format!("metadata `{}`: {reason}", component.folder()));
+    let refuse = |reason: String| file.fault(format!("metadata `{}`: {reason}", component.folder()));
     let classes: Vec<String> = serde_json::from_str(text).map_err(|e| refuse(e.to_string()))?;
     match classes.iter().find(|class| inside(class, "").is_none()) {
         Some(class) => Err(refuse(format!("the class `{class}` is not known here"))),

@@ -10,11 +10,9 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::names::kohya_name;
-use super::{Alpha, Assignment, Shapes, assign};
+use super::{Alpha, Assignment, LoraFile, ModelShapes as Model, Shapes, assign};
 use crate::error::Result;
 use crate::model::ComponentKind;
-
-type Model = BTreeMap<ComponentKind, Shapes>;
 
 const GOLDEN: &str = include_str!("../../../tests/golden/lora_names.json");
 
@@ -56,7 +54,7 @@ fn golden() -> Vec<Value> {
 }
 
 fn read(tensors: &Shapes, metadata: &BTreeMap<String, String>, model: &Model) -> Result<Assignment> {
-    assign(Path::new("style.safetensors"), tensors, metadata, model)
+    assign(LoraFile { path: Path::new("style.safetensors"), tensors, metadata }, model)
 }
 
 /// Names of `down` and `up`, rank, alpha.

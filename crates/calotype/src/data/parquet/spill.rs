@@ -5,13 +5,13 @@
 use std::fs::File;
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::UNIX_EPOCH;
 
 use sha2::{Digest, Sha256};
 
 use super::pictures::{Cursor, PictureGroup};
 use crate::error::{Error, Result};
+use crate::files::atomic;
 use crate::files::sha256::hex;
 
 const MAGIC: &[u8; 8] = b"calopic1";
@@ -56,10 +56,7 @@ pub(super) fn copy(
             copied(rows)?;
             starts
         }
-        None => {
-            std::fs::create_dir_all(cache).map_err(Error::io("create", cache))?;
-            write(&path, groups, copied)?
-        }
+        None => atomic::write_with(&path, |temporary| write(temporary, groups, copied))?,
     };
     Ok(Spilled { path, starts })
 }
@@ -112,30 +109,8 @@ fn end_of_file(rows: usize) -> Vec<u8> {
     [&(rows as u64).to_le_bytes()[..], MAGIC].concat()
 }
 
-/// Writes beside `path` and renames: a copy is whole or not there.
+/// Where the pictures of the new copy begin.
 fn write(
-    path: &Path,
-    groups: &[PictureGroup],
-    copied: &mut dyn FnMut(usize) -> Result<()>,
-) -> Result<Vec<u64>> {
-    // Two data sets in one process may copy the same file.
-    static WRITERS: AtomicUsize = AtomicUsize::new(0);
-    let number = WRITERS.fetch_add(1, Ordering::Relaxed);
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(format!(".{}.{number}.tmp", std::process::id()));
-    let temporary = PathBuf::from(temporary);
-    let result = write_all(&temporary, groups, copied).and_then(|starts| {
-        std::fs::rename(&temporary, path).map_err(Error::io("rename", path))?;
-        Ok(starts)
-    });
-    if result.is_err() {
-        // The first error is the one to report.
-        let _ = std::fs::remove_file(&temporary);
-    }
-    result
-}
-
-fn write_all(
     path: &Path,
     groups: &[PictureGroup],
     copied: &mut dyn FnMut(usize) -> Result<()>,
@@ -157,7 +132,6 @@ fn write_all(
         file.write_all(&length.to_le_bytes()).map_err(failed())?;
     }
     file.write_all(&end_of_file(lengths.len())).map_err(failed())?;
-    let file = file.into_inner().map_err(|e| failed()(e.into_error()))?;
-    file.sync_all().map_err(failed())?;
+    file.flush().map_err(failed())?;
     Ok(starts(lengths.into_iter()))
 }

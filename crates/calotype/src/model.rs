@@ -52,25 +52,26 @@ impl Model {
     /// Whether the components fit each other.
     fn check(&self) -> Result<()> {
         let config = &self.denoiser.config;
+        let name = config.name();
         let (text, context) = (self.text.width(), config.context_width());
         if text != context {
-            let expected = format!("{context}, the U-Net's cross_attention_dim");
+            let expected = format!("{context}, the {name}'s cross_attention_dim");
             return Err(Error::shape("text encoder's hidden_size", expected, text));
         }
         if config.takes_sizes() != (self.text.towers.len() == 2) {
             let got = format!("{} text encoders", self.text.towers.len());
             let expected = "text_time with two text encoders, none with one";
-            return Err(Error::shape("U-Net's addition_embed_type", expected, got));
+            return Err(Error::shape(format!("{name}'s addition_embed_type"), expected, got));
         }
         let latent = self.vae.latent_channels();
         let (inputs, outputs) = (config.in_channels(), config.out_channels());
         if inputs != latent && inputs != 2 * latent + 1 {
             let expected = format!("{latent}, the VAE's latent_channels, or {} to inpaint", 2 * latent + 1);
-            return Err(Error::shape("U-Net's in_channels", expected, inputs));
+            return Err(Error::shape(format!("{name}'s in_channels"), expected, inputs));
         }
         if outputs != latent {
             let expected = format!("{latent}, the VAE's latent_channels");
-            return Err(Error::shape("U-Net's out_channels", expected, outputs));
+            return Err(Error::shape(format!("{name}'s out_channels"), expected, outputs));
         }
         Ok(())
     }
@@ -127,6 +128,16 @@ pub enum ComponentKind {
 impl ComponentKind {
     /// Every kind.
     pub const ALL: [Self; 4] = [Self::Unet, Self::Vae, Self::TextEncoder, Self::TextEncoder2];
+
+    /// The denoisers; a model has one of them.
+    pub const DENOISERS: [Self; 1] = [Self::Unet];
+
+    /// The denoiser that a config describes.
+    pub fn of_denoiser(config: &DenoiserConfig) -> Self {
+        match config {
+            DenoiserConfig::Unet(_) => Self::Unet,
+        }
+    }
 
     /// Its folder in a model folder.
     pub fn folder(self) -> &'static str {

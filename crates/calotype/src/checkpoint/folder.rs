@@ -47,10 +47,12 @@ pub fn open(folder: &Path) -> Result<Checkpoint> {
         return Err(Error::format(folder, "model folder", reason));
     }
     let mut components = BTreeMap::new();
-    for component in ComponentKind::ALL {
-        let inside = folder.join(component.folder());
-        if component != ComponentKind::TextEncoder2 || inside.is_dir() {
-            components.insert(component, open_component(&inside, component)?);
+    let is_there = |kind: &ComponentKind| folder.join(kind.folder()).is_dir();
+    let denoiser = ComponentKind::DENOISERS.into_iter().find(is_there).unwrap_or(ComponentKind::DENOISERS[0]);
+    for kind in ComponentKind::ALL {
+        let another = ComponentKind::DENOISERS.contains(&kind) && kind != denoiser;
+        if !another && (kind != ComponentKind::TextEncoder2 || is_there(&kind)) {
+            components.insert(kind, open_component(&folder.join(kind.folder()), kind)?);
         }
     }
     let mut tokenizers = vec![ClipTokenizer::load(&folder.join("tokenizer"))?];

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::DIFFUSERS_VERSION;
+use crate::model::ComponentKind;
 
 /// What the index of a Stable Diffusion says.
 pub(super) struct ModelIndex<'a> {
@@ -10,8 +11,8 @@ pub(super) struct ModelIndex<'a> {
     pub two_text_encoders: bool,
     /// Whether the denoiser takes a mask and the masked picture beside the latent.
     pub inpaints: bool,
-    /// Class of the denoiser.
-    pub denoiser: &'a str,
+    /// Which denoiser, and its class.
+    pub denoiser: (ComponentKind, &'a str),
     /// Class of the autoencoder.
     pub vae: &'a str,
     /// Class of the scheduler.
@@ -37,9 +38,10 @@ impl ModelIndex<'_> {
             "scheduler": ["diffusers", self.scheduler],
             "text_encoder": ["transformers", "CLIPTextModel"],
             "tokenizer": ["transformers", "CLIPTokenizer"],
-            "unet": ["diffusers", self.denoiser],
             "vae": ["diffusers", self.vae],
         });
+        let (denoiser, class) = self.denoiser;
+        index[denoiser.folder()] = json!(["diffusers", class]);
         if self.two_text_encoders {
             index["text_encoder_2"] = json!(["transformers", "CLIPTextModelWithProjection"]);
             index["tokenizer_2"] = json!(["transformers", "CLIPTokenizer"]);

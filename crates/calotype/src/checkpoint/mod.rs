@@ -132,9 +132,15 @@ impl Checkpoint {
         }
     }
 
-    /// How most of the U-Net's numbers are stored.
+    /// Which denoiser it has; the usual one if none, for messages.
+    pub fn denoiser_kind(&self) -> ComponentKind {
+        let there = |kind: &ComponentKind| self.components.contains_key(kind);
+        ComponentKind::DENOISERS.into_iter().find(there).unwrap_or(ComponentKind::DENOISERS[0])
+    }
+
+    /// How most of the denoiser's numbers are stored.
     pub fn storage(&self) -> Storage {
-        let weights = self.components.get(&ComponentKind::Unet).map(|component| component.weights.values());
+        let weights = self.components.get(&self.denoiser_kind()).map(|component| component.weights.values());
         let largest = weights.and_then(|weights| weights.max_by_key(|tensor| tensor.bytes().len()));
         largest.map_or(Storage::F32, |tensor| tensor.storage())
     }

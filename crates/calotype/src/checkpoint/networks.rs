@@ -47,8 +47,11 @@ impl StoredComponent {
     }
 
     fn typed_config<C: DeserializeOwned>(&self) -> Result<C> {
-        let path = self.path.with_file_name("config.json");
-        serde_json::from_value(self.config.clone()).map_err(|e| Error::format(path, "config.json", e))
+        serde_json::from_value(self.config.clone()).map_err(|e| self.wrong_config(e))
+    }
+
+    fn wrong_config(&self, error: serde_json::Error) -> Error {
+        Error::format(self.path.with_file_name("config.json"), "config.json", error)
     }
 
     /// The config's class; configs without one are taken for the usual.
@@ -96,7 +99,7 @@ impl Checkpoint {
         }
         let text = TextStack { towers, zeros_for_no_negative: self.force_zeros_for_empty_prompt };
         let vae = vae(self.take(ComponentKind::Vae)?, compute)?;
-        let denoiser = denoiser(self.take(ComponentKind::Unet)?, compute)?;
+        let denoiser = denoiser(self.take(self.denoiser_kind())?, compute)?;
         Model::new(vae, denoiser, text, scheduler, &compute.device)
     }
 }
@@ -109,10 +112,11 @@ pub fn denoiser(
     component: StoredComponent,
     compute: impl Into<Compute>,
 ) -> Result<Component<Denoiser, DenoiserConfig>> {
-    let config = match component.class().unwrap_or(DenoiserConfig::UNET) {
-        DenoiserConfig::UNET => DenoiserConfig::Unet(component.typed_config()?),
-        _ => return component.unknown_class(DenoiserConfig::UNET),
+    let class = component.class().unwrap_or(DenoiserConfig::CLASSES[0]);
+    let Some(config) = DenoiserConfig::of_class(class, component.config.clone()) else {
+        return component.unknown_class(&DenoiserConfig::CLASSES.join(" or "));
     };
+    let config = config.map_err(|e| component.wrong_config(e))?;
     let network = Denoiser::new(&config, &mut Init::zeros(compute))?;
     let network = parameters::load(network, "denoiser", &component.path, component.weights)?;
     Ok(Component { network, config })

@@ -22,12 +22,12 @@ pub fn write_autoencoder(folder: &Path, network: &AutoencoderKl, config: &Autoen
     write(folder, ComponentKind::Vae, &parameters::named_parameters(network), config)
 }
 
-/// Writes `unet/`.
+/// Writes the folder of a denoiser, `unet/`.
 ///
 /// # Errors
 /// `Error::Io`.
 pub fn write_denoiser(folder: &Path, network: &Denoiser, config: &DenoiserConfig) -> Result<()> {
-    write(folder, ComponentKind::Unet, &parameters::named_parameters(network), config)
+    write(folder, ComponentKind::of_denoiser(config), &parameters::named_parameters(network), config)
 }
 
 /// Writes `clip/`: both towers.
@@ -66,7 +66,7 @@ pub fn write_model(root: &Path, model: &Model, denoiser: &Denoiser) -> Result<()
         tower.tokenizer.save(&root.join("tokenizer"))?;
     }
     let config = &model.denoiser.config;
-    write_denoiser(&root.join(ComponentKind::Unet.folder()), denoiser, config)?;
+    write_denoiser(&root.join(ComponentKind::of_denoiser(config).folder()), denoiser, config)?;
     let scheduler = root.join("scheduler/scheduler_config.json");
     atomic::write(&scheduler, model.scheduler.to_json().as_bytes())?;
     let class =
@@ -74,7 +74,7 @@ pub fn write_model(root: &Path, model: &Model, denoiser: &Denoiser) -> Result<()
     let index = ModelIndex {
         two_text_encoders: false,
         inpaints: model.is_inpainting(),
-        denoiser: config.class_name(),
+        denoiser: (ComponentKind::of_denoiser(config), config.class_name()),
         vae: "AutoencoderKL",
         scheduler: class.as_str().unwrap_or_default(),
         zeros_for_no_negative: false,

@@ -56,12 +56,13 @@ fn scheduler(checkpoint: &Checkpoint) -> Result<Value> {
 fn index(checkpoint: &Checkpoint, scheduler: &Value) -> Value {
     let config =
         |kind: ComponentKind, key: &str| checkpoint.components.get(&kind).map(|stored| &stored.config[key]);
-    let channels = |key: &str| config(ComponentKind::Unet, key).and_then(Value::as_u64);
+    let denoiser = checkpoint.denoiser_kind();
+    let channels = |key: &str| config(denoiser, key).and_then(Value::as_u64);
     let class = |kind: ComponentKind| config(kind, "_class_name").and_then(Value::as_str);
     ModelIndex {
         two_text_encoders: checkpoint.components.contains_key(&ComponentKind::TextEncoder2),
         inpaints: channels("in_channels") != channels("out_channels"),
-        denoiser: class(ComponentKind::Unet).unwrap_or(DenoiserConfig::UNET),
+        denoiser: (denoiser, class(denoiser).unwrap_or(DenoiserConfig::CLASSES[0])),
         vae: class(ComponentKind::Vae).unwrap_or("AutoencoderKL"),
         scheduler: scheduler["_class_name"].as_str().unwrap_or("DDIMScheduler"),
         zeros_for_no_negative: checkpoint.force_zeros_for_empty_prompt,

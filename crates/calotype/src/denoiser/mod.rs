@@ -73,13 +73,28 @@ impl Denoiser {
 }
 
 impl DenoiserConfig {
-    /// `_class_name` of a U-Net, and of configs that name none.
-    pub const UNET: &str = "UNet2DConditionModel";
+    /// `_class_name` of each kind; a config without one is of the first.
+    pub const CLASSES: [&str; 1] = ["UNet2DConditionModel"];
+
+    /// Reads a `config.json` of the class `_class_name`; `None` for a class that is not known.
+    pub fn of_class(class: &str, config: serde_json::Value) -> Option<serde_json::Result<Self>> {
+        match class {
+            "UNet2DConditionModel" => Some(serde_json::from_value(config).map(Self::Unet)),
+            _ => None,
+        }
+    }
 
     /// `_class_name`.
     pub fn class_name(&self) -> &'static str {
         match self {
-            Self::Unet(_) => Self::UNET,
+            Self::Unet(_) => Self::CLASSES[0],
+        }
+    }
+
+    /// What messages call it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Unet(_) => "U-Net",
         }
     }
 

@@ -118,7 +118,8 @@ impl BaseModel {
         let stored =
             |tensor: NamedTensor| Some((tensor.name, StoredTensor::from_f32(tensor.shape, tensor.values)?));
         let weights = parameters::named_parameters(denoiser).into_iter().filter_map(stored).collect();
-        whole.components.entry(ComponentKind::Unet).and_modify(|stored| stored.weights = weights);
+        let kind = ComponentKind::of_denoiser(&self.model.denoiser.config);
+        whole.components.entry(kind).and_modify(|stored| stored.weights = weights);
         whole.scheduler = self.model.scheduler.to_json();
         whole.write_folder(folder)
     }

@@ -49,7 +49,7 @@ impl Vae {
     }
 
     /// What is subtracted from the latent, and what it is then multiplied by: one number each, or one for each channel.
-    pub fn scaling(&self) -> (Vec<f64>, Vec<f64>) {
+    fn scaling(&self) -> (Vec<f64>, Vec<f64>) {
         match self {
             Self::Kl { config, .. } => config.scaling(),
             Self::Tiny { config, .. } => (vec![config.shift_factor], vec![config.scaling_factor]),
@@ -107,6 +107,16 @@ impl Vae {
             Self::Tiny { .. } => {
                 Err(Error::shape("autoencoder", "AutoencoderKL, with a posterior", "AutoencoderTiny"))
             }
+        }
+    }
+
+    /// One latent in memory, `[Z, h, w]`, to one as the denoiser sees it: (z − shift)·scale, as [`Vae::encode_scaled`].
+    pub fn scale(&self, latent: &mut [f32]) {
+        let (shifts, scales) = self.scaling();
+        let pixels = (latent.len() / self.latent_channels()).max(1);
+        for (c, channel) in latent.chunks_mut(pixels).enumerate() {
+            let (shift, scale) = (shifts[c % shifts.len()] as f32, scales[c % scales.len()] as f32);
+            channel.iter_mut().for_each(|z| *z = (*z - shift) * scale);
         }
     }
 
@@ -224,6 +234,29 @@ mod tests {
         ];
         let difference: f32 = (joined(parts, 3, 2) - whole).abs().max().into_scalar();
         assert!(difference < 1e-5, "{difference}");
+    }
+
+    #[test]
+    fn latents_are_scaled_alike_in_memory_and_on_the_device() {
+        let device = Device::flex();
+        for mean in [None, Some(vec![0.1, -0.2, 0.3, 0.4])] {
+            let latents_std = mean.as_ref().map(|_| vec![0.9, 1.1, 1.3, 0.7]);
+            let config = AutoencoderConfig {
+                norm_num_groups: 4,
+                shift_factor: Some(0.25),
+                latents_mean: mean,
+                latents_std,
+                ..Default::default()
+            };
+            let config = config.with_levels(vec![8, 8]);
+            let network = AutoencoderKl::new(&config, &mut Init::random(3, &device)).unwrap();
+            let vae = Vae::Kl { network, config };
+            let images = Tensor::<4>::ones([1, 3, 8, 12], &device);
+            let numbers = |x: Tensor<4>| x.into_data().iter::<f32>().collect::<Vec<f32>>();
+            let mut latent = numbers(vae.encode(images.clone(), None).unwrap());
+            vae.scale(&mut latent);
+            assert_eq!(latent, numbers(vae.encode_scaled(images, None).unwrap()));
+        }
     }
 
     #[test]

@@ -33,6 +33,14 @@ pub struct Posterior {
     pub std: Vec<f32>,
 }
 
+impl Posterior {
+    /// μ + σ·ε with `noise` ε ~ N(0, I).
+    pub fn sample(&self, noise: &[f32]) -> Vec<f32> {
+        let each = self.mean.iter().zip(&self.std).zip(noise);
+        each.map(|((mean, std), noise)| mean + std * noise).collect()
+    }
+}
+
 /// The latents of a training set.
 pub struct LatentCache {
     store: TensorStore,

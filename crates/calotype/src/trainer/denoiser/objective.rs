@@ -119,14 +119,11 @@ impl<'a> Denoising<'a> {
 
     /// z₀ of the sample at a position: drawn from its posterior, and scaled.
     fn latent(&self, n: u64, posterior: &Posterior, (width, height): (u32, u32)) -> Latent {
-        let f = self.base.model.vae.downsampling();
-        let shape = [height as usize / f, width as usize / f];
-        let noise = self.draws.posterior(n, posterior.mean.len());
-        let (shifts, scales) = self.base.model.vae.scaling();
-        let of = |values: &[f64], i: usize| values[i / (shape[0] * shape[1]) % values.len()] as f32;
-        let each = posterior.mean.iter().zip(&posterior.std).zip(noise).enumerate();
-        let scaled = each.map(|(i, ((mean, std), z))| (mean + std * z - of(&shifts, i)) * of(&scales, i));
-        Latent { z_0: scaled.collect(), shape }
+        let vae = &self.base.model.vae;
+        let shape = [height, width].map(|side| side as usize / vae.downsampling());
+        let mut z_0 = posterior.sample(&self.draws.posterior(n, posterior.mean.len()));
+        vae.scale(&mut z_0);
+        Latent { z_0, shape }
     }
 
     /// The tokens that the sample at a position is trained with.

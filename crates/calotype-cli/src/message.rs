@@ -19,16 +19,23 @@ pub fn fail(error: Error, command: Command) -> ExitCode {
     }
 }
 
-/// The library speaks of the thing (`strength`); where the verb has an option of that name, its user of the option
-/// (`--strength`).
+/// The library names the thing (`strength`); where the verb has an option of that name, its users know it as
+/// `--strength`. In what is expected, the library puts such names in backticks.
 fn with_option(error: Error, options: &[String]) -> Error {
     let option = |name: String| match name.replace([' ', '_'], "-") {
         option if options.contains(&option) => format!("--{option}"),
         _ => name,
     };
+    let options_in = |text: String| {
+        options.iter().fold(text, |text, option| text.replace(&format!("`{option}`"), &format!("--{option}")))
+    };
     match error {
-        Error::Argument { name, expected, got } => Error::Argument { name: option(name), expected, got },
-        Error::Data { what, expected, got } => Error::Data { what: option(what), expected, got },
+        Error::Argument { name, expected, got } => {
+            Error::Argument { name: option(name), expected: options_in(expected), got }
+        }
+        Error::Data { what, expected, got } => {
+            Error::Data { what: option(what), expected: options_in(expected), got }
+        }
         other => other,
     }
 }

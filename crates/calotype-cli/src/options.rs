@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use calotype::machine::Machine;
 use calotype::nn::Products;
 use calotype::{Error, Result};
 use clap::ValueEnum;
@@ -82,6 +83,11 @@ pub struct Context {
 }
 
 impl Context {
+    /// As the library has it.
+    pub fn machine(&self) -> Machine<'_> {
+        Machine { device: &self.device, threads: self.threads, progress: &self.bars }
+    }
+
     /// Sets up threads and device.
     ///
     /// # Errors

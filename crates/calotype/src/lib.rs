@@ -52,6 +52,7 @@ pub mod error;
 pub mod evaluate;
 pub mod explain;
 pub mod files;
+pub mod machine;
 pub mod model;
 mod named;
 pub mod nn;
@@ -67,6 +68,7 @@ pub mod self_test;
 mod testing;
 pub mod text_encoder;
 pub mod trainer;
+pub mod training;
 pub mod validation;
 
 pub use error::{Error, Result};

@@ -1,15 +1,111 @@
-//! What `calotype demo` measures of a model that was trained on the embedded scenes, and the page about it.
+//! The whole way from embedded data to an evaluated model, and the page about it.
 //!
-//! Above everything: it trains no part itself, but uses the pipeline, the explanations, the metrics and the report.
+//! Above everything: it trains, samples, explains, measures and reports.
 
 mod accuracy;
 mod clip_metrics;
 mod evaluation;
 mod heat_maps;
 mod numbers;
-pub mod report;
+mod report;
 mod subject;
 
 pub use accuracy::Accuracy;
 pub use clip_metrics::ClipMetrics;
 pub use evaluation::{Evaluation, evaluate};
+
+use std::path::Path;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+use crate::files::atomic;
+use crate::machine::Machine;
+use crate::runs::folder::{RunFolder, TrainedPart};
+use crate::trainer::{Recipe, Session};
+use crate::training::data::PartData;
+use crate::training::train_part;
+
+/// Recipes in the program; any other name is a file.
+const RECIPES: [(&str, &str); 3] = [
+    ("demo", include_str!("../../../../configs/demo.toml")),
+    ("full", include_str!("../../../../configs/full.toml")),
+    ("smoke", include_str!("../../../../configs/smoke.toml")),
+];
+
+/// The recipe of this name: `demo`, `full`, `smoke`, or a TOML file.
+///
+/// # Errors
+/// As [`Recipe::read`].
+pub fn recipe(name: &str) -> Result<Recipe> {
+    match RECIPES.iter().find(|(known, _)| *known == name) {
+        Some((name, text)) => Recipe::parse(Path::new(&format!("{name}.toml")), text),
+        None => Recipe::read(Path::new(name)),
+    }
+}
+
+/// What is asked of a demo.
+#[derive(Debug, Clone)]
+pub struct Demo {
+    /// How the parts are trained, and what is measured.
+    pub recipe: Recipe,
+    /// What the report calls the recipe.
+    pub recipe_name: String,
+    /// Where: `model/`, `report.html`, `metrics.json`, `samples/`, `heat_maps/`.
+    pub run: RunFolder,
+    /// Go on with an unfinished run.
+    pub resume: bool,
+    /// Of the program, for the report.
+    pub commit: String,
+}
+
+/// What a demo gives.
+pub struct Outcome {
+    /// Everything that was measured.
+    pub evaluation: Evaluation,
+    /// `metrics.json`.
+    pub metrics: Value,
+}
+
+impl Demo {
+    /// Trains all parts on the embedded data, measures the model, and writes the report into the run.
+    ///
+    /// # Errors
+    /// `Error::Argument` for a folder with files in it where no run is to be resumed; those of the trainings and of
+    /// [`evaluate`]; `Error::Io`.
+    pub fn run(&self, machine: Machine) -> Result<Outcome> {
+        let started = Instant::now();
+        let folder = self.run.path();
+        if !self.resume && folder.is_dir() && !is_empty(folder)? {
+            let got = format!("`{}`, which has files in it", folder.display());
+            return Err(Error::argument("out", "a new folder, or `resume` to go on with this run", got));
+        }
+        let session = Session {
+            run: &self.run,
+            threads: machine.threads,
+            workers: 1,
+            resume: false,
+            device: machine.device,
+            preflight: true,
+            progress: machine.progress,
+        };
+        let scenes = self.recipe.scenes()?;
+        TrainedPart::ALL.into_iter().try_for_each(|part| self.recipe.keep_in(&self.run, part))?;
+        for part in TrainedPart::ALL {
+            let data = PartData::embedded(&self.recipe, part, scenes.clone())?;
+            let session = Session { resume: self.run.has_begun(part)?, ..session };
+            train_part(part, &self.recipe, &data, session)?;
+        }
+        let training_seconds = started.elapsed().as_secs_f64();
+        let evaluation = evaluate(&self.recipe, &scenes, session)?;
+        let metrics = evaluation.metrics(&self.commit, training_seconds, started.elapsed().as_secs_f64());
+        report::write(&self.recipe_name, &self.recipe, &self.run, &evaluation, &self.commit)?;
+        atomic::write_json(&folder.join("metrics.json"), &metrics)?;
+        Ok(Outcome { evaluation, metrics })
+    }
+}
+
+fn is_empty(folder: &Path) -> Result<bool> {
+    Ok(std::fs::read_dir(folder).map_err(Error::io("read", folder))?.next().is_none())
+}

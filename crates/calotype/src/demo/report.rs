@@ -20,7 +20,7 @@ const EXPLAINED: usize = 4;
 ///
 /// # Errors
 /// `Error::Io`; `Error::Format` for a log that cannot be read.
-pub fn write(
+pub(super) fn write(
     name: &str,
     recipe: &Recipe,
     run: &RunFolder,

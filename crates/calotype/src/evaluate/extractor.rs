@@ -67,7 +67,7 @@ impl InceptionExtractor {
         if tap.is_logits() && !network.has_classifier() {
             return Err(Error::Data {
                 what: "weights".into(),
-                expected: format!("a file with the classifier `fc`, for the features {tap}"),
+                expected: format!("a file with the classifier `fc`, for `features` {tap}"),
                 got: "features only".into(),
             });
         }

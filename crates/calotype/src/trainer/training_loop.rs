@@ -42,7 +42,7 @@ pub fn train<N: Module + Sync, O: Objective<N>>(
         let expected = if session.resume {
             format!("a run with a checkpoint of {part}")
         } else {
-            format!("a run without a trained {part}, or to go on with this one")
+            format!("a run without a trained {part}, or `resume` to go on with this one")
         };
         return Err(Error::argument("run", expected, run.path().display()));
     }

@@ -64,10 +64,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     // The layout of runs, and what they have logged; knows no trainer.
     ("runs", &["report", "files"]),
+    // A part's training as it is asked for.
+    ("training", &["trainer", "validation", "evaluate", "runs", "data"]),
     // Trains, measures and shows; nobody uses it.
     (
         "demo",
         &[
+            "training",
             "trainer",
             "runs",
             "model",
@@ -89,7 +92,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// `Error` and `Result` are the names under which the crate's root gives `error` again.
-const EVERYWHERE: [&str; 7] = ["error", "named", "parallel", "progress", "rng", "Error", "Result"];
+const EVERYWHERE: [&str; 8] = ["error", "machine", "named", "parallel", "progress", "rng", "Error", "Result"];
 
 fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")

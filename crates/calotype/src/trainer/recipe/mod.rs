@@ -19,6 +19,7 @@ pub use vae::{
     AdversarialRecipe, AutoencoderObjective, DiscriminatorLoss, PerceptualRecipe, Reconstruction, VaeRecipe,
 };
 
+use crate::data::emoji_scenes::{EmojiScenes, EmojiScenesConfig};
 use crate::error::{Error, Result};
 use crate::runs::folder::TrainedPart;
 use crate::sampler::SamplerKind;
@@ -148,6 +149,15 @@ impl Recipe {
         recipe.model = model.map(Path::to_owned).or(recipe.model);
         recipe.validate()?;
         Ok(recipe)
+    }
+
+    /// The embedded data that the recipe is for.
+    ///
+    /// # Errors
+    /// As [`EmojiScenes::new`].
+    pub fn scenes(&self) -> Result<EmojiScenes> {
+        let DataRecipe { size, max_objects, .. } = self.data;
+        EmojiScenes::new(EmojiScenesConfig { size, seed: self.seed, max_objects })
     }
 
     /// The recipe as TOML.

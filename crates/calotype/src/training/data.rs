@@ -3,60 +3,60 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use calotype::Result;
-use calotype::data::buckets::Buckets;
-use calotype::data::division::divide;
-use calotype::data::emoji_scenes::{EmojiScenes, EmojiScenesConfig, Split};
-use calotype::data::open::{Captions, open};
-use calotype::data::pictures::{Encoded, Pictures, Scenes};
-use calotype::data::source::TrainingSet;
-use calotype::data::transform::{Crop, Transform};
-use calotype::runs::folder::TrainedPart;
-use calotype::trainer::Recipe;
-use calotype::validation::VALIDATION_SEED;
-
-use crate::options::Context;
+use crate::data::buckets::Buckets;
+use crate::data::division::divide;
+use crate::data::emoji_scenes::{EmojiScenes, Split};
+use crate::data::open::{Captions, open};
+use crate::data::pictures::{Encoded, Pictures, Scenes};
+use crate::data::source::TrainingSet;
+use crate::data::transform::{Crop, Transform};
+use crate::error::Result;
+use crate::runs::folder::TrainedPart;
+use crate::trainer::Recipe;
+use crate::validation::VALIDATION_SEED;
 
 /// Held-out scenes that a validation may ask for.
 const HELD_OUT_SCENES: u64 = 256;
-/// Lines about what is left out, at most.
-const SAID: usize = 5;
 
 /// Where pictures come from.
-pub struct Source<'a> {
-    /// As the user named them; none: the embedded scenes.
-    pub data: &'a [String],
-    /// The same for validation.
-    pub validation: &'a [String],
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// Image folder, shards, parquet files, as [`open`] takes them; none: the embedded scenes.
+    pub data: Vec<String>,
+    /// The same for validation; none: a share of `data`.
+    pub validation: Vec<String>,
     /// Where downloads and copies are kept.
     pub cache: PathBuf,
 }
 
-/// Both sides.
-pub struct Data {
+/// What a part is trained on and validated with.
+pub struct PartData {
     /// What training sees.
     pub training: TrainingSet,
     /// What it does not.
     pub validation: Option<TrainingSet>,
     /// What of the source is not used, and why.
-    left_out: Vec<String>,
+    pub left_out: Vec<String>,
 }
 
-impl Data {
-    /// Opens what the user named, or makes the embedded scenes.
+impl PartData {
+    /// Opens what `source` names, or makes the embedded scenes.
+    ///
+    /// # Errors
+    /// As [`open`] and [`TrainingSet::new`]; `Error::Config` for a recipe without the part's section.
     pub fn open(recipe: &Recipe, part: TrainedPart, source: &Source) -> Result<Self> {
         if source.data.is_empty() {
-            return Self::embedded(recipe, part, embedded(recipe)?);
+            return Self::embedded(recipe, part, recipe.scenes()?);
         }
         // An autoencoder looks at pictures alone.
         let captions = if part == TrainedPart::Vae { Captions::Optional } else { Captions::Required };
         let all = |names: &[String]| -> Result<Arc<dyn Pictures>> {
             Ok(Arc::new(Encoded(open(names, captions, &source.cache)?)))
         };
-        let pictures = all(source.data)?;
+        let pictures = all(&source.data)?;
         let left_out = pictures.left_out();
         let count = pictures.count().unwrap_or(0);
-        let (members, validation) = match source.validation {
+        let (members, validation) = match source.validation.as_slice() {
             // Divided whether or not this part validates: what one part must not see, no part sees.
             [] => {
                 let (members, held_out) = divide(count, recipe.data.validation);
@@ -71,6 +71,9 @@ impl Data {
     }
 
     /// The embedded scenes, and those of held-out compositions.
+    ///
+    /// # Errors
+    /// As [`TrainingSet::new`]; `Error::Config` for a recipe without the part's section.
     pub fn embedded(recipe: &Recipe, part: TrainedPart, scenes: EmojiScenes) -> Result<Self> {
         let split = |split: Split| Arc::new(Scenes { scenes: scenes.clone(), split });
         let members = match part {
@@ -84,19 +87,6 @@ impl Data {
         let validation = validation_set(recipe, part, split(Split::HeldOut), held_out)?;
         let validation = (recipe.data.validation > 0.0).then_some(validation);
         Ok(Self { training, validation, left_out: vec![] })
-    }
-
-    /// What there is.
-    pub fn describe(&self, context: &Context) {
-        let count = |set: &TrainingSet| set.count().map_or("endless".into(), |count| count.to_string());
-        let validation = self.validation.as_ref().map_or("none".into(), count);
-        let training = count(&self.training);
-        context.bars.say(&format!("data: {training} pictures for training, {validation} for validation"));
-        self.left_out.iter().take(SAID).for_each(|line| context.bars.say(line));
-        if self.left_out.len() > SAID {
-            let more = self.left_out.len() - SAID;
-            context.bars.say(&format!("and {more} more: `calotype data inspect` has all"));
-        }
     }
 }
 
@@ -131,13 +121,4 @@ fn in_buckets(recipe: &Recipe, part: TrainedPart, set: TrainingSet) -> Result<Tr
         }
         _ => Ok(set),
     }
-}
-
-/// The recipe's embedded data.
-pub fn embedded(recipe: &Recipe) -> Result<EmojiScenes> {
-    EmojiScenes::new(EmojiScenesConfig {
-        size: recipe.data.size,
-        seed: recipe.seed,
-        max_objects: recipe.data.max_objects,
-    })
 }

@@ -103,12 +103,10 @@ fn load(path: &Path, args: &Args, context: &Context) -> Result<Box<dyn Bench>> {
     match class {
         "UNet2DConditionModel" => networks::unet(&atomic::read_json(path)?, args, context),
         "AutoencoderKL" => networks::autoencoder(&atomic::read_json(path)?, args, context),
-        other => Err(Error::Config {
-            path: path.to_owned(),
-            key: "_class_name".into(),
-            expected: "UNet2DConditionModel or AutoencoderKL".into(),
-            got: format!("`{other}`"),
-        }),
+        other => {
+            let expected = "UNet2DConditionModel or AutoencoderKL";
+            Err(Error::config(path, "_class_name", expected, format!("`{other}`")))
+        }
     }
 }
 

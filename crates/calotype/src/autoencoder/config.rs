@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::LatentScaling;
 use crate::error::{Error, Result};
 use crate::files::config_keys::{Extra, first_number, require};
 
@@ -104,13 +105,14 @@ impl AutoencoderConfig {
         1 << (self.block_out_channels.len().saturating_sub(1))
     }
 
-    /// What is subtracted from the latent, and what it is then multiplied by: one number for each channel, or one
-    /// for all.
-    pub fn scaling(&self) -> (Vec<f64>, Vec<f64>) {
+    /// How latents become those that a denoiser sees.
+    pub fn scaling(&self) -> LatentScaling {
         let scale = self.scaling_factor;
         match self.latents_mean.as_ref().zip(self.latents_std.as_ref()) {
-            Some((mean, std)) => (mean.clone(), std.iter().map(|std| scale / std).collect()),
-            None => (vec![self.shift_factor.unwrap_or(0.0)], vec![scale]),
+            Some((mean, std)) => {
+                LatentScaling::new(mean, &std.iter().map(|std| scale / std).collect::<Vec<_>>())
+            }
+            None => LatentScaling::new(&[self.shift_factor.unwrap_or(0.0)], &[scale]),
         }
     }
 

@@ -10,6 +10,7 @@ pub mod encoder;
 pub mod loss;
 pub mod lpips;
 pub mod patch_discriminator;
+pub mod scaling;
 pub mod tiny;
 pub mod vae;
 
@@ -25,6 +26,7 @@ pub use decoder::Decoder;
 pub use diagonal_gaussian::DiagonalGaussian;
 pub use encoder::Encoder;
 pub use patch_discriminator::PatchDiscriminator;
+pub use scaling::LatentScaling;
 pub use tiny::{AutoencoderTiny, AutoencoderTinyConfig};
 pub use vae::Vae;
 

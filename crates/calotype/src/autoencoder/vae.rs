@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::diagonal_gaussian::DiagonalGaussian;
-use super::{AutoencoderConfig, AutoencoderKl, AutoencoderTiny, AutoencoderTinyConfig};
+use super::{AutoencoderConfig, AutoencoderKl, AutoencoderTiny, AutoencoderTinyConfig, LatentScaling};
 use crate::error::{Error, Result};
 
 /// An autoencoder with its config.
@@ -48,22 +48,12 @@ impl Vae {
         }
     }
 
-    /// What is subtracted from the latent, and what it is then multiplied by: one number each, or one for each channel.
-    fn scaling(&self) -> (Vec<f64>, Vec<f64>) {
+    /// How latents become those that a denoiser sees.
+    fn scaling(&self) -> LatentScaling {
         match self {
             Self::Kl { config, .. } => config.scaling(),
-            Self::Tiny { config, .. } => (vec![config.shift_factor], vec![config.scaling_factor]),
+            Self::Tiny { config, .. } => LatentScaling::new(&[config.shift_factor], &[config.scaling_factor]),
         }
-    }
-
-    /// [`Vae::scaling`] as `[1, Z or 1, 1, 1]` each.
-    fn scaling_tensors(&self, device: &Device) -> [Tensor<4>; 2] {
-        let (shifts, scales) = self.scaling();
-        [shifts, scales].map(|values| {
-            let n = values.len();
-            let values: Vec<f32> = values.into_iter().map(|value| value as f32).collect();
-            Tensor::from_data(TensorData::new(values, [1, n, 1, 1]), device)
-        })
     }
 
     /// The same weights with products in f32.
@@ -110,23 +100,17 @@ impl Vae {
         }
     }
 
-    /// One latent in memory, `[Z, h, w]`, to one as the denoiser sees it: (z − shift)·scale, as [`Vae::encode_scaled`].
+    /// One latent in memory, `[Z, h, w]`, to one as the denoiser sees it, as [`Vae::encode_scaled`].
     pub fn scale(&self, latent: &mut [f32]) {
-        let (shifts, scales) = self.scaling();
-        let pixels = (latent.len() / self.latent_channels()).max(1);
-        for (c, channel) in latent.chunks_mut(pixels).enumerate() {
-            let (shift, scale) = (shifts[c % shifts.len()] as f32, scales[c % scales.len()] as f32);
-            channel.iter_mut().for_each(|z| *z = (*z - shift) * scale);
-        }
+        self.scaling().scale_in_memory(latent, self.latent_channels());
     }
 
-    /// [`Vae::encode`] to latents as the denoiser sees them: (z − shift)·scale.
+    /// [`Vae::encode`] to latents as the denoiser sees them.
     ///
     /// # Errors
     /// As there.
     pub fn encode_scaled(&self, images: Tensor<4>, noise: Option<Tensor<4>>) -> Result<Tensor<4>> {
-        let [shift, scale] = self.scaling_tensors(&images.device());
-        Ok((self.encode(images, noise)? - shift) * scale)
+        Ok(self.scaling().scale(self.encode(images, noise)?))
     }
 
     /// Images `[B, 3, H, W]`, about [−1, 1], of unscaled latents.
@@ -139,8 +123,7 @@ impl Vae {
 
     /// Images of scaled latents, one picture after the other (the memory of one), in tiles if `tiled`.
     pub fn decode_scaled(&self, latents: Tensor<4>, tiled: bool) -> Tensor<4> {
-        let [shift, scale] = self.scaling_tensors(&latents.device());
-        let latents = latents / scale + shift;
+        let latents = self.scaling().unscale(latents);
         let pictures = (0..latents.dims()[0]).map(|i| {
             let one = latents.clone().narrow(0, i, 1);
             if tiled { self.decode_tiled(one) } else { self.decode(one) }

@@ -34,12 +34,8 @@ pub fn open(folder: &Path) -> Result<Checkpoint> {
     let index: Value = atomic::read_json(&index_path)?;
     let class = index["_class_name"].as_str().unwrap_or_default();
     if !PIPELINES.contains(&class) {
-        return Err(Error::Config {
-            path: index_path,
-            key: "_class_name".into(),
-            expected: format!("one of {}", PIPELINES.join(", ")),
-            got: format!("`{class}`"),
-        });
+        let expected = format!("one of {}", PIPELINES.join(", "));
+        return Err(Error::config(index_path, "_class_name", expected, format!("`{class}`")));
     }
     if !folder.join("text_encoder").is_dir() && folder.join("text_encoder_2").is_dir() {
         let reason = "it has only a second text encoder, as SDXL's refiner, which finishes what the base model began \

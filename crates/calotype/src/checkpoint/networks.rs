@@ -60,12 +60,8 @@ impl StoredComponent {
     }
 
     fn unknown_class<T>(&self, expected: &str) -> Result<T> {
-        Err(Error::Config {
-            path: self.path.with_file_name("config.json"),
-            key: "_class_name".into(),
-            expected: expected.into(),
-            got: format!("`{}`", self.class().unwrap_or_default()),
-        })
+        let got = format!("`{}`", self.class().unwrap_or_default());
+        Err(Error::config(self.path.with_file_name("config.json"), "_class_name", expected, got))
     }
 }
 

@@ -53,12 +53,10 @@ fn other_value(
 pub fn require_known_model(config: &SchedulerConfig) -> Result<()> {
     match other_value(config, &of_model()) {
         None => Ok(()),
-        Some((key, only, got)) => Err(Error::Config {
-            path: "scheduler_config.json".into(),
-            key: key.into(),
-            expected: format!("{only}: no sampler here is right for another model"),
-            got: got.to_string(),
-        }),
+        Some((key, only, got)) => {
+            let expected = format!("{only}: no sampler here is right for another model");
+            Err(Error::config("scheduler_config.json", key, expected, got))
+        }
     }
 }
 
@@ -120,12 +118,8 @@ pub fn sigma_spacing(config: &SchedulerConfig) -> Result<SigmaSpacing> {
 }
 
 pub(super) fn not_here(key: &str, expected: &str, got: &dyn std::fmt::Display) -> Error {
-    Error::Config {
-        path: "scheduler_config.json".into(),
-        key: key.into(),
-        expected: format!("{expected} (or name a sampler: {})", SamplerKind::names()),
-        got: got.to_string(),
-    }
+    let expected = format!("{expected} (or name a sampler: {})", SamplerKind::names());
+    Error::config("scheduler_config.json", key, expected, got)
 }
 
 #[cfg(test)]

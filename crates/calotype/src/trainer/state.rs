@@ -101,7 +101,7 @@ impl Checkpoints {
         if saved != self.settings {
             let (key, expected, got) = first_difference(saved, &self.settings);
             let expected = format!("{expected}, as the run began");
-            return Err(Error::Config { path, key: format!("recipe{key}"), expected, got });
+            return Err(Error::config(path, format!("recipe{key}"), expected, got));
         }
         let missing = |what: &str| Error::format(&path, "training state", format!("it has no {what}"));
         let steps = metadata.get("steps").and_then(|steps| steps.parse().ok());

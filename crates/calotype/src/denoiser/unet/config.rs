@@ -144,9 +144,7 @@ impl UnetConfig {
     /// # Errors
     /// `Error::Config` naming the first key that this network cannot honour.
     pub fn validate(&self) -> Result<()> {
-        let bad = |key: &str, expected: String, got: String| {
-            Err(Error::Config { path: FILE.into(), key: key.into(), expected, got })
-        };
+        let bad = |key: &str, expected: String, got: String| Err(Error::config(FILE, key, expected, got));
         require(FILE, "act_fn", &self.act_fn, &["silu", "swish"])?;
         // diffusers' defaults of keys that no supported model changes.
         let one = serde_json::json!(1);
@@ -224,9 +222,7 @@ impl UnetConfig {
         let (down, up) =
             (self.down_block_types[level].attends(), self.up_block_types[levels - 1 - level].attends());
         let middle = level + 1 == levels && self.mid_block_type == Some(MidBlockType::CrossAttention);
-        let bad = |key: &str, expected: String, got: String| {
-            Err(Error::Config { path: FILE.into(), key: key.into(), expected, got })
-        };
+        let bad = |key: &str, expected: String, got: String| Err(Error::config(FILE, key, expected, got));
         let depths_down = (0..if down { layers } else { 0 }).map(|i| self.depth_down(level, i));
         let depths_up = (0..if up { layers + 1 } else { 0 }).map(|i| self.depth_up(level, i));
         let of_middle = middle.then(|| self.depth_down(level, 0));
@@ -247,9 +243,7 @@ impl UnetConfig {
     /// SDXL's three keys are there together, and their widths fit.
     fn validate_added(&self) -> Result<()> {
         let keys = [self.addition_time_embed_dim, self.projection_class_embeddings_input_dim];
-        let bad = |key: &str, expected: &str, got: String| {
-            Err(Error::Config { path: FILE.into(), key: key.into(), expected: expected.into(), got })
-        };
+        let bad = |key: &str, expected: &str, got: String| Err(Error::config(FILE, key, expected, got));
         match (&self.addition_embed_type, keys) {
             (None, _) => Ok(()),
             (Some(_), [Some(sinusoids), Some(all)]) if sinusoids > 0 && all <= WIDEST => {

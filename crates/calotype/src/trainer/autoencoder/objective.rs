@@ -283,12 +283,10 @@ fn start(recipe: &Recipe, compute: &Compute) -> Result<(AutoencoderKl, Autoencod
     match &recipe.model {
         Some(model) => match checkpoint::vae(StoredComponent::find(model, ComponentKind::Vae)?, compute)? {
             Vae::Kl { network, config } => Ok((network, config)),
-            Vae::Tiny { .. } => Err(Error::Config {
-                path: recipe.path().to_owned(),
-                key: "model".into(),
-                expected: "one with an AutoencoderKL".into(),
-                got: format!("`{}`, whose autoencoder is a tiny one", model.display()),
-            }),
+            Vae::Tiny { .. } => {
+                let got = format!("`{}`, whose autoencoder is a tiny one", model.display());
+                Err(Error::config(recipe.path(), "model", "one with an AutoencoderKL", got))
+            }
         },
         None => {
             let config = recipe.vae()?.config(recipe.data.size as usize);

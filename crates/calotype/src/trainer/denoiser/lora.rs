@@ -93,11 +93,9 @@ fn require_layers(lora: &Lora, key: &str, targets: &[String], path: &Path) -> Re
     };
     match targets.iter().find(|target| !is_there(target)) {
         None => Ok(()),
-        Some(target) => Err(Error::Config {
-            path: path.to_owned(),
-            key: key.to_owned(),
-            expected: "names that linear layers of the model end with".into(),
-            got: format!("`{target}`, which none does"),
-        }),
+        Some(target) => {
+            let expected = "names that linear layers of the model end with";
+            Err(Error::config(path, key, expected, format!("`{target}`, which none does")))
+        }
     }
 }

@@ -107,12 +107,7 @@ impl Check<'_> {
             return Ok(());
         }
         let key = if self.section.is_empty() { key.to_owned() } else { format!("{}.{key}", self.section) };
-        Err(Error::Config {
-            path: self.path.to_owned(),
-            key,
-            expected: expected.to_string(),
-            got: got.to_string(),
-        })
+        Err(Error::config(self.path, key, expected, got))
     }
 }
 
@@ -224,12 +219,7 @@ impl Recipe {
     }
 
     fn section<'a, T>(&self, name: &str, section: Option<&'a T>) -> Result<&'a T> {
-        section.ok_or_else(|| Error::Config {
-            path: self.path.clone(),
-            key: format!("[{name}]"),
-            expected: "this section".into(),
-            got: "none".into(),
-        })
+        section.ok_or_else(|| Error::config(&self.path, format!("[{name}]"), "this section", "none"))
     }
 
     fn check(&self, section: &'static str) -> Check<'_> {

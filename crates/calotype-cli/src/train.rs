@@ -68,13 +68,13 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         workers: args.workers,
         preflight: !args.no_check,
     };
-    let data = training.open(args.check, context.machine())?;
-    describe(&data, context);
+    let opened = training.open(args.check, context.machine())?;
+    describe(&opened.data, context);
     context.bars.catch_ctrl_c();
     if args.check {
-        return print_check(&training.check(&data, context.machine())?, context);
+        return print_check(&opened.check(context.machine())?, context);
     }
-    training.train(&data, context.machine())?;
+    opened.train(context.machine())?;
     if context.json {
         let (model, log) = (training.run.model(), training.run.log(args.part));
         message::json(&serde_json::json!({ "part": args.part, "model": model, "log": log }));

@@ -58,12 +58,12 @@ pub fn recipe(part: TrainedPart, path: &Path, model: Option<&Path>) -> Result<Re
 }
 
 impl Training {
-    /// The pictures. `only_checked`: nothing will be trained.
+    /// The same with its pictures. `only_checked`: nothing will be trained.
     ///
     /// # Errors
     /// `Error::Argument` for what would be silently without effect, and for a run that has begun and is not resumed;
     /// as [`PartData::open`].
-    pub fn open(&self, only_checked: bool, machine: Machine) -> Result<PartData> {
+    pub fn open(&self, only_checked: bool, machine: Machine) -> Result<Opened<'_>> {
         self.require_sense()?;
         let (part, run) = (self.part, self.run.path().display());
         let begun = self.run.has_begun(part)?;
@@ -74,7 +74,7 @@ impl Training {
         if self.resume && !begun {
             machine.progress.say(&format!("{part}: no checkpoint in `{run}`: from the beginning"));
         }
-        PartData::open(&self.recipe, part, &self.source)
+        Ok(Opened { asked: self, data: PartData::open(&self.recipe, part, &self.source)?, begun })
     }
 
     /// Refuses what would be silently without effect.
@@ -89,39 +89,50 @@ impl Training {
         }
         Ok(())
     }
+}
 
-    fn session<'a>(&'a self, machine: Machine<'a>) -> Result<Session<'a>> {
-        Ok(Session {
-            run: &self.run,
+/// A training with its pictures, ready to begin or to go on.
+pub struct Opened<'a> {
+    asked: &'a Training,
+    /// Its pictures.
+    pub data: PartData,
+    /// Whether there is a checkpoint to go on from.
+    begun: bool,
+}
+
+impl Opened<'_> {
+    fn session<'a>(&'a self, machine: Machine<'a>) -> Session<'a> {
+        Session {
+            run: &self.asked.run,
             threads: machine.threads,
-            workers: self.workers,
-            resume: self.run.has_begun(self.part)?,
+            workers: self.asked.workers,
+            resume: self.begun,
             device: machine.device,
-            preflight: self.preflight,
+            preflight: self.asked.preflight,
             progress: machine.progress,
-        })
+        }
     }
 
     /// Trains, and keeps the recipe in the run.
     ///
     /// # Errors
     /// As [`train_part`]; `Error::Io`.
-    pub fn train(&self, data: &PartData, machine: Machine) -> Result<()> {
-        let session = self.session(machine)?;
-        if !session.resume {
-            self.recipe.keep_in(&self.run, self.part)?;
+    pub fn train(&self, machine: Machine) -> Result<()> {
+        let Training { part, recipe, run, .. } = self.asked;
+        if !self.begun {
+            recipe.keep_in(run, *part)?;
         }
-        train_part(self.part, &self.recipe, data, session)
+        train_part(*part, recipe, &self.data, self.session(machine))
     }
 
     /// What is wrong with the training, and what it will cost. Nothing is trained.
     ///
     /// # Errors
     /// Those of the data and of the parts that the training stands on.
-    pub fn check(&self, data: &PartData, machine: Machine) -> Result<Findings> {
-        let (recipe, session, training) = (&self.recipe, self.session(machine)?, &data.training);
-        let validated = validation(self.part, recipe, data)?.is_some();
-        match self.part {
+    pub fn check(&self, machine: Machine) -> Result<Findings> {
+        let (recipe, session, training) = (&self.asked.recipe, self.session(machine), &self.data.training);
+        let validated = validation(self.asked.part, recipe, &self.data)?.is_some();
+        match self.asked.part {
             TrainedPart::Vae => {
                 if validated {
                     inception(recipe, session.device)?;

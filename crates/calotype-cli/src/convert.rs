@@ -2,11 +2,10 @@
 
 use std::path::PathBuf;
 
-use calotype::checkpoint::Checkpoint;
+use calotype::checkpoint::{Checkpoint, Lora, find, is_single_file};
 use calotype::files::Storage;
 use calotype::{Error, Result};
 
-use crate::generate::{Lora, resolve};
 use crate::message;
 use crate::options::Context;
 
@@ -33,35 +32,23 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     if args.output.exists() {
         return Err(Error::argument("OUT", "a path where nothing is yet", args.output.display()));
     }
-    let mut checkpoint = Checkpoint::open(&resolve(&args.input, context)?)?;
+    let mut checkpoint = Checkpoint::open(&find(&args.input, &context.bars)?)?;
     if let Some(folder) = &args.tokenizer {
         checkpoint.use_tokenizers(folder)?;
     }
-    let mut layers = 0;
-    if !args.lora.is_empty() {
-        // Merged in full precision, and rounded once.
-        let before = checkpoint.storage();
-        checkpoint.store_as(Storage::F32);
-        for Lora { file, weight } in &args.lora {
-            layers += checkpoint.merge_lora(file, *weight)?.layers;
-        }
-        checkpoint.store_as(before);
-    }
+    let layers = checkpoint.merge_loras(&args.lora)?;
     if let Some(storage) = args.dtype {
         checkpoint.store_as(storage);
     }
-    let single = args.output.extension().is_some_and(|extension| extension == "safetensors");
-    match single {
-        true => checkpoint.write_single_file(&args.output)?,
-        false => checkpoint.write_folder(&args.output)?,
-    }
+    checkpoint.write(&args.output)?;
     let dtype = checkpoint.storage().to_string();
-    let layout = if single { "single file" } else { "folder" };
-    match context.json {
-        true => message::json(&serde_json::json!({
+    let layout = if is_single_file(&args.output) { "single file" } else { "folder" };
+    if context.json {
+        message::json(&serde_json::json!({
             "output": args.output, "layout": layout, "dtype": dtype, "lora_layers": layers,
-        })),
-        false => println!("{}: {layout}, {dtype}", args.output.display()),
+        }));
+    } else {
+        println!("{}: {layout}, {dtype}", args.output.display());
     }
     Ok(())
 }

@@ -3,11 +3,10 @@
 use std::str::FromStr;
 
 use calotype::machine::Machine;
-use calotype::nn::Products;
+use calotype::nn::Precision;
 use calotype::{Error, Result};
 use clap::ValueEnum;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use serde::Serialize;
 
 use crate::progress::Bars;
 
@@ -36,38 +35,6 @@ pub enum DeviceName {
     Metal,
     /// Any GPU with a Vulkan driver (cargo feature `vulkan`)
     Vulkan,
-}
-
-/// Precision of the operands of products; sums, and everything else, are in f32.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Dtype {
-    /// 24 significant bits
-    F32,
-    /// 8 significant bits, multiplied so on processors with AVX512-BF16
-    Bf16,
-}
-
-impl Dtype {
-    /// As a network has it: without such instructions the kernels multiply in f32.
-    pub fn products(self) -> Products {
-        match self {
-            Self::F32 => Products::F32,
-            Self::Bf16 => Products::Bf16,
-        }
-    }
-
-    /// The same, only where the processor multiplies so.
-    ///
-    /// # Errors
-    /// `Error::Argument` where it cannot.
-    pub fn required(self) -> Result<Products> {
-        let products = self.products();
-        if !products.is_available() {
-            return Err(Error::argument("--dtype", "f32: this processor has no AVX512-BF16", "bf16"));
-        }
-        Ok(products)
-    }
 }
 
 /// What the verbs get.
@@ -136,4 +103,9 @@ where
 {
     let values = values.into_iter().map(|(name, about)| PossibleValue::new(name).help(about));
     PossibleValuesParser::new(values).try_map(|name| name.parse::<T>())
+}
+
+/// Precisions, for the help.
+pub fn precision() -> impl TypedValueParser<Value = Precision> {
+    one_of(Precision::ALL.map(|precision| (precision.name(), precision.about())))
 }

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use calotype::checkpoint::{self, StoredComponent};
 use calotype::data::picture;
-use calotype::data::tensors::{to_images, to_tensor};
-use calotype::evaluate::pixel::{psnr_rgb, ssim_rgb};
+use calotype::evaluate::{RoundTrip, round_trip};
 use calotype::files::png;
 use calotype::model::ComponentKind;
 use calotype::{Error, Result};
@@ -31,9 +30,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let mut results = Vec::new();
     for path in &args.images {
         let original = picture::load(path)?;
-        let latents = vae.encode(to_tensor(std::slice::from_ref(&original), &context.device)?, None)?;
-        let reconstruction = to_images(vae.decode(latents))?.swap_remove(0);
-        let (psnr, ssim) = (psnr_rgb(&original, &reconstruction)?, ssim_rgb(&original, &reconstruction)?);
+        let RoundTrip { reconstruction, psnr, ssim } = round_trip(&vae, &original, &context.device)?;
         let name = path.file_stem().ok_or_else(|| Error::argument("picture", "a file", path.display()))?;
         let out = args.out.join(name).with_extension("png");
         png::write(&out, &reconstruction)?;

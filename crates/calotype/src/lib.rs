@@ -42,6 +42,7 @@
 #![recursion_limit = "256"]
 
 pub mod autoencoder;
+pub mod bench;
 pub mod checkpoint;
 pub mod data;
 pub mod demo;

@@ -65,13 +65,13 @@ macro_rules! named_enum {
     (
         $(#[$meta:meta])*
         pub enum $enum:ident: $what:literal {
-            $($value:ident = $name:literal: $about:literal),+ $(,)?
+            $($(#[$value_meta:meta])* $value:ident = $name:literal: $about:literal),+ $(,)?
         }
     ) => {
         named_enum! {
             $(#[$meta])*
             pub enum $enum: $what {
-                $(#[doc = $about] $value = $name),+
+                $(#[doc = $about] $(#[$value_meta])* $value = $name),+
             }
         }
 

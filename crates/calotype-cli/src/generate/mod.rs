@@ -23,7 +23,7 @@ use calotype::text_encoder::reading::PromptOptions;
 use calotype::{Error, Result};
 use image::RgbImage;
 
-pub use model::{Lora, ModelArgs, resolve};
+pub use model::ModelArgs;
 pub use png::arguments as recorded_arguments;
 pub use sampling::SamplingArgs;
 

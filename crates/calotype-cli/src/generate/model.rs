@@ -1,38 +1,15 @@
 //! Options that decide which model makes the pictures.
 
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::path::PathBuf;
 
-use calotype::checkpoint::{Checkpoint, hub};
+use calotype::checkpoint::{Checkpoint, Lora, find};
 use calotype::files::Storage;
 use calotype::model::Model;
-use calotype::nn::Compute;
+use calotype::nn::{Compute, Precision};
 use calotype::text_encoder::reading::PromptOptions;
 use calotype::{Error, Result};
 
-use crate::options::{Context, Dtype};
-
-/// A LoRA file and its strength.
-#[derive(Debug, Clone)]
-pub struct Lora {
-    /// The file.
-    pub file: PathBuf,
-    /// 1 is as trained.
-    pub weight: f64,
-}
-
-impl FromStr for Lora {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let weighted = text.rsplit_once(':').and_then(|(file, weight)| Some((file, weight.parse().ok()?)));
-        let (file, weight) = weighted.unwrap_or((text, 1.0));
-        match file {
-            "" => Err("expected FILE or FILE:WEIGHT".into()),
-            file => Ok(Self { file: file.into(), weight }),
-        }
-    }
-}
+use crate::options::{Context, precision};
 
 /// Options that decide which model makes the pictures.
 #[derive(clap::Args)]
@@ -63,8 +40,8 @@ pub struct ModelArgs {
     #[arg(long)]
     pub vae_tiling: bool,
     /// bf16: weights in half the memory, and products of bf16 numbers where the processor has them; another picture
-    #[arg(long, value_enum, default_value_t = Dtype::F32)]
-    pub dtype: Dtype,
+    #[arg(long, value_parser = precision(), default_value_t = Precision::F32)]
+    pub dtype: Precision,
 }
 
 impl ModelArgs {
@@ -73,7 +50,7 @@ impl ModelArgs {
         let Some(model) = &self.model else {
             return Err(Error::argument("--model", "a folder, file or name on the hub", "none"));
         };
-        let mut checkpoint = Checkpoint::open(&resolve(model, context)?)?;
+        let mut checkpoint = Checkpoint::open(&find(model, &context.bars)?)?;
         if let Some(folder) = &self.tokenizer {
             checkpoint.use_tokenizers(folder)?;
         }
@@ -87,7 +64,7 @@ impl ModelArgs {
                     .say(&format!("warning: {count} of its tensors have no layer here, `{name}` first"));
             }
         }
-        if self.dtype == Dtype::Bf16 {
+        if self.dtype == Precision::Bf16 {
             checkpoint.store_as(Storage::Bf16);
         }
         // Without such instructions the kernels widen the numbers as they read them.
@@ -106,19 +83,4 @@ impl ModelArgs {
     pub fn prompts(&self) -> PromptOptions {
         PromptOptions { clip_skip: self.clip_skip, chunks: self.long_prompt, plain: self.plain_prompt }
     }
-}
-
-/// A path, or where a model of the hub lies.
-pub fn resolve(model: &Path, context: &Context) -> Result<PathBuf> {
-    let name = model.to_str().unwrap_or_default();
-    if model.exists() || !hub::looks_like_repo(name) {
-        return match model.exists() {
-            true => Ok(model.to_owned()),
-            false => Err(Error::io("read", model)(std::io::ErrorKind::NotFound.into())),
-        };
-    }
-    context.bars.say(&format!("`{name}` is no file here: looking for it on the Hugging Face hub"));
-    hub::fetch_pipeline(name, &mut |file, bytes| {
-        context.bars.say(&format!("{name}: {file}, {:.1} MiB", bytes as f64 / (1 << 20) as f64));
-    })
 }

@@ -1,11 +1,13 @@
 //! A whole model as its files hold it: configs and weights, before a network is made of them. What is done to
 //! weights (another dtype, a LoRA merged, another layout of files) is done here.
 
+mod find;
 mod folder;
 pub mod hub;
 mod index;
 pub mod lora;
 mod networks;
+pub mod probe;
 pub mod single_file;
 mod taesd;
 mod trained;
@@ -23,8 +25,9 @@ use crate::files::weights::Tensors;
 use crate::model::ComponentKind;
 use crate::text_encoder::tokenizer::ClipTokenizer;
 
+pub use find::find;
 pub use folder::component_folder;
-pub use lora::merge::Merged;
+pub use lora::merge::{Lora, Merged};
 pub use networks::{clip, denoiser, text_encoder, vae};
 pub use trained::{write_autoencoder, write_clip, write_denoiser, write_model, write_text_encoder};
 
@@ -35,6 +38,11 @@ pub const DIFFUSERS_VERSION: &str = "0.42.1";
 const CONFIGS: &str = "calotype.configs";
 /// In the same place: `scheduler_config.json`.
 const SCHEDULER: &str = "calotype.scheduler";
+
+/// Whether a model is written at `path` as a single file, `NAME.safetensors`, and not as a folder.
+pub fn is_single_file(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "safetensors")
+}
 
 /// A component's config and weights.
 #[derive(Debug, Clone)]
@@ -178,5 +186,13 @@ impl Checkpoint {
     /// `Error::Io`; `Error::Weights` for a tensor that such files have no place for.
     pub fn write_single_file(&self, file: &Path) -> Result<()> {
         write::single_file(self, file)
+    }
+
+    /// Writes whichever of the two the path stands for: [`is_single_file`].
+    ///
+    /// # Errors
+    /// As [`Checkpoint::write_folder`] and [`Checkpoint::write_single_file`].
+    pub fn write(&self, path: &Path) -> Result<()> {
+        if is_single_file(path) { self.write_single_file(path) } else { self.write_folder(path) }
     }
 }

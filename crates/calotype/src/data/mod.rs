@@ -15,5 +15,6 @@ pub mod pictures;
 pub mod resize;
 pub mod source;
 pub mod tensors;
+pub mod timing;
 pub mod transform;
 pub mod web_dataset;

@@ -4,7 +4,43 @@
 use burn::tensor::Device;
 pub use calotype_kernels::Products;
 
+use crate::error::{Error, Result};
 use crate::files::Storage;
+use crate::named::{named_enum, serde_by_name};
+
+named_enum! {
+    /// Precision of the operands of products, as it is asked for; sums, and everything else, are in f32.
+    #[derive(Default)]
+    pub enum Precision: "precision" {
+        #[default]
+        F32 = "f32": "24 significant bits",
+        Bf16 = "bf16": "8 significant bits, multiplied so on processors with AVX512-BF16",
+    }
+}
+
+serde_by_name!(Precision);
+
+impl Precision {
+    /// As a network has it: without such instructions the kernels multiply in f32.
+    pub fn products(self) -> Products {
+        match self {
+            Self::F32 => Products::F32,
+            Self::Bf16 => Products::Bf16,
+        }
+    }
+
+    /// The same, only where the processor multiplies so. `what`: the setting, for the message.
+    ///
+    /// # Errors
+    /// `Error::Argument` where it cannot.
+    pub fn required(self, what: &str) -> Result<Products> {
+        let products = self.products();
+        if products.is_available() {
+            return Ok(products);
+        }
+        Err(Error::argument(what, "f32: this processor has no AVX512-BF16", self))
+    }
+}
 
 /// Device and precision of a network. [`Init`](super::Init) hands both to every layer that it makes, and whoever reads
 /// a network from files takes them. A device alone stands for products in f32.

@@ -23,7 +23,7 @@ pub mod transformer_2d;
 
 pub use attention::{Attention, AttentionHook};
 pub use component::Component;
-pub use compute::{Compute, Products};
+pub use compute::{Compute, Precision, Products};
 pub use conv2d::Conv2d;
 pub use init::Init;
 pub use linear::Linear;

@@ -64,6 +64,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     // The layout of runs, and what they have logged; knows no trainer.
     ("runs", &["report", "files"]),
+    // Times networks of random weights.
+    ("bench", &["trainer", "autoencoder", "denoiser", "nn", "files"]),
     // A part's training as it is asked for.
     ("training", &["trainer", "validation", "evaluate", "runs", "data"]),
     // Trains, measures and shows; nobody uses it.

@@ -1,15 +1,17 @@
 //! A LoRA merged into the weights: W += weight · (α/r) · up · down. Hu et al. 2021, arXiv:2106.09685, Eq. 3.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::lora::{self, Alpha, Entry, FORMAT, LoraFile};
 use crate::error::{Error, Result};
 use crate::files::weights::{self, Tensors};
-use crate::files::{StoredTensor, atomic, safetensors};
+use crate::files::{Storage, StoredTensor, atomic, safetensors};
 use crate::model::ComponentKind;
 
 /// What a LoRA changed.
@@ -21,7 +23,63 @@ pub struct Merged {
     pub unmatched: Vec<String>,
 }
 
+/// A LoRA file and its strength; as text `FILE` or `FILE:WEIGHT`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Lora {
+    /// The file.
+    pub file: PathBuf,
+    /// 1 is as trained, 0 nothing, negative the opposite.
+    pub weight: f64,
+}
+
+impl FromStr for Lora {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let weighted = text.rsplit_once(':').and_then(|(file, weight)| Some((file, weight.parse().ok()?)));
+        let (file, weight) = weighted.unwrap_or((text, 1.0));
+        if file.is_empty() {
+            return Err("expected FILE or FILE:WEIGHT".into());
+        }
+        Ok(Self { file: file.into(), weight })
+    }
+}
+
+impl TryFrom<String> for Lora {
+    type Error = String;
+
+    fn try_from(text: String) -> std::result::Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Lora> for String {
+    fn from(Lora { file, weight }: Lora) -> Self {
+        format!("{}:{weight}", file.display())
+    }
+}
+
 impl Checkpoint {
+    /// Merges LoRAs in full precision, and rounds the weights once to the dtype that they had. Returns how many layers
+    /// were changed, each counted for every LoRA.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::merge_lora`].
+    pub fn merge_loras(&mut self, loras: &[Lora]) -> Result<usize> {
+        if loras.is_empty() {
+            return Ok(0);
+        }
+        let before = self.storage();
+        self.store_as(Storage::F32);
+        let mut layers = 0;
+        for Lora { file, weight } in loras {
+            layers += self.merge_lora(file, *weight)?.layers;
+        }
+        self.store_as(before);
+        Ok(layers)
+    }
+
     /// Merges a LoRA of any usual naming into the weights, which keep their dtype.
     ///
     /// - `weight`: its strength; 1 is as trained, 0 nothing, negative the opposite.

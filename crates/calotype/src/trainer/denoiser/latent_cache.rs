@@ -15,10 +15,10 @@ use crate::autoencoder::Vae;
 use crate::data::source::{Damaged, Place, TrainingSet};
 use crate::data::tensors::to_tensor;
 use crate::error::{Error, Result};
+use crate::nn::Precision;
 use crate::nn::parameters;
 use crate::parallel::in_parallel;
 use crate::progress::Progress;
-use crate::trainer::recipe::Precision;
 use crate::trainer::tensor_store::{Key, TensorStore};
 
 /// Pictures or captions encoded by a thread at a time.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use clip::{ClipObjective, ClipRecipe};
 pub use data::{BucketRecipe, DataRecipe};
 pub use diffusion::{DiffusionRecipe, FlowTimes, LoraRecipe, P2Recipe};
-pub use training::{EmaSnapshots, Precision, TrainingRecipe};
+pub use training::{EmaSnapshots, TrainingRecipe};
 pub use vae::{
     AdversarialRecipe, AutoencoderObjective, DiscriminatorLoss, PerceptualRecipe, Reconstruction, VaeRecipe,
 };

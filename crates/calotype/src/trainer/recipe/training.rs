@@ -9,7 +9,7 @@ use super::super::lr_schedule::LrSchedule;
 use super::super::optimizer::{EmaConfig, OptimizerConfig};
 use super::Check;
 use crate::error::{Error, Result};
-use crate::nn::{Compute, Products};
+use crate::nn::{Compute, Precision};
 
 /// `[….training]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -60,17 +60,6 @@ pub struct TrainingRecipe {
 pub struct EmaSnapshots {
     /// Steps between two snapshots.
     pub every: usize,
-}
-
-/// Numbers of the products' operands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Precision {
-    /// 24 significant bits.
-    #[default]
-    F32,
-    /// 8 significant bits; the weights that the optimiser changes stay f32.
-    Bf16,
 }
 
 fn default_optimizer() -> OptimizerConfig {
@@ -149,17 +138,12 @@ impl TrainingRecipe {
     /// # Errors
     /// `Error::Argument` for bf16 on a device without our kernels, or a processor that does not have it.
     pub fn compute(&self, device: &Device) -> Result<Compute> {
-        let refuse = |expected: &str| Err(Error::argument("`training.precision`", expected, "bf16"));
-        match self.precision {
-            Precision::F32 => Ok(Compute::new(device, Products::F32)),
-            Precision::Bf16 if !calotype_kernels::has_kernels(device) => {
-                refuse("f32: other devices than the CPU have no kernels of ours")
-            }
-            Precision::Bf16 if !Products::Bf16.is_available() => {
-                refuse("f32: this processor has no AVX512-BF16")
-            }
-            Precision::Bf16 => Ok(Compute::new(device, Products::Bf16)),
+        let what = "`training.precision`";
+        if self.precision == Precision::Bf16 && !calotype_kernels::has_kernels(device) {
+            let expected = "f32: other devices than the CPU have no kernels of ours";
+            return Err(Error::argument(what, expected, self.precision));
         }
+        Ok(Compute::new(device, self.precision.required(what)?))
     }
 
     /// Whether `step` has a line in the log.

@@ -2,24 +2,24 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
-use calotype::autoencoder::loss::{Reconstruction, autoencoder_loss};
-use calotype::autoencoder::{AutoencoderConfig, AutoencoderKl};
-use calotype::denoiser::{Condition, Unet, UnetConfig};
-use calotype::nn::{Compute, Init, parameters};
-use calotype::rng::{Philox, Purpose};
-use calotype::trainer::batch::Batch;
-use calotype::trainer::data_parallel::{differentiated, mean_of_shares};
-use calotype::trainer::objective::ShareLoss;
-use calotype::trainer::optimizer::{Optimizer, OptimizerConfig};
-use calotype::trainer::weights::{Weights, fill};
-use calotype::{Error, Result};
 use calotype_kernels::work;
 
-use super::{Args, Mode};
-use crate::options::Context;
+use super::{Benchmark, Mode};
+use crate::autoencoder::loss::{Reconstruction, autoencoder_loss};
+use crate::autoencoder::{AutoencoderConfig, AutoencoderKl};
+use crate::denoiser::{Condition, Unet, UnetConfig};
+use crate::error::{Error, Result};
+use crate::machine::Machine;
+use crate::nn::{Compute, Init, parameters};
+use crate::rng::{Philox, Purpose};
+use crate::trainer::batch::Batch;
+use crate::trainer::data_parallel::{differentiated, mean_of_shares};
+use crate::trainer::objective::ShareLoss;
+use crate::trainer::optimizer::{Optimizer, OptimizerConfig};
+use crate::trainer::weights::{Weights, fill};
 
 /// A network and what it is timed on.
-pub trait Bench {
+pub(super) trait Bench {
     /// One step.
     fn step(&mut self, mode: Mode) -> Result<()>;
     /// Arithmetic of one forward pass, by definition.
@@ -85,8 +85,8 @@ where
 fn timed<M, P, F, L>(
     network: M,
     inputs: impl Fn(usize) -> P,
-    args: &Args,
-    context: &Context,
+    asked: &Benchmark,
+    machine: Machine,
     (forward, loss): (F, L),
 ) -> Box<dyn Bench>
 where
@@ -95,9 +95,9 @@ where
     F: Fn(&M, &P) -> Result<Tensor<4>> + 'static,
     L: Fn(&M, &P) -> Result<Tensor<1>> + Sync + 'static,
 {
-    let shares = share_sizes(args.batch).into_iter().map(&inputs).collect();
+    let shares = share_sizes(asked.batch).into_iter().map(&inputs).collect();
     let batch = Batch { shares, items: vec![], captions: vec![], damaged: vec![] };
-    let (whole, threads) = (inputs(args.batch), context.threads);
+    let (whole, threads) = (inputs(asked.batch), machine.threads);
     Box::new(Timed { network, optimizer: None, batch, whole, threads, forward, loss })
 }
 
@@ -125,18 +125,18 @@ struct Noisy {
 }
 
 /// E‖ε − ε_θ(x_t, t, c)‖² of random inputs.
-pub fn unet(config: &UnetConfig, args: &Args, context: &Context) -> Result<Box<dyn Bench>> {
-    let device = &context.device;
-    let network = Unet::new(config, &mut Init::random(0, &Compute::new(device, args.dtype.products())))?;
+pub(super) fn unet(config: &UnetConfig, asked: &Benchmark, machine: Machine) -> Result<Box<dyn Bench>> {
+    let device = machine.device;
+    let network = Unet::new(config, &mut Init::random(0, &Compute::new(device, asked.precision.products())))?;
     let noisy = |batch: usize| Noisy {
-        x_t: normal([batch, config.in_channels, args.size, args.size], 0, device),
+        x_t: normal([batch, config.in_channels, asked.size, asked.size], 0, device),
         timesteps: (0..batch).map(|i| (37 * i % 1000) as f64).collect(),
         condition: Condition::of_context(normal(
-            [batch, args.context_tokens, config.cross_attention_dim],
+            [batch, asked.context_tokens, config.cross_attention_dim],
             1,
             device,
         )),
-        eps: normal([batch, config.out_channels, args.size, args.size], 2, device),
+        eps: normal([batch, config.out_channels, asked.size, asked.size], 2, device),
     };
     let forward =
         |network: &Unet, on: &Noisy| network.forward(on.x_t.clone(), &on.timesteps, &on.condition, None);
@@ -145,7 +145,7 @@ pub fn unet(config: &UnetConfig, args: &Args, context: &Context) -> Result<Box<d
         let predicted = network.forward(on.x_t.clone().autodiff(), &on.timesteps, &condition, None)?;
         Ok((on.eps.clone().autodiff() - predicted).square().mean())
     };
-    Ok(timed(network, noisy, args, context, (forward, loss)))
+    Ok(timed(network, noisy, asked, machine, (forward, loss)))
 }
 
 /// Pictures and the noise of their latents.
@@ -156,17 +156,21 @@ struct Pictures {
 }
 
 /// Reconstruction + β · KL of random pictures; forward there and back without sampling.
-pub fn autoencoder(config: &AutoencoderConfig, args: &Args, context: &Context) -> Result<Box<dyn Bench>> {
-    let device = &context.device;
+pub(super) fn autoencoder(
+    config: &AutoencoderConfig,
+    asked: &Benchmark,
+    machine: Machine,
+) -> Result<Box<dyn Bench>> {
+    let device = machine.device;
     let f = config.downsampling();
-    if !args.size.is_multiple_of(f) {
-        return Err(Error::argument("--size", format!("a multiple of {f}"), args.size));
+    if !asked.size.is_multiple_of(f) {
+        return Err(Error::argument("size", format!("a multiple of {f}"), asked.size));
     }
     let network =
-        AutoencoderKl::new(config, &mut Init::random(0, &Compute::new(device, args.dtype.products())))?;
+        AutoencoderKl::new(config, &mut Init::random(0, &Compute::new(device, asked.precision.products())))?;
     let pictures = |batch: usize| Pictures {
-        x: normal([batch, config.in_channels, args.size, args.size], 0, device),
-        noise: normal([batch, config.latent_channels, args.size / f, args.size / f], 1, device),
+        x: normal([batch, config.in_channels, asked.size, asked.size], 0, device),
+        noise: normal([batch, config.latent_channels, asked.size / f, asked.size / f], 1, device),
     };
     let forward =
         |network: &AutoencoderKl, on: &Pictures| Ok(network.decode(network.encode(on.x.clone())?.mean));
@@ -176,5 +180,5 @@ pub fn autoencoder(config: &AutoencoderConfig, args: &Args, context: &Context) -
         let reconstruction = network.decode(posterior.sample(on.noise.clone().autodiff()));
         Ok(autoencoder_loss(Reconstruction::Mse, x, reconstruction, &posterior, 1e-6).total)
     };
-    Ok(timed(network, pictures, args, context, (forward, loss)))
+    Ok(timed(network, pictures, asked, machine, (forward, loss)))
 }

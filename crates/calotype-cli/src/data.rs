@@ -1,7 +1,5 @@
 //! `calotype data render|inspect|time`
 
-mod time;
-
 use std::path::PathBuf;
 
 use calotype::Result;
@@ -9,6 +7,7 @@ use calotype::data::collection::Collection;
 use calotype::data::emoji_scenes::{EmojiScenes, EmojiScenesConfig, Split, render_folder};
 use calotype::data::inspection::{Inspection, inspect};
 use calotype::data::open::{Captions, open};
+use calotype::data::timing::{Loading, LoadingRate};
 use calotype::progress::Progress;
 use clap::{Subcommand, ValueEnum};
 
@@ -28,7 +27,7 @@ enum Verb {
     /// Sizes, shapes and captions of pictures; unreadable files and duplicates
     Inspect(Inspect),
     /// How many pictures a second become batches
-    Time(time::Args),
+    Time(Time),
 }
 
 #[derive(clap::Args)]
@@ -66,6 +65,28 @@ struct Inspect {
     cache: PathBuf,
 }
 
+#[derive(clap::Args)]
+struct Time {
+    /// Image folder, folder of tar shards or parquet files, such files, or addresses of shards
+    #[arg(required = true, num_args = 1.., value_name = "PATH")]
+    data: Vec<String>,
+    /// Side of the training pictures in pixels
+    #[arg(long, default_value_t = 64)]
+    size: u32,
+    /// Pictures in a batch
+    #[arg(long, default_value_t = 32)]
+    batch: usize,
+    /// Threads that prepare batches; 0 prepares each when it is asked for
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    workers: usize,
+    /// Passes over all pictures; the median is reported
+    #[arg(long, default_value_t = 3)]
+    passes: usize,
+    /// Folder for downloads and copies
+    #[arg(long, value_name = "DIR", default_value = ".calotype-cache")]
+    cache: PathBuf,
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum SplitName {
     /// Those that training sees
@@ -89,7 +110,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             }
             Ok(())
         }
-        Verb::Time(args) => time::run(args, context),
+        Verb::Time(args) => time(args, context),
         Verb::Inspect(args) => {
             // Missing captions are what an inspection is for: they are counted, not refused.
             let collection = open(&args.data, Captions::Optional, &args.cache)?;
@@ -105,6 +126,25 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             Ok(())
         }
     }
+}
+
+fn time(args: &Time, context: &Context) -> Result<()> {
+    let loading = Loading {
+        data: args.data.clone(),
+        size: args.size,
+        batch: args.batch,
+        workers: args.workers,
+        passes: args.passes,
+        cache: args.cache.clone(),
+    };
+    let rate = loading.time(&context.device)?;
+    if context.json {
+        message::json(&rate);
+    } else {
+        let LoadingRate { median, workers, pictures, .. } = rate;
+        println!("{median:.0} pictures a second with {workers} workers, {pictures} pictures");
+    }
+    Ok(())
 }
 
 fn watched(collection: &dyn Collection, context: &Context) -> Inspection {

@@ -1,0 +1,184 @@
+//! Time and memory of one step of a network, given its `config.json` alone.
+
+mod networks;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use calotype_kernels::{Isa, peak};
+use serde::Serialize;
+use serde_json::Value;
+
+use self::networks::Bench;
+use crate::error::{Error, Result};
+use crate::files::atomic;
+use crate::machine::Machine;
+use crate::named::{named_enum, serde_by_name};
+use crate::nn::Precision;
+use crate::trainer::preflight::peak_bytes;
+
+named_enum! {
+    /// What a step is.
+    pub enum Mode: "mode" {
+        Train = "train": "Forward, loss, backward, AdamW with clipping and moving average",
+        Forward = "forward": "Forward only, as in sampling",
+    }
+}
+
+serde_by_name!(Mode);
+
+/// What is asked of a benchmark.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Benchmark {
+    /// `config.json` of a `UNet2DConditionModel` or an `AutoencoderKL`.
+    pub config: PathBuf,
+    /// Samples in a step, 1 to 65536.
+    pub batch: usize,
+    /// Side of the network's input, 1 to 65536: latents of a U-Net, pictures of an autoencoder.
+    pub size: usize,
+    /// Tokens of the text, 1 to 65536, for a U-Net.
+    pub context_tokens: usize,
+    /// What a step is.
+    pub mode: Mode,
+    /// Precision of the operands of products.
+    pub precision: Precision,
+    /// Measured steps, at least 3; one more goes before. By default, for about 10 seconds.
+    pub steps: Option<usize>,
+}
+
+/// What was measured.
+#[derive(Debug, Clone, Serialize)]
+pub struct Timings {
+    /// Of the measured steps, in milliseconds.
+    pub median_ms: f64,
+    /// The fastest.
+    pub min_ms: f64,
+    /// The slowest.
+    pub max_ms: f64,
+    /// Measured steps.
+    pub steps: usize,
+    /// From the median.
+    pub steps_per_second: f64,
+    /// Arithmetic of a step by definition, in 10⁹ operations.
+    pub gflop_per_step: f64,
+    /// 10⁹ operations per second, from the median.
+    pub gflops: f64,
+    /// Share of `peak_gflops`.
+    pub percent_of_peak: f64,
+    /// What the processor's threads reach at most, measured.
+    pub peak_gflops: f64,
+    /// Most memory that the process has had, where the system tells.
+    pub peak_rss_mib: Option<f64>,
+    /// Numbers in all parameters.
+    pub parameters: usize,
+    /// As asked.
+    pub mode: Mode,
+    /// As asked.
+    pub dtype: Precision,
+    /// As asked.
+    pub batch: usize,
+    /// As asked.
+    pub size: usize,
+    /// Of the machine.
+    pub threads: usize,
+    /// That products are computed with.
+    pub instruction_set: String,
+}
+
+impl Benchmark {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// `Error::Argument` for a number out of range, or bf16 where the processor does not have it; `Error::Config` for
+    /// another class of network; `Error::Io`, `Error::Format`.
+    pub fn run(&self, machine: Machine) -> Result<Timings> {
+        let sizes = [("batch", self.batch), ("size", self.size), ("context tokens", self.context_tokens)];
+        for (name, value) in sizes {
+            if value == 0 || value > 1 << 16 {
+                return Err(Error::argument(name, "1 to 65536", value));
+            }
+        }
+        if let Some(steps) = self.steps.filter(|&steps| steps < 3) {
+            return Err(Error::argument("steps", "at least 3", steps));
+        }
+        let isa = Isa::of(self.precision.required("dtype")?);
+        let mut bench = self.network(machine)?;
+        let peak_gflops = peak::gflops(isa, machine.threads);
+        let times = self.times(bench.as_mut())?;
+        self.timings(bench.as_ref(), &times, peak_gflops, (isa, machine.threads))
+    }
+
+    fn network(&self, machine: Machine) -> Result<Box<dyn Bench>> {
+        let path = &self.config;
+        let value: Value = atomic::read_json(path)?;
+        let class = value.get("_class_name").and_then(Value::as_str).unwrap_or("");
+        match class {
+            "UNet2DConditionModel" => networks::unet(&atomic::read_json(path)?, self, machine),
+            "AutoencoderKL" => networks::autoencoder(&atomic::read_json(path)?, self, machine),
+            other => Err(Error::Config {
+                path: path.to_owned(),
+                key: "_class_name".into(),
+                expected: "UNet2DConditionModel or AutoencoderKL".into(),
+                got: format!("`{other}`"),
+            }),
+        }
+    }
+
+    /// Milliseconds of each measured step, sorted.
+    fn times(&self, bench: &mut dyn Bench) -> Result<Vec<f64>> {
+        const BUDGET: Duration = Duration::from_secs(10);
+        bench.step(self.mode)?;
+        let begin = Instant::now();
+        let mut times = Vec::new();
+        loop {
+            let enough = match self.steps {
+                Some(steps) => times.len() == steps,
+                None => times.len() >= 5 && begin.elapsed() > BUDGET,
+            };
+            if enough {
+                times.sort_by(f64::total_cmp);
+                return Ok(times);
+            }
+            let start = Instant::now();
+            bench.step(self.mode)?;
+            times.push(start.elapsed().as_secs_f64() * 1e3);
+        }
+    }
+
+    fn timings(
+        &self,
+        bench: &dyn Bench,
+        times: &[f64],
+        peak_gflops: f64,
+        (isa, threads): (Isa, usize),
+    ) -> Result<Timings> {
+        let middle = times.len() / 2;
+        let even = times.len().is_multiple_of(2);
+        let median_ms = if even { (times[middle - 1] + times[middle]) / 2.0 } else { times[middle] };
+        // Before the arithmetic is counted, which is a pass of its own.
+        let peak_rss_mib = peak_bytes().map(|bytes| bytes as f64 / f64::from(1 << 20));
+        let forward = bench.gflop()?;
+        // The gradients of a product are two products of the same size.
+        let gflop_per_step = if self.mode == Mode::Train { 3.0 * forward } else { forward };
+        let gflops = gflop_per_step / (median_ms * 1e-3);
+        Ok(Timings {
+            median_ms,
+            min_ms: times[0],
+            max_ms: times[times.len() - 1],
+            steps: times.len(),
+            steps_per_second: 1e3 / median_ms,
+            gflop_per_step,
+            gflops,
+            percent_of_peak: 100.0 * gflops / peak_gflops,
+            peak_gflops,
+            peak_rss_mib,
+            parameters: bench.parameters(),
+            mode: self.mode,
+            dtype: self.precision,
+            batch: self.batch,
+            size: self.size,
+            threads,
+            instruction_set: format!("{isa:?}").to_lowercase(),
+        })
+    }
+}

@@ -1,0 +1,168 @@
+//! One network on tensors from a file, as PyTorch's forward takes and gives them.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+use super::{StoredComponent, component_folder};
+use crate::autoencoder::Vae;
+use crate::checkpoint;
+use crate::denoiser::Condition;
+use crate::error::{Error, Result};
+use crate::files::{NamedTensor, atomic, safetensors};
+use crate::model::ComponentKind;
+use crate::named::named_enum;
+use crate::text_encoder::tokenizer::ClipTokenizer;
+
+named_enum! {
+    /// What can be probed.
+    pub enum Probe: "component" {
+        VaeEncode = "vae-encode": "`sample` to `mean`, `logvar`; to `output` where there is no posterior",
+        VaeDecode = "vae-decode": "`sample`, unscaled latents, to `output`",
+        Unet = "unet":
+            "`sample`, `timestep`, `encoder_hidden_states` (XL: `text_embeds`, `time_ids`) to `output`",
+        TextEncoder = "text-encoder": "`input_ids` to `output`, `pooled_output`",
+        TextEncoder2 = "text-encoder-2": "The second one of Stable Diffusion XL, likewise",
+        Clip = "clip": "`input_ids`, `pixel_values` to `logits_per_image`",
+        Tokenizer = "tokenizer": "A text file, one prompt a line, to a JSON list of token lists",
+    }
+}
+
+impl Probe {
+    /// Reads `inputs`, runs the network of `model` (a model folder, the folder of the one component, or a single file),
+    /// and writes `output`: safetensors both, but for the tokenizer's text and JSON.
+    ///
+    /// # Errors
+    /// `Error::Format` for a tensor that is missing, `Error::Shape` for one that does not fit; those of reading the
+    /// component; `Error::Io`.
+    pub fn run(self, model: &Path, inputs: &Path, output: &Path, device: &Device) -> Result<()> {
+        if self == Self::Tokenizer {
+            return tokenize(model, inputs, output);
+        }
+        let inputs = Inputs { path: inputs, tensors: safetensors::read(inputs)?, device };
+        safetensors::write(output, &self.outputs(model, &inputs)?)
+    }
+
+    fn outputs(self, model: &Path, inputs: &Inputs) -> Result<Vec<NamedTensor>> {
+        let device = inputs.device;
+        let stored = |kind: ComponentKind| StoredComponent::find(model, kind);
+        match self {
+            Self::VaeEncode => encode(&checkpoint::vae(stored(ComponentKind::Vae)?, device)?, inputs),
+            Self::VaeDecode => decode(&checkpoint::vae(stored(ComponentKind::Vae)?, device)?, inputs),
+            Self::Unet => {
+                let network = checkpoint::denoiser(stored(ComponentKind::Unet)?, device)?.network;
+                let sample = inputs.tensor::<4>("sample")?;
+                let timesteps = inputs.timesteps(sample.dims()[0])?;
+                let output = network.forward(sample, &timesteps, &inputs.condition()?, None)?;
+                Ok(vec![named("output", output)])
+            }
+            Self::TextEncoder => read_ids(stored(ComponentKind::TextEncoder)?, inputs),
+            Self::TextEncoder2 => read_ids(stored(ComponentKind::TextEncoder2)?, inputs),
+            Self::Clip => {
+                let clip = checkpoint::clip(&component_folder(model, "clip"), device)?.network;
+                let images = clip.embed_images(inputs.tensor("pixel_values")?)?;
+                let logits = clip.logits_per_image(images, clip.embed_text(&inputs.ids()?)?);
+                Ok(vec![named("logits_per_image", logits)])
+            }
+            Self::Tokenizer => Ok(vec![]),
+        }
+    }
+}
+
+fn encode(vae: &Vae, inputs: &Inputs) -> Result<Vec<NamedTensor>> {
+    let sample = inputs.tensor("sample")?;
+    Ok(match vae {
+        Vae::Kl { network, .. } => {
+            let posterior = network.encode(sample)?;
+            vec![named("mean", posterior.mean), named("logvar", posterior.logvar)]
+        }
+        Vae::Tiny { network, .. } => vec![named("output", network.encode(sample)?)],
+    })
+}
+
+fn decode(vae: &Vae, inputs: &Inputs) -> Result<Vec<NamedTensor>> {
+    let sample = inputs.tensor::<4>("sample")?;
+    let (dims, expected) = (sample.dims(), vae.latent_channels());
+    if dims[1] != expected {
+        return Err(Error::shape("`sample`", format!("[B, {expected}, h, w]"), format!("{dims:?}")));
+    }
+    Ok(vec![named("output", vae.decode(sample))])
+}
+
+fn read_ids(stored: StoredComponent, inputs: &Inputs) -> Result<Vec<NamedTensor>> {
+    let network = checkpoint::text_encoder(stored, inputs.device)?.network;
+    let features = network.forward_skipping(&inputs.ids()?, 1)?;
+    Ok(vec![
+        named("output", features.last_hidden_state),
+        named("pooled_output", features.pooled),
+        named("penultimate", features.hidden_state),
+    ])
+}
+
+fn tokenize(model: &Path, inputs: &Path, output: &Path) -> Result<()> {
+    let tokenizer = ClipTokenizer::load(&component_folder(model, "tokenizer"))?;
+    let text = std::fs::read_to_string(inputs).map_err(Error::io("read", inputs))?;
+    let ids: Vec<Vec<u32>> = text.split_terminator('\n').map(|line| tokenizer.encode(line)).collect();
+    atomic::write_json(output, &ids)
+}
+
+fn named<const D: usize>(name: &str, tensor: Tensor<D>) -> NamedTensor {
+    let shape = tensor.dims().to_vec();
+    NamedTensor { name: name.into(), shape, values: tensor.into_data().iter::<f32>().collect() }
+}
+
+/// The tensors of the file by name.
+struct Inputs<'a> {
+    path: &'a Path,
+    tensors: HashMap<String, NamedTensor>,
+    device: &'a Device,
+}
+
+impl Inputs<'_> {
+    fn named(&self, name: &str, rank: Option<usize>) -> Result<&NamedTensor> {
+        let tensor = self
+            .tensors
+            .get(name)
+            .ok_or_else(|| Error::format(self.path, "probe inputs", format!("it has no tensor `{name}`")))?;
+        match rank {
+            Some(rank) if tensor.shape.len() != rank => Err(Error::shape(
+                format!("`{name}`"),
+                format!("{rank} dimensions"),
+                format!("{:?}", tensor.shape),
+            )),
+            _ => Ok(tensor),
+        }
+    }
+
+    fn tensor<const D: usize>(&self, name: &str) -> Result<Tensor<D>> {
+        let NamedTensor { shape, values, .. } = self.named(name, Some(D))?;
+        Ok(Tensor::from_data(TensorData::new(values.clone(), shape.clone()), self.device))
+    }
+
+    fn ids(&self) -> Result<Vec<Vec<u32>>> {
+        let tensor = self.named("input_ids", Some(2))?;
+        Ok(tensor
+            .values
+            .chunks(tensor.shape[1].max(1))
+            .map(|row| row.iter().map(|&id| id as u32).collect())
+            .collect())
+    }
+
+    /// The text, and what SDXL takes beside it, if it is there.
+    fn condition(&self) -> Result<Condition> {
+        let text = Condition::of_context(self.tensor("encoder_hidden_states")?);
+        if !self.tensors.contains_key("text_embeds") {
+            return Ok(text);
+        }
+        let NamedTensor { shape, values, .. } = self.named("time_ids", Some(2))?;
+        let rows = values.chunks(shape[1].max(1)).map(|row| row.iter().map(|&x| f64::from(x)).collect());
+        Ok(Condition { pooled: Some(self.tensor("text_embeds")?), sizes: Some(rows.collect()), ..text })
+    }
+
+    /// One timestep for each sample; a single one is for all.
+    fn timesteps(&self, batch: usize) -> Result<Vec<f64>> {
+        let values: Vec<f64> = self.named("timestep", None)?.values.iter().map(|&t| f64::from(t)).collect();
+        Ok(if values.len() == 1 { vec![values[0]; batch] } else { values })
+    }
+}

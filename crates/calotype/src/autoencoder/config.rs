@@ -63,7 +63,7 @@ impl Default for AutoencoderConfig {
     fn default() -> Self {
         Self {
             class_name: "AutoencoderKL".into(),
-            diffusers_version: crate::checkpoint::DIFFUSERS_VERSION.into(),
+            diffusers_version: crate::files::config_keys::DIFFUSERS_VERSION.into(),
             in_channels: 3,
             out_channels: 3,
             down_block_types: vec!["DownEncoderBlock2D".into()],

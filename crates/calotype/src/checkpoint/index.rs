@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::DIFFUSERS_VERSION;
+use crate::files::config_keys::DIFFUSERS_VERSION;
 use crate::model::ComponentKind;
 
 /// What the index of a Stable Diffusion says.

@@ -31,9 +31,6 @@ pub use lora::merge::{Lora, Merged};
 pub use networks::{clip, denoiser, text_encoder, vae};
 pub use trained::{write_autoencoder, write_clip, write_denoiser, write_model, write_text_encoder};
 
-/// The version of diffusers whose folder layout we write.
-pub const DIFFUSERS_VERSION: &str = "0.42.1";
-
 /// In the header of the single files that we write: every component's `config.json` under its folder's name.
 const CONFIGS: &str = "calotype.configs";
 /// In the same place: `scheduler_config.json`.

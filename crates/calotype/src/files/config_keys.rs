@@ -5,6 +5,9 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 
+/// The version of diffusers whose layout we write.
+pub const DIFFUSERS_VERSION: &str = "0.42.1";
+
 /// Keys that the typed part of a config does not name.
 pub type Extra = serde_json::Map<String, Value>;
 

@@ -55,7 +55,7 @@ pub(super) fn config(architecture: Architecture, prediction: &Prediction) -> Val
     };
     let mut config = json!({
         "_class_name": class,
-        "_diffusers_version": crate::checkpoint::DIFFUSERS_VERSION,
+        "_diffusers_version": crate::files::config_keys::DIFFUSERS_VERSION,
         "beta_end": 0.012,
         "beta_schedule": "scaled_linear",
         "beta_start": 0.00085,

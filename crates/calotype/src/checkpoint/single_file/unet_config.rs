@@ -77,7 +77,7 @@ impl UnetShapes {
         };
         let mut config = json!({
             "_class_name": "UNet2DConditionModel",
-            "_diffusers_version": crate::checkpoint::DIFFUSERS_VERSION,
+            "_diffusers_version": crate::files::config_keys::DIFFUSERS_VERSION,
             "act_fn": "silu",
             "attention_head_dim": heads,
             "block_out_channels": channels,

@@ -28,7 +28,7 @@ pub(super) fn config(shapes: Shapes, image_size: usize, scaling_factor: f64) -> 
     }
     Ok(json!({
         "_class_name": "AutoencoderKL",
-        "_diffusers_version": crate::checkpoint::DIFFUSERS_VERSION,
+        "_diffusers_version": crate::files::config_keys::DIFFUSERS_VERSION,
         "act_fn": "silu",
         "block_out_channels": channels,
         "down_block_types": vec!["DownEncoderBlock2D"; levels],

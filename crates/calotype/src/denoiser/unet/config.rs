@@ -82,7 +82,7 @@ impl Default for UnetConfig {
     fn default() -> Self {
         Self {
             class_name: "UNet2DConditionModel".into(),
-            diffusers_version: crate::checkpoint::DIFFUSERS_VERSION.into(),
+            diffusers_version: crate::files::config_keys::DIFFUSERS_VERSION.into(),
             sample_size: None,
             in_channels: 4,
             out_channels: 4,

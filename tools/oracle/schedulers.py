@@ -81,6 +81,10 @@ def grid():
     yield "DDPMScheduler", zero | dict(clip_sample=False)
     for name in ("EulerAncestralDiscreteScheduler", "UniPCMultistepScheduler", "LCMScheduler"):
         yield name, zero
+    for name in ("EDMEulerScheduler", "EDMDPMSolverMultistepScheduler"):
+        for prediction in ("epsilon", "v_prediction"):
+            for levels in ("karras", "exponential"):
+                yield name, dict(sigma_data=0.4, sigma_max=10.0, prediction_type=prediction, sigma_schedule=levels)
 
 
 def with_eta():
@@ -121,7 +125,7 @@ def double(scheduler):
 def run(name, arguments, rng, steps=STEPS, **options):
     """A case; `options` go to every step."""
     scheduler = getattr(diffusers, name)(**arguments)
-    if not name.startswith("Flow"):
+    if not name.startswith(("Flow", "EDM")):
         double(scheduler)
     scheduler.set_timesteps(steps)
     start = rng.standard_normal(SIZE)

@@ -181,6 +181,9 @@ fn a_recipe_with_an_impossible_value_is_refused() {
         ("heads = 2\nnorm", "min_snr_gamma = 5.0\np2 = {}\nheads = 2\nnorm", "diffusion.p2"),
         ("heads = 2\nnorm", "p2 = { k = 0.0 }\nheads = 2\nnorm", "diffusion.p2.k"),
         ("heads = 2\nnorm", "p2 = { gamma = -1.0 }\nheads = 2\nnorm", "diffusion.p2.gamma"),
+        ("heads = 2\nnorm", "edm = {}\nmin_snr_gamma = 5.0\nheads = 2\nnorm", "diffusion.min_snr_gamma"),
+        ("heads = 2\nnorm", "edm = { sigma_data = 0.0 }\nheads = 2\nnorm", "diffusion.edm.sigma_data"),
+        ("heads = 2\nnorm", "edm = {}\nheads = 2\nnorm", "evaluation.sampler"),
     ] {
         let dir = with_recipe();
         replace(&dir.join("tiny.toml"), from, to);

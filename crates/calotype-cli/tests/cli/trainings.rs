@@ -204,6 +204,39 @@ fn a_denoiser_whose_late_steps_count_less() {
 }
 
 #[test]
+fn an_edm_is_trained_and_sampled() {
+    let changes = [
+        (
+            "caption_dropout = 0.1",
+            "caption_dropout = 0.1\nedm = { std = 1.0 }\nprompts = [\"a cat on a tree\"]",
+        ),
+        ("learning_rate = 1e-3", "learning_rate = 1e-3\nvalidate_every = 20"),
+        ("scenes = 4", "scenes = 4\nsampler = \"euler\""),
+    ];
+    let dir = with(&DIFFUSION, &changes);
+    let kept = trains(&dir, "diffusion", &[]);
+    let json = |path: &str| serde_json::from_slice::<Value>(&kept[Path::new(path)]).unwrap();
+    let scheduler = json("model/scheduler/scheduler_config.json");
+    assert_eq!(
+        (&scheduler["_class_name"], &scheduler["sigma_data"]),
+        (&"EDMEulerScheduler".into(), &1.0.into())
+    );
+    assert_eq!(json("model/model_index.json")["scheduler"][1], "EDMEulerScheduler");
+    // The target has unit variance where the latents have.
+    let loss = last(&kept, "diffusion")["validation_loss"].as_f64().unwrap();
+    assert!((0.2..3.0).contains(&loss), "{loss}");
+    assert!(kept.contains_key(Path::new("samples/diffusion/000020-samples.png")));
+
+    let generate = ["generate", "a cat", "--model", "run/model", "--steps", "3", "--out"];
+    succeeds(&dir, &[&generate, ["cat.png"].as_slice()].concat());
+    let named = ["dog.png", "--sampler", "dpm++2m", "--schedule", "exponential"];
+    succeeds(&dir, &[&generate, named.as_slice()].concat());
+    assert_ne!(fs::read(dir.join("cat.png")).unwrap(), fs::read(dir.join("dog.png")).unwrap());
+    let message = fails(&dir, 2, &[&generate, ["cow.png", "--sampler", "ddim"].as_slice()].concat());
+    assert_says(&message, &["sampler", "works in sigma", "ddim"]);
+}
+
+#[test]
 fn what_would_have_no_effect_is_refused() {
     let dir = with_data();
     let refuses = |args: &[&str], says: &[&str]| assert_says(&fails(&dir, 2, args), says);

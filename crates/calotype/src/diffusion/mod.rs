@@ -16,6 +16,7 @@ pub mod sigma_grid;
 pub mod training_sample;
 pub mod x_0_limit;
 
+pub use edm::Edm;
 pub use forward_process::Rates;
 pub use loss_weight::LossWeight;
 pub use prediction::PredictionType;

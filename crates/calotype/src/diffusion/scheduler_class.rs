@@ -50,6 +50,12 @@ pub enum SchedulerClass {
     /// Flow matching by Heun's method.
     #[serde(rename = "FlowMatchHeunDiscreteScheduler")]
     FlowMatchHeunDiscrete,
+    /// EDM by Euler's method.
+    #[serde(rename = "EDMEulerScheduler")]
+    EdmEuler,
+    /// EDM by DPM-Solver++, multistep; Playground 2.5's folder.
+    #[serde(rename = "EDMDPMSolverMultistepScheduler")]
+    EdmDpmSolverMultistep,
     /// Any other: the model can be sampled by naming a sampler.
     #[serde(other)]
     Other,
@@ -59,6 +65,11 @@ impl SchedulerClass {
     /// Whether the model is a flow: x_t = (1−t)·x₀ + t·ε, and a network that predicts the velocity.
     pub fn is_flow(self) -> bool {
         matches!(self, Self::FlowMatchEulerDiscrete | Self::FlowMatchHeunDiscrete)
+    }
+
+    /// Whether the network is preconditioned as EDM's: [`super::edm`].
+    pub fn is_edm(self) -> bool {
+        matches!(self, Self::EdmEuler | Self::EdmDpmSolverMultistep)
     }
 
     /// What the class's constructor in diffusers assumes for a key that a file lacks; they differ.
@@ -101,6 +112,8 @@ impl SchedulerClass {
             | Self::DpmSolverMultistep
             | Self::DpmSolverSinglestep
             | Self::UniPcMultistep
+            | Self::EdmEuler
+            | Self::EdmDpmSolverMultistep
             | Self::Other => base,
         }
     }

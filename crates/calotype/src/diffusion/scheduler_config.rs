@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{BetaSchedule, NoiseSchedule, PredictionType, SchedulerClass};
+use super::{BetaSchedule, Edm, NoiseSchedule, PredictionType, SchedulerClass};
 use crate::{Error, Result};
 
 /// Which of the T training timesteps a shorter sampling run visits (Lin et al. 2023,
@@ -217,6 +217,7 @@ impl SchedulerConfig {
             };
             return refuse("prediction_type", expected, &format!("{:?}", self.prediction_type));
         }
+        Edm::of(self)?;
         if self.rescale_betas_zero_snr && self.prediction_type == PredictionType::Epsilon {
             let expected = "false for epsilon prediction, which says nothing where no signal is left";
             return refuse("rescale_betas_zero_snr", expected, &true);

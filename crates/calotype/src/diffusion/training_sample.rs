@@ -2,6 +2,7 @@
 
 use burn::tensor::{Tensor, TensorData};
 
+use super::edm::{self, Preconditioning};
 use super::forward_process::add_noise;
 use super::{LossWeight, NoiseSchedule, PredictionType, Rates};
 use crate::error::Result;
@@ -47,7 +48,7 @@ impl Times<'_> {
 /// One batch of a denoiser's training.
 #[derive(Debug, Clone)]
 pub struct TrainingSample {
-    /// x_t: `[B, C, H, W]`.
+    /// x_t, or what an EDM network is given in its place: `[B, C, H, W]`.
     pub x_t: Tensor<4>,
     /// What the network is told of t: `B` numbers.
     pub timesteps: Vec<f64>,
@@ -77,6 +78,15 @@ impl TrainingSample {
             target,
             weights: weight.of(&times.snr()?, prediction)?,
         })
+    }
+
+    /// Noise `eps` added to clean latents `x_0` at the noise levels of an EDM model, one for each sample.
+    ///
+    /// # Errors
+    /// As [`edm::input_and_target`].
+    pub fn edm(x_0: Tensor<4>, eps: Tensor<4>, levels: &[Preconditioning]) -> Result<Self> {
+        let (x_t, target) = edm::input_and_target(x_0, eps, levels)?;
+        Ok(Self { x_t, timesteps: levels.iter().map(|c| c.c_noise).collect(), target, weights: None })
     }
 
     /// mean_B w · mean (target − predicted)², `[1]`. Ho et al. 2020, Eq. 14, where w = 1.

@@ -46,6 +46,8 @@ pub enum Purpose {
     OffsetNoise = 14,
     /// Times of a flow in training; index = position in the run.
     FlowTime = 15,
+    /// Noise levels of an EDM in training; index = position in the run.
+    EdmSigma = 16,
 }
 
 /// One stream of random numbers.

@@ -68,11 +68,15 @@ impl SamplerKind {
     /// around it, but not around those of [`require_known_model`].
     pub fn from_config(config: &SchedulerConfig) -> Result<Self> {
         require_known_model(config)?;
-        if let Some((key, only, got)) = other_value(config, &of_sampler()) {
+        // Only in an EDM's file are the ends of its levels a part of the model.
+        let own = |key: &str| config.class_name.is_edm() && ["sigma_min", "sigma_max"].contains(&key);
+        let keys: Vec<_> = of_sampler().into_iter().filter(|(key, _)| !own(key)).collect();
+        if let Some((key, only, got)) = other_value(config, &keys) {
             return Err(not_here(key, &only.to_string(), &got));
         }
         match config.class_name {
-            SchedulerClass::DpmSolverMultistep => dpm_solver(config),
+            SchedulerClass::DpmSolverMultistep | SchedulerClass::EdmDpmSolverMultistep => dpm_solver(config),
+            SchedulerClass::EdmEuler => Ok(Self::Euler),
             // Its order 2 takes two calls of the network a step, where diffusers counts calls.
             SchedulerClass::DpmSolverSinglestep => match dpm_solver(config)? {
                 Self::DpmPp2M => Ok(Self::DpmPp2S),

@@ -3,7 +3,7 @@
 use super::timesteps::{GridRule, require_below, timesteps};
 use crate::Result;
 use crate::diffusion::sigma_grid::{exponential, karras};
-use crate::diffusion::{NoiseSchedule, SigmaSpacing, TimestepSpacing};
+use crate::diffusion::{Edm, NoiseSchedule, SigmaSpacing, TimestepSpacing};
 
 /// ρ of Karras et al. 2022, arXiv:2206.00364, Table 1.
 const RHO: f64 = 7.0;
@@ -89,6 +89,16 @@ pub fn dpm(
     require_below(&times, spacing, num_timesteps, steps_offset)?;
     let sigmas = times.iter().map(|&t| schedule.sigma(t)).collect::<Result<Vec<f64>>>()?;
     Ok(with_end(times.into_iter().map(|t| t as f64).collect(), sigmas))
+}
+
+/// The grid of an EDM model, whatever the sampler: its own levels or others, and c_noise for timesteps.
+///
+/// # Errors
+/// As [`Edm::sigmas`].
+pub fn edm(model: &Edm, steps: usize, levels: Option<SigmaSpacing>) -> Result<SamplingGrid> {
+    let sigmas = model.sigmas(steps, levels)?;
+    let timesteps = sigmas.iter().map(|&sigma| Ok(model.at(sigma)?.c_noise)).collect::<Result<_>>()?;
+    Ok(with_end(timesteps, sigmas))
 }
 
 /// `steps` levels between two ends, unless they are those of the timesteps or the ends are one.

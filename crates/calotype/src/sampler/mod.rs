@@ -62,7 +62,7 @@ impl<F: FnMut(&Tensor<4>, Timestep) -> Result<Tensor<4>>> Denoise for F {
 /// Where a network is asked: a timestep of the model's, and what that timestep means.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Timestep {
-    /// What the network is told, from 0 to T; may lie between two timesteps of the schedule.
+    /// What the network is told, from 0 to T; may lie between two timesteps of the schedule. ln(σ)/4 of an EDM model.
     pub t: f64,
     /// σ, the standard deviation of the noise where the signal has unit scale: √((1−ᾱ)/ᾱ), or t/(T − t) of a flow;
     /// infinite where no signal is left.
@@ -100,7 +100,7 @@ impl Sampler {
     /// # Errors
     /// As [`SchedulerConfig::noise_schedule`]; `Error::Argument` unless 1 ≤ steps ≤ T and every timestep,
     /// `steps_offset` included, stays below T; for an η or noise levels that the sampler does not have; and
-    /// for a flow's sampler on another model, or the reverse. `Error::Config` for a model that no sampler
+    /// for a flow's sampler on another model, or the reverse, or one that does not work in σ on an EDM. `Error::Config` for a model that no sampler
     /// here is right for.
     pub fn new(config: &SchedulerConfig, settings: &SamplerSettings) -> Result<Self> {
         from_config::require_known_model(config)?;
@@ -124,6 +124,10 @@ impl Sampler {
                 return Err(Error::argument("sampler", expected, kind));
             }
             _ => (),
+        }
+        if config.class_name.is_edm() && !kind.works_in_sigma() {
+            let expected = "one that works in sigma: the model is an EDM, which has no timesteps";
+            return Err(Error::argument("sampler", expected, kind));
         }
         match kind.family() {
             Family::Vp => VpSampler::new(config, settings).map(Self::Vp),

@@ -92,8 +92,11 @@ impl<'a> DenoiserWatch<'a> {
         if self.prompts.is_empty() {
             return Ok(vec![]);
         }
-        let flow = self.base.model.scheduler.class_name.is_flow();
-        let kind = if flow { SamplerKind::FlowEuler } else { SamplerKind::Ddim };
+        let kind = match self.base.model.scheduler.class_name {
+            class if class.is_flow() => SamplerKind::FlowEuler,
+            class if class.is_edm() => SamplerKind::Euler,
+            _ => SamplerKind::Ddim,
+        };
         let sampling = Sampling {
             sampler: SamplerSettings::new(kind, STEPS),
             seed: SEED,

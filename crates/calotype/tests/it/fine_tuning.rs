@@ -91,6 +91,10 @@ impl Draws for Tape {
     fn flow_time(&self, position: u64) -> f64 {
         f64::from(self.row("flow_times", position, 1)[0])
     }
+
+    fn sigma(&self, _: u64) -> f64 {
+        unreachable!("diffusers has no script that trains an EDM's U-Net on captions")
+    }
 }
 
 /// Everything that the script recorded.

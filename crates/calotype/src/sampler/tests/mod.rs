@@ -1,6 +1,7 @@
 //! Whole runs against the denoiser of Gaussian data, which is known in closed form.
 
 mod agreement;
+mod edm;
 mod gaussian;
 mod grids;
 mod moments;

@@ -16,7 +16,7 @@ use crate::runs::folder::RunFolder;
 use crate::text_encoder::ClipText;
 use crate::text_encoder::stack::TextStack;
 use crate::text_encoder::tokenizer::ClipTokenizer;
-use crate::trainer::recipe::Recipe;
+use crate::trainer::recipe::{EdmRecipe, Recipe};
 
 /// The networks at the first step, and what of them stays as it is.
 #[derive(Clone)]
@@ -136,7 +136,16 @@ impl BaseModel {
 /// The scheduler of the base with what the recipe changes.
 fn scheduler(recipe: &Recipe, base: SchedulerConfig) -> Result<SchedulerConfig> {
     let diffusion = recipe.diffusion()?;
+    if let Some(edm) = diffusion.edm {
+        return edm_scheduler(recipe, edm, base);
+    }
     let prediction = diffusion.prediction.unwrap_or(base.prediction_type);
+    if base.class_name.is_edm()
+        && let Some(key) = diffusion.key_of_timesteps()
+    {
+        let expected = "nothing for a `model` that is an EDM, which has no timesteps";
+        return Err(Error::config(recipe.path(), format!("diffusion.{key}"), expected, "a value"));
+    }
     let mut config = match (prediction, base.class_name.is_flow()) {
         (PredictionType::Flow, true) => base,
         (PredictionType::Flow, false) => SchedulerClass::FlowMatchEulerDiscrete.constructor_defaults(),
@@ -151,6 +160,21 @@ fn scheduler(recipe: &Recipe, base: SchedulerConfig) -> Result<SchedulerConfig> 
         // Sampling has to begin at the timestep that holds no signal.
         config.rescale_betas_zero_snr = true;
         config.timestep_spacing = TimestepSpacing::Trailing;
+    }
+    config.check(recipe.path())?;
+    Ok(config)
+}
+
+/// The scheduler of a model with EDM's preconditioning; its noise levels are the base's, or those of diffusers.
+fn edm_scheduler(recipe: &Recipe, edm: EdmRecipe, base: SchedulerConfig) -> Result<SchedulerConfig> {
+    let (mut config, usual) = if base.class_name.is_edm() {
+        (base, None)
+    } else {
+        // Latents have unit variance.
+        (SchedulerConfig { class_name: SchedulerClass::EdmEuler, ..SchedulerConfig::default() }, Some(1.0))
+    };
+    if let Some(sigma_data) = edm.sigma_data.or(usual) {
+        config.options.insert("sigma_data".into(), sigma_data.into());
     }
     config.check(recipe.path())?;
     Ok(config)

@@ -2,7 +2,7 @@
 
 use crate::diffusion::flow::{logit_normal, shift};
 use crate::rng::{Philox, Purpose};
-use crate::trainer::recipe::FlowTimes;
+use crate::trainer::recipe::{EdmRecipe, FlowTimes};
 
 /// What is drawn for the sample at a position. A pure function of it: who recorded another program's numbers can
 /// train with them.
@@ -15,6 +15,8 @@ pub trait Draws: Send + Sync {
     fn offset(&self, position: u64, channels: usize) -> Vec<f32>;
     /// A time in [0, 1].
     fn flow_time(&self, position: u64) -> f64;
+    /// A noise level σ above 0.
+    fn sigma(&self, position: u64) -> f64;
 }
 
 /// Philox, as everywhere.
@@ -26,6 +28,25 @@ pub struct Seeded {
     pub flow_times: FlowTimes,
     /// How they are shifted.
     pub shift: f64,
+    /// How the noise levels of an EDM are spread.
+    pub levels: NoiseLevels,
+}
+
+/// ln σ ~ N(mean, std²).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct NoiseLevels {
+    /// Mean of ln σ.
+    pub mean: f64,
+    /// Standard deviation of ln σ.
+    pub std: f64,
+}
+
+impl NoiseLevels {
+    /// Those of a recipe for data of standard deviation `sigma_data`. Without a mean of its own they lie to the data as
+    /// in Karras et al. 2022, Table 1, where it is −1.2 for σ_d = 0.5.
+    pub fn new(recipe: EdmRecipe, sigma_data: f64) -> Self {
+        Self { mean: recipe.mean.unwrap_or(-1.2 + (sigma_data / 0.5).ln()), std: recipe.std }
+    }
 }
 
 impl Draws for Seeded {
@@ -46,6 +67,11 @@ impl Draws for Seeded {
         let z = f64::from(Philox::new(self.seed, Purpose::FlowTime, position).normals(1)[0]);
         let FlowTimes { mean, std, .. } = self.flow_times;
         shift(logit_normal(z, mean, std), self.shift)
+    }
+
+    fn sigma(&self, position: u64) -> f64 {
+        let z = f64::from(Philox::new(self.seed, Purpose::EdmSigma, position).normals(1)[0]);
+        (self.levels.mean + self.levels.std * z).exp()
     }
 }
 

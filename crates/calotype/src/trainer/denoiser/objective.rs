@@ -6,13 +6,13 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use super::DenoiserInTraining;
 use super::base_model::BaseModel;
-use super::draws::{Draws, Seeded, drops_caption};
+use super::draws::{Draws, NoiseLevels, Seeded, drops_caption};
 use super::latent_cache::{Encoding, LatentCache, Posterior, TextCache, posterior_of};
 use super::recompute;
 use crate::data::source::{Damaged, Item, TrainingSet};
 use crate::denoiser::Condition;
 use crate::diffusion::forward_process::offset_noise;
-use crate::diffusion::{LossWeight, NoiseSchedule, PredictionType, Times, TrainingSample};
+use crate::diffusion::{Edm, LossWeight, NoiseSchedule, PredictionType, Times, TrainingSample};
 use crate::error::Result;
 use crate::runs::folder::TrainedPart;
 use crate::text_encoder::ClipText;
@@ -20,7 +20,7 @@ use crate::trainer::batch::Batch;
 use crate::trainer::data_parallel::{BatchGradients, differentiated, scalar};
 use crate::trainer::objective::{Damage, Input, InputKind, Objective, ShareLoss};
 use crate::trainer::preflight::text_tower_fault;
-use crate::trainer::recipe::{DiffusionRecipe, FlowTimes, Recipe, TrainingRecipe};
+use crate::trainer::recipe::{DiffusionRecipe, EdmRecipe, FlowTimes, Recipe, TrainingRecipe};
 use crate::trainer::session::Session;
 use crate::trainer::settings::Settings;
 
@@ -32,6 +32,8 @@ pub struct Denoising<'a> {
     data: &'a TrainingSet,
     device: Device,
     schedule: NoiseSchedule,
+    /// The form of an EDM, which has noise levels in place of the schedule's timesteps.
+    edm: Option<Edm>,
     draws: Box<dyn Draws + 'a>,
     caption_dropout: f64,
     noise_offset: f64,
@@ -65,6 +67,7 @@ impl<'a> Denoising<'a> {
         device: &Device,
     ) -> Result<Self> {
         let diffusion = recipe.diffusion()?;
+        let edm = Edm::of(&base.model.scheduler)?;
         Ok(Self {
             recipe,
             diffusion,
@@ -72,10 +75,12 @@ impl<'a> Denoising<'a> {
             data,
             device: device.clone(),
             schedule: base.model.scheduler.noise_schedule()?,
+            edm,
             draws: Box::new(Seeded {
                 seed: recipe.seed,
                 flow_times: diffusion.flow_times,
                 shift: base.shift()?,
+                levels: levels(diffusion.edm.unwrap_or_default(), edm),
             }),
             caption_dropout: diffusion.caption_dropout,
             noise_offset: diffusion.noise_offset,
@@ -93,7 +98,8 @@ impl<'a> Denoising<'a> {
     /// # Errors
     /// As [`BaseModel::shift`].
     pub fn for_validation(self, seed: u64) -> Result<Self> {
-        let draws = Seeded { seed, flow_times: FlowTimes::default(), shift: self.base.shift()? };
+        let (flow_times, levels) = (FlowTimes::default(), levels(EdmRecipe::default(), self.edm));
+        let draws = Seeded { seed, flow_times, shift: self.base.shift()?, levels };
         let (caption_dropout, noise_offset, loss_weight) = (0.0, 0.0, LossWeight::Uniform);
         Ok(Self { draws: Box::new(draws), caption_dropout, noise_offset, loss_weight, ..self })
     }
@@ -138,7 +144,7 @@ impl<'a> Denoising<'a> {
     /// Noise is added to clean latents: what the denoiser is trained on.
     ///
     /// # Errors
-    /// As [`TrainingSample::new`].
+    /// As [`TrainingSample::new`] and [`TrainingSample::edm`].
     pub fn noised(&self, share: &Latents) -> Result<TrainingSample> {
         let [b, c, h, w] = share.shape;
         let tensor = |values: Vec<f32>, shape: [usize; 4]| {
@@ -155,6 +161,11 @@ impl<'a> Denoising<'a> {
             let z = share.positions.iter().flat_map(|&position| self.draws.offset(position, c)).collect();
             eps = offset_noise(eps, tensor(z, [b, c, 1, 1]), self.noise_offset)?;
         }
+        let z_0 = tensor(share.z_0.clone(), share.shape);
+        if let Some(edm) = self.edm {
+            let levels = share.positions.iter().map(|&position| edm.at(self.draws.sigma(position)));
+            return TrainingSample::edm(z_0, eps, &levels.collect::<Result<Vec<_>>>()?);
+        }
         let prediction = self.base.model.scheduler.prediction_type;
         let times = match prediction {
             PredictionType::Flow => {
@@ -162,7 +173,6 @@ impl<'a> Denoising<'a> {
             }
             _ => Times::Steps(&self.schedule, t),
         };
-        let z_0 = tensor(share.z_0.clone(), share.shape);
         TrainingSample::new(z_0, eps, &times, prediction, self.loss_weight)
     }
 
@@ -266,6 +276,11 @@ impl<N: DenoiserInTraining> Objective<N> for Denoising<'_> {
     fn save(&self, network: &N, model: &Path) -> Result<()> {
         network.save(self.base, model)
     }
+}
+
+/// How the noise levels of a model are spread, if it is an EDM.
+fn levels(recipe: EdmRecipe, edm: Option<Edm>) -> NoiseLevels {
+    NoiseLevels::new(recipe, edm.map_or(1.0, |edm| edm.sigma_data))
 }
 
 /// A clean latent.

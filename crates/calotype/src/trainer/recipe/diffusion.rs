@@ -49,6 +49,9 @@ pub struct DiffusionRecipe {
     /// How a flow's times are drawn.
     #[serde(default)]
     pub flow_times: FlowTimes,
+    /// EDM's preconditioning, and how its noise levels are drawn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edm: Option<EdmRecipe>,
     /// Embedded scenes that are seen, again and again; none: new ones without end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cached_scenes: Option<usize>,
@@ -108,6 +111,26 @@ impl Default for FlowTimes {
     }
 }
 
+/// `[diffusion.edm]`. Karras et al. 2022, arXiv:2206.00364, Table 1: [`crate::diffusion::edm`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EdmRecipe {
+    /// σ_d, the standard deviation of the latents. If left out it is what the `model` says, or 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sigma_data: Option<f64>,
+    /// Mean of ln σ. If left out it is −1.2 + ln(σ_d/0.5).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mean: Option<f64>,
+    /// Standard deviation of ln σ.
+    pub std: f64,
+}
+
+impl Default for EdmRecipe {
+    fn default() -> Self {
+        Self { sigma_data: None, mean: None, std: 1.2 }
+    }
+}
+
 /// `[diffusion.lora]`. Hu et al. 2021, arXiv:2106.09685.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -159,6 +182,18 @@ impl DiffusionRecipe {
         let flow = self.flow_times;
         let shifted = flow.std > 0.0 && flow.shift.is_none_or(|shift| shift > 0.0) && flow.mean.is_finite();
         check.that(shifted, "flow_times", "`std` and `shift` above 0", format!("{flow:?}"))?;
+        if let Some(edm) = &self.edm {
+            let sigma_data = edm.sigma_data.unwrap_or(1.0);
+            let positive = |x: f64| x > 0.0 && x.is_finite();
+            check.that(positive(sigma_data), "edm.sigma_data", "a finite number above 0", sigma_data)?;
+            check.that(positive(edm.std), "edm.std", "a finite number above 0", edm.std)?;
+            let mean = edm.mean.unwrap_or(0.0);
+            check.that(mean.is_finite(), "edm.mean", "a finite number", mean)?;
+            check.that(self.lora.is_none(), "edm", "no `lora`: its file cannot say it", "both")?;
+            if let Some(key) = self.key_of_timesteps() {
+                return check.that(false, key, "nothing with `edm`, which has no timesteps", "a value");
+            }
+        }
         if self.cache_latents {
             check.that(data.is_repeatable(), "cache_latents", "false with random crops", true)?;
         }
@@ -182,6 +217,18 @@ impl DiffusionRecipe {
         let attention = format!("{:?}", self.attention);
         check.that(self.attention.len() == levels, "attention", "one entry for each level", attention)?;
         check.that(self.lora.is_none(), "lora", "a `model` that it changes", "no `model`")
+    }
+
+    /// A key that is there and means nothing where there are no timesteps.
+    pub(crate) fn key_of_timesteps(&self) -> Option<&'static str> {
+        [
+            ("prediction", self.prediction.is_some()),
+            ("min_snr_gamma", self.min_snr_gamma.is_some()),
+            ("p2", self.p2.is_some()),
+            ("zero_terminal_snr", self.zero_terminal_snr),
+        ]
+        .into_iter()
+        .find_map(|(key, there)| there.then_some(key))
     }
 
     /// How much each timestep counts.

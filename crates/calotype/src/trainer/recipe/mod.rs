@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use clip::{ClipObjective, ClipRecipe};
 pub use data::{BucketRecipe, DataRecipe};
-pub use diffusion::{DiffusionRecipe, FlowTimes, LoraRecipe, P2Recipe};
+pub use diffusion::{DiffusionRecipe, EdmRecipe, FlowTimes, LoraRecipe, P2Recipe};
 pub use training::{EmaSnapshots, TrainingRecipe};
 pub use vae::{
     AdversarialRecipe, AutoencoderObjective, DiscriminatorLoss, PerceptualRecipe, Reconstruction, VaeRecipe,
@@ -244,6 +244,10 @@ impl Recipe {
         if let Some(evaluation) = &self.evaluation {
             let scenes = evaluation.scenes;
             self.check("evaluation").that(scenes >= 2, "scenes", "at least 2", scenes)?;
+            let (edm, sampler) = (self.diffusion.as_ref().and_then(|own| own.edm), evaluation.sampler);
+            let fits = edm.is_none() || sampler.works_in_sigma();
+            let expected = "one that works in sigma, such as euler, with `diffusion.edm`";
+            self.check("evaluation").that(fits, "sampler", expected, sampler)?;
         }
         if let (Some(vae), Some(clip), Some(diffusion), true) =
             (&self.vae, &self.clip, &self.diffusion, scratch)

@@ -62,7 +62,7 @@ mod tests {
     /// ∂/∂real = −½ s(−real)/n and ∂/∂fake = ½ s(fake)/n with the logistic function s.
     #[test]
     fn the_vanilla_loss_teaches_by_how_much_it_is_wrong() {
-        let (real, fake) = ([-2.0, 0.5, 7.0], [-40.0, 0.0, 1.5]);
+        let (real, fake) = ([-2.0, 0.5, 7.0], [-40.0, 0.1, 1.5]);
         let [real_leaf, fake_leaf] = [real, fake].map(|x| samples(&x).autodiff().require_grad());
         let loss = DiscriminatorLoss::Vanilla.of(real_leaf.clone(), fake_leaf.clone());
         let logistic = |x: f64| 1.0 / (1.0 + (-x).exp());

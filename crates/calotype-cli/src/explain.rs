@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
+use calotype::Result;
 use calotype::explain::explain;
+use calotype::explain::files::require_words;
 use calotype::explain::heat_map::Baseline;
-use calotype::explain::overlay::overlay;
-use calotype::files::{atomic, png};
-use calotype::pipeline::text_to_image::{Request, Sampling};
-use calotype::{Error, Result};
+use calotype::files::atomic;
+use calotype::pipeline::{Generation, Request};
 
 use crate::generate::{ModelArgs, SamplingArgs};
 use crate::message;
@@ -33,41 +33,18 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
-    let model = args.model.load(context)?;
-    let sampling = Sampling { prompts: args.model.prompts(), ..args.sampling.sampling(&model, None)? };
-    let reading = model.text.read(&args.prompt, sampling.prompts)?;
-    let known: Vec<String> = reading.words.into_iter().map(|word| word.word).collect();
-    if known.is_empty() {
-        return Err(Error::argument("prompt", "at least one word", format!("`{}`", args.prompt)));
-    }
-    if let Some(word) = args.words.iter().find(|word| !known.contains(&word.to_lowercase())) {
-        return Err(Error::argument("--words", format!("words of the prompt: {}", known.join(", ")), word));
-    }
-    let requests = [Request::new(&args.prompt, args.sampling.guidance(&model)?, 0)];
-    let initial = args.sampling.initial(&model, requests.len(), &sampling)?;
+    let request = Request { prompt: args.prompt.clone(), ..Request::default() };
+    let request = args.sampling.of(args.model.of(request));
+    let model = request.load(context.machine())?;
+    require_words(&model, &request, &args.words)?;
+    let Generation { pictures, sampling, initial, .. } = request.prepare(&model, 1)?;
     let baseline = if args.absolute { Baseline::Zero } else { Baseline::WordMean };
-    let mut explanations = explain(&model, &requests, &sampling, initial, baseline)?;
-    let explanation = explanations.swap_remove(0);
-
-    png::write(&args.out.join("picture.png"), &explanation.image)?;
-    let wanted = |word: &str| args.words.is_empty() || args.words.iter().any(|w| w.to_lowercase() == word);
-    let mut maps = Vec::new();
-    for (i, map) in explanation.maps.iter().enumerate().filter(|(_, map)| wanted(&map.word)) {
-        let file = format!("{i:02}-{}.png", file_name(&map.word));
-        png::write(&args.out.join(&file), &overlay(&explanation.image, map)?)?;
-        maps.push(serde_json::json!({
-            "word": map.word, "overlay": file, "width": map.width, "height": map.height, "values": map.values,
-        }));
-    }
+    let explanation = explain(&model, &pictures, &sampling, initial, baseline)?.swap_remove(0);
+    let maps = explanation.write(&args.out, &args.words)?;
     let value = serde_json::json!({ "prompt": args.prompt, "seed": sampling.seed, "words": maps });
     atomic::write_json(&args.out.join("heat_maps.json"), &value)?;
     if context.json {
         message::json(&value);
     }
     Ok(())
-}
-
-/// The word's letters and digits; a prompt may hold what a file name may not.
-fn file_name(word: &str) -> String {
-    word.chars().map(|c| if c.is_alphanumeric() { c } else { '_' }).collect()
 }

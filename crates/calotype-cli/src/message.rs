@@ -22,7 +22,7 @@ pub fn fail(error: Error, command: Command) -> ExitCode {
 /// The library names the thing (`strength`); where the verb has an option of that name, its users know it as
 /// `--strength`. In what is expected, the library puts such names in backticks.
 fn with_option(error: Error, options: &[String]) -> Error {
-    let option = |name: String| match name.replace([' ', '_'], "-") {
+    let option = |name: String| match name.replace('_', "-") {
         option if options.contains(&option) => format!("--{option}"),
         _ => name,
     };

@@ -1,31 +1,19 @@
 //! `calotype generate`
 
-mod model;
-mod png;
-mod sampling;
+mod settings;
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use burn::tensor::Tensor;
-use calotype::data::picture;
-use calotype::files::png::write_with_texts;
-use calotype::files::{NamedTensor, safetensors};
+use calotype::files::png;
 use calotype::model::Model;
-use calotype::parallel::in_parallel;
-use calotype::pipeline::Origin;
-use calotype::pipeline::text_to_image::{Request, Sampling};
-use calotype::progress::Progress;
-use calotype::text_encoder::reading::PromptOptions;
+use calotype::pipeline::{Generation, Request, latents, record};
 use calotype::{Error, Result};
-use image::RgbImage;
+use serde_json::{Value, json};
 
-pub use model::ModelArgs;
-pub use png::arguments as recorded_arguments;
-pub use sampling::SamplingArgs;
+pub use settings::{ModelArgs, SamplingArgs};
 
 use crate::message;
 use crate::options::Context;
@@ -72,50 +60,81 @@ pub struct Args {
     out: PathBuf,
 }
 
-/// Pictures sampled at a time.
-const BATCH: usize = 4;
+impl Args {
+    fn request(&self) -> Request {
+        let prompt = self.prompt.as_ref().or(self.recorded_prompt.as_ref()).cloned();
+        let request = Request {
+            prompt: prompt.unwrap_or_default(),
+            negative: self.negative.clone(),
+            first: self.first,
+            init_image: self.init_image.clone(),
+            strength: self.strength,
+            mask: self.mask.clone(),
+            ..Request::default()
+        };
+        self.sampling.of(self.model.of(request))
+    }
+
+    /// Where each picture goes.
+    fn paths(&self) -> Vec<PathBuf> {
+        match self.n {
+            1 => vec![self.out.clone()],
+            n => (0..n).map(|i| self.out.join(format!("{i:05}.png"))).collect(),
+        }
+    }
+
+    /// The picture whose run is to be repeated.
+    pub fn repeats(&self) -> Option<&Path> {
+        self.from.as_deref()
+    }
+}
+
+/// The settings that a picture records, as arguments.
+pub fn recorded_arguments(path: &Path) -> Result<Vec<OsString>> {
+    let mut arguments = Vec::new();
+    for (name, value) in record::read(path)?.settings() {
+        let values = match value {
+            Value::Array(values) => values,
+            Value::Bool(false) => continue,
+            other => vec![other],
+        };
+        arguments.extend(values.into_iter().map(|value| match value {
+            Value::Bool(true) => format!("--{name}").into(),
+            Value::String(text) => format!("--{name}={text}").into(),
+            number => format!("--{name}={number}").into(),
+        }));
+    }
+    Ok(arguments)
+}
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     if args.n == 0 {
         return Err(Error::argument("-n", "at least 1", 0));
     }
-    let prompt = args.prompt();
     let mut clock = Clock::start();
-    let model = args.model.load(context)?;
+    let request = args.request();
+    let model = request.load(context.machine())?;
     clock.lap("load");
-    let prompts = args.model.prompts();
-    warn_of_cut(&model, prompt, prompts, context)?;
-    let picture = args.init_image.as_deref().map(picture::load).transpose()?;
-    let size = picture.as_ref().map(|picture| (picture.width() as usize, picture.height() as usize));
-    let sampling = Sampling { prompts, ..args.sampling.sampling(&model, size)? };
-    let origin = origin(args, picture.as_ref(), &sampling, &model)?;
-    let guidance = args.sampling.guidance(&model)?;
-    let requests: Vec<Request> = (args.first..args.first + args.n as u64)
-        .map(|i| Request { negative_prompt: args.negative.clone(), ..Request::new(prompt, guidance, i) })
-        .collect();
-    let latents = sample(&model, &requests, &sampling, &origin, &args.sampling, context)?;
+    let generation = request.prepare(&model, args.n)?;
+    warn_of_cut(&generation, &model, context);
+    let latents = generation.sample(&model, context.machine())?;
     clock.lap("sample");
     if let Some(path) = &args.save_latents {
-        let shape = latents.dims().to_vec();
-        let values = latents.to_data().iter::<f32>().collect();
-        safetensors::write(path, &[NamedTensor { name: "latents".into(), shape, values }])?;
+        latents::write(path, &latents)?;
     }
-    let images = model.decode(latents, args.model.vae_tiling)?;
+    let images = generation.decode(&model, latents)?;
     clock.lap("decode");
-    let paths: Vec<PathBuf> = match images.len() {
-        1 => vec![args.out.clone()],
-        n => (0..n).map(|i| args.out.join(format!("{i:05}.png"))).collect(),
-    };
-    for ((image, path), request) in images.iter().zip(&paths).zip(&requests) {
-        let record = png::record(args, request, &sampling);
+    let paths = args.paths();
+    for (i, (image, path)) in images.iter().zip(&paths).enumerate() {
+        let record = generation.record(i);
         let texts: Vec<(&str, &str)> = record.iter().map(|(key, text)| (*key, text.as_str())).collect();
-        write_with_texts(path, image, &texts)?;
+        png::write_with_texts(path, image, &texts)?;
     }
     if context.json {
-        message::json(&serde_json::json!({
-            "images": paths, "seed": sampling.seed, "steps": sampling.sampler.steps,
-            "sampler": sampling.sampler.kind.name(), "dtype": args.model.dtype,
-            "guidance": guidance.scale, "width": sampling.width, "height": sampling.height,
+        let filled = &generation.request;
+        message::json(&json!({
+            "images": paths, "seed": filled.seed, "steps": filled.steps, "sampler": filled.sampler,
+            "dtype": filled.dtype, "guidance": filled.guidance, "width": filled.width, "height": filled.height,
             "seconds": clock.laps,
         }));
     }
@@ -139,61 +158,25 @@ impl Clock {
     }
 }
 
-impl Args {
-    fn prompt(&self) -> &str {
-        self.prompt.as_ref().or(self.recorded_prompt.as_ref()).map_or("", String::as_str)
-    }
-
-    fn strength(&self) -> f64 {
-        self.strength.unwrap_or(if self.mask.is_some() { 1.0 } else { 0.8 })
-    }
-
-    /// The picture whose run is to be repeated.
-    pub fn repeats(&self) -> Option<&Path> {
-        self.from.as_deref()
-    }
-}
-
-fn sample(
-    model: &Model,
-    requests: &[Request],
-    sampling: &Sampling,
-    origin: &Origin,
-    args: &SamplingArgs,
-    context: &Context,
-) -> Result<Tensor<4>> {
-    let initial = args.initial(model, requests.len(), sampling)?;
-    context.bars.begin("sampling", 0, requests.len() * sampling.sampler.steps);
-    let done = AtomicUsize::new(0);
-    let batches: Vec<(usize, &[Request])> = requests.chunks(BATCH).enumerate().collect();
-    let latents = in_parallel(batches, context.threads, |(batch, requests)| {
-        let initial =
-            initial.as_ref().map(|initial| initial.clone().narrow(0, batch * BATCH, requests.len()));
-        let mut on_step = |_: usize, _: usize| {
-            let pictures = done.fetch_add(requests.len(), Ordering::Relaxed) + requests.len();
-            context.bars.step(pictures, "");
-            ControlFlow::Continue(())
-        };
-        let mut noise = model.noise(requests, sampling, initial);
-        model.sample_from(requests, sampling, origin, &mut noise, None, &mut on_step)
-    })?;
-    context.bars.end("sampling");
-    Ok(Tensor::cat(latents, 0))
-}
-
-fn origin(args: &Args, picture: Option<&RgbImage>, sampling: &Sampling, model: &Model) -> Result<Origin> {
-    let Some(picture) = picture else { return Ok(Origin::default()) };
-    let mask = args.mask.as_deref().map(picture::load).transpose()?;
-    let mask = mask.map(|mask| image::DynamicImage::ImageRgb8(mask).to_luma8());
-    Origin::new(picture, args.strength(), mask.as_ref(), (sampling.width, sampling.height), &model.device)
-}
-
-fn warn_of_cut(model: &Model, prompt: &str, options: PromptOptions, context: &Context) -> Result<()> {
-    if model.text.read(prompt, options)?.cut_off {
+fn warn_of_cut(generation: &Generation, model: &Model, context: &Context) {
+    if generation.cut_off {
         let longest = model.text.longest();
         context.bars.say(&format!(
             "warning: the model reads {longest} tokens; the end of the prompt is cut off (--long-prompt reads it in chunks)"
         ));
     }
-    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_setting_of_a_request_is_an_option() {
+        let command = <Args as clap::Args>::augment_args(clap::Command::new("generate"));
+        let options: Vec<&str> = command.get_arguments().filter_map(|argument| argument.get_long()).collect();
+        for name in Request::names() {
+            assert!(options.contains(&name.as_str()), "--{name}");
+        }
+    }
 }

@@ -92,7 +92,7 @@ impl Benchmark {
     /// `Error::Argument` for a number out of range, or bf16 where the processor does not have it; `Error::Config` for
     /// another class of network; `Error::Io`, `Error::Format`.
     pub fn run(&self, machine: Machine) -> Result<Timings> {
-        let sizes = [("batch", self.batch), ("size", self.size), ("context tokens", self.context_tokens)];
+        let sizes = [("batch", self.batch), ("size", self.size), ("context_tokens", self.context_tokens)];
         for (name, value) in sizes {
             if value == 0 || value > 1 << 16 {
                 return Err(Error::argument(name, "1 to 65536", value));

@@ -15,7 +15,7 @@ use crate::explain::heat_map::Baseline;
 use crate::explain::{Explanation, explain};
 use crate::model::Model;
 use crate::parallel::in_parallel;
-use crate::pipeline::text_to_image::{Request, Sampling, Sizes};
+use crate::pipeline::text_to_image::{PictureRequest, Sampling, Sizes};
 use crate::sampler::{Generator, SamplerSettings};
 use crate::text_encoder::reading::PromptOptions;
 use crate::trainer::Recipe;
@@ -71,12 +71,13 @@ impl<'a> Subject<'a> {
     /// # Errors
     /// Those of [`explain`]; `Error::Interrupted`.
     pub(super) fn sample(&self, name: &str, prompts: &[&str], guidance: f64) -> Result<Vec<Explanation>> {
-        let request = |(i, prompt): (usize, &&str)| Request::new(prompt, Guidance::new(guidance), i as u64);
-        let requests: Vec<Request> = prompts.iter().enumerate().map(request).collect();
+        let request =
+            |(i, prompt): (usize, &&str)| PictureRequest::new(prompt, Guidance::new(guidance), i as u64);
+        let requests: Vec<PictureRequest> = prompts.iter().enumerate().map(request).collect();
         let progress = self.session.progress;
         progress.begin(name, 0, requests.len());
         let done = AtomicUsize::new(0);
-        let batches: Vec<&[Request]> = requests.chunks(BATCH).collect();
+        let batches: Vec<&[PictureRequest]> = requests.chunks(BATCH).collect();
         let explanations = in_parallel(batches, self.session.threads, |batch| {
             let explanations = explain(&self.model, batch, &self.sampling, None, Baseline::WordMean)?;
             progress.step(done.fetch_add(batch.len(), Ordering::Relaxed) + batch.len(), "");

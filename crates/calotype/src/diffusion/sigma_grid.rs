@@ -1,7 +1,7 @@
 //! Noise levels for samplers that work in σ: x = x₀ + σ·ε.
 
 use super::schedule::linspace;
-use crate::named::named_enum;
+use crate::named::{named_enum, serde_by_name};
 use crate::{Error, Result};
 
 named_enum! {
@@ -15,6 +15,8 @@ named_enum! {
         Exponential = "exponential",
     }
 }
+
+serde_by_name!(SigmaSpacing);
 
 /// `steps` levels from `sigma_max` to `sigma_min`, evenly spaced in σ^(1/ρ).
 ///

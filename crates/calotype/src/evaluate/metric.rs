@@ -57,7 +57,7 @@ impl Metric {
             Self::Lpips if lpips_weights.is_empty() => {
                 let expected = "torchvision's alexnet-owt-7be5be79.pth or vgg16-397923af.pth, and the linear \
                                 layers alex.pth or vgg.pth of lpips";
-                return Err(Error::argument("lpips weights", expected, "none"));
+                return Err(Error::argument("lpips_weights", expected, "none"));
             }
             Self::Lpips => PairedMetric::Lpips {
                 network: Box::new(lpips::weights::load(lpips_weights, device)?),

@@ -1,6 +1,7 @@
 //! Which word lit which pixel.
 
 pub mod capture;
+pub mod files;
 pub mod heat_map;
 pub mod localisation;
 pub mod overlay;
@@ -12,7 +13,7 @@ use image::RgbImage;
 
 use crate::error::Result;
 use crate::model::Model;
-use crate::pipeline::text_to_image::{Request, Sampling};
+use crate::pipeline::text_to_image::{PictureRequest, Sampling};
 use crate::text_encoder::reading::Reading;
 use capture::CrossAttentionCapture;
 use heat_map::{Baseline, WordHeatMap, word_heat_maps};
@@ -34,13 +35,13 @@ pub struct Explanation {
 /// As [`Model::sample`]. A prompt without words has no maps.
 pub fn explain(
     model: &Model,
-    requests: &[Request],
+    requests: &[PictureRequest],
     sampling: &Sampling,
     initial: Option<Tensor<4>>,
     baseline: Baseline,
 ) -> Result<Vec<Explanation>> {
     let [_, h, w] = model.latent_shape(sampling.width, sampling.height)?;
-    let read = |request: &Request| model.text.read(&request.prompt, sampling.prompts);
+    let read = |request: &PictureRequest| model.text.read(&request.prompt, sampling.prompts);
     let readings = requests.iter().map(read).collect::<Result<Vec<Reading>>>()?;
     // The texts of a batch are filled up to the longest.
     let rows = readings.iter().map(Reading::rows).max().unwrap_or(0);

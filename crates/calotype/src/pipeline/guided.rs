@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::text_to_image::{Request, Sampling, Sizes};
+use super::text_to_image::{PictureRequest, Sampling, Sizes};
 use crate::denoiser::{Condition, Denoiser};
 use crate::diffusion::guidance::Guidance;
 use crate::error::Result;
@@ -30,7 +30,7 @@ impl<'a> Guided<'a> {
     /// Reads the texts of a batch; `masked` is what an inpainting U-Net takes beside the latent.
     pub fn new(
         model: &'a Model,
-        requests: &[Request],
+        requests: &[PictureRequest],
         sampling: &Sampling,
         masked: Option<Tensor<4>>,
         hook: Option<&'a dyn AttentionHook>,
@@ -83,7 +83,7 @@ impl<'a> Guided<'a> {
 }
 
 /// What the network is told of the prompts.
-fn positive(model: &Model, requests: &[Request], sampling: &Sampling) -> Result<Condition> {
+fn positive(model: &Model, requests: &[PictureRequest], sampling: &Sampling) -> Result<Condition> {
     let first: Vec<&str> = requests.iter().map(|request| request.prompt.as_str()).collect();
     let second = requests.iter().map(|request| request.second_prompts[0].as_ref().unwrap_or(&request.prompt));
     let second: Vec<&str> = second.map(String::as_str).collect();
@@ -92,7 +92,7 @@ fn positive(model: &Model, requests: &[Request], sampling: &Sampling) -> Result<
 }
 
 /// What the network is told of what the pictures should not show.
-fn negative(model: &Model, requests: &[Request], sampling: &Sampling) -> Result<Condition> {
+fn negative(model: &Model, requests: &[PictureRequest], sampling: &Sampling) -> Result<Condition> {
     let text = |text: Option<&'_ String>| text.map_or("", String::as_str).to_owned();
     let first: Vec<String> = requests.iter().map(|request| text(request.negative_prompt.as_ref())).collect();
     let second = requests
@@ -108,7 +108,7 @@ fn negative(model: &Model, requests: &[Request], sampling: &Sampling) -> Result<
 }
 
 /// The text features with what some networks are told beside them.
-fn told(text: Condition, requests: &[Request], sampling: &Sampling) -> Condition {
+fn told(text: Condition, requests: &[PictureRequest], sampling: &Sampling) -> Condition {
     let own = (sampling.height, sampling.width);
     let Sizes { original, crop, target } = sampling.sizes;
     let sizes = [original.unwrap_or(own), crop, target.unwrap_or(own)];

@@ -1,9 +1,16 @@
 //! From a prompt, and perhaps a picture, to a picture.
 
+mod generation;
 pub mod generation_parameters;
 mod guided;
+pub mod latents;
+mod load;
 pub mod origin;
+pub mod record;
+pub mod request;
 pub mod text_to_image;
 
+pub use generation::Generation;
 pub use origin::Origin;
-pub use text_to_image::{OnStep, Request, Sampling};
+pub use request::Request;
+pub use text_to_image::{OnStep, PictureRequest, Sampling};

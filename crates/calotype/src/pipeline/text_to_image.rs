@@ -18,9 +18,9 @@ use crate::text_encoder::reading::PromptOptions;
 /// Hears how many steps are done, of how many; `Break` stops the sampling.
 pub type OnStep<'a> = dyn FnMut(usize, usize) -> ControlFlow<()> + 'a;
 
-/// What to sample.
+/// What one picture of a batch is asked for.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Request {
+pub struct PictureRequest {
     /// What the picture should show; may be empty.
     pub prompt: String,
     /// What guidance points away from; `None` for nothing in particular, which some models (SDXL) take for zeros
@@ -34,7 +34,7 @@ pub struct Request {
     pub image_index: u64,
 }
 
-impl Request {
+impl PictureRequest {
     /// Picture `image_index` of a prompt, with nothing to avoid.
     pub fn new(prompt: &str, guidance: Guidance, image_index: u64) -> Self {
         Self {
@@ -81,7 +81,7 @@ impl Model {
     /// Random numbers for a batch of requests; they start from `initial`, unit noise, where it is given.
     pub fn noise(
         &self,
-        requests: &[Request],
+        requests: &[PictureRequest],
         sampling: &Sampling,
         initial: Option<Tensor<4>>,
     ) -> NoiseSource {
@@ -97,7 +97,7 @@ impl Model {
     /// As [`Model::sample_from`].
     pub fn sample(
         &self,
-        requests: &[Request],
+        requests: &[PictureRequest],
         sampling: &Sampling,
         initial: Option<Tensor<4>>,
         hook: Option<&dyn AttentionHook>,
@@ -117,7 +117,7 @@ impl Model {
     /// a model that inpaints without a mask; `Error::Stopped` if `on_step` stops it.
     pub fn sample_from(
         &self,
-        requests: &[Request],
+        requests: &[PictureRequest],
         sampling: &Sampling,
         origin: &Origin,
         noise: &mut dyn PictureNoise,
@@ -154,7 +154,7 @@ impl Model {
     ///
     /// # Errors
     /// As [`Model::sample`] and [`Model::decode`].
-    pub fn generate(&self, requests: &[Request], sampling: &Sampling) -> Result<Vec<RgbImage>> {
+    pub fn generate(&self, requests: &[PictureRequest], sampling: &Sampling) -> Result<Vec<RgbImage>> {
         let on_step = &mut |_, _| ControlFlow::Continue(());
         self.decode(self.sample(requests, sampling, None, None, on_step)?, false)
     }

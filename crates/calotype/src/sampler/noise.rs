@@ -3,7 +3,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use crate::named::named_enum;
+use crate::named::{named_enum, serde_by_name};
 use crate::rng::torch_cpu::TorchCpu;
 use crate::rng::torch_cuda::TorchCuda;
 use crate::rng::{Philox, Purpose};
@@ -50,6 +50,8 @@ named_enum! {
         TorchCuda = "torch-cuda",
     }
 }
+
+serde_by_name!(Generator);
 
 /// The random numbers of one picture.
 #[derive(Debug, Clone)]

@@ -2,7 +2,7 @@
 
 use super::SamplerKind;
 use crate::diffusion::SigmaSpacing;
-use crate::named::named_enum;
+use crate::named::{named_enum, serde_by_name};
 
 named_enum! {
     /// Whose results to repeat where ours differ on purpose; docs/samplers.md lists where.
@@ -11,6 +11,8 @@ named_enum! {
         Diffusers = "diffusers",
     }
 }
+
+serde_by_name!(Compat);
 
 /// The steps of a run.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -14,7 +14,7 @@ use crate::explain::heat_map::Baseline;
 use crate::explain::overlay::overlay;
 use crate::model::Model;
 use crate::nn::parameters;
-use crate::pipeline::text_to_image::{Request, Sampling, Sizes};
+use crate::pipeline::text_to_image::{PictureRequest, Sampling, Sizes};
 use crate::sampler::{Generator, SamplerKind, SamplerSettings};
 use crate::text_encoder::reading::PromptOptions;
 use crate::text_encoder::stack::TextTower;
@@ -108,8 +108,8 @@ impl<'a> DenoiserWatch<'a> {
         };
         let requests = self.prompts.iter().enumerate();
         let guidance = Guidance::new(GUIDANCE);
-        let requests: Vec<Request> =
-            requests.map(|(i, prompt)| Request::new(prompt, guidance, i as u64)).collect();
+        let requests: Vec<PictureRequest> =
+            requests.map(|(i, prompt)| PictureRequest::new(prompt, guidance, i as u64)).collect();
         let explained = explain(&self.model(network), &requests, &sampling, None, Baseline::WordMean)?;
         let samples: Vec<RgbImage> = explained.iter().map(|one| one.image.clone()).collect();
         let maps = explained.iter().map(|one| {

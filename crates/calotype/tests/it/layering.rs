@@ -25,8 +25,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     // A sampler knows no network.
     ("sampler", &["diffusion"]),
-    ("pipeline", &["text_encoder", "denoiser", "diffusion", "sampler", "nn", "data", "model"]),
-    ("explain", &["pipeline", "model", "text_encoder", "nn"]),
+    (
+        "pipeline",
+        &["checkpoint", "model", "text_encoder", "denoiser", "diffusion", "sampler", "nn", "data", "files"],
+    ),
+    ("explain", &["pipeline", "model", "text_encoder", "nn", "files"]),
     ("evaluate", &["data", "nn", "autoencoder", "text_encoder", "files", "checkpoint"]),
     (
         "trainer",

@@ -7,7 +7,7 @@ use calotype::diffusion::guidance::Guidance;
 use calotype::explain::explain;
 use calotype::explain::heat_map::Baseline;
 use calotype::model::Model;
-use calotype::pipeline::text_to_image::{Request, Sampling, Sizes};
+use calotype::pipeline::text_to_image::{PictureRequest, Sampling, Sizes};
 use calotype::sampler::{Generator, SamplerKind, SamplerSettings};
 use calotype::text_encoder::reading::PromptOptions;
 use image::RgbImage;
@@ -22,8 +22,8 @@ fn model() -> Model {
     Model::load(&dir.join("model"), &Device::flex()).unwrap()
 }
 
-fn request(image_index: u64) -> Request {
-    Request::new(PROMPT, Guidance::new(2.0), image_index)
+fn request(image_index: u64) -> PictureRequest {
+    PictureRequest::new(PROMPT, Guidance::new(2.0), image_index)
 }
 
 /// With noise in every step, so that its streams are tested too.
@@ -39,7 +39,7 @@ fn sampling() -> Sampling {
     }
 }
 
-fn one(model: &Model, request: Request) -> RgbImage {
+fn one(model: &Model, request: PictureRequest) -> RgbImage {
     model.generate(&[request], &sampling()).unwrap().swap_remove(0)
 }
 
@@ -72,13 +72,13 @@ fn seed_prompt_guidance_and_negative_prompt_each_matter() {
     assert_eq!(base, one(&model, request(0)));
     let other_seed = Sampling { seed: 6, ..sampling() };
     assert_ne!(base, model.generate(&[request(0)], &other_seed).unwrap()[0]);
-    assert_ne!(base, one(&model, Request { prompt: "a dog".into(), ..request(0) }));
-    assert_ne!(base, one(&model, Request { guidance: Guidance::new(40.0), ..request(0) }));
+    assert_ne!(base, one(&model, PictureRequest { prompt: "a dog".into(), ..request(0) }));
+    assert_ne!(base, one(&model, PictureRequest { guidance: Guidance::new(40.0), ..request(0) }));
     assert_ne!(
         base,
         one(
             &model,
-            Request {
+            PictureRequest {
                 negative_prompt: Some("a green cat".into()),
                 guidance: Guidance::new(40.0),
                 ..request(0)
@@ -90,13 +90,16 @@ fn seed_prompt_guidance_and_negative_prompt_each_matter() {
 #[test]
 fn guidance_of_one_is_no_guidance() {
     let model = model();
-    let off = Request { guidance: Guidance::new(1.0), ..request(0) };
+    let off = PictureRequest { guidance: Guidance::new(1.0), ..request(0) };
     let image = one(&model, off.clone());
     // Without guidance, what it would point away from does not matter.
-    assert_eq!(image, one(&model, Request { negative_prompt: Some("a green cat".into()), ..off.clone() }));
+    assert_eq!(
+        image,
+        one(&model, PictureRequest { negative_prompt: Some("a green cat".into()), ..off.clone() })
+    );
     // A batch in which another picture has guidance takes both passes: ε_u + 1·(ε_c − ε_u) is ε_c but
     // for rounding.
-    let pair = [off, Request { guidance: Guidance::new(40.0), ..request(0) }];
+    let pair = [off, PictureRequest { guidance: Guidance::new(40.0), ..request(0) }];
     let batch = model.generate(&pair, &sampling()).unwrap();
     let largest = image.iter().zip(batch[0].iter()).map(|(a, b)| a.abs_diff(*b)).max();
     assert!(largest <= Some(1), "{largest:?} levels of 255");
@@ -132,7 +135,7 @@ fn sizes_are_multiples_of_the_autoencoder_s_factor() {
 #[test]
 fn every_word_has_a_map_that_sums_to_one() {
     let model = model();
-    let requests = [request(0), Request { prompt: "a dog".into(), ..request(1) }];
+    let requests = [request(0), PictureRequest { prompt: "a dog".into(), ..request(1) }];
     for baseline in [Baseline::Zero, Baseline::WordMean] {
         let explanations = explain(&model, &requests, &sampling(), None, baseline).unwrap();
         for (request, explanation) in requests.iter().zip(&explanations) {
@@ -154,7 +157,7 @@ fn every_word_has_a_map_that_sums_to_one() {
 #[test]
 fn a_prompt_without_words_has_a_picture_and_no_maps() {
     let model = model();
-    let requests = [Request { prompt: String::new(), ..request(0) }];
+    let requests = [PictureRequest { prompt: String::new(), ..request(0) }];
     let explanations = explain(&model, &requests, &sampling(), None, Baseline::WordMean).unwrap();
     assert_eq!(explanations[0].image, model.generate(&requests, &sampling()).unwrap()[0]);
     assert!(explanations[0].maps.is_empty());

@@ -20,7 +20,7 @@ use calotype::evaluate::pixel::psnr_rgb;
 use calotype::files::{NamedTensor, safetensors};
 use calotype::model::{ComponentKind, Model};
 use calotype::pipeline::Origin;
-use calotype::pipeline::text_to_image::{Request, Sampling, Sizes};
+use calotype::pipeline::text_to_image::{PictureRequest, Sampling, Sizes};
 use calotype::sampler::{Compat, Generator, Noise, PictureNoise, SamplerKind, SamplerSettings};
 use calotype::text_encoder::reading::PromptOptions;
 use calotype::text_encoder::tokenizer::ClipTokenizer;
@@ -249,10 +249,10 @@ fn latents(case: &Case, model: &mut Model, inputs: &Tensors) -> Tensor<4> {
         prompts: PromptOptions { clip_skip: case.clip_skip, ..Default::default() },
     };
     let guidance = Guidance { rescale: case.guidance_rescale, ..Guidance::new(case.guidance_scale) };
-    let request = Request {
+    let request = PictureRequest {
         negative_prompt: case.negative_prompt.clone(),
         second_prompts: [case.prompt_2.clone(), case.negative_prompt_2.clone()],
-        ..Request::new(&case.prompt, guidance, 0)
+        ..PictureRequest::new(&case.prompt, guidance, 0)
     };
     let origin = Origin { picture: inputs.find("image"), strength: case.strength, mask: inputs.find("mask") };
     let mut noise = Recorded::new(inputs);

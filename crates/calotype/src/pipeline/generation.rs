@@ -1,0 +1,187 @@
+//! A request made ready for a model, and its pictures.
+
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use burn::tensor::Tensor;
+use image::{DynamicImage, RgbImage};
+
+use super::latents;
+use super::origin::Origin;
+use super::request::{Request, SigmaInterval};
+use super::text_to_image::{PictureRequest, Sampling, Sizes};
+use crate::data::picture;
+use crate::diffusion::guidance::Guidance;
+use crate::error::{Error, Result};
+use crate::machine::Machine;
+use crate::model::Model;
+use crate::parallel::in_parallel;
+use crate::sampler::{SamplerKind, SamplerSettings};
+
+/// Pictures sampled at a time; they do not depend on it.
+const BATCH: usize = 4;
+
+/// A request with nothing left open.
+#[derive(Debug, Clone)]
+pub struct Generation {
+    /// As asked, with the model's own values filled in.
+    pub request: Request,
+    /// What each picture is asked for.
+    pub pictures: Vec<PictureRequest>,
+    /// How they are sampled.
+    pub sampling: Sampling,
+    /// What they are made from beside noise.
+    pub origin: Origin,
+    /// Unit noise to start from, `[pictures, C, h, w]`; the seed's where there is none.
+    pub initial: Option<Tensor<4>>,
+    /// Whether the end of the prompt is not read.
+    pub cut_off: bool,
+}
+
+impl Request {
+    /// Makes the request ready for `count` pictures of its model: fills in the model's own values, reads its pictures
+    /// and latents.
+    ///
+    /// # Errors
+    /// `Error::Argument` for a value out of range or without effect; as [`picture::load`], [`latents::read`] and
+    /// [`Origin::new`].
+    pub fn prepare(&self, model: &Model, count: usize) -> Result<Generation> {
+        self.require_sense()?;
+        let cut_off = model.text.read(&self.prompt, self.prompts())?.cut_off;
+        let picture = self.init_image.as_deref().map(picture::load).transpose()?;
+        let sampling = self.sampling(model, picture.as_ref())?;
+        let origin = self.origin(picture.as_ref(), &sampling, model)?;
+        let guidance = self.guidance(model)?;
+        let end = self.first.checked_add(count as u64).ok_or_else(|| {
+            Error::argument("first", format!("at most {}", u64::MAX - count as u64), self.first)
+        })?;
+        let picture_request = |i| {
+            let request = PictureRequest::new(&self.prompt, guidance, i);
+            PictureRequest { negative_prompt: self.negative.clone(), ..request }
+        };
+        let initial = self.initial(model, count, &sampling)?;
+        Ok(Generation {
+            request: self.filled(&sampling, guidance.scale),
+            pictures: (self.first..end).map(picture_request).collect(),
+            sampling,
+            origin,
+            initial,
+            cut_off,
+        })
+    }
+
+    /// Refuses what would be silently without effect.
+    fn require_sense(&self) -> Result<()> {
+        let needs_picture = [("strength", self.strength.is_some()), ("mask", self.mask.is_some())];
+        match needs_picture.into_iter().find(|(_, given)| *given && self.init_image.is_none()) {
+            Some((name, _)) => Err(Error::argument(name, "an initial picture beside it", "none")),
+            None => Ok(()),
+        }
+    }
+
+    /// `picture`: the initial one.
+    fn sampling(&self, model: &Model, picture: Option<&RgbImage>) -> Result<Sampling> {
+        let size = picture.map(|picture| (picture.width() as usize, picture.height() as usize));
+        let (width, height) = size.unwrap_or((model.default_size(), model.default_size()));
+        let f = model.vae.downsampling();
+        Ok(Sampling {
+            sampler: SamplerSettings {
+                kind: self.sampler.map_or_else(|| SamplerKind::from_config(&model.scheduler), Ok)?,
+                steps: self.steps.unwrap_or(30),
+                eta: self.eta,
+                schedule: self.schedule,
+                compat: self.compat,
+            },
+            seed: self.seed.unwrap_or(0),
+            generator: self.rng.unwrap_or_default(),
+            // A picture's size is its user's only within what the autoencoder can take.
+            width: self.width.unwrap_or(width - width % f),
+            height: self.height.unwrap_or(height - height % f),
+            sizes: Sizes::default(),
+            prompts: self.prompts(),
+        })
+    }
+
+    fn guidance(&self, model: &Model) -> Result<Guidance> {
+        let (scale, rescale) =
+            (self.guidance.unwrap_or_else(|| model.default_guidance()), self.guidance_rescale);
+        if !(0.0..=1.0).contains(&rescale) {
+            return Err(Error::argument("guidance_rescale", "0 to 1", rescale));
+        }
+        if !scale.is_finite() {
+            return Err(Error::argument("guidance", "a finite number (1 is off)", scale));
+        }
+        let interval = self.guidance_interval.map(|SigmaInterval { low, high }| (low, high));
+        Ok(Guidance { scale, rescale, interval })
+    }
+
+    /// The strength, where there is an initial picture.
+    fn filled_strength(&self) -> Option<f64> {
+        let usual = if self.mask.is_some() { 1.0 } else { 0.8 };
+        self.init_image.as_ref().map(|_| self.strength.unwrap_or(usual))
+    }
+
+    fn origin(&self, picture: Option<&RgbImage>, sampling: &Sampling, model: &Model) -> Result<Origin> {
+        let (Some(picture), Some(strength)) = (picture, self.filled_strength()) else {
+            return Ok(Origin::default());
+        };
+        let mask = self.mask.as_deref().map(picture::load).transpose()?;
+        let mask = mask.map(|mask| DynamicImage::ImageRgb8(mask).to_luma8());
+        Origin::new(picture, strength, mask.as_ref(), (sampling.width, sampling.height), &model.device)
+    }
+
+    /// Unit noise from the file, if one is given.
+    fn initial(&self, model: &Model, count: usize, sampling: &Sampling) -> Result<Option<Tensor<4>>> {
+        let Some(path) = &self.init_latents else { return Ok(None) };
+        let [c, h, w] = model.latent_shape(sampling.width, sampling.height)?;
+        latents::read(path, [count, c, h, w], &model.device).map(Some)
+    }
+
+    /// The same with every value that was decided for it.
+    fn filled(&self, sampling: &Sampling, guidance: f64) -> Self {
+        Self {
+            seed: Some(sampling.seed),
+            rng: Some(sampling.generator),
+            steps: Some(sampling.sampler.steps),
+            sampler: Some(sampling.sampler.kind),
+            guidance: Some(guidance),
+            width: Some(sampling.width),
+            height: Some(sampling.height),
+            strength: self.filled_strength(),
+            ..self.clone()
+        }
+    }
+}
+
+impl Generation {
+    /// Scaled latents of all pictures, `[pictures, C, h, w]`: batches side by side, on the machine's threads.
+    ///
+    /// # Errors
+    /// As [`Model::sample_from`]; `Error::Stopped` if the machine's progress is interrupted.
+    pub fn sample(&self, model: &Model, machine: Machine) -> Result<Tensor<4>> {
+        let progress = machine.progress;
+        progress.begin("sampling", 0, self.pictures.len() * self.sampling.sampler.steps);
+        let done = AtomicUsize::new(0);
+        let batches: Vec<(usize, &[PictureRequest])> = self.pictures.chunks(BATCH).enumerate().collect();
+        let latents = in_parallel(batches, machine.threads, |(batch, pictures)| {
+            let part = |initial: &Tensor<4>| initial.clone().narrow(0, batch * BATCH, pictures.len());
+            let initial = self.initial.as_ref().map(part);
+            let mut on_step = |_: usize, _: usize| {
+                progress.step(done.fetch_add(pictures.len(), Ordering::Relaxed) + pictures.len(), "");
+                if progress.interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            };
+            let mut noise = model.noise(pictures, &self.sampling, initial);
+            model.sample_from(pictures, &self.sampling, &self.origin, &mut noise, None, &mut on_step)
+        })?;
+        progress.end("sampling");
+        Ok(Tensor::cat(latents, 0))
+    }
+
+    /// Pictures of the latents, decoded as asked.
+    ///
+    /// # Errors
+    /// As [`Model::decode`].
+    pub fn decode(&self, model: &Model, latents: Tensor<4>) -> Result<Vec<RgbImage>> {
+        model.decode(latents, self.request.vae_tiling)
+    }
+}

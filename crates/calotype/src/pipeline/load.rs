@@ -1,0 +1,46 @@
+//! The model of a request, with everything that the request does to it.
+
+use super::request::Request;
+use crate::checkpoint::{Checkpoint, Lora, find};
+use crate::error::{Error, Result};
+use crate::files::Storage;
+use crate::machine::Machine;
+use crate::model::Model;
+use crate::nn::{Compute, Precision};
+
+impl Request {
+    /// Reads the model, with its tokenizer, LoRAs, learned words and precision.
+    ///
+    /// # Errors
+    /// `Error::Argument` where no model is named; as [`find`], [`Checkpoint::open`], [`Checkpoint::merge_lora`] and
+    /// [`Checkpoint::into_model`].
+    pub fn load(&self, machine: Machine) -> Result<Model> {
+        let Some(model) = &self.model else {
+            return Err(Error::argument("model", "a folder, file or name on the hub", "none"));
+        };
+        let progress = machine.progress;
+        let mut checkpoint = Checkpoint::open(&find(model, progress)?)?;
+        if let Some(folder) = &self.tokenizer {
+            checkpoint.use_tokenizers(folder)?;
+        }
+        for Lora { file, weight } in &self.lora {
+            let merged = checkpoint.merge_lora(file, *weight)?;
+            progress.say(&format!("{}: {} layers, weight {weight}", file.display(), merged.layers));
+            if let Some(name) = merged.unmatched.first() {
+                let count = merged.unmatched.len();
+                progress.say(&format!("warning: {count} of its tensors have no layer here, `{name}` first"));
+            }
+        }
+        if self.dtype == Precision::Bf16 {
+            checkpoint.store_as(Storage::Bf16);
+        }
+        // Without such instructions the kernels widen the numbers as they read them.
+        let compute = Compute::new(machine.device, self.dtype.products());
+        let mut model = checkpoint.into_model(&compute)?;
+        for file in &self.embedding {
+            let word = model.text.learn(file)?;
+            progress.say(&format!("{}: `{word}`", file.display()));
+        }
+        Ok(model)
+    }
+}

@@ -19,6 +19,7 @@ mod train;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use calotype::{Error, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
 
 use options::Common;
@@ -68,16 +69,27 @@ enum Verb {
 fn main() -> ExitCode {
     let cli = match parse() {
         Ok(cli) => cli,
-        Err(error) => return message::fail(error, Cli::command()),
+        Err(error) => return fail(error),
     };
     let result = options::Context::new(&cli.common).and_then(|context| {
         // In a thread of the pool: from outside, each kernel would wake the pool and wait for it to sleep again.
         rayon::scope(|_| run(cli.verb, &context))
     });
     match result {
-        Ok(code) => code,
-        Err(error) => message::fail(error, Cli::command()),
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => fail(error),
     }
+}
+
+/// Says what went wrong. 2 is bad usage, as where clap refuses it; all else is 1.
+fn fail(error: Error) -> ExitCode {
+    let code = match error.kind() {
+        ErrorKind::Argument => 2,
+        ErrorKind::Data | ErrorKind::System | ErrorKind::Interrupted | ErrorKind::Diverged => 1,
+    };
+    message::error(error, Cli::command());
+    ExitCode::from(code)
 }
 
 /// The command line; where it repeats the run of a picture, with the picture's options before the user's.
@@ -93,8 +105,9 @@ fn parse() -> calotype::Result<Cli> {
     Ok(Cli::parse_from(arguments))
 }
 
-fn run(verb: Verb, context: &options::Context) -> calotype::Result<ExitCode> {
-    let done = |()| ExitCode::SUCCESS;
+/// Whether all is well; false where golden cases differ.
+fn run(verb: Verb, context: &options::Context) -> calotype::Result<bool> {
+    let done = |()| true;
     match verb {
         Verb::Demo(args) => demo::run(&args, context).map(done),
         Verb::Train(args) => train::run(&args, context).map(done),

@@ -1,22 +1,34 @@
 //! What goes to the terminal: one JSON object or text on stdout, everything else on stderr.
 
-use std::process::ExitCode;
+use std::io::ErrorKind::{PermissionDenied, StorageFull};
 
 use calotype::Error;
 use clap::Command;
 use serde::Serialize;
 
-/// `error: …`, `hint: …`, exit 1; 2 for a value that the command line should not have had.
-pub fn fail(error: Error, command: Command) -> ExitCode {
+/// `error: …` and `hint: …` on stderr.
+pub fn error(error: Error, command: Command) {
     let error = with_option(error, &options(command));
     eprintln!("error: {error}");
-    if let Some(hint) = error.hint() {
+    if let Some(hint) = hint(&error) {
         eprintln!("hint: {hint}");
     }
-    match error {
-        Error::Argument { .. } => ExitCode::from(2),
-        _ => ExitCode::FAILURE,
-    }
+}
+
+/// What to do next: where that is an option, by its name, otherwise as the library says.
+fn hint(error: &Error) -> Option<String> {
+    let by_option = match error {
+        Error::Io { source, .. } if source.kind() == StorageFull => {
+            "free some space and run again with --resume; what was complete before is intact"
+        }
+        Error::Io { source, .. } if source.kind() == PermissionDenied => {
+            "choose another folder with --out or --run"
+        }
+        Error::Preflight { .. } => "--no-check trains nevertheless",
+        Error::Interrupted { .. } => "run the same command with --resume to go on",
+        _ => return error.hint(),
+    };
+    Some(by_option.into())
 }
 
 /// The library names the thing (`strength`); where the verb has an option of that name, its users know it as

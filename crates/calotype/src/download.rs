@@ -196,7 +196,7 @@ impl Run<'_> {
     }
 
     fn refused(&self, expected: &str, got: &str) -> Error {
-        Error::argument(format!("`{}`", self.download.name), expected, got).of_data()
+        Error::data(format!("`{}`", self.download.name), expected, got)
     }
 }
 

@@ -66,17 +66,17 @@ pub enum Error {
         /// The shape given.
         got: String,
     },
-    /// An argument is outside its range.
+    /// A value that the caller has chosen is outside its range.
     #[error("{name}: expected {expected}, got {got}")]
     Argument {
-        /// The thing (`width`, `prompt`) or the name that the function has for it; the command line makes it its option.
+        /// The thing (`width`, `prompt`), as the function calls it.
         name: String,
         /// The range.
         expected: String,
         /// The value.
         got: String,
     },
-    /// The user's files hold what cannot be used.
+    /// What the user's files hold cannot be used, or not as was asked: too few pictures for so many subsets.
     #[error("{what}: expected {expected}, got {got}")]
     Data {
         /// What was being read or computed.
@@ -130,12 +130,35 @@ pub enum Error {
     },
 }
 
+/// Who or what has to change before the same will do: from this a program chooses its exit code, a server its status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The caller: a value that was asked for is out of its range.
+    Argument,
+    /// The files: what they hold cannot be used, or not for what was asked.
+    Data,
+    /// The system: a file is missing or forbidden, the disk is full.
+    System,
+    /// Nothing: somebody has stopped it.
+    Interrupted,
+    /// The training's or the model's numbers: they have become NaN or infinite.
+    Diverged,
+}
+
 impl Error {
-    /// The same, if it is about a value that came from files and not from the command line.
-    pub fn of_data(self) -> Self {
+    /// Who or what has to change before the same will do.
+    pub fn kind(&self) -> ErrorKind {
         match self {
-            Error::Argument { name, expected, got } => Error::Data { what: name, expected, got },
-            other => other,
+            Error::Argument { .. } => ErrorKind::Argument,
+            Error::Format { .. }
+            | Error::Config { .. }
+            | Error::Weights { .. }
+            | Error::Shape { .. }
+            | Error::Data { .. }
+            | Error::Preflight { .. } => ErrorKind::Data,
+            Error::Io { .. } => ErrorKind::System,
+            Error::NonFinite { .. } | Error::Diverged { .. } => ErrorKind::Diverged,
+            Error::Stopped { .. } | Error::Interrupted { .. } => ErrorKind::Interrupted,
         }
     }
 
@@ -183,6 +206,11 @@ impl Error {
         Error::Argument { name: name.to_string(), expected: expected.to_string(), got: got.to_string() }
     }
 
+    /// Data that cannot be used.
+    pub fn data(what: impl ToString, expected: impl ToString, got: impl ToString) -> Self {
+        Error::Data { what: what.to_string(), expected: expected.to_string(), got: got.to_string() }
+    }
+
     /// What the user can do next, where that is known.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -190,12 +218,10 @@ impl Error {
                 std::io::ErrorKind::NotFound => {
                     Some(format!("does `{}` exist? paths are relative to the current folder", path.display()))
                 }
-                std::io::ErrorKind::StorageFull => Some(
-                    "free some space and run again with --resume; what was complete before is intact".into(),
-                ),
-                std::io::ErrorKind::PermissionDenied => {
-                    Some("choose another folder with --out or --run".into())
+                std::io::ErrorKind::StorageFull => {
+                    Some("free some space and resume; what was complete before is intact".into())
                 }
+                std::io::ErrorKind::PermissionDenied => Some("choose another folder".into()),
                 _ => None,
             },
             Error::Format { format: "safetensors", .. } => {
@@ -210,8 +236,7 @@ impl Error {
             Error::Diverged { .. } => Some(
                 "look at these pictures, or lower `learning_rate`; the last checkpoint is from before this step".into(),
             ),
-            Error::Preflight { .. } => Some("--no-check trains nevertheless".into()),
-            Error::Interrupted { .. } => Some("run the same command with --resume to go on".into()),
+            Error::Interrupted { .. } => Some("resume the run to go on".into()),
             _ => None,
         }
     }

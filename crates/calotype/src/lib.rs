@@ -72,4 +72,4 @@ pub mod trainer;
 pub mod training;
 pub mod validation;
 
-pub use error::{Error, Result};
+pub use error::{Error, ErrorKind, Result};

@@ -30,16 +30,11 @@ pub fn open(names: &[String], captions: Captions, cache: &Path) -> Result<Box<dy
     let bare: Vec<usize> = (0..collection.len()).filter(|&i| collection.captions(i).is_empty()).collect();
     let some = bare.len() < collection.len();
     match bare.first() {
-        Some(&first) if captions == Captions::Required && some => Err(Error::Data {
-            what: "captions".into(),
-            expected: "one for each picture".into(),
-            got: format!(
-                "none for {} of {}, the first: {}",
-                bare.len(),
-                collection.len(),
-                collection.name(first)
-            ),
-        }),
+        Some(&first) if captions == Captions::Required && some => Err(Error::data(
+            "captions",
+            "one for each picture",
+            format!("none for {} of {}, the first: {}", bare.len(), collection.len(), collection.name(first)),
+        )),
         _ => Ok(collection),
     }
 }

@@ -60,11 +60,7 @@ impl TrainingSet {
     ) -> Result<Self> {
         let members = members.or_else(|| pictures.count().map(|count| (0..count).collect()));
         if members.as_ref().is_some_and(Vec::is_empty) {
-            return Err(Error::Data {
-                what: "training pictures".into(),
-                expected: "at least one".into(),
-                got: "none".into(),
-            });
+            return Err(Error::data("training pictures", "at least one", "none"));
         }
         let epoch = members.as_ref().map_or(0, Vec::len);
         let (left_out, orders) = (Vec::new(), Mutex::default());
@@ -79,11 +75,11 @@ impl TrainingSet {
     /// `Error::Data` if none can be read, or the pictures have no end.
     pub fn in_buckets(mut self, buckets: Buckets, batch_size: usize) -> Result<Self> {
         let Some(members) = self.members.take() else {
-            return Err(Error::Data {
-                what: "`data.buckets`".into(),
-                expected: "pictures of different shapes".into(),
-                got: "the embedded data, which is square".into(),
-            });
+            return Err(Error::data(
+                "`data.buckets`",
+                "pictures of different shapes",
+                "the embedded data, which is square",
+            ));
         };
         let (mut kept, mut of, mut damaged) = (Vec::new(), Vec::new(), Vec::new());
         for i in members {
@@ -286,13 +282,13 @@ impl TrainingSet {
 }
 
 fn unreadable(damaged: &[Damaged]) -> Error {
-    Error::Data {
-        what: "training pictures".into(),
-        expected: "pictures that can be read".into(),
-        got: format!(
+    Error::data(
+        "training pictures",
+        "pictures that can be read",
+        format!(
             "{} in a row that cannot, first: {}",
             damaged.len(),
             damaged.first().map_or("", |first| first.reason.as_str())
         ),
-    }
+    )
 }

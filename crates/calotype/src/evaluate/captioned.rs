@@ -27,9 +27,8 @@ pub struct OfCaptions {
 /// Hessel et al. 2021, arXiv:2104.08718, Section 3, with torchmetrics' scale of 100 in the place of their 2.5.
 ///
 /// # Errors
-/// `Error::Data` for a picture without a caption;
-/// `Error::Io` and `Error::Format` naming a picture that cannot be read, unless `skip_broken`;
-/// `Error::Argument` if fewer than 2 are left; `Error::Shape` for pictures of another size than the tower's.
+/// `Error::Data` for a picture without a caption, or if fewer than 2 are left; `Error::Io` and `Error::Format`
+/// naming a picture that cannot be read, unless `skip_broken`; `Error::Shape` for pictures of another size than the tower's.
 pub fn measure_clip_score(
     folder: &ImageFolder,
     extractor: &ClipExtractor,
@@ -38,11 +37,11 @@ pub fn measure_clip_score(
     on_pictures: &mut dyn FnMut(usize),
 ) -> Result<OfCaptions> {
     if let Some(bare) = folder.entries().iter().find(|entry| entry.captions.is_empty()) {
-        return Err(Error::Data {
-            what: "captions".into(),
-            expected: "one for each picture (metadata.jsonl, metadata.csv, or a .txt beside it)".into(),
-            got: format!("none for `{}`", bare.path.display()),
-        });
+        return Err(Error::data(
+            "captions",
+            "one for each picture (metadata.jsonl, metadata.csv, or a .txt beside it)",
+            format!("none for `{}`", bare.path.display()),
+        ));
     }
     let (mut facts, mut cosines) = (SetFacts::default(), Vec::with_capacity(folder.len()));
     for entries in folder.entries().chunks(batch.max(1)) {
@@ -62,7 +61,7 @@ pub fn measure_clip_score(
         on_pictures(entries.len());
     }
     if cosines.len() < 2 {
-        return Err(Error::argument("captioned pictures", "at least 2 that can be read", cosines.len()));
+        return Err(Error::data("captioned pictures", "at least 2 that can be read", cosines.len()));
     }
     Ok(OfCaptions { report: report(&cosines, extractor)?, facts })
 }

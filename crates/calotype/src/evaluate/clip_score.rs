@@ -24,13 +24,13 @@ pub enum ClipScoreRule {
 /// - `cosines`: in [−1, 1], one for each picture.
 ///
 /// # Errors
-/// `Error::Argument` for no pictures or a cosine outside [−1, 1] by more than rounding.
+/// `Error::Data` for no pictures or a cosine outside [−1, 1] by more than rounding.
 pub fn clip_score(cosines: &[f64], rule: ClipScoreRule) -> Result<f64> {
     if cosines.is_empty() {
-        return Err(Error::argument("cosines", "at least one picture", "none"));
+        return Err(Error::data("cosines", "at least one picture", "none"));
     }
     if let Some(cosine) = cosines.iter().find(|c| c.is_nan() || c.abs() > 1.0 + 1e-5) {
-        return Err(Error::argument("cosines", "-1 to 1", cosine));
+        return Err(Error::data("cosines", "-1 to 1", cosine));
     }
     let mean = |f: fn(f64) -> f64| cosines.iter().map(|&c| f(c)).sum::<f64>() / cosines.len() as f64;
     Ok(match rule {

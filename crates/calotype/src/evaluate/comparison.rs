@@ -111,10 +111,7 @@ impl Comparison {
             Some(reference) if !is_npz(&self.generated) && !is_npz(reference) => {
                 Ok((PictureSet::open(&self.generated)?, PictureSet::open(reference)?))
             }
-            _ => {
-                let what = "generated and reference";
-                Err(Error::argument(what, "two folders of pictures", "other").of_data())
-            }
+            _ => Err(Error::data("generated and reference", "two folders of pictures", "other")),
         }
     }
 
@@ -127,7 +124,7 @@ impl Comparison {
         })?;
         if is_npz(&self.generated) {
             let expected = "for clip-score a folder of pictures with metadata.jsonl";
-            return Err(Error::argument("generated", expected, "features or statistics").of_data());
+            return Err(Error::data("generated", expected, "features or statistics"));
         }
         let folder = ImageFolder::open(&self.generated)?;
         Ok((folder, ClipExtractor::load(weights, vec![], device)?))
@@ -148,8 +145,7 @@ impl Comparison {
         let reference = reference.as_ref();
         measured.warn(warnings::of_sides(&generated, reference));
         for &metric in metrics {
-            let found = measure(metric, &generated, reference, &settings, &suffix);
-            measured.numbers.extend(found.map_err(Error::of_data)?);
+            measured.numbers.extend(measure(metric, &generated, reference, &settings, &suffix)?);
         }
         if metrics.contains(&SetMetric::Kid) {
             measured.warn(reference.and_then(|reference| settings.subset_warning(&generated, reference)));
@@ -160,7 +156,7 @@ impl Comparison {
             }
         }
         let Some(path) = &self.stats_out else { return Ok(()) };
-        generated.write_statistics(path).map_err(Error::of_data)?;
+        generated.write_statistics(path)?;
         let written = json!({
             "file": path, "n": generated.n(), "features": generated.dimension(),
             "protocol": generated.protocol.to_json(),
@@ -175,8 +171,7 @@ impl Comparison {
         (generated, reference): (&PictureSet, &PictureSet),
         measured: &mut Measured,
     ) -> Result<()> {
-        let found = measure_pairs(metrics, generated, reference, self.batch, self.skip_broken);
-        let found = found.map_err(Error::of_data)?;
+        let found = measure_pairs(metrics, generated, reference, self.batch, self.skip_broken)?;
         measured.numbers.extend(found.reports);
         let (ours, theirs) = (&found.generated, &found.reference);
         measured.warn(warnings::of_pictures(Some(ours), Some(theirs), Reading::Upright));
@@ -200,7 +195,7 @@ impl Comparison {
         };
         let found = measure_clip_score(folder, extractor, self.batch, self.skip_broken, &mut step);
         progress.end("clip-score");
-        let OfCaptions { report, facts } = found.map_err(Error::of_data)?;
+        let OfCaptions { report, facts } = found?;
         measured.numbers.insert("clip-score".into(), report);
         measured.warn(warnings::of_pictures(Some(&facts), None, Reading::Upright));
         measured.facts("generated", &facts);

@@ -65,11 +65,11 @@ impl InceptionExtractor {
     pub fn load(weight_file: &Path, protocol: Protocol, tap: Tap, device: &Device) -> Result<Self> {
         let (network, sha256) = weights::load(weight_file, device)?;
         if tap.is_logits() && !network.has_classifier() {
-            return Err(Error::Data {
-                what: "weights".into(),
-                expected: format!("a file with the classifier `fc`, for `features` {tap}"),
-                got: "features only".into(),
-            });
+            return Err(Error::data(
+                "weights",
+                format!("a file with the classifier `fc`, for `features` {tap}"),
+                "features only",
+            ));
         }
         Ok(Self { network, sha256, protocol, tap, device: device.clone() })
     }

@@ -83,8 +83,7 @@ impl ExtractorName {
 
 #[cfg(feature = "onnx")]
 fn onnx_extractor(path: &Path) -> Result<Box<dyn Extractor>> {
-    let extractor = super::onnx_extractor::OnnxExtractor::load(path);
-    Ok(Box::new(extractor.map_err(Error::of_data)?))
+    Ok(Box::new(super::onnx_extractor::OnnxExtractor::load(path)?))
 }
 
 #[cfg(not(feature = "onnx"))]

@@ -29,7 +29,7 @@ impl FeatureStatistics {
     /// `[d, d]` with divisor n − 1.
     ///
     /// # Errors
-    /// As [`Gaussian::from_moments`]; `Error::Argument` for fewer than 2 vectors.
+    /// As [`Gaussian::from_moments`]; `Error::Data` for fewer than 2 vectors.
     pub fn from_moments(n: usize, mean: &[f64], covariance: &[f64]) -> Result<Self> {
         require_two(n)?;
         require_covariance(mean, covariance)?;
@@ -67,7 +67,7 @@ impl FeatureStatistics {
     /// Adds a batch of feature vectors, `[n, d]` row by row.
     ///
     /// # Errors
-    /// `Error::Shape` unless the length is a multiple of d; `Error::Argument` if a value is not finite.
+    /// `Error::Shape` unless the length is a multiple of d; `Error::Data` if a value is not finite.
     /// Nothing is added then.
     pub fn push_rows<T: Copy + Into<f64>>(&mut self, rows: &[T]) -> Result<()> {
         cut_in_fixed_parts();
@@ -120,7 +120,7 @@ impl FeatureStatistics {
     /// Covariance M / (n − 1), `[d, d]` row by row, exactly symmetric.
     ///
     /// # Errors
-    /// `Error::Argument` for fewer than 2 vectors.
+    /// `Error::Data` for fewer than 2 vectors.
     pub fn covariance(&self) -> Result<Vec<f64>> {
         require_two(self.n)?;
         let d = self.dimension();
@@ -132,7 +132,7 @@ impl FeatureStatistics {
     /// The normal distribution with this mean and covariance.
     ///
     /// # Errors
-    /// `Error::Argument` for fewer than 2 vectors.
+    /// `Error::Data` for fewer than 2 vectors.
     pub fn gaussian(&self) -> Result<Gaussian> {
         Ok(Gaussian::from_moments(&self.mean, &self.covariance()?)?.of_samples(self.n))
     }
@@ -153,7 +153,7 @@ pub(super) fn centre<T: Copy + Into<f64>>(rows: &[T], d: usize) -> Result<(Vec<f
 
 pub(super) fn require_two(n: usize) -> Result<()> {
     if n < 2 {
-        return Err(Error::argument("number of feature vectors", "at least 2, for a covariance", n));
+        return Err(Error::data("number of feature vectors", "at least 2, for a covariance", n));
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ impl Features {
     /// Vectors of `dimension` numbers.
     ///
     /// # Errors
-    /// `Error::Shape` unless `rows` is whole vectors of at least one number; `Error::Argument` if a
+    /// `Error::Shape` unless `rows` is whole vectors of at least one number; `Error::Data` if a
     /// value is not finite.
     pub fn new<T: Copy + Into<f64>>(rows: &[T], dimension: usize) -> Result<Self> {
         if dimension == 0 || !rows.len().is_multiple_of(dimension) {
@@ -22,7 +22,7 @@ impl Features {
         }
         let values: Vec<f64> = rows.iter().map(|&v| v.into()).collect();
         match values.iter().find(|v| !v.is_finite()) {
-            Some(value) => Err(Error::argument("features", "finite numbers", value)),
+            Some(value) => Err(Error::data("features", "finite numbers", value)),
             None => Ok(Self { dimension, values }),
         }
     }

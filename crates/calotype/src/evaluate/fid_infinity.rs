@@ -26,21 +26,17 @@ pub struct FidInfinity {
 /// - `n`, `fid`: sample counts and the FID of so many samples, equally long.
 ///
 /// # Errors
-/// `Error::Shape` if the lengths differ; `Error::Argument` unless there are two different counts of at
+/// `Error::Shape` if the lengths differ; `Error::Data` unless there are two different counts of at
 /// least 1 and all values are finite.
 pub fn fid_infinity(n: &[usize], fid: &[f64]) -> Result<FidInfinity> {
     if n.len() != fid.len() {
         return Err(Error::shape("FID∞: values of `fid`", n.len(), fid.len()));
     }
     if n.contains(&0) || n.iter().all(|count| Some(count) == n.first()) {
-        return Err(Error::argument(
-            "n",
-            "at least two different sample counts of at least 1",
-            format!("{n:?}"),
-        ));
+        return Err(Error::data("n", "at least two different sample counts of at least 1", format!("{n:?}")));
     }
     if let Some(bad) = fid.iter().find(|v| !v.is_finite()) {
-        return Err(Error::argument("fid", "finite numbers", bad));
+        return Err(Error::data("fid", "finite numbers", bad));
     }
     let points = n.len() as f64;
     let u: Vec<f64> = n.iter().map(|&count| 1.0 / count as f64).collect();

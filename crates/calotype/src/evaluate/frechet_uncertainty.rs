@@ -35,7 +35,7 @@ pub struct FrechetStandardError {
 /// - `generated`, `reference`: feature vectors `[n, dimension]`, row by row.
 ///
 /// # Errors
-/// `Error::Argument` for fewer than 2 rows on a side or a value that is not finite; `Error::Shape`
+/// `Error::Data` for fewer than 2 rows on a side or a value that is not finite; `Error::Shape`
 /// unless the lengths are multiples of `dimension`.
 pub fn standard_error<T: Copy + Into<f64>>(
     generated: &[T],

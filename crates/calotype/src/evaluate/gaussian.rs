@@ -23,7 +23,7 @@ impl Gaussian {
     /// singular, [`from_eigen`](Self::from_eigen) otherwise.
     ///
     /// # Errors
-    /// `Error::Shape` unless the covariance is d × d; `Error::Argument` if a value is not finite, the
+    /// `Error::Shape` unless the covariance is d × d; `Error::Data` if a value is not finite, the
     /// covariance is not symmetric, or its smallest eigenvalue is below −10⁻⁶ times its largest.
     pub fn from_moments(mean: &[f64], covariance: &[f64]) -> Result<Self> {
         require_covariance(mean, covariance)?;
@@ -56,7 +56,7 @@ impl Gaussian {
     /// With n ≤ d the centred rows themselves are the factor, which is exact and needs no d × d matrix.
     ///
     /// # Errors
-    /// `Error::Argument` for fewer than 2 rows or a value that is not finite; `Error::Shape` unless the
+    /// `Error::Data` for fewer than 2 rows or a value that is not finite; `Error::Shape` unless the
     /// length is a multiple of `dimension`.
     pub fn from_rows<T: Copy + Into<f64>>(rows: &[T], dimension: usize) -> Result<Self> {
         if dimension == 0 || rows.len() > dimension * dimension {
@@ -149,7 +149,7 @@ fn positive_eigen(symmetric: &Mat<f64>) -> Result<(Mat<f64>, Vec<f64>)> {
     let (smallest, largest) = (eigenvalues[0], eigenvalues[d - 1]);
     if smallest < -1e-6 * largest {
         let got = format!("smallest eigenvalue {smallest:e}, largest {largest:e}");
-        return Err(Error::argument("covariance of features", "no negative eigenvalue", got));
+        return Err(Error::data("covariance of features", "no negative eigenvalue", got));
     }
     let noise = d as f64 * f64::EPSILON * largest;
     let first = eigenvalues.partition_point(|&l| l <= noise);
@@ -172,7 +172,7 @@ pub(super) fn cut_in_fixed_parts() {
 }
 
 pub(super) fn not_converged() -> Error {
-    Error::argument("covariance of features", "a decomposition that converges", "one that does not")
+    Error::data("covariance of features", "a decomposition that converges", "one that does not")
 }
 
 /// Refuses what is no covariance of vectors as long as `mean`; negative eigenvalues are seen later.
@@ -186,14 +186,14 @@ pub(super) fn require_covariance(mean: &[f64], covariance: &[f64]) -> Result<()>
     let largest = covariance.iter().fold(0.0_f64, |most, v| most.max(v.abs()));
     let at = |i: usize, j: usize| covariance[i * d + j];
     match (0..d).any(|i| (0..i).any(|j| (at(i, j) - at(j, i)).abs() > 1e-6 * largest)) {
-        true => Err(Error::argument("covariance of features", "a symmetric matrix", "an asymmetric one")),
+        true => Err(Error::data("covariance of features", "a symmetric matrix", "an asymmetric one")),
         false => Ok(()),
     }
 }
 
 fn require_finite<'a>(values: impl IntoIterator<Item = &'a f64>) -> Result<()> {
     match values.into_iter().find(|v| !v.is_finite()) {
-        Some(value) => Err(Error::argument("features", "finite numbers", value)),
+        Some(value) => Err(Error::data("features", "finite numbers", value)),
         None => Ok(()),
     }
 }

@@ -27,10 +27,10 @@ impl SplitRule {
     /// The chunks of `n` rows.
     ///
     /// # Errors
-    /// `Error::Argument` unless 1 ≤ `splits` ≤ n.
+    /// `Error::Data` unless 1 ≤ `splits` ≤ n.
     pub fn chunks(self, n: usize, splits: usize) -> Result<Vec<Range<usize>>> {
         if n == 0 || splits == 0 || splits > n {
-            return Err(Error::argument("splits", format!("1 to the number of images, {n}"), splits));
+            return Err(Error::data("splits", format!("1 to the number of images, {n}"), splits));
         }
         let pieces = |size: usize, end: usize| {
             (0..end).step_by(size).map(|start| start..(start + size).min(end)).collect()
@@ -69,7 +69,7 @@ pub struct InceptionScore {
 /// - `probabilities`: `[n, classes]`, row by row, each row summing to 1.
 ///
 /// # Errors
-/// `Error::Argument` unless 1 ≤ `splits` ≤ n, for a value that is negative or not finite, and for a row
+/// `Error::Data` unless 1 ≤ `splits` ≤ n, for a value that is negative or not finite, and for a row
 /// whose sum is off 1 by more than 10⁻⁶; `Error::Shape` unless the length is a multiple of `classes`.
 pub fn from_probabilities<T: Copy + Into<f64>>(
     probabilities: &[T],
@@ -82,7 +82,7 @@ pub fn from_probabilities<T: Copy + Into<f64>>(
         let sum: f64 = row.iter().sum();
         if row.iter().any(|&v| v < 0.0) || (sum - 1.0).abs() > 1e-6 {
             let expected = "rows of numbers of at least 0 that sum to 1";
-            return Err(Error::argument("class probabilities", expected, format!("a row of sum {sum}")));
+            return Err(Error::data("class probabilities", expected, format!("a row of sum {sum}")));
         }
     }
     let ln_p: Vec<f64> = p.iter().map(|v| v.ln()).collect();
@@ -96,7 +96,7 @@ pub fn from_probabilities<T: Copy + Into<f64>>(
 /// - `logits`: `[n, classes]`, row by row.
 ///
 /// # Errors
-/// `Error::Argument` unless 1 ≤ `splits` ≤ n and all values are finite; `Error::Shape` unless the
+/// `Error::Data` unless 1 ≤ `splits` ≤ n and all values are finite; `Error::Shape` unless the
 /// length is a multiple of `classes`.
 pub fn from_logits<T: Copy + Into<f64>>(
     logits: &[T],
@@ -121,7 +121,7 @@ fn finite_rows<T: Copy + Into<f64>>(rows: &[T], classes: usize, what: &str) -> R
     }
     let values: Vec<f64> = rows.iter().map(|&v| v.into()).collect();
     match values.iter().find(|v| !v.is_finite()) {
-        Some(value) => Err(Error::argument(what, "finite numbers", value)),
+        Some(value) => Err(Error::data(what, "finite numbers", value)),
         None => Ok(values),
     }
 }

@@ -46,7 +46,7 @@ pub struct KernelDistance {
 /// Gretton et al. 2012, Eq. 3; the biased form, with means over all pairs, is Eq. 5.
 ///
 /// # Errors
-/// `Error::Shape` if the dimensions differ; `Error::Argument` for a set with fewer than 2 vectors, or σ
+/// `Error::Shape` if the dimensions differ; `Error::Data` for a set with fewer than 2 vectors; `Error::Argument` for σ
 /// not above 0.
 pub fn kernel_distance(generated: &Features, reference: &Features, kernel: Kernel) -> Result<KernelDistance> {
     if let Kernel::Gaussian { sigma } = kernel
@@ -96,7 +96,7 @@ pub struct KidOfSubsets {
 /// Unbiased KID of each pair of subsets, given as row numbers.
 ///
 /// # Errors
-/// As [`kernel_distance`] of each pair; `Error::Argument` for a row that is not there;
+/// As [`kernel_distance`] of each pair; `Error::Data` for a row that is not there;
 /// `Error::Shape` unless both sides have equally many subsets, at least one.
 pub fn kid_of_subsets(
     generated: &Features,
@@ -128,7 +128,7 @@ pub fn kid_of_subsets(
 /// (Bińkowski et al. 2018, Section 4: 100 subsets of 1000).
 ///
 /// # Errors
-/// As [`kid_of_subsets`]; `Error::Argument` for a `subset_size` above the rows of either side.
+/// As [`kid_of_subsets`]; `Error::Data` for a `subset_size` above the rows of either side.
 pub fn kid_of_random_subsets(
     generated: &Features,
     reference: &Features,
@@ -139,7 +139,7 @@ pub fn kid_of_random_subsets(
     let fewest = generated.n().min(reference.n());
     if subset_size > fewest {
         let expected = format!("at most {fewest}, the rows of the smaller side");
-        return Err(Error::argument("subset_size", expected, subset_size));
+        return Err(Error::data("subset_size", expected, subset_size));
     }
     let mut random = RandomState::new(seed);
     let (mut of_generated, mut of_reference) = (Vec::new(), Vec::new());
@@ -153,10 +153,10 @@ pub fn kid_of_random_subsets(
 /// The vectors `rows` as a matrix.
 fn subset(side: &Features, rows: &[usize]) -> Result<Mat<f64>> {
     if rows.len() < 2 {
-        return Err(Error::argument("features", "at least 2 vectors on each side", rows.len()));
+        return Err(Error::data("features", "at least 2 vectors on each side", rows.len()));
     }
     if let Some(row) = rows.iter().find(|row| **row >= side.n()) {
-        return Err(Error::argument("row of a subset", format!("below {}", side.n()), row));
+        return Err(Error::data("row of a subset", format!("below {}", side.n()), row));
     }
     Ok(Mat::from_fn(rows.len(), side.dimension(), |i, j| side.row(rows[i])[j]))
 }

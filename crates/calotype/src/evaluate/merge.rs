@@ -23,8 +23,8 @@ pub struct Merged {
 /// # Errors
 /// `Error::Data` for no files, or files that do not go together; `Error::Io`, `Error::Format`.
 pub fn merge(files: &[PathBuf], out: &Path) -> Result<Merged> {
-    let whole = whole(files).map_err(Error::of_data)?;
-    whole.write_statistics(out).map_err(Error::of_data)?;
+    let whole = whole(files)?;
+    whole.write_statistics(out)?;
     let mut warnings = Vec::new();
     if !whole.protocol.is_known() {
         warnings.push(
@@ -36,6 +36,6 @@ pub fn merge(files: &[PathBuf], out: &Path) -> Result<Merged> {
 
 fn whole(files: &[PathBuf]) -> Result<Side> {
     let mut files = files.iter();
-    let first = files.next().ok_or_else(|| Error::argument("merge", "two files", "none"))?;
+    let first = files.next().ok_or_else(|| Error::data("merge", "two files", "none"))?;
     files.try_fold(Side::read(first)?, |merged, part| merged.merge(&Side::read(part)?))
 }

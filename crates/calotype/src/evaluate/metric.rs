@@ -25,7 +25,7 @@ named_enum! {
         Psnr = "psnr": "Peak signal-to-noise ratio of pictures of the same name, in dB",
         Ssim = "ssim": "Structural similarity of pictures of the same name",
         MsSsim = "ms-ssim": "Structural similarity at five scales",
-        Lpips = "lpips": "Perceptual distance of pictures of the same name, with --lpips-weights",
+        Lpips = "lpips": "Perceptual distance of pictures of the same name; needs weights",
         ClipScore = "clip-score":
             "Cosine of CLIP's features of pictures and of their captions in metadata.jsonl; no reference needed",
     }

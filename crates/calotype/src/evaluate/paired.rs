@@ -112,9 +112,9 @@ pub struct OfPairs {
 /// pictures have an infinite PSNR, which JSON does not have: the value is null then.
 ///
 /// # Errors
-/// `Error::Data` for a file without its counterpart; `Error::Io` and `Error::Format` naming a picture that
-/// cannot be read, unless `skip_broken`, which leaves its pair out; `Error::Argument` if fewer than 2 pairs
-/// are left; `Error::Shape` for pictures of different size, or too small for the metric.
+/// `Error::Data` for a file without its counterpart, or if fewer than 2 pairs are left; `Error::Io` and
+/// `Error::Format` naming a picture that cannot be read, unless `skip_broken`, which leaves its pair out;
+/// `Error::Shape` for pictures of different size, or too small for the metric.
 pub fn measure_pairs(
     metrics: &[PairedMetric],
     generated: &PictureSet,
@@ -146,7 +146,7 @@ pub fn measure_pairs(
         }
     }
     if of_generated.n < 2 {
-        return Err(Error::argument("pairs of pictures", "at least 2 that can be read", of_generated.n));
+        return Err(Error::data("pairs of pictures", "at least 2 that can be read", of_generated.n));
     }
     let reports = metrics.iter().zip(&values).map(|(metric, values)| metric.report(values)).collect();
     Ok(OfPairs { reports, generated: of_generated, reference: of_reference })
@@ -164,9 +164,9 @@ fn matched<'a>(
         return Ok(ours.iter().zip(theirs).collect());
     }
     let without = ours.iter().zip(theirs).find(|pair| !same(*pair)).map(|(path, _)| path.display());
-    Err(Error::Data {
-        what: "pairs of pictures".into(),
-        expected: format!("the same file names on both sides ({} and {} files)", ours.len(), theirs.len()),
-        got: without.map_or("too many on one side".into(), |path| format!("`{path}` without counterpart")),
-    })
+    Err(Error::data(
+        "pairs of pictures",
+        format!("the same file names on both sides ({} and {} files)", ours.len(), theirs.len()),
+        without.map_or("too many on one side".into(), |path| format!("`{path}` without counterpart")),
+    ))
 }

@@ -104,7 +104,7 @@ impl PictureSet {
     ///
     /// # Errors
     /// `Error::Io` or `Error::Format` naming a picture that cannot be read, unless `skip_broken`;
-    /// `Error::Argument` if fewer than 2 are left; those of `each`.
+    /// `Error::Data` if fewer than 2 are left; those of `each`.
     pub fn for_each_batch(
         &self,
         batch: usize,
@@ -128,7 +128,7 @@ impl PictureSet {
             }
         }
         match facts.n {
-            0 | 1 => Err(Error::argument("pictures", "at least 2 that can be read", facts.n)),
+            0 | 1 => Err(Error::data("pictures", "at least 2 that can be read", facts.n)),
             _ => Ok(facts),
         }
     }

@@ -18,14 +18,14 @@ impl Plane {
     /// A channel of `height` × `width` values.
     ///
     /// # Errors
-    /// `Error::Shape` unless there are height × width > 0 values; `Error::Argument` if one is not finite.
+    /// `Error::Shape` unless there are height × width > 0 values; `Error::Data` if one is not finite.
     pub fn new(height: usize, width: usize, values: Vec<f64>) -> Result<Self> {
         if values.is_empty() || height.checked_mul(width) != Some(values.len()) {
             let expected = format!("{height} x {width} pixels, at least one");
             return Err(Error::shape("image", expected, values.len()));
         }
         match values.iter().find(|v| !v.is_finite()) {
-            Some(value) => Err(Error::argument("image", "finite pixels", value)),
+            Some(value) => Err(Error::data("image", "finite pixels", value)),
             None => Ok(Self { height, width, values }),
         }
     }

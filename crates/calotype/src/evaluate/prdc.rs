@@ -54,13 +54,13 @@ pub struct Prdc {
 /// - `k`: neighbours; 3 in Kynkäänniemi et al., 5 in Naeem et al.
 ///
 /// # Errors
-/// `Error::Shape` if the dimensions differ; `Error::Argument` unless 1 ≤ k < the points of either set.
+/// `Error::Shape` if the dimensions differ; `Error::Data` unless 1 ≤ k < the points of either set.
 pub fn prdc(generated: &Features, reference: &Features, k: usize, rule: BallRule) -> Result<Prdc> {
     generated.require_comparable(reference)?;
     let fewest = generated.n().min(reference.n());
     if k == 0 || k >= fewest {
         let expected = format!("1 to below {fewest}, the points of the smaller set");
-        return Err(Error::argument("k", expected, k));
+        return Err(Error::data("k", expected, k));
     }
     let (radii_generated, radii_reference) = (radii(generated, k), radii(reference, k));
     // For each generated point: how many balls of the reference it is inside.

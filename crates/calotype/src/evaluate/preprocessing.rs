@@ -109,14 +109,14 @@ impl Preprocessing {
     /// `[3, size, size]` of a picture of any size.
     ///
     /// # Errors
-    /// Those of the resizing; `Error::Argument` for a picture so long that its resized form is above 2²⁶
+    /// Those of the resizing; `Error::Data` for a picture so long that its resized form is above 2²⁶
     /// pixels.
     pub fn prepare(&self, picture: &RgbImage) -> Result<Vec<f32>> {
         let from = (picture.height() as usize, picture.width() as usize);
         let to = self.resized(from);
         if to.0.saturating_mul(to.1) > 1 << 26 {
             let found = format!("{} x {}", from.1, from.0);
-            return Err(Error::argument("picture", "one that is not so much longer than wide", found));
+            return Err(Error::data("picture", "one that is not so much longer than wide", found));
         }
         let levels = self.levels(picture, from, to)?;
         let (top, left) = ((to.0 - self.size) / 2, (to.1 - self.size) / 2);

@@ -30,7 +30,7 @@ pub struct Retrieval {
 ///   always right for itself, `|_, _| false` where all captions differ.
 ///
 /// # Errors
-/// `Error::Shape` unless both sides hold the same number of rows of `dimension`; `Error::Argument` for
+/// `Error::Shape` unless both sides hold the same number of rows of `dimension`; `Error::Data` for
 /// no rows, a value that is not finite, or a row of zeros.
 pub fn retrieval_at_1<T: Copy + Into<f64>>(
     image: &[T],
@@ -106,7 +106,7 @@ fn normalised<T: Copy + Into<f64>>(rows: &[T], dimension: usize, what: &str) -> 
         let row: Vec<f64> = row.iter().map(|&v| v.into()).collect();
         let norm = row.iter().map(|v| v * v).sum::<f64>().sqrt();
         if !(norm.is_finite() && norm > 0.0) {
-            return Err(Error::argument(what, "rows of finite length above 0", format!("length {norm}")));
+            return Err(Error::data(what, "rows of finite length above 0", format!("length {norm}")));
         }
         Ok(row.iter().map(|v| v / norm).collect())
     };

@@ -91,7 +91,7 @@ impl Settings {
 /// `suffix`, which is empty for FID's own Inception: only there the numbers are FID, IS and KID.
 ///
 /// # Errors
-/// `Error::Argument` for a missing side, for sides of different protocols, and for settings that the sets
+/// `Error::Data` for a missing side, for sides of different protocols, and for settings that the sets
 /// are too small for; `Error::Shape` for features of different width.
 pub fn measure(
     metric: SetMetric,
@@ -104,7 +104,7 @@ pub fn measure(
         return Ok(vec![(format!("is{suffix}"), inception_score(generated, settings)?)]);
     }
     let reference =
-        reference.ok_or_else(|| Error::argument("reference", "the other side of a distance", "none"))?;
+        reference.ok_or_else(|| Error::data("reference", "the other side of a distance", "none"))?;
     generated.protocol.require_comparable(&reference.protocol)?;
     let distance =
         |name: &str| if suffix.is_empty() { format!("fid{name}") } else { format!("fd{name}{suffix}") };
@@ -192,7 +192,7 @@ fn frechet_infinity(generated: &Side, reference: &Side, settings: &Settings) -> 
 
 fn inception_score(generated: &Side, settings: &Settings) -> Result<Value> {
     let (logits, classes) = generated.logits.as_ref().ok_or_else(|| {
-        Error::argument("is", "pictures and an extractor that classifies", "features without classes")
+        Error::data("is", "pictures and an extractor that classifies", "features without classes")
     })?;
     let n = logits.len() / classes;
     let order = RandomState::new(settings.seed).permutation(n);

@@ -55,7 +55,7 @@ impl Side {
     /// their features only if `keep` says so. `on_pictures` is told how many more are done.
     ///
     /// # Errors
-    /// As [`PictureSet::for_each_batch`] and [`Extractor::extract`]; `Error::Argument` for a feature that
+    /// As [`PictureSet::for_each_batch`] and [`Extractor::extract`]; `Error::Data` for a feature that
     /// is not finite.
     pub fn of_pictures(
         set: &PictureSet,
@@ -128,7 +128,7 @@ impl Side {
     /// Writes `mu`, `sigma` and `n` as `.npz`, which pytorch-fid and clean-fid read, with the protocol.
     ///
     /// # Errors
-    /// `Error::Argument` for moments whose n is not known; as [`npz::write`].
+    /// `Error::Data` for moments whose n is not known; as [`npz::write`].
     pub fn write_statistics(&self, path: &Path) -> Result<()> {
         let statistics = self.statistics()?;
         let d = statistics.dimension();
@@ -145,7 +145,7 @@ impl Side {
     /// Both sides as one, of which only the statistics are kept.
     ///
     /// # Errors
-    /// As [`FeatureStatistics::merge`] and [`SideProtocol::require_same`]; `Error::Argument` for sides
+    /// As [`FeatureStatistics::merge`] and [`SideProtocol::require_same`]; `Error::Data` for sides
     /// without n.
     pub fn merge(&self, other: &Self) -> Result<Self> {
         self.protocol.require_same(&other.protocol)?;
@@ -176,7 +176,7 @@ impl Side {
     /// Mean and scatter.
     ///
     /// # Errors
-    /// `Error::Argument` for moments whose n is not known.
+    /// `Error::Data` for moments whose n is not known.
     pub fn statistics(&self) -> Result<FeatureStatistics> {
         match &self.known {
             Known::Statistics(statistics) => Ok(statistics.clone()),
@@ -187,11 +187,9 @@ impl Side {
                 }
                 Ok(statistics)
             }
-            Known::Moments(_) => Err(Error::argument(
-                "statistics",
-                "a file that says of how many pictures (n)",
-                "mu and sigma",
-            )),
+            Known::Moments(_) => {
+                Err(Error::data("statistics", "a file that says of how many pictures (n)", "mu and sigma"))
+            }
         }
     }
 
@@ -218,10 +216,10 @@ impl Side {
     /// The rows, for metrics that need more than moments.
     ///
     /// # Errors
-    /// `Error::Argument` where only statistics are known.
+    /// `Error::Data` where only statistics are known.
     pub fn rows(&self, metric: &str) -> Result<&Features> {
         self.features().ok_or_else(|| {
-            Error::argument(metric, "pictures or `features` on both sides", "statistics (mu and sigma) only")
+            Error::data(metric, "pictures or `features` on both sides", "statistics (mu and sigma) only")
         })
     }
 }

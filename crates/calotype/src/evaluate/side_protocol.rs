@@ -13,12 +13,12 @@ impl SideProtocol {
     /// From the JSON of a report or file: an object, or null for an unknown protocol.
     ///
     /// # Errors
-    /// `Error::Argument` for anything else.
+    /// `Error::Data` for anything else.
     pub fn new(value: Value) -> Result<Self> {
         match value {
             Value::Object(known) => Ok(Self(Some(known))),
             Value::Null => Ok(Self(None)),
-            other => Err(Error::argument("protocol", "a JSON object", other)),
+            other => Err(Error::data("protocol", "a JSON object", other)),
         }
     }
 
@@ -41,7 +41,7 @@ impl SideProtocol {
     /// ([`warnings`](super::warnings::warnings)).
     ///
     /// # Errors
-    /// `Error::Argument` naming the first thing that differs, or that only one side says.
+    /// `Error::Data` naming the first thing that differs, or that only one side says.
     pub fn require_comparable(&self, reference: &Self) -> Result<()> {
         let (Some(ours), Some(theirs)) = (&self.0, &reference.0) else { return Ok(()) };
         match ours.keys().chain(theirs.keys()).find(|&key| ours.get(key) != theirs.get(key)) {
@@ -49,7 +49,7 @@ impl SideProtocol {
             Some(key) => {
                 let say = |side: &Map<String, Value>| side.get(key).map_or("none".into(), Value::to_string);
                 let expected = format!("the same {key} on both sides, {}", say(theirs));
-                Err(Error::argument("protocol", expected, say(ours)))
+                Err(Error::data("protocol", expected, say(ours)))
             }
         }
     }
@@ -62,7 +62,7 @@ impl SideProtocol {
         self.require_comparable(other)?;
         match self.is_known() == other.is_known() {
             true => Ok(()),
-            false => Err(Error::argument(
+            false => Err(Error::data(
                 "protocol",
                 "parts of one set that all say how they were made, or none",
                 "one with protocol.json and one without",

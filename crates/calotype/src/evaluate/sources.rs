@@ -39,7 +39,7 @@ impl Sources {
         let pictures = [Some(generated), reference].into_iter().flatten().any(|path| !is_npz(path));
         let extractor = if pictures { Some(name.load(asked, device)?) } else { None };
         let open = |path: &Path| match is_npz(path) {
-            true => Side::read(path).map(|side| Source::File(Box::new(side))).map_err(Error::of_data),
+            true => Side::read(path).map(|side| Source::File(Box::new(side))),
             false => PictureSet::open(path).map(Source::Folder),
         };
         Ok(Self { name, extractor, generated: open(generated)?, reference: reference.map(open).transpose()? })
@@ -79,7 +79,7 @@ impl Sources {
         }
         let distance = |metric: &Metric| metric.of_sets().is_some_and(|m| m != SetMetric::InceptionScore);
         if metrics.iter().any(distance) {
-            self.require_comparable().map_err(Error::of_data)?;
+            self.require_comparable()?;
         }
         Ok(metrics)
     }
@@ -118,18 +118,18 @@ impl Sources {
                 Some(_) => Ok(()),
                 None => {
                     let expected = "pictures and an extractor that classifies";
-                    Err(Error::argument("is", expected, "features without classes").of_data())
+                    Err(Error::data("is", expected, "features without classes"))
                 }
             };
         }
         let reference = self.reference.as_ref().ok_or_else(|| {
-            Error::argument("reference", format!("the other side of {}", of_sets.name()), "none").of_data()
+            Error::data("reference", format!("the other side of {}", of_sets.name()), "none")
         })?;
         for source in [&self.generated, reference] {
             if let Source::File(side) = source
                 && of_sets.needs_rows()
             {
-                side.rows(of_sets.name()).map_err(Error::of_data)?;
+                side.rows(of_sets.name())?;
             }
         }
         Ok(())
@@ -172,7 +172,7 @@ impl Sources {
                 };
                 let side = Side::of_pictures(&set, extractor, asked.batch, asked.skip_broken, keep, step);
                 progress.end(name);
-                side.map_err(Error::of_data)
+                side
             }
             (Source::Folder(_), None) => Err(Error::argument("extractor", "one, for pictures", "none")),
         };

@@ -135,12 +135,12 @@ pub(super) fn chosen(runs: &[RunFolder], part: Option<TrainedPart>) -> Result<Ve
     let logged = |part: &TrainedPart| runs.iter().any(|run| run.log(*part).is_file());
     let all: Vec<TrainedPart> = TrainedPart::ALL.into_iter().filter(logged).collect();
     if all.is_empty() {
-        return Err(Error::argument("RUN", "a run with lines in logs/", "empty logs").of_data());
+        return Err(Error::data("runs", "one with lines in logs/", "empty logs"));
     }
     match part {
         Some(part) if !all.contains(&part) => {
             let names: Vec<String> = all.iter().map(TrainedPart::to_string).collect();
-            Err(Error::argument("--part", format!("a part with a log: {}", names.join(", ")), part))
+            Err(Error::argument("part", format!("a part with a log: {}", names.join(", ")), part))
         }
         Some(part) => Ok(vec![part]),
         None => Ok(all),

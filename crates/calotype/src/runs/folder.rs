@@ -59,7 +59,7 @@ impl RunFolder {
             (true, true) => "a folder with logs/ only",
         };
         let expected = "a run: a folder with logs/, and recipe.toml or state/";
-        Err(Error::argument(format!("`{}`", path.display()), expected, got).of_data())
+        Err(Error::data(format!("`{}`", path.display()), expected, got))
     }
 
     /// Whether a training has written here.

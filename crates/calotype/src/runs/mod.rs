@@ -37,7 +37,7 @@ pub struct RunName {
 /// As [`RunFolder::open`]; `Error::Argument` for fewer than `least`, or for the same folder twice.
 fn open_all(paths: &[PathBuf], least: usize) -> Result<(Vec<RunFolder>, Vec<RunName>)> {
     if paths.len() < least {
-        return Err(Error::argument("RUN", format!("at least {least} runs"), paths.len()));
+        return Err(Error::argument("runs", format!("at least {least}"), paths.len()));
     }
     let runs = paths.iter().map(|path| RunFolder::open(path)).collect::<Result<Vec<_>>>()?;
     let same = |a: &Path, b: &Path| match (a.canonicalize(), b.canonicalize()) {
@@ -46,7 +46,7 @@ fn open_all(paths: &[PathBuf], least: usize) -> Result<(Vec<RunFolder>, Vec<RunN
     };
     for (index, path) in paths.iter().enumerate() {
         if paths[..index].iter().any(|earlier| same(earlier, path)) {
-            return Err(Error::argument("RUN", "each run once", format!("`{}` twice", path.display())));
+            return Err(Error::argument("runs", "each once", format!("`{}` twice", path.display())));
         }
     }
     let names = paths.iter().map(|path| RunName { label: label(path, paths), path: path.clone() });

@@ -53,7 +53,7 @@ pub fn report(paths: &[PathBuf], options: &Options) -> Result<Report> {
 /// As [`report`]; `Error::Argument` if `out` names no file; `Error::Io`.
 pub fn write(paths: &[PathBuf], options: &Options, out: &Path) -> Result<()> {
     if out.file_name().is_none() || out.is_dir() {
-        return Err(Error::argument("--out", "a file to write, such as runs.html", out.display()));
+        return Err(Error::argument("out", "a file to write, such as runs.html", out.display()));
     }
     report(paths, options)?.write(out)
 }

@@ -90,7 +90,7 @@ pub(super) fn curves(runs: &[RunFolder], names: Vec<RunName>, options: &Options)
     match &options.metric {
         Some(wanted) if charts.is_empty() => {
             let expected = if known.is_empty() { "a log with lines".into() } else { known.join(", ") };
-            Err(Error::argument("--metric", format!("one of {expected}"), format!("`{wanted}`")))
+            Err(Error::argument("metric", format!("one of {expected}"), format!("`{wanted}`")))
         }
         _ => Ok(Plot { runs: names, charts }),
     }

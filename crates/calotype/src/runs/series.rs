@@ -31,7 +31,7 @@ impl Smoothing {
         if (0.0..1.0).contains(&weight) {
             Ok(Self::By(weight))
         } else {
-            Err(Error::argument("--smooth", "a number from 0 to below 1", weight))
+            Err(Error::argument("smooth", "a number from 0 to below 1", weight))
         }
     }
 

@@ -262,7 +262,7 @@ fn an_unknown_metric_lists_those_that_exist() {
     let options = Options { metric: Some("los".into()), ..all() };
     let error = plot(&[run], &options).unwrap_err().to_string();
     let known =
-        "--metric: expected one of loss, validation_loss, validation_psnr, gradient_norm, learning_rate";
+        "metric: expected one of loss, validation_loss, validation_psnr, gradient_norm, learning_rate";
     assert!(error.starts_with(known), "{error}");
 }
 

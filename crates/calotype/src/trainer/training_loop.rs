@@ -168,11 +168,11 @@ impl<N: Module + Sync, O: Objective<N>> Running<'_, N, O> {
         if count as f64 > most {
             let last = batch.damaged.last().map(|damaged| damaged.reason.clone());
             let last = last.or_else(|| self.memory.damaged.last().cloned()).unwrap_or_default();
-            return Err(Error::Data {
-                what: "damaged pictures".into(),
-                expected: format!("at most {most} of {pictures} (`data.max_damaged` of the recipe)"),
-                got: format!("{count}, the last: {last}"),
-            });
+            return Err(Error::data(
+                "damaged pictures",
+                format!("at most {most} of {pictures} (`data.max_damaged` of the recipe)"),
+                format!("{count}, the last: {last}"),
+            ));
         }
         Ok(())
     }
@@ -225,11 +225,11 @@ impl<N: Module + Sync, O: Objective<N>> Running<'_, N, O> {
             Some((_, value)) => Ok(Some((name, *value))),
             None => {
                 let seen: Vec<&str> = sight.numbers.iter().map(|(name, _)| name.as_str()).collect();
-                Err(Error::Data {
-                    what: format!("`{}.training.best` of the recipe", self.objective.part()),
-                    expected: format!("one of {}", seen.join(", ")),
-                    got: format!("`{name}`"),
-                })
+                Err(Error::data(
+                    format!("`{}.training.best` of the recipe", self.objective.part()),
+                    format!("one of {}", seen.join(", ")),
+                    format!("`{name}`"),
+                ))
             }
         }
     }

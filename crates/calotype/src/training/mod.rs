@@ -155,11 +155,12 @@ fn validation<'a>(part: TrainedPart, recipe: &Recipe, data: &'a PartData) -> Res
     if recipe.training(part)?.validate_every == 0 {
         return Ok(None);
     }
-    data.validation.as_ref().map(Some).ok_or_else(|| Error::Data {
-        what: format!("`{part}.training.validate_every` of the recipe"),
-        expected: "pictures for validation: `data.validation` above 0 and two pictures, or `validation`"
-            .into(),
-        got: "none".into(),
+    data.validation.as_ref().map(Some).ok_or_else(|| {
+        Error::data(
+            format!("`{part}.training.validate_every` of the recipe"),
+            "pictures for validation: `data.validation` above 0 and two pictures, or `validation`",
+            "none",
+        )
     })
 }
 

@@ -134,7 +134,7 @@ fn a_stopped_run_goes_on_as_if_it_had_not_stopped() {
         let stop = Witness::of(Event::Stop(13));
         let error = part.train(&recipe(&[]), session(&run, false, &stop)).unwrap_err();
         assert!(matches!(error, Error::Interrupted { step: 13 }), "{error}");
-        assert!(error.hint().unwrap().contains("--resume"));
+        assert!(error.hint().unwrap().contains("resume"));
         assert_eq!(saved_steps(&run, part), "13");
         assert!(!run.model().join(part.writes[0]).exists(), "an unfinished {} looks finished", part.name());
 

@@ -34,7 +34,7 @@ impl Repo {
 
     /// The cache or the repository has `got` where `expected` is needed.
     pub fn lacks(&self, expected: impl ToString, got: impl ToString) -> Error {
-        Error::argument(format!("{}@{}", self.id, self.revision), expected, got).of_data()
+        Error::data(format!("{}@{}", self.id, self.revision), expected, got)
     }
 
     /// The snapshot in the cache, if it holds what is wanted; `why` the network is not asked.

@@ -140,7 +140,7 @@ impl<'s> Client<'s> {
             (404, _) => "no such repository, revision or file: check the name",
             _ => "is HF_ENDPOINT right?",
         };
-        Err(Error::argument(format!("`{url}`"), "status 200", format!("{status}; {advice}")).of_data().into())
+        Err(Error::data(format!("`{url}`"), "status 200", format!("{status}; {advice}")).into())
     }
 }
 
@@ -185,7 +185,7 @@ fn into_error(failure: Failure) -> Error {
     match failure {
         Failure::Refused(error) => error,
         Failure::Unreachable(why) => {
-            Error::argument("download", "an answer", format!("{why}; run it again to go on")).of_data()
+            Error::data("download", "an answer", format!("{why}; run it again to go on"))
         }
     }
 }

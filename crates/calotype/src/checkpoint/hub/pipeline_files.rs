@@ -108,7 +108,7 @@ pub(super) fn require_complete(name: &str, snapshot: &Path, files: &[String]) ->
         return Ok(());
     }
     let got = format!("`{}` without {}", snapshot.display(), missing.join(", "));
-    Err(Error::argument(name, "all components of model_index.json", got).of_data())
+    Err(Error::data(name, "all components of model_index.json", got))
 }
 
 #[cfg(test)]

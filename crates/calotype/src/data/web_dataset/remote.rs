@@ -79,9 +79,8 @@ fn check(
     url: &str,
 ) -> std::result::Result<Answer, Failure> {
     let answer = answer.map_err(|error| Failure::Unreachable(error.to_string()))?;
-    let refused = |expected: &str, got: &str| {
-        Err(Error::argument(format!("`{}`", shown(url)), expected, got).of_data().into())
-    };
+    let refused =
+        |expected: &str, got: &str| Err(Error::data(format!("`{}`", shown(url)), expected, got).into());
     match answer.status().as_u16() {
         200 if download::text(answer.headers(), "content-type")
             .is_some_and(|kind| kind.starts_with("text/html")) =>

@@ -93,7 +93,7 @@ impl InceptionV3 {
     /// - `x`: `[B, 299, 299, 3]`, scaled as a protocol says ([`super::protocol`]).
     ///
     /// # Errors
-    /// `Error::Shape` for other pictures; `Error::Argument` for logits of weights without a classifier.
+    /// `Error::Shape` for other pictures; `Error::Data` for logits of weights without a classifier.
     pub fn forward(&self, x: Tensor<4>, taps: &[Tap]) -> Result<Vec<Tensor<2>>> {
         let [b, h, w, c] = x.dims();
         if [h, w, c] != [SIDE, SIDE, 3] {
@@ -123,7 +123,7 @@ impl InceptionV3 {
                 let (features, weight, none) = (pool_3.clone(), weight.clone(), bias.zeros_like());
                 Ok((calotype_kernels::linear(features, weight, none, Products::F32), bias.clone()))
             }
-            None => Err(Error::argument("weights", "a file with the classifier `fc`", "features only")),
+            None => Err(Error::data("weights", "a file with the classifier `fc`", "features only")),
         };
         taps.iter()
             .map(|tap| {

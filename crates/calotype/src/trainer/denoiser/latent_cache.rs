@@ -153,11 +153,10 @@ impl LatentCache {
     pub fn at(&self, data: &TrainingSet, n: u64) -> Result<(Place, Posterior)> {
         let mirrored = data.is_mirrored(n);
         let kept = |place: Place| Some((place, self.keys.get(&(place, mirrored))?));
-        let (place, key) = data.places(n).find_map(kept).ok_or_else(|| Error::Data {
-            what: "training pictures".into(),
-            expected: "pictures that can be read".into(),
-            got: "none".into(),
-        })?;
+        let (place, key) = data
+            .places(n)
+            .find_map(kept)
+            .ok_or_else(|| Error::data("training pictures", "pictures that can be read", "none"))?;
         let values = self.store.get(key)?;
         let (mean, std) = values.split_at(values.len() / 2);
         Ok((place, Posterior { mean: mean.to_vec(), std: std.to_vec() }))

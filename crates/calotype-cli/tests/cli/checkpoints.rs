@@ -282,7 +282,7 @@ fn prompts_have_weights_chunks_and_an_end() {
     assert_ne!(whole, with(&format!("{long} and a house"), &["--long-prompt"]).0);
     assert_says(
         &fails(&dir, 2, &["generate", "a", "--model", &model, "--clip-skip", "9", "--out", "p.png"]),
-        &["clip skip"],
+        &["--clip-skip: expected at most the"],
     );
 }
 

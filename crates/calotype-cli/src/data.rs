@@ -117,11 +117,12 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             let inspection = watched(collection.as_ref(), context);
             let left_out = collection.left_out();
             let small = args.size.map(|size| inspection.smaller_than(size)).unwrap_or_default();
-            match context.json {
-                true => message::json(&serde_json::json!({
+            if context.json {
+                message::json(&serde_json::json!({
                     "inspection": inspection, "problems": inspection.problems(), "smaller": small, "left_out": left_out,
-                })),
-                false => print_inspection(&inspection, &small, left_out),
+                }));
+            } else {
+                print_inspection(&inspection, &small, left_out);
             }
             Ok(())
         }
@@ -197,9 +198,10 @@ fn print_inspection(inspection: &Inspection, small: &[&str], left_out: Vec<Strin
     list("look the same", inspection.near_duplicates.iter().map(|group| group.join(" ~ ")));
     list("smaller than asked", small.iter().map(|&name| name.to_owned()));
     let problems = inspection.problems();
-    match problems.is_empty() {
-        true => println!("no problems"),
-        false => list("problems", problems.into_iter()),
+    if problems.is_empty() {
+        println!("no problems");
+    } else {
+        list("problems", problems.into_iter());
     }
 }
 

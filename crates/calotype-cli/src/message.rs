@@ -34,7 +34,7 @@ fn hint(error: &Error) -> Option<String> {
 /// The library names the thing (`strength`); where the verb has an option of that name, its users know it as
 /// `--strength`. In what is expected, the library puts such names in backticks.
 fn with_option(error: Error, options: &[String]) -> Error {
-    let option = |name: String| match name.replace('_', "-") {
+    let option = |name: String| match name.replace([' ', '_'], "-") {
         option if options.contains(&option) => format!("--{option}"),
         _ => name,
     };

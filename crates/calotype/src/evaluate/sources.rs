@@ -38,9 +38,12 @@ impl Sources {
         let (generated, reference) = (asked.generated.as_path(), asked.reference.as_deref());
         let pictures = [Some(generated), reference].into_iter().flatten().any(|path| !is_npz(path));
         let extractor = if pictures { Some(name.load(asked, device)?) } else { None };
-        let open = |path: &Path| match is_npz(path) {
-            true => Side::read(path).map(|side| Source::File(Box::new(side))),
-            false => PictureSet::open(path).map(Source::Folder),
+        let open = |path: &Path| {
+            if is_npz(path) {
+                Side::read(path).map(|side| Source::File(Box::new(side)))
+            } else {
+                PictureSet::open(path).map(Source::Folder)
+            }
         };
         Ok(Self { name, extractor, generated: open(generated)?, reference: reference.map(open).transpose()? })
     }
@@ -70,10 +73,7 @@ impl Sources {
 
     /// The metrics asked for, or those that the sides allow; all of them can be measured.
     pub(super) fn plan(&self, asked: &Comparison) -> Result<Vec<Metric>> {
-        let metrics = match asked.metrics.is_empty() {
-            true => self.defaults(asked)?,
-            false => asked.metrics.clone(),
-        };
+        let metrics = if asked.metrics.is_empty() { self.defaults(asked)? } else { asked.metrics.clone() };
         for &metric in &metrics {
             self.require_measurable(metric, asked)?;
         }
@@ -95,10 +95,10 @@ impl Sources {
         };
         let possible: Vec<Metric> =
             all.iter().copied().filter(|&metric| self.require_measurable(metric, asked).is_ok()).collect();
-        match possible.is_empty() {
-            true => self.require_measurable(all[0], asked).map(|()| possible),
-            false => Ok(possible),
+        if possible.is_empty() {
+            self.require_measurable(all[0], asked)?;
         }
+        Ok(possible)
     }
 
     /// Whether the sides have what the metric needs.

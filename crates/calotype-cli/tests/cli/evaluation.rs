@@ -105,7 +105,7 @@ fn broken_pictures_are_named_and_skipped_only_on_request() {
 
     fs::create_dir(dir.join("pictures")).unwrap();
     for i in 0..3 {
-        fs::copy(dir.join(&format!("data/00000{i}.png")), dir.join(&format!("pictures/{i}.png"))).unwrap();
+        fs::copy(dir.join(format!("data/00000{i}.png")), dir.join(format!("pictures/{i}.png"))).unwrap();
     }
     dir.write("pictures/9.png", "no picture");
     assert_says(&fails(&dir, 1, &evaluate("pictures", "data", &with_clip)), &["pictures/9.png"]);

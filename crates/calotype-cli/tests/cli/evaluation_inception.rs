@@ -28,7 +28,7 @@ fn pictures(dir: &TempDir, folder: &str, range: std::ops::Range<u32>, backwards:
         numbers.reverse();
     }
     for p in numbers {
-        picture(f64::from(p), 40 + p % 3, 36).save(dir.join(&format!("{folder}/{p:03}.png"))).unwrap();
+        picture(f64::from(p), 40 + p % 3, 36).save(dir.join(format!("{folder}/{p:03}.png"))).unwrap();
     }
 }
 

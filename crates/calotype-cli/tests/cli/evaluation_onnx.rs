@@ -14,7 +14,7 @@ fn an_onnx_file_gives_distances_under_its_own_name() {
             let picture = image::RgbImage::from_fn(40, 36, |x, y| {
                 image::Rgb([(x * (i + 1) + phase) as u8, (y * 5 + i * 40) as u8, (x + y * i) as u8])
             });
-            picture.save(dir.join(&format!("{side}/{i}.png"))).unwrap();
+            picture.save(dir.join(format!("{side}/{i}.png"))).unwrap();
         }
     }
     let command =
@@ -86,7 +86,7 @@ fn what_makes_numbers_incomparable_is_warned_of() {
     dir.write("a/notes.txt", "no picture");
     for p in 0..3 {
         let rgb = image::DynamicImage::from(picture(40 * p + 1)).to_rgb8();
-        rgb.save(dir.join(&format!("b/{p}.jpg"))).unwrap();
+        rgb.save(dir.join(format!("b/{p}.jpg"))).unwrap();
     }
     let output = succeeds(&dir, &evaluate("a", "b", &[&PIXELS[..], &["--metrics", "fid"]].concat()));
     let expected = [
@@ -134,7 +134,7 @@ fn streamed_statistics_take_no_more_memory_for_more_pictures() {
             let level = |x: u32| (x * (i % 97 + 3) + i / 7) as u8;
             let picture =
                 image::RgbImage::from_fn(8, 8, |x, y| image::Rgb([level(x), level(y), level(x + y)]));
-            picture.save(dir.join(&format!("{folder}/{i}.png"))).unwrap();
+            picture.save(dir.join(format!("{folder}/{i}.png"))).unwrap();
         }
     }
     let of = |folder: &str| {

@@ -206,11 +206,11 @@ fn pairs_have_warnings_formats_and_skip_what_is_broken() {
     succeeds(&dir, &["data", "render", "--out", "a", "-n", "4", "--size", "32"]);
     fs::create_dir(dir.join("b")).unwrap();
     for i in 0..4 {
-        let picture = image::open(dir.join(&format!("a/00000{i}.png"))).unwrap();
+        let picture = image::open(dir.join(format!("a/00000{i}.png"))).unwrap();
         // One has transparency, the others are JPEG.
         match i {
             0 => picture.to_rgba8().save(dir.join("b/000000.png")).unwrap(),
-            _ => picture.to_rgb8().save(dir.join(&format!("b/00000{i}.jpg"))).unwrap(),
+            _ => picture.to_rgb8().save(dir.join(format!("b/00000{i}.jpg"))).unwrap(),
         }
     }
     let output = succeeds(&dir, &evaluate("b", "a", &["--metrics", "psnr,ssim"]));

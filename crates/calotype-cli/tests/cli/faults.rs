@@ -65,7 +65,7 @@ fn kill_9_and_resume_give_the_weights_of_one_run() {
         write_files(&dir.join("run/model"), &components(part.reads));
         let train = ["train", name, "--config", "tiny.toml", "--run", "run"];
         let mut child = spawn(&dir, &train);
-        let state = dir.join(&format!("run/state/{name}/000000005.safetensors"));
+        let state = dir.join(format!("run/state/{name}/000000005.safetensors"));
         wait_for(&mut child, "the first checkpoint", || state.exists());
         signal(&child, "-KILL");
         child.wait().unwrap();

@@ -127,7 +127,7 @@ struct Noisy {
 /// E‖ε − ε_θ(x_t, t, c)‖² of random inputs.
 pub(super) fn unet(config: &UnetConfig, asked: &Benchmark, machine: Machine) -> Result<Box<dyn Bench>> {
     let device = machine.device;
-    let network = Unet::new(config, &mut Init::random(0, &Compute::new(device, asked.precision.products())))?;
+    let network = Unet::new(config, &mut Init::random(0, Compute::new(device, asked.precision.products())))?;
     let noisy = |batch: usize| Noisy {
         x_t: normal([batch, config.in_channels, asked.size, asked.size], 0, device),
         timesteps: (0..batch).map(|i| (37 * i % 1000) as f64).collect(),
@@ -167,7 +167,7 @@ pub(super) fn autoencoder(
         return Err(Error::argument("size", format!("a multiple of {f}"), asked.size));
     }
     let network =
-        AutoencoderKl::new(config, &mut Init::random(0, &Compute::new(device, asked.precision.products())))?;
+        AutoencoderKl::new(config, &mut Init::random(0, Compute::new(device, asked.precision.products())))?;
     let pictures = |batch: usize| Pictures {
         x: normal([batch, config.in_channels, asked.size, asked.size], 0, device),
         noise: normal([batch, config.latent_channels, asked.size / f, asked.size / f], 1, device),

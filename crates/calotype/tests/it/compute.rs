@@ -51,7 +51,7 @@ impl Networks {
         )
         .unwrap();
         let clip: ClipConfig = recipe(&[]).clip().unwrap().config(16, 300, [298, 299, 299]);
-        let mut init = Init::random(3, &compute(products));
+        let mut init = Init::random(3, compute(products));
         Self {
             unet: Unet::new(&unet, &mut init).unwrap(),
             vae: AutoencoderKl::new(&autoencoder_config(), &mut init).unwrap(),

@@ -25,14 +25,14 @@ fn a_run_ends_where_the_ode_leads() {
     for more in ["", r#", "sigma_data": 1.0, "prediction_type": "v_prediction""#] {
         let config = parse("EDMEulerScheduler", more);
         let edm = Edm::of(&config).unwrap().unwrap();
-        let settings = SamplerSettings::new(SamplerKind::Heun, 100);
+        let settings = SamplerSettings::new(SamplerKind::Heun, 200);
         let (unit, first) = ([-1.2, 0.1, 2.0], 80.0_f64.hypot(1.0));
         let mut noise = NoiseSource::new(Generator::Philox, 0, &[0, 1, 2]);
         let sampler = Sampler::new(&config, &settings).unwrap();
         let mut network = edm_network(edm, model);
         let got = sampler.sample(tensor(&unit), &mut noise, &mut network, &mut |_, _| ()).unwrap();
 
-        let sigmas = [edm.sigmas(100, None).unwrap(), vec![0.0]].concat();
+        let sigmas = [edm.sigmas(200, None).unwrap(), vec![0.0]].concat();
         let mut denoise = |x: &Tensor<4>, sigma: f64| Ok(model.x_0(x, sigma));
         let start = tensor(&unit) * first;
         let mut heun = Heun::default();

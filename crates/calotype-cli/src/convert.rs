@@ -1,4 +1,4 @@
-//! `calotype convert`
+//! `calotype convert`: a model in another layout, another dtype, with LoRAs merged.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! `calotype data render|inspect|time`
+//! `calotype data render|inspect|time`: pictures for training, made, looked at, and how fast they come.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! `calotype evaluate`
+//! `calotype evaluate`: generated pictures beside reference pictures.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! `calotype explain`
+//! `calotype explain`: which word lit which pixel.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! The `calotype` command.
+//! The `calotype` command: its verbs, and its exit code.
 
 mod bench;
 mod convert;

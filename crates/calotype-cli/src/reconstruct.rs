@@ -1,4 +1,4 @@
-//! `calotype reconstruct`
+//! `calotype reconstruct`: pictures through the autoencoder and back.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! `calotype runs list|compare|plot|ema`
+//! `calotype runs list|compare|plot|ema`: what is known of runs.
 
 use std::io::IsTerminal;
 use std::path::PathBuf;

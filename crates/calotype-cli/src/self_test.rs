@@ -1,4 +1,4 @@
-//! `calotype self-test`
+//! `calotype self-test`: golden cases, computed and compared.
 
 use std::path::PathBuf;
 

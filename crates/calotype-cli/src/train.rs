@@ -1,4 +1,4 @@
-//! `calotype train vae|clip|diffusion`
+//! `calotype train vae|clip|diffusion`: one part of a run.
 
 use std::path::PathBuf;
 

@@ -1,5 +1,6 @@
-//! Files that are read by mapping them into memory: a page is loaded when a number on it is first looked at,
-//! and costs no memory of its own.
+//! Files that are read by mapping them into memory.
+//!
+//! A page is loaded when a number on it is first looked at, and costs no memory of its own.
 
 use std::fs::File;
 use std::mem::MaybeUninit;

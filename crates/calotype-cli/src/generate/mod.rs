@@ -1,4 +1,4 @@
-//! `calotype generate`
+//! `calotype generate`: pictures from a prompt.
 
 mod settings;
 

@@ -1,5 +1,7 @@
-//! The autoencoder's losses: reconstruction + β · KL, and latent diffusion's with the reconstruction under a learned
-//! scale. What the discriminator adds to either is in [`super::discriminator`].
+//! The autoencoder's losses: reconstruction + β · KL, and latent diffusion's with the reconstruction under a
+//! learned scale.
+//!
+//! What the discriminator adds to either is in [`super::discriminator`].
 
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};

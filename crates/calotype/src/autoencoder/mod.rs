@@ -1,5 +1,6 @@
-//! `AutoencoderKL`: image to latent and back. Kingma & Welling 2014, arXiv:1312.6114; Rombach et al.
-//! 2022, arXiv:2112.10752, section 3.1.
+//! `AutoencoderKL`: image to latent and back.
+//!
+//! Kingma & Welling 2014, arXiv:1312.6114; Rombach et al. 2022, arXiv:2112.10752, section 3.1.
 
 pub mod blocks;
 pub mod config;

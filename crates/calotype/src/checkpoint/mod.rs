@@ -1,5 +1,6 @@
-//! A whole model as its files hold it: configs and weights, before a network is made of them. What is done to
-//! weights (another dtype, a LoRA merged, another layout of files) is done here.
+//! A whole model as its files hold it: configs and weights, before a network is made of them.
+//!
+//! What is done to weights (another dtype, a LoRA merged, another layout of files) is done here.
 
 mod find;
 mod folder;

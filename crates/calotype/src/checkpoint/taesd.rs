@@ -1,5 +1,6 @@
-//! The TAESD family as its author publishes it: an encoder and a decoder, each a list of layers in a file of its
-//! own (`taesd_encoder.pth`, `taef2_decoder.safetensors`, …).
+//! The TAESD family as its author publishes it: encoder and decoder in a file each, as lists of layers.
+//!
+//! The files are `taesd_encoder.pth`, `taef2_decoder.safetensors`, …
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,7 @@
-//! Networks that were trained here, written into a model folder: `config.json` beside weights for each component, and
-//! `model_index.json` last. A folder without it is not finished.
+//! Networks that were trained here, written into a model folder, component by component.
+//!
+//! `config.json` beside the weights of each, and `model_index.json` last: a folder without it is not
+//! finished.
 
 use std::path::Path;
 

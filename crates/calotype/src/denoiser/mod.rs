@@ -1,4 +1,5 @@
 //! ε_θ(z_t, t, c): predicts the noise in a latent, given the timestep and the text.
+//!
 //! Ho et al. 2020, arXiv:2006.11239; Rombach et al. 2022, arXiv:2112.10752, section 3.3.
 //!
 //! Every network that can do that is a variant of [`Denoiser`], and a folder of its own.

@@ -1,4 +1,5 @@
 //! Flow matching: straight lines from data (t = 0) to noise (t = 1), and how their times are spaced.
+//!
 //! The lines themselves are [`Rates::flow`](super::Rates::flow), the velocity
 //! [`PredictionType::Flow`](super::PredictionType::Flow).
 //!

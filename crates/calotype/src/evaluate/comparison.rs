@@ -1,5 +1,6 @@
-//! Everything that is asked of a comparison of pictures, and its course: what cannot be measured is refused before
-//! the first picture is read.
+//! Everything that is asked of a comparison of pictures, and its course.
+//!
+//! What cannot be measured is refused before the first picture is read.
 
 use std::path::PathBuf;
 

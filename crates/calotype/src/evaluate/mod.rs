@@ -1,4 +1,4 @@
-//! Is it any good?
+//! Evaluation: is it any good?
 
 pub mod captioned;
 pub mod clip_features;

@@ -1,5 +1,6 @@
-//! The shuffles of numpy's `RandomState`, which torch-fidelity draws splits and subsets with: its numbers
-//! are repeated only in its order.
+//! The shuffles of numpy's `RandomState`, which torch-fidelity draws splits and subsets with.
+//!
+//! Its numbers are repeated only in its order.
 
 use crate::rng::mt19937::Mt19937;
 

@@ -1,6 +1,7 @@
-//! The ways to bring a picture into Inception that published numbers were made with. They move a FID by
-//! more than models differ (Parmar et al. 2022, arXiv:2104.11222), so each has a name and none is mixed
-//! with another.
+//! The ways of bringing a picture into Inception with which published numbers were made.
+//!
+//! They move a FID by more than models differ (Parmar et al. 2022, arXiv:2104.11222), so each has a name and
+//! none is mixed with another.
 
 use image::RgbImage;
 

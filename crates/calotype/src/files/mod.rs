@@ -1,4 +1,6 @@
-//! Files of tensors, numbers and texts. They know no network; whole models are in [`checkpoint`](crate::checkpoint).
+//! Files of tensors, numbers and texts.
+//!
+//! They know no network; whole models are in [`checkpoint`](crate::checkpoint).
 
 pub mod atomic;
 pub mod config_keys;

@@ -1,5 +1,6 @@
-//! Where a network runs and in which arithmetic: a value that it is made with and keeps, so that the networks of one
-//! process may differ.
+//! Where a network runs and in which arithmetic.
+//!
+//! A value that it is made with and keeps, so that the networks of one process may differ.
 
 use burn::tensor::Device;
 pub use calotype_kernels::Products;

@@ -1,5 +1,6 @@
-//! How a picture was made, as the text `parameters` that stable-diffusion-webui (AUTOMATIC1111) keeps inside
-//! its pictures and many programs read:
+//! How a picture was made, as the text `parameters` of stable-diffusion-webui (AUTOMATIC1111).
+//!
+//! It lies inside the picture, and many programs read it:
 //!
 //! ```text
 //! a cat, (sharp focus:1.2)

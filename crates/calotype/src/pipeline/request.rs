@@ -1,5 +1,6 @@
-//! Everything that may be asked of a generation: one definition of its settings and their names, for command lines, for
-//! servers, and for what a picture records.
+//! Everything that may be asked of a generation: one definition of its settings and their names.
+//!
+//! It serves command lines, servers, and what a picture records.
 
 use std::path::PathBuf;
 use std::str::FromStr;

@@ -1,5 +1,7 @@
-//! A line chart: the lines are SVG stretched over the plot, the labels are HTML placed by percent, so
-//! that text keeps its size on a phone and on paper.
+//! A line chart of SVG lines and HTML labels.
+//!
+//! The lines are stretched over the plot, the labels placed by percent, so that text keeps its size on a
+//! phone and on paper.
 
 use std::fmt::Write;
 

@@ -1,5 +1,6 @@
-//! Reference formulas that nothing in the product runs: golden cases ask for them, and so does who checks another
-//! program with these cases.
+//! Reference formulas that nothing in the product runs, but golden cases ask for.
+//!
+//! So do those who check another program with these cases.
 
 use burn::tensor::Tensor;
 

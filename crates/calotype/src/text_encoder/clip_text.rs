@@ -1,4 +1,4 @@
-//! The text tower.
+//! CLIP's text tower.
 
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData, module};

@@ -1,5 +1,6 @@
-//! CLIP: the text tower that steers the U-Net, the vision tower that it is trained against. Radford
-//! et al. 2021, arXiv:2103.00020.
+//! CLIP: the text tower that steers the U-Net, the vision tower that it is trained against.
+//!
+//! Radford et al. 2021, arXiv:2103.00020.
 
 pub mod clip;
 pub mod clip_text;

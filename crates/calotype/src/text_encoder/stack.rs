@@ -1,4 +1,4 @@
-//! All text encoders of a model: from prompts to the [`Condition`] of a denoiser.
+//! All text encoders of a model: from prompts to the `Condition` of a denoiser.
 
 use burn::tensor::{Tensor, TensorData};
 

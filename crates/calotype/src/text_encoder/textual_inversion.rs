@@ -1,5 +1,6 @@
-//! Words that were learned from pictures: rows of a text encoder's token table. Gal et al. 2022 (textual
-//! inversion), arXiv:2208.01618.
+//! Words that were learned from pictures (textual inversion): rows of a text encoder's token table.
+//!
+//! Gal et al. 2022, arXiv:2208.01618.
 
 use std::path::Path;
 

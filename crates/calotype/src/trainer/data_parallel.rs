@@ -1,5 +1,6 @@
-//! Loss and gradients of a batch, in shares that run side by side, and one after another where there are more of
-//! them than threads.
+//! Loss and gradients of a batch in shares that run side by side.
+//!
+//! Where there are more shares than threads, they run one after another.
 //!
 //! The number of shares is a setting of the recipe, not of the machine: gradients are always summed
 //! in the same order, so that 1 and 2 threads train the same weights.

@@ -3,6 +3,7 @@
 
 mod compute;
 mod diffusers_schedulers;
+mod file_map;
 mod fine_tuning;
 mod formula;
 mod fuzz;
@@ -16,6 +17,7 @@ mod patch_gan;
 mod perceptual;
 mod pipeline;
 mod preflight;
+mod source_files;
 mod stable_diffusion;
 mod support;
 mod training;

@@ -1,5 +1,6 @@
-//! Models of the Hugging Face Hub by name, kept in the cache that Python's `huggingface_hub` uses:
-//! `models--owner--name/` with `blobs/<etag>`, `snapshots/<commit>/<file>` (links to blobs) and
+//! Models of the Hugging Face Hub by name, kept in the cache that Python's `huggingface_hub` uses.
+//!
+//! It holds `models--owner--name/` with `blobs/<etag>`, `snapshots/<commit>/<file>` (links to blobs) and
 //! `refs/<revision>` (the commit). What either of the two has downloaded, the other finds.
 
 mod cache;

@@ -1,6 +1,7 @@
-//! Stable Diffusion in one file, under the names of the original code (CompVis' latent-diffusion, Stability's
-//! generative-models), and what those tensors are called in a diffusers folder. Maps over names and shapes
-//! only: nothing here reads a file or knows a network.
+//! Stable Diffusion in one file: the original code's names of tensors, and diffusers' names of the same.
+//!
+//! The original code is CompVis' latent-diffusion and Stability's generative-models. Maps over names and
+//! shapes only: nothing here reads a file or knows a network.
 //!
 //! ```text
 //! model.diffusion_model.input_blocks.1.0.in_layers.2.bias ↔ unet/ down_blocks.0.resnets.0.conv1.bias

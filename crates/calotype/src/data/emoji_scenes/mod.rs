@@ -1,5 +1,6 @@
-//! emoji-scenes: the embedded data. Endless pictures of one to three emoji on a coloured
-//! background, each with an English caption, and the exact mask of every named object.
+//! emoji-scenes, the embedded data: endless captioned pictures of one to three emoji, with a mask of each.
+//!
+//! Each has a coloured background, an English caption, and the exact mask of every named object.
 //!
 //! Scene i of a split is a pure function of (seed, split, i). Compositions such as
 //! `cat left of window` are divided between the splits ([`split::is_held_out`]), so held-out scenes

@@ -1,5 +1,7 @@
-//! `metadata.csv`: a table with a header, separated by commas, with the columns `file_name`, and `text` or
-//! `caption` (if it has both, `text` counts). Several rows about one file are several captions.
+//! `metadata.csv`: a table with the columns `file_name`, and `text` or `caption`.
+//!
+//! Its first line is a header, and commas separate. If it has both, `text` counts. Several rows about one
+//! file are several captions.
 
 use std::collections::HashMap;
 use std::path::Path;

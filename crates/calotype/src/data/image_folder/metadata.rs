@@ -1,5 +1,7 @@
-//! `metadata.jsonl`: each line is an object with `file_name`, and `text` or `caption`: a string, or a list
-//! of strings. If a line has both, `text` counts. Other keys are free.
+//! `metadata.jsonl`: a line for each picture, with `file_name`, and `text` or `caption`.
+//!
+//! Each line is an object; its caption is a string, or a list of strings. If a line has both, `text` counts.
+//! Other keys are free.
 
 use std::path::Path;
 

@@ -1,5 +1,6 @@
-//! Parquet files of captioned pictures, in the layout that Hugging Face's `datasets` writes: a struct of
-//! `bytes` and `path` for the picture, strings or the name of a class for what it shows.
+//! Parquet files of captioned pictures, in the layout that Hugging Face's `datasets` writes.
+//!
+//! That is a struct of `bytes` and `path` for the picture, strings or the name of a class for what it shows.
 //!
 //! Opening reads footers and captions, and pages through the pictures only where a footer does not say that
 //! none is missing. A picture is looked for when it is asked for, and that costs its whole page (about 1 MB

@@ -1,6 +1,7 @@
-//! Flat copies of pictures: `<name>-<digest>.pictures` holds the pictures of one parquet file, one after the
-//! other, then the length of each (u32, little-endian; 0 where a row has none), the number of rows (u64) and
-//! [`MAGIC`].
+//! Flat copies of the pictures of parquet files, in which any picture is read alone.
+//!
+//! `<name>-<digest>.pictures` holds the pictures of one parquet file, one after the other, then the length of each
+//! (u32, little-endian; 0 where a row has none), the number of rows (u64) and [`MAGIC`].
 
 use std::fs::File;
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};

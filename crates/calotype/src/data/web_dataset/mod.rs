@@ -1,6 +1,8 @@
 //! WebDataset: captioned pictures in tar files ("shards"), as img2dataset and the `webdataset` package write
-//! them. Members that share the path up to the first dot of the base name are one sample: `0/cat.jpg`,
-//! `0/cat.txt` and `0/cat.cls` are the sample `0/cat`. They follow one another in the shard.
+//! them.
+//!
+//! Members that share the path up to the first dot of the base name are one sample: `0/cat.jpg`, `0/cat.txt`
+//! and `0/cat.cls` are the sample `0/cat`. They follow one another in the shard.
 //!
 //! | member | what it is |
 //! |---|---|

@@ -1,5 +1,6 @@
-//! Gradients of a U-Net with the activations of one stage in memory at a time: the others are computed again when
-//! their turn comes.
+//! Gradients of a U-Net with the activations of one stage in memory at a time.
+//!
+//! The others are computed again when their turn comes.
 
 use burn::tensor::{Gradients, Tensor};
 

@@ -1,5 +1,6 @@
-//! Finds the objects of emoji-scenes in a picture, to measure prompt accuracy: how often a generated
-//! picture shows what its caption says.
+//! Finds the objects of emoji-scenes in a picture, to measure prompt accuracy.
+//!
+//! That is how often a generated picture shows what its caption says.
 //!
 //! The detector never sees the prompt. Everywhere the noun that fits best wins, as in a classifier;
 //! only then is the prompt compared with what was found.

@@ -1,6 +1,7 @@
-//! TensorBoard's event files: curves, pictures and texts of a training run, in the format that TensorBoard
-//! and the libraries beside it read. `tensorboard --logdir` takes the folder above those of the parts, and
-//! shows each part as a run.
+//! TensorBoard's event files: curves, pictures and texts of a training run.
+//!
+//! They are in the format that TensorBoard and the libraries beside it read. `tensorboard --logdir` takes the
+//! folder above those of the parts, and shows each part as a run.
 //!
 //! From the bottom up: `protobuf` has fields, `event` messages of them, `record` puts messages into a file.
 

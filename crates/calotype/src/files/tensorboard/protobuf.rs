@@ -1,5 +1,6 @@
-//! Protobuf's wire format, as much of it as events need: a message is its fields one after another, each with
-//! its number and one of four kinds of value.
+//! Protobuf's wire format, as much of it as events need.
+//!
+//! A message is its fields one after another, each with its number and one of four kinds of value.
 //!
 //! <https://protobuf.dev/programming-guides/encoding/>
 

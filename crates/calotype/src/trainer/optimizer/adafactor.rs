@@ -1,5 +1,7 @@
-//! Adafactor. Shazeer & Stern 2018, arXiv:1804.04235, algorithm 4 (matrices) and 5 (vectors), without first
-//! moment and with a learning rate of the recipe.
+//! Adafactor: second moments by rows and columns, in place of one for every weight.
+//!
+//! Shazeer & Stern 2018, arXiv:1804.04235, algorithm 4 (matrices) and 5 (vectors), without first moment and
+//! with a learning rate of the recipe.
 
 use super::{Moment, Slot, Step};
 

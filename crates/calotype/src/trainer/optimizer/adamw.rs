@@ -1,4 +1,6 @@
-//! AdamW. Loshchilov & Hutter 2019, arXiv:1711.05101, algorithm 2.
+//! AdamW: Adam with decoupled weight decay.
+//!
+//! Loshchilov & Hutter 2019, arXiv:1711.05101, algorithm 2.
 
 use super::{Moment, Slot, Step};
 

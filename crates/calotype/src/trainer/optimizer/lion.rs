@@ -1,4 +1,6 @@
-//! Lion: evolved sign momentum. Chen et al. 2023, arXiv:2302.06675, algorithm 2.
+//! Lion: evolved sign momentum.
+//!
+//! Chen et al. 2023, arXiv:2302.06675, algorithm 2.
 
 use super::{Moment, Slot, Step};
 

@@ -172,7 +172,7 @@ fn what_is_no_run_is_refused() {
 
     let run = folder.run("run", 20, 0.02);
     let twice = [run.clone(), folder.0.join("run/../run")];
-    assert!(compare(&twice, None).unwrap_err().to_string().contains("each run once"));
+    assert!(compare(&twice, None).unwrap_err().to_string().contains("runs: expected each once"));
     assert!(matches!(compare(&twice[..1], None), Err(Error::Argument { .. })));
     let clip = plot(&[run], &Options { part: Some(TrainedPart::Clip), ..all() }).unwrap_err();
     assert!(clip.to_string().contains("a part with a log: vae"), "{clip}");

@@ -1,4 +1,5 @@
 //! The `calotype` command: its verbs, and its exit code.
+#![warn(clippy::match_bool, clippy::todo, clippy::unimplemented)]
 
 mod bench;
 mod convert;

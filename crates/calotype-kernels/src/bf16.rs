@@ -210,14 +210,16 @@ mod tests {
             use crate::conv2d::{backward_input, forward};
             // An odd number of channels has no pairs, and is not rounded.
             let (from, to) = (input.is_multiple_of(2), output.is_multiple_of(2));
-            let expected = match from {
-                true => forward(isa.f32(), &shape, &rx, &rw, &b),
-                false => forward(isa.f32(), &shape, &x, &w, &b),
+            let expected = if from {
+                forward(isa.f32(), &shape, &rx, &rw, &b)
+            } else {
+                forward(isa.f32(), &shape, &x, &w, &b)
             };
             assert_close(&forward(isa, &shape, &x, &w, &b), &expected);
-            let expected = match to {
-                true => backward_input(isa.f32(), &shape, &rdy, &rw),
-                false => backward_input(isa.f32(), &shape, &dy, &w),
+            let expected = if to {
+                backward_input(isa.f32(), &shape, &rdy, &rw)
+            } else {
+                backward_input(isa.f32(), &shape, &dy, &w)
             };
             assert_close(&backward_input(isa, &shape, &dy, &w), &expected);
             let expected =

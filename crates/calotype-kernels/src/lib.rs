@@ -25,6 +25,7 @@
 //! the number of threads: threads share outputs, never a sum.
 
 #![deny(clippy::undocumented_unsafe_blocks)]
+#![warn(clippy::match_bool, clippy::todo, clippy::unimplemented)]
 
 pub mod attention;
 pub mod bf16;

@@ -34,9 +34,10 @@ pub fn forward_packed(isa: Isa, x: &[f32], packed: &[f32], bias: &[f32], input: 
 /// ∂L/∂x = ∂L/∂y W. `dy`: `[rows, output]`, `weight`: `[output, input]`.
 pub fn backward_input(isa: Isa, dy: &[f32], weight: &[f32], input: usize) -> Buffer {
     let output = weight.len() / input;
-    let packed = match isa.takes_pairs() {
-        true => bf16::pack_rows(isa, output, input, weight),
-        false => pack_rows(isa, output, input, weight, input),
+    let packed = if isa.takes_pairs() {
+        bf16::pack_rows(isa, output, input, weight)
+    } else {
+        pack_rows(isa, output, input, weight, input)
     };
     rows(isa, dy, &packed, &vec![0.0; isa.round_up(input)], output, input)
 }

@@ -34,9 +34,12 @@ fn features() -> f64 {
             let fan_in: usize = shape[1..].iter().product();
             let small = (1.0 / fan_in as f32).sqrt();
             let count = shape.iter().product();
-            let value = |i: usize| match name.ends_with("weight") && shape.len() > 1 {
-                true => small * ((i * 7919) as f32 * 0.37).sin(),
-                false => 1.0,
+            let value = |i: usize| {
+                if name.ends_with("weight") && shape.len() > 1 {
+                    small * ((i * 7919) as f32 * 0.37).sin()
+                } else {
+                    1.0
+                }
             };
             (name.clone(), NamedTensor { values: (0..count).map(value).collect(), shape, name })
         })

@@ -37,8 +37,8 @@
 //! # Ok(())
 //! # }
 //! ```
-#![deny(unsafe_code)]
-#![warn(missing_docs)]
+#![forbid(unsafe_code)]
+#![warn(missing_docs, clippy::match_bool, clippy::todo, clippy::unimplemented)]
 #![recursion_limit = "256"]
 
 pub mod autoencoder;

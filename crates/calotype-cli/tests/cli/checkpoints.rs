@@ -140,10 +140,11 @@ fn a_lora_is_merged_with_its_weight() {
     let [down, up] = [&tensors[0].values, &tensors[1].values];
     for (name, tensor) in &before {
         for (i, (old, new)) in tensor.values.iter().zip(&after[name].values).enumerate() {
-            let expected = match name == &format!("{key}.weight") {
+            let expected = if name == &format!("{key}.weight") {
                 // weight · alpha / rank = 0.25
-                true => old + 0.25 * (0..2).map(|r| up[i / 8 * 2 + r] * down[r * 8 + i % 8]).sum::<f32>(),
-                false => *old,
+                old + 0.25 * (0..2).map(|r| up[i / 8 * 2 + r] * down[r * 8 + i % 8]).sum::<f32>()
+            } else {
+                *old
             };
             assert!((new - expected).abs() < 1e-6, "{name}[{i}]: {new}, expected {expected}");
         }

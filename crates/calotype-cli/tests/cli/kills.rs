@@ -19,9 +19,12 @@ fn with_long_recipe(steps: usize) -> TempDir {
     let mut best = ["validation_psnr", "validation_recall_at_5_image_to_text", "validation_loss"].into_iter();
     let lines: Vec<String> = text
         .lines()
-        .flat_map(|line| match line.starts_with("validate_every") {
-            true => vec![line.to_owned(), format!("best = \"{}\"", best.next().unwrap())],
-            false => vec![line.to_owned()],
+        .flat_map(|line| {
+            if line.starts_with("validate_every") {
+                vec![line.to_owned(), format!("best = \"{}\"", best.next().unwrap())]
+            } else {
+                vec![line.to_owned()]
+            }
         })
         .collect();
     fs::write(&recipe, lines.join("\n")).unwrap();

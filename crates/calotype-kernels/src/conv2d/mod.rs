@@ -173,17 +173,10 @@ pub fn forward_packed(isa: Isa, s: &Conv2dShape, x: &[f32], packed: &[f32], bias
     let rows = source(s.height, (s.out_height - 1) * s.stride + k_h, pad_rows);
     let columns = source(s.width, (s.out_width - 1) * s.stride + k_w, pad_columns);
     let bias = product::padded_bias(isa, bias);
-    match pairs {
-        true => windows(
-            isa,
-            &s.in_pairs(),
-            &bf16::pairs_of_columns(isa, x, s.input),
-            packed,
-            &bias,
-            &rows,
-            &columns,
-        ),
-        false => windows(isa.f32(), s, x, packed, &bias, &rows, &columns),
+    if pairs {
+        windows(isa, &s.in_pairs(), &bf16::pairs_of_columns(isa, x, s.input), packed, &bias, &rows, &columns)
+    } else {
+        windows(isa.f32(), s, x, packed, &bias, &rows, &columns)
     }
 }
 
@@ -214,15 +207,13 @@ pub fn backward_input(isa: Isa, s: &Conv2dShape, dy: &[f32], weight: &[f32]) -> 
         ..*s
     };
     let flipped = |i: usize, o: usize, place: usize| weight[(o * s.input + i) * s.places() + last - place];
-    let (adjoint, packed) = match pairs {
-        true => {
-            let adjoint = adjoint.in_pairs();
-            let pair = |i: usize, o: usize, place| {
-                bf16::pair(flipped(i, 2 * o, place), flipped(i, 2 * o + 1, place))
-            };
-            (adjoint, pack_windows(isa, &adjoint, pair))
-        }
-        false => (adjoint, pack_windows(isa, &adjoint, flipped)),
+    let (adjoint, packed) = if pairs {
+        let adjoint = adjoint.in_pairs();
+        let pair =
+            |i: usize, o: usize, place| bf16::pair(flipped(i, 2 * o, place), flipped(i, 2 * o + 1, place));
+        (adjoint, pack_windows(isa, &adjoint, pair))
+    } else {
+        (adjoint, pack_windows(isa, &adjoint, flipped))
     };
     // Place i of the padded, spread gradient is dy[(i + pad_begin − (k − 1)) / stride].
     let source = |n: usize, length: usize, k: usize, pad: usize| -> Sources {
@@ -236,12 +227,11 @@ pub fn backward_input(isa: Isa, s: &Conv2dShape, dy: &[f32], weight: &[f32]) -> 
     let rows = source(s.out_height, s.height - 1 + k_h, k_h, s.pad_begin[0]);
     let columns = source(s.out_width, s.width - 1 + k_w, k_w, s.pad_begin[1]);
     let no_bias = vec![0.0; isa.round_up(s.input)];
-    match pairs {
-        true => {
-            let dy = bf16::pairs_of_columns(isa, dy, s.output);
-            windows(isa, &adjoint, &dy, &packed, &no_bias, &rows, &columns)
-        }
-        false => windows(isa.f32(), &adjoint, dy, &packed, &no_bias, &rows, &columns),
+    if pairs {
+        let dy = bf16::pairs_of_columns(isa, dy, s.output);
+        windows(isa, &adjoint, &dy, &packed, &no_bias, &rows, &columns)
+    } else {
+        windows(isa.f32(), &adjoint, dy, &packed, &no_bias, &rows, &columns)
     }
 }
 

@@ -78,10 +78,7 @@ pub fn autoencoder_loss(
 /// β at `step`: linear from 0 to `beta` over `warm_up` steps, so that the encoder first learns to
 /// say something before it is asked to say it briefly.
 pub fn beta_at(step: usize, beta: f64, warm_up: usize) -> f64 {
-    match step < warm_up {
-        true => beta * (step as f64 / warm_up as f64),
-        false => beta,
-    }
+    if step < warm_up { beta * (step as f64 / warm_up as f64) } else { beta }
 }
 
 /// The terms of [`ldm_loss`], each `[1]`.

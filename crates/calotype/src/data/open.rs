@@ -74,9 +74,10 @@ fn open_any(names: &[String], captions: Captions, cache: &Path) -> Result<Box<dy
             let expected = "a folder of pictures, of tar shards or of parquet files, not of several kinds";
             return Err(Error::argument("data", expected, folder.display()));
         }
-        return match shards {
-            true => Ok(Box::new(WebDataset::open_folder(folder)?)),
-            false => spilled(Parquet::open_folder(folder, &Columns::default())?, cache),
+        return if shards {
+            Ok(Box::new(WebDataset::open_folder(folder)?))
+        } else {
+            spilled(Parquet::open_folder(folder, &Columns::default())?, cache)
         };
     }
     Ok(Box::new(match captions {

@@ -55,9 +55,10 @@ impl Filter {
 fn between(position: f64, n_in: usize) -> Taps<f64> {
     let first = (position as usize).min(n_in - 1);
     let fraction = position - first as f64;
-    match first + 1 < n_in {
-        true => Taps { first, weights: vec![1.0 - fraction, fraction] },
-        false => Taps { first, weights: vec![1.0] },
+    if first + 1 < n_in {
+        Taps { first, weights: vec![1.0 - fraction, fraction] }
+    } else {
+        Taps { first, weights: vec![1.0] }
     }
 }
 
@@ -139,9 +140,10 @@ pub fn resize_u8(
     let weight = |w: &f64| (w * f64::from(1u32 << BITS) + 0.5f64.copysign(*w)) as i32;
     let whole = |t: Taps<f64>| Taps { first: t.first, weights: t.weights.iter().map(weight).collect() };
     let level = |sum: i32| (sum >> BITS).clamp(0, 255) as u8;
-    let pass = |picture: &[u8], n_in, n_out, stride| match n_in == n_out {
-        true => picture.to_vec(),
-        false => {
+    let pass = |picture: &[u8], n_in, n_out, stride| {
+        if n_in == n_out {
+            picture.to_vec()
+        } else {
             let taps: Vec<_> = filter.taps(n_in, n_out).into_iter().map(whole).collect();
             along(picture, n_in, stride, &taps, 1 << (BITS - 1), level)
         }

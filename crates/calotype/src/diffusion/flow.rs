@@ -17,10 +17,7 @@ pub fn shift(sigma: f64, shift: f64) -> f64 {
 /// The same with shift = e^μ, as Flux computes it from the size of the picture: e^μ/(e^μ + 1/σ − 1). No model that is
 /// read here asks for it yet (`use_dynamic_shifting`).
 pub fn shift_exponential(sigma: f64, mu: f64) -> f64 {
-    match sigma > 0.0 {
-        true => mu.exp() / (mu.exp() + 1.0 / sigma - 1.0),
-        false => 0.0,
-    }
+    if sigma > 0.0 { mu.exp() / (mu.exp() + 1.0 / sigma - 1.0) } else { 0.0 }
 }
 
 /// A training time from a standard normal draw `z`: 1/(1 + e^−(mean + std·z)), most often in the middle.

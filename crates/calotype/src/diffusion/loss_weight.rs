@@ -89,10 +89,7 @@ pub fn p2(snr: f64, k: f64, gamma: f64, prediction: PredictionType) -> Result<f6
 }
 
 fn require_snr(snr: f64) -> Result<()> {
-    match snr >= 0.0 {
-        true => Ok(()),
-        false => Err(Error::argument("snr", "at least 0", snr)),
-    }
+    if snr >= 0.0 { Ok(()) } else { Err(Error::argument("snr", "at least 0", snr)) }
 }
 
 #[cfg(test)]

@@ -208,12 +208,11 @@ impl NoiseSchedule {
 }
 
 fn require_num_timesteps(num_timesteps: usize) -> Result<()> {
-    match (1..=MAX_TIMESTEPS).contains(&num_timesteps) {
-        true => Ok(()),
-        false => {
-            let expected = format!("1 to {MAX_TIMESTEPS}");
-            Err(Error::argument("num_train_timesteps", expected, num_timesteps))
-        }
+    if (1..=MAX_TIMESTEPS).contains(&num_timesteps) {
+        Ok(())
+    } else {
+        let expected = format!("1 to {MAX_TIMESTEPS}");
+        Err(Error::argument("num_train_timesteps", expected, num_timesteps))
     }
 }
 

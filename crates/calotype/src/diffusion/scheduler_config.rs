@@ -211,9 +211,10 @@ impl SchedulerConfig {
         };
         let flow = self.prediction_type == PredictionType::Flow;
         if flow != self.class_name.is_flow() {
-            let expected = match flow {
-                true => "another prediction for this class: flow_prediction is that of the FlowMatch classes",
-                false => "flow_prediction (or no such key) for a FlowMatch class",
+            let expected = if flow {
+                "another prediction for this class: flow_prediction is that of the FlowMatch classes"
+            } else {
+                "flow_prediction (or no such key) for a FlowMatch class"
             };
             return refuse("prediction_type", expected, &format!("{:?}", self.prediction_type));
         }
@@ -244,10 +245,7 @@ impl SchedulerConfig {
                 self.num_train_timesteps,
             )?,
         };
-        match self.rescale_betas_zero_snr {
-            true => schedule.with_zero_terminal_snr(),
-            false => Ok(schedule),
-        }
+        if self.rescale_betas_zero_snr { schedule.with_zero_terminal_snr() } else { Ok(schedule) }
     }
 }
 

@@ -51,12 +51,11 @@ pub fn require_falling(sigmas: &[f64]) -> Result<()> {
     let falls = sigmas.len() >= 2
         && sigmas.windows(2).all(|pair| pair[0] > pair[1])
         && sigmas.iter().all(|sigma| sigma.is_finite() && *sigma >= 0.0);
-    match falls {
-        true => Ok(()),
-        false => {
-            let expected = "at least two finite levels of at least 0 that fall strictly";
-            Err(Error::argument("sigmas", expected, format!("{sigmas:?}")))
-        }
+    if falls {
+        Ok(())
+    } else {
+        let expected = "at least two finite levels of at least 0 that fall strictly";
+        Err(Error::argument("sigmas", expected, format!("{sigmas:?}")))
     }
 }
 
@@ -64,12 +63,11 @@ fn require_range(steps: usize, sigma_min: f64, sigma_max: f64) -> Result<()> {
     if steps == 0 {
         return Err(Error::argument("steps", "at least 1", steps));
     }
-    match 0.0 < sigma_min && sigma_min < sigma_max && sigma_max.is_finite() {
-        true => Ok(()),
-        false => {
-            let got = format!("{sigma_min} and {sigma_max}");
-            Err(Error::argument("sigma_min and sigma_max", "0 < sigma_min < sigma_max", got))
-        }
+    if 0.0 < sigma_min && sigma_min < sigma_max && sigma_max.is_finite() {
+        Ok(())
+    } else {
+        let got = format!("{sigma_min} and {sigma_max}");
+        Err(Error::argument("sigma_min and sigma_max", "0 < sigma_min < sigma_max", got))
     }
 }
 

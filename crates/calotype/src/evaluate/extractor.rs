@@ -97,10 +97,8 @@ impl Extractor for InceptionExtractor {
         let prepared = pictures.par_iter().map(|p| self.protocol.prepare(p)).collect::<Result<Vec<_>>>()?;
         let batch = prepared.into_iter().map(|picture| one(picture, &self.device)).collect();
         let batch = Tensor::cat(batch, 0); // [B, 299, 299, 3]
-        let taps: &[Tap] = match self.network.has_classifier() {
-            true => &[self.tap, Tap::LogitsUnbiased],
-            false => &[self.tap],
-        };
+        let taps: &[Tap] =
+            if self.network.has_classifier() { &[self.tap, Tap::LogitsUnbiased] } else { &[self.tap] };
         let mut rows = self.network.forward(batch, taps)?.into_iter().map(rows);
         Ok(Extracted { features: rows.next().unwrap_or_default(), logits: rows.next() })
     }

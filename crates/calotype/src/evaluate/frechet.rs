@@ -55,9 +55,10 @@ pub fn frechet_distance(generated: &Gaussian, reference: &Gaussian) -> Result<Fr
 /// Refuses distributions of vectors of different length.
 pub(super) fn require_one_dimension(generated: &Gaussian, reference: &Gaussian) -> Result<()> {
     let (got, expected) = (generated.mean().len(), reference.mean().len());
-    match got == expected {
-        true => Ok(()),
-        false => Err(Error::shape("Fréchet distance: dimension of the generated side", expected, got)),
+    if got == expected {
+        Ok(())
+    } else {
+        Err(Error::shape("Fréchet distance: dimension of the generated side", expected, got))
     }
 }
 

@@ -185,9 +185,10 @@ pub(super) fn require_covariance(mean: &[f64], covariance: &[f64]) -> Result<()>
     require_finite(mean.iter().chain(covariance))?;
     let largest = covariance.iter().fold(0.0_f64, |most, v| most.max(v.abs()));
     let at = |i: usize, j: usize| covariance[i * d + j];
-    match (0..d).any(|i| (0..i).any(|j| (at(i, j) - at(j, i)).abs() > 1e-6 * largest)) {
-        true => Err(Error::data("covariance of features", "a symmetric matrix", "an asymmetric one")),
-        false => Ok(()),
+    if (0..d).any(|i| (0..i).any(|j| (at(i, j) - at(j, i)).abs() > 1e-6 * largest)) {
+        Err(Error::data("covariance of features", "a symmetric matrix", "an asymmetric one"))
+    } else {
+        Ok(())
     }
 }
 

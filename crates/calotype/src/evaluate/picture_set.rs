@@ -69,9 +69,10 @@ impl PictureSet {
         for entry in entries {
             let path = entry.map_err(Error::io("read", folder))?.path();
             let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("").to_lowercase();
-            match PICTURES.contains(&extension.as_str()) && path.is_file() {
-                true => paths.push(path),
-                false => leftovers += 1,
+            if PICTURES.contains(&extension.as_str()) && path.is_file() {
+                paths.push(path)
+            } else {
+                leftovers += 1
             }
         }
         paths.sort();

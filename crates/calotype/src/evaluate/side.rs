@@ -82,12 +82,11 @@ impl Side {
             on_pictures(pictures.len());
             Ok(())
         })?;
-        let known = match keep.rows {
-            true => Known::Rows(Features::new(&rows, dimension)?),
-            false => {
-                statistics.push_rows(&rows)?;
-                Known::Statistics(statistics)
-            }
+        let known = if keep.rows {
+            Known::Rows(Features::new(&rows, dimension)?)
+        } else {
+            statistics.push_rows(&rows)?;
+            Known::Statistics(statistics)
         };
         Ok(Self { known, logits, facts: Some(facts), protocol: SideProtocol::new(extractor.protocol())? })
     }

@@ -60,13 +60,14 @@ impl SideProtocol {
     /// As [`require_comparable`](Self::require_comparable).
     pub fn require_same(&self, other: &Self) -> Result<()> {
         self.require_comparable(other)?;
-        match self.is_known() == other.is_known() {
-            true => Ok(()),
-            false => Err(Error::data(
+        if self.is_known() == other.is_known() {
+            Ok(())
+        } else {
+            Err(Error::data(
                 "protocol",
                 "parts of one set that all say how they were made, or none",
                 "one with protocol.json and one without",
-            )),
+            ))
         }
     }
 

@@ -155,9 +155,10 @@ fn word_map(
         return Err(Error::argument(format!("tokens of `{word}`"), expected, format!("{rows:?}")));
     }
     let grid = accumulator.sum_of(rows);
-    let mut map = match grid.is_empty() {
-        true => Vec::new(),
-        false => resize(&grid, (accumulator.height, accumulator.width), (height, width)),
+    let mut map = if grid.is_empty() {
+        Vec::new()
+    } else {
+        resize(&grid, (accumulator.height, accumulator.width), (height, width))
     };
     let total: f64 = map.iter().sum();
     if total <= 0.0 {

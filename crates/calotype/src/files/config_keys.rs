@@ -16,9 +16,10 @@ pub type Extra = serde_json::Map<String, Value>;
 /// # Errors
 /// `Error::Config`.
 pub fn require(file: &str, key: &str, got: &str, supported: &[&str]) -> Result<()> {
-    match supported.contains(&got) {
-        true => Ok(()),
-        false => Err(Error::config(file, key, supported.join(" or "), format!("`{got}`"))),
+    if supported.contains(&got) {
+        Ok(())
+    } else {
+        Err(Error::config(file, key, supported.join(" or "), format!("`{got}`")))
     }
 }
 

@@ -1,5 +1,6 @@
 //! NumPy's `.npz`: a zip of arrays, how other tools store feature statistics.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read, Write};
 use std::path::Path;
@@ -139,10 +140,10 @@ fn read_npy(entry: &mut impl Read) -> std::result::Result<Array, String> {
     let mut data = Vec::new();
     entry.take(length.saturating_add(1)).read_to_end(&mut data).map_err(|e| e.to_string())?;
     let values = to_f64(&descr, &data).ok_or_else(wrong_type)?;
-    match data.len() as u64 == length {
-        true => Ok(Array { shape, values }),
-        false if data.len() as u64 > length => Err(format!("{count} numbers promised, more there")),
-        false => Err(format!("{count} numbers promised, {} there", values.len())),
+    match (data.len() as u64).cmp(&length) {
+        Ordering::Equal => Ok(Array { shape, values }),
+        Ordering::Greater => Err(format!("{count} numbers promised, more there")),
+        Ordering::Less => Err(format!("{count} numbers promised, {} there", values.len())),
     }
 }
 

@@ -67,12 +67,11 @@ pub fn open(path: &Path) -> Result<HashMap<String, StoredTensor>> {
 fn refuse_expansion(path: &Path, sizes: impl Iterator<Item = u64>) -> Result<()> {
     let asked = sizes.fold(0_u64, u64::saturating_add);
     let length = std::fs::metadata(path).map_err(Error::io("read", path))?.len();
-    match asked <= length.saturating_mul(MOST_EXPANSION) {
-        true => Ok(()),
-        false => {
-            let reason = format!("its tensors have {asked} bytes, the file has {length}");
-            Err(Error::format(path, FORMAT, reason))
-        }
+    if asked <= length.saturating_mul(MOST_EXPANSION) {
+        Ok(())
+    } else {
+        let reason = format!("its tensors have {asked} bytes, the file has {length}");
+        Err(Error::format(path, FORMAT, reason))
     }
 }
 

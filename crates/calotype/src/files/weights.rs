@@ -19,9 +19,10 @@ pub type Tensors = HashMap<String, StoredTensor>;
 /// As [`pickle::open`] and [`safetensors::open`].
 pub fn open(path: &Path) -> Result<Tensors> {
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
-    match ["pth", "pt", "bin", "ckpt"].contains(&extension) {
-        true => pickle::open(path),
-        false => safetensors::open(path),
+    if ["pth", "pt", "bin", "ckpt"].contains(&extension) {
+        pickle::open(path)
+    } else {
+        safetensors::open(path)
     }
 }
 

@@ -26,9 +26,10 @@ pub fn sinusoids(
         };
         let sines = (0..half).map(|i| angle(i).sin() as f32);
         let cosines = (0..half).map(|i| angle(i).cos() as f32);
-        match flip_sin_to_cos {
-            true => values.extend(cosines.chain(sines)),
-            false => values.extend(sines.chain(cosines)),
+        if flip_sin_to_cos {
+            values.extend(cosines.chain(sines))
+        } else {
+            values.extend(sines.chain(cosines))
         }
         values.extend((2 * half..width).map(|_| 0.0));
     }

@@ -78,9 +78,10 @@ pub enum Projection {
 
 impl Projection {
     fn new(width: usize, linear: bool, init: &mut Init) -> Self {
-        match linear {
-            true => Self::Linear(Linear::new(width, width, true, init)),
-            false => Self::Conv(Conv2d::same(width, width, 1, init)),
+        if linear {
+            Self::Linear(Linear::new(width, width, true, init))
+        } else {
+            Self::Conv(Conv2d::same(width, width, 1, init))
         }
     }
 }

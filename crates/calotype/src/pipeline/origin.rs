@@ -37,9 +37,10 @@ impl Origin {
         let (width, height) = size;
         let fitted = |values: &[u8], channels: usize, (w, h): (u32, u32)| -> Result<Vec<u8>> {
             let from = (h as usize, w as usize);
-            match from == (height, width) {
-                true => Ok(values.to_vec()),
-                false => resize_u8(values, channels, from, (height, width), Filter::PilLanczos),
+            if from == (height, width) {
+                Ok(values.to_vec())
+            } else {
+                resize_u8(values, channels, from, (height, width), Filter::PilLanczos)
             }
         };
         let values = fitted(picture.as_raw(), 3, picture.dimensions())?;
@@ -145,8 +146,9 @@ impl Model {
 }
 
 fn check_size(what: &str, tensor: &Tensor<4>, expected: [usize; 4]) -> Result<()> {
-    match tensor.dims() == expected {
-        true => Ok(()),
-        false => Err(Error::shape(what, format!("{expected:?}"), format!("{:?}", tensor.dims()))),
+    if tensor.dims() == expected {
+        Ok(())
+    } else {
+        Err(Error::shape(what, format!("{expected:?}"), format!("{:?}", tensor.dims())))
     }
 }

@@ -134,11 +134,10 @@ impl PictureNoise for NoiseSource {
             return Ok(Tensor::from_data(self.each(shape, draw), device));
         };
         let expected = [self.streams.len(), shape[0], shape[1], shape[2]];
-        match start.dims() == expected {
-            true => Ok(start),
-            false => {
-                Err(Error::shape("initial latents", format!("{expected:?}"), format!("{:?}", start.dims())))
-            }
+        if start.dims() == expected {
+            Ok(start)
+        } else {
+            Err(Error::shape("initial latents", format!("{expected:?}"), format!("{:?}", start.dims())))
         }
     }
 

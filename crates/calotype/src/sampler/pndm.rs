@@ -95,19 +95,18 @@ impl PndmSampler {
         denoise: &mut dyn Denoise,
     ) -> Result<Tensor<4>> {
         let output = denoise.denoise(x, Timestep::of_alpha_bar(t, alpha_bar))?;
-        match self.raw_outputs {
-            true => Ok(output),
-            false => self.prediction_type.eps(output, x.clone(), &Rates::new(&[alpha_bar])?),
+        if self.raw_outputs {
+            Ok(output)
+        } else {
+            self.prediction_type.eps(output, x.clone(), &Rates::new(&[alpha_bar])?)
         }
     }
 
     /// DDIM's step along a combined prediction (Eq. 11).
     fn transfer(&self, x: Tensor<4>, combined: Tensor<4>, transition: &Transition) -> Result<Tensor<4>> {
         let rates = Rates::new(&[transition.alpha_bar_t])?;
-        let eps = match self.raw_outputs {
-            true => self.prediction_type.eps(combined, x.clone(), &rates)?,
-            false => combined,
-        };
+        let eps =
+            if self.raw_outputs { self.prediction_type.eps(combined, x.clone(), &rates)? } else { combined };
         let x_0 = PredictionType::Epsilon.x_0(eps.clone(), x, &rates)?;
         let mut no_noise = |x: &Tensor<4>| Ok(x.zeros_like());
         ddim::step(x_0, eps, transition, 0.0, &mut no_noise as &mut dyn Noise)

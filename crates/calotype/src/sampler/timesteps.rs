@@ -76,14 +76,13 @@ pub fn require_below(
     num_timesteps: usize,
     steps_offset: usize,
 ) -> Result<()> {
-    match grid.iter().all(|&t| t < num_timesteps) {
-        true => Ok(()),
-        false => {
-            let expected = format!(
-                "fewer: {spacing:?} spacing with steps_offset {steps_offset} starts beyond T = {num_timesteps}"
-            );
-            Err(Error::argument("steps", expected, grid.len()))
-        }
+    if grid.iter().all(|&t| t < num_timesteps) {
+        Ok(())
+    } else {
+        let expected = format!(
+            "fewer: {spacing:?} spacing with steps_offset {steps_offset} starts beyond T = {num_timesteps}"
+        );
+        Err(Error::argument("steps", expected, grid.len()))
     }
 }
 

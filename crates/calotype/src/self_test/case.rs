@@ -43,9 +43,10 @@ impl Case {
             Ok(found) if refusal => Err(format!("expected an error, got {}", Value::Object(found.0.clone()))),
             Ok(found) => self.expected.iter().try_for_each(|(key, expected)| {
                 let got = found.0.get(key).ok_or_else(|| format!("`{key}` was not computed"))?;
-                let holds = match key.ends_with("_at_least") {
-                    true => at_least(got, expected),
-                    false => self.tol.equal(got, expected),
+                let holds = if key.ends_with("_at_least") {
+                    at_least(got, expected)
+                } else {
+                    self.tol.equal(got, expected)
                 };
                 holds.map_err(|reason| format!("{key}: {reason}"))
             }),
@@ -67,9 +68,10 @@ impl Tolerance {
             (Value::Number(g), Value::Number(e)) => {
                 let (g, e) = (g.as_f64().unwrap_or(f64::NAN), e.as_f64().unwrap_or(f64::NAN));
                 let allowed = self.abs + self.rel * e.abs();
-                match (g - e).abs() <= allowed {
-                    true => Ok(()),
-                    false => Err(format!("expected {e}, got {g}, tolerance {allowed:e}")),
+                if (g - e).abs() <= allowed {
+                    Ok(())
+                } else {
+                    Err(format!("expected {e}, got {g}, tolerance {allowed:e}"))
                 }
             }
             (Value::String(got), Value::String(expected)) if got == expected => Ok(()),

@@ -19,9 +19,10 @@ fn options(inputs: Inputs) -> Result<Options> {
     let options = inputs.object("options")?;
     let size = options.integer("size")?;
     Ok(Options {
-        window: match options.choice("window", &[("gaussian", true), ("uniform", false)])? {
-            true => Window::Gaussian { size, sigma: options.number("sigma")? },
-            false => Window::Uniform { size },
+        window: if options.choice("window", &[("gaussian", true), ("uniform", false)])? {
+            Window::Gaussian { size, sigma: options.number("sigma")? }
+        } else {
+            Window::Uniform { size }
         },
         border: options.choice("border", &[("valid", Border::Valid), ("reflect", Border::Reflect)])?,
         covariance: options.choice(

@@ -35,13 +35,11 @@ pub fn probabilities(inputs: Inputs) -> Result<Found> {
 pub fn logits(inputs: Inputs) -> Result<Found> {
     let logits = inputs.array("logits")?;
     let classes = logits.columns();
-    let bias = match inputs.has("bias") {
-        true => inputs.list("bias")?,
-        false => vec![0.0; classes],
-    };
-    let order = match inputs.has("permutation") {
-        true => inputs.integers("permutation")?,
-        false => (0..logits.rows()).collect(),
+    let bias = if inputs.has("bias") { inputs.list("bias")? } else { vec![0.0; classes] };
+    let order = if inputs.has("permutation") {
+        inputs.integers("permutation")?
+    } else {
+        (0..logits.rows()).collect()
     };
     if bias.len() != classes || order.iter().any(|&row| row >= logits.rows()) {
         return Err(Error::shape(

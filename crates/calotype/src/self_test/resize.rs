@@ -19,12 +19,11 @@ pub fn resize(inputs: Inputs) -> Result<Found> {
     let image = inputs.array("image")?;
     let (from, to) = ((image.rows(), image.columns()), (inputs.integer("out_h")?, inputs.integer("out_w")?));
     let (filter, eight_bits) = inputs.choice("mode", &[&FLOAT[..], &EIGHT_BITS[..]].concat())?;
-    let values = match eight_bits {
-        true => {
-            let pixels: Vec<u8> = image.values.iter().map(|&v| v as u8).collect();
-            resize_u8(&pixels, 1, from, to, filter)?.into_iter().map(f64::from).collect()
-        }
-        false => in_float(&image.values, 1, from, to, filter)?,
+    let values = if eight_bits {
+        let pixels: Vec<u8> = image.values.iter().map(|&v| v as u8).collect();
+        resize_u8(&pixels, 1, from, to, filter)?.into_iter().map(f64::from).collect()
+    } else {
+        in_float(&image.values, 1, from, to, filter)?
     };
     Ok(Found::new().array("image", &Array { shape: vec![to.0, to.1], values }))
 }
@@ -34,10 +33,7 @@ pub fn resize_1d(inputs: Inputs) -> Result<Found> {
     let n_out = inputs.integer("n_out")?;
     let (filter, _) = inputs.choice("mode", &FLOAT)?;
     let out = in_float(&signal, 1, (1, signal.len()), (1, n_out), filter)?;
-    let at = match inputs.has("at") {
-        true => inputs.integers("at")?,
-        false => vec![],
-    };
+    let at = if inputs.has("at") { inputs.integers("at")? } else { vec![] };
     if let Some(position) = at.iter().find(|position| **position >= n_out) {
         return Err(Error::argument("at", format!("below {n_out}"), position));
     }

@@ -23,9 +23,10 @@ pub fn schedule(inputs: Inputs) -> Result<NoiseSchedule> {
         BetaSchedule::Cosine => NoiseSchedule::cosine(spec.number("s")?, spec.number("max_beta")?, t)?,
         kind => NoiseSchedule::new(kind, spec.number("beta_start")?, spec.number("beta_end")?, t)?,
     };
-    match spec.has("zero_terminal_snr") && spec.get("zero_terminal_snr")?.as_bool() == Some(true) {
-        true => schedule.with_zero_terminal_snr(),
-        false => Ok(schedule),
+    if spec.has("zero_terminal_snr") && spec.get("zero_terminal_snr")?.as_bool() == Some(true) {
+        schedule.with_zero_terminal_snr()
+    } else {
+        Ok(schedule)
     }
 }
 
@@ -81,9 +82,10 @@ pub fn dpm_grid(inputs: Inputs) -> Result<Found> {
 
 pub fn sigma_grid(inputs: Inputs) -> Result<Found> {
     let (n, min, max) = (inputs.integer("N")?, inputs.number("sigma_min")?, inputs.number("sigma_max")?);
-    let mut sigmas = match inputs.choice("rule", &[("karras", true), ("exponential", false)])? {
-        true => sigma::karras(n, min, max, inputs.number("rho")?)?,
-        false => sigma::exponential(n, min, max)?,
+    let mut sigmas = if inputs.choice("rule", &[("karras", true), ("exponential", false)])? {
+        sigma::karras(n, min, max, inputs.number("rho")?)?
+    } else {
+        sigma::exponential(n, min, max)?
     };
     if inputs.get("append_zero")?.as_bool() == Some(true) {
         sigmas.push(0.0);

@@ -65,10 +65,9 @@ fn diagonal(b: usize, like: &Tensor<2>) -> Tensor<2, Bool> {
 
 fn require_square(logits: &Tensor<2>) -> Result<usize> {
     let [rows, columns] = logits.dims();
-    match rows == columns {
-        true => Ok(rows),
-        false => {
-            Err(Error::shape("contrastive logits", format!("{rows} x {rows}"), format!("{rows} x {columns}")))
-        }
+    if rows == columns {
+        Ok(rows)
+    } else {
+        Err(Error::shape("contrastive logits", format!("{rows} x {rows}"), format!("{rows} x {columns}")))
     }
 }

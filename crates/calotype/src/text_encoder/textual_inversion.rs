@@ -51,9 +51,10 @@ fn word_and_names(
 ) -> std::result::Result<(String, Vec<String>), String> {
     let has = |name: &str| tensors.contains_key(name);
     if towers == 2 {
-        return match has("clip_l") && has("clip_g") {
-            true => Ok((stem.to_owned(), vec!["clip_l".into(), "clip_g".into()])),
-            false => Err("expected `clip_l` and `clip_g`, for two text encoders".into()),
+        return if has("clip_l") && has("clip_g") {
+            Ok((stem.to_owned(), vec!["clip_l".into(), "clip_g".into()]))
+        } else {
+            Err("expected `clip_l` and `clip_g`, for two text encoders".into())
         };
     }
     for name in ["string_to_param.*", "emb_params"] {

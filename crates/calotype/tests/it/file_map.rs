@@ -63,6 +63,16 @@ fn docs_files_md_says_what_the_files_say() {
 }
 
 #[test]
+fn nothing_is_left_to_do() {
+    for (name, files) in crates() {
+        for file in files {
+            let word = ["TODO", "FIXME", "XXX"].into_iter().find(|word| file.text.contains(word));
+            assert_eq!(word, None, "{name}: {}", file.path.display());
+        }
+    }
+}
+
+#[test]
 fn paths_in_documents_lead_to_files() {
     for document in ["ARCHITECTURE.md", "CONTRIBUTING.md"] {
         let text = fs::read_to_string(repository().join(document)).unwrap();

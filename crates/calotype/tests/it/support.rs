@@ -108,12 +108,11 @@ pub fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     while let Some(inside) = folders.pop() {
         for entry in fs::read_dir(inside).unwrap() {
             let path = entry.unwrap().path();
-            match path.is_dir() {
-                true => folders.push(path),
-                false => {
-                    let bytes = fs::read(&path).unwrap();
-                    found.insert(path.strip_prefix(folder).unwrap().to_owned(), bytes);
-                }
+            if path.is_dir() {
+                folders.push(path)
+            } else {
+                let bytes = fs::read(&path).unwrap();
+                found.insert(path.strip_prefix(folder).unwrap().to_owned(), bytes);
             }
         }
     }

@@ -26,9 +26,10 @@ impl Repo {
 
     /// Writes down which commit the revision is.
     pub fn remember_commit(&self, settings: &Settings, commit: &str) -> Result<()> {
-        match self.revision == commit {
-            true => Ok(()),
-            false => write_if_other(&self.folder(settings).join("refs").join(&self.revision), commit),
+        if self.revision == commit {
+            Ok(())
+        } else {
+            write_if_other(&self.folder(settings).join("refs").join(&self.revision), commit)
         }
     }
 
@@ -45,13 +46,15 @@ impl Repo {
         why: &str,
     ) -> Result<PathBuf> {
         let root = self.folder(settings);
-        let advice = match settings.offline {
-            true => "unset HF_HUB_OFFLINE once to download, or give a local folder",
-            false => "try again with a network, or give a local folder",
+        let advice = if settings.offline {
+            "unset HF_HUB_OFFLINE once to download, or give a local folder"
+        } else {
+            "try again with a network, or give a local folder"
         };
-        let commit = match is_commit(&self.revision) {
-            true => self.revision.clone(),
-            false => std::fs::read_to_string(root.join("refs").join(&self.revision)).unwrap_or_default(),
+        let commit = if is_commit(&self.revision) {
+            self.revision.clone()
+        } else {
+            std::fs::read_to_string(root.join("refs").join(&self.revision)).unwrap_or_default()
         };
         let snapshot = root.join("snapshots").join(commit.trim());
         if !is_commit(commit.trim()) || !snapshot.is_dir() {
@@ -77,9 +80,10 @@ impl Repo {
 }
 
 fn write_if_other(path: &Path, text: &str) -> Result<()> {
-    match std::fs::read(path).is_ok_and(|old| old == text.as_bytes()) {
-        true => Ok(()),
-        false => atomic::write(path, text.as_bytes()),
+    if std::fs::read(path).is_ok_and(|old| old == text.as_bytes()) {
+        Ok(())
+    } else {
+        atomic::write(path, text.as_bytes())
     }
 }
 

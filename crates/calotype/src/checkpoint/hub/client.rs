@@ -171,13 +171,14 @@ fn check_sha256(path: &Path, etag: &str) -> Result<()> {
         return Ok(());
     }
     let got = sha256::of_file(path)?;
-    match got.eq_ignore_ascii_case(etag) {
-        true => Ok(()),
-        false => Err(Error::format(
+    if got.eq_ignore_ascii_case(etag) {
+        Ok(())
+    } else {
+        Err(Error::format(
             path,
             "download",
             format!("its sha256 is {got}, not {etag}; it was deleted, run it again"),
-        )),
+        ))
     }
 }
 

@@ -138,11 +138,10 @@ impl Repo {
                 && text.len() <= 96
         };
         let fits = id.split_once('/').is_some_and(|(owner, model)| part(owner) && part(model));
-        match fits && revision.split('/').all(part) {
-            true => Ok(Self { id: id.to_owned(), revision: revision.to_owned() }),
-            false => {
-                Err(Error::argument("model", "a folder, or `owner/name` or `owner/name@revision`", name))
-            }
+        if fits && revision.split('/').all(part) {
+            Ok(Self { id: id.to_owned(), revision: revision.to_owned() })
+        } else {
+            Err(Error::argument("model", "a folder, or `owner/name` or `owner/name@revision`", name))
         }
     }
 }

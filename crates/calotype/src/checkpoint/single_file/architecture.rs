@@ -212,11 +212,10 @@ fn refuse_others(shapes: &BTreeMap<String, Vec<usize>>) -> Result<(), String> {
             return Err(format!("this is {what}; expected Stable Diffusion 1, 2 or XL"));
         }
     }
-    match Shapes::new(shapes, UNET).has("input_blocks.0.0.weight") {
-        true => Ok(()),
-        false => {
-            Err(format!("`{UNET}input_blocks.0.0.weight`: expected a Stable Diffusion U-Net, got nothing"))
-        }
+    if Shapes::new(shapes, UNET).has("input_blocks.0.0.weight") {
+        Ok(())
+    } else {
+        Err(format!("`{UNET}input_blocks.0.0.weight`: expected a Stable Diffusion U-Net, got nothing"))
     }
 }
 

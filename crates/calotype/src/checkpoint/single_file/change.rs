@@ -91,9 +91,10 @@ pub fn join_thirds<T: Copy>(thirds: [(&[usize], &[T]); 3]) -> Result<(Vec<usize>
 
 fn check_count(shape: &[usize], count: usize) -> Result<(), String> {
     let expected = shape.iter().try_fold(1usize, |product, &side| product.checked_mul(side));
-    match expected == Some(count) {
-        true => Ok(()),
-        false => Err(format!("{shape:?}: expected as many values as the shape says, got {count}")),
+    if expected == Some(count) {
+        Ok(())
+    } else {
+        Err(format!("{shape:?}: expected as many values as the shape says, got {count}"))
     }
 }
 

@@ -18,10 +18,7 @@ pub(super) fn config(
     component: ComponentKind,
     architecture: Architecture,
 ) -> Result<Value, String> {
-    match component.is_open_clip(architecture) {
-        true => open_clip(shapes, component),
-        false => clip(shapes),
-    }
+    if component.is_open_clip(architecture) { open_clip(shapes, component) } else { clip(shapes) }
 }
 
 fn clip(shapes: Shapes) -> Result<Value, String> {

@@ -138,10 +138,7 @@ impl UnetShapes {
             Some(depth) => depth,
         };
         let depths: Vec<usize> = self.levels.iter().enumerate().map(depth_of).collect();
-        match depths.iter().all(|depth| *depth == depths[0]) {
-            true => json!(depths[0]),
-            false => json!(depths),
-        }
+        if depths.iter().all(|depth| *depth == depths[0]) { json!(depths[0]) } else { json!(depths) }
     }
 
     /// Original key, without the prefix, of the last transformer's first norm, if the finest level has any.

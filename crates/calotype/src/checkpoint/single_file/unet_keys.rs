@@ -45,9 +45,10 @@ pub(super) fn to_diffusers(key: &str, layout: &Layout) -> Option<String> {
         if i >= blocks {
             return None;
         }
-        let inner = match place == layout.layers_per_block {
-            true => renamed(rest, &[("0.op", "downsamplers.0.conv")])?,
-            false => block_to_diffusers(rest, place, layout.attends[level])?,
+        let inner = if place == layout.layers_per_block {
+            renamed(rest, &[("0.op", "downsamplers.0.conv")])?
+        } else {
+            block_to_diffusers(rest, place, layout.attends[level])?
         };
         return Some(format!("down_blocks.{level}.{inner}"));
     }
@@ -67,9 +68,10 @@ pub(super) fn to_diffusers(key: &str, layout: &Layout) -> Option<String> {
     let rest = key.strip_prefix("middle_block.")?;
     let (old, new) = MIDDLE.into_iter().find(|(old, _)| rest.starts_with(old))?;
     let rest = &rest[old.len()..];
-    let inner = match new.starts_with("attentions") {
-        true => is_transformer(rest).then(|| rest.to_owned())?,
-        false => renamed(rest, &RESNET)?,
+    let inner = if new.starts_with("attentions") {
+        is_transformer(rest).then(|| rest.to_owned())?
+    } else {
+        renamed(rest, &RESNET)?
     };
     Some(format!("mid_block.{new}{inner}"))
 }
@@ -104,9 +106,10 @@ pub(super) fn to_original(name: &str, layout: &Layout) -> Option<String> {
     let rest = name.strip_prefix("mid_block.")?;
     let (old, new) = MIDDLE.into_iter().find(|(_, new)| rest.starts_with(new))?;
     let rest = &rest[new.len()..];
-    let inner = match new.starts_with("attentions") {
-        true => is_transformer(rest).then(|| rest.to_owned())?,
-        false => renamed_back(rest, &RESNET)?,
+    let inner = if new.starts_with("attentions") {
+        is_transformer(rest).then(|| rest.to_owned())?
+    } else {
+        renamed_back(rest, &RESNET)?
     };
     Some(format!("middle_block.{old}{inner}"))
 }

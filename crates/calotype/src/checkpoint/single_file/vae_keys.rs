@@ -99,10 +99,7 @@ pub fn modern_vae_name(name: &str) -> Option<String> {
 
 /// Weights of the four projections are 1×1 convolutions in the original.
 fn attention_change(name: &str) -> Change {
-    match name.starts_with("to_") && name.ends_with(".weight") {
-        true => Change::Squeeze,
-        false => Change::None,
-    }
+    if name.starts_with("to_") && name.ends_with(".weight") { Change::Squeeze } else { Change::None }
 }
 
 /// What the levels of encoder and decoder are called.

@@ -82,9 +82,10 @@ impl Members {
         loop {
             let at = self.next;
             let Some(header) = self.header(at)? else {
-                return match at == first {
-                    true => self.check_tail(at).map(|()| None),
-                    false => Err(self.damaged(first, "it describes a member that does not come")),
+                return if at == first {
+                    self.check_tail(at).map(|()| None)
+                } else {
+                    Err(self.damaged(first, "it describes a member that does not come"))
                 };
             };
             let kind = header.entry_type();

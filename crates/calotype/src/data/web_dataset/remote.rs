@@ -20,10 +20,7 @@ use crate::files::sha256::hex;
 pub fn resolve(names: &[String], cache: &Path) -> Result<Vec<PathBuf>> {
     let mut all = Vec::new();
     for name in names {
-        match Path::new(name).exists() {
-            true => all.push(name.clone()),
-            false => all.extend(expand(name)?),
-        }
+        if Path::new(name).exists() { all.push(name.clone()) } else { all.extend(expand(name)?) }
     }
     all.iter().filter(|name| is_url(name)).try_for_each(|url| file_name(url).map(|_| ()))?;
     let file = |name: &String| if is_url(name) { fetch(name, cache) } else { Ok(PathBuf::from(name)) };

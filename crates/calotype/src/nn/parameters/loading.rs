@@ -28,11 +28,13 @@ pub fn take(
         got,
     };
     let tensor = tensors.remove(name).ok_or_else(|| wrong("missing".into()))?;
-    match tensor.shape == shape {
-        true if tensor.values.iter().all(|v| v.is_finite()) => Ok(tensor.values),
-        true => Err(wrong("numbers that are not finite".into())),
-        false => Err(wrong(format!("{:?}", tensor.shape))),
+    if tensor.shape != shape {
+        return Err(wrong(format!("{:?}", tensor.shape)));
     }
+    if tensor.values.iter().any(|v| !v.is_finite()) {
+        return Err(wrong("numbers that are not finite".into()));
+    }
+    Ok(tensor.values)
 }
 
 /// Puts the tensors of a weight file into a network.

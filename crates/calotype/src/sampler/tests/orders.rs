@@ -51,9 +51,10 @@ fn error(config: &SchedulerConfig, settings: &SamplerSettings, intervals: usize)
     };
     let mut no_noise = |_: &Tensor<4>| panic!("deterministic");
     sampler.sample(tensor(&STARTS), &mut no_noise, &mut denoise, &mut |_, _| ()).unwrap();
-    let shares = |t: f64| match settings.kind.is_flow() {
-        true => (1.0 - t / TIMESTEPS as f64, t / TIMESTEPS as f64),
-        false => {
+    let shares = |t: f64| {
+        if settings.kind.is_flow() {
+            (1.0 - t / TIMESTEPS as f64, t / TIMESTEPS as f64)
+        } else {
             let alpha_bar = config.noise_schedule().unwrap().alpha_bar(t as usize).unwrap();
             (alpha_bar.sqrt(), (1.0 - alpha_bar).sqrt())
         }

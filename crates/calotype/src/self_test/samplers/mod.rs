@@ -27,11 +27,10 @@ fn least_order(errors: &[f64], pairs: usize) -> Result<f64> {
     const ROUNDING: f64 = 1e-11;
     let orders = errors.windows(2).rev().take(pairs).filter(|pair| pair[1] >= ROUNDING);
     let least = orders.map(|pair| (pair[0] / pair[1]).log2()).fold(f64::INFINITY, f64::min);
-    match least.is_finite() {
-        true => Ok(least),
-        false => {
-            Err(Error::argument("order_pairs", "a pair of errors above rounding", format!("{errors:?}")))
-        }
+    if least.is_finite() {
+        Ok(least)
+    } else {
+        Err(Error::argument("order_pairs", "a pair of errors above rounding", format!("{errors:?}")))
     }
 }
 

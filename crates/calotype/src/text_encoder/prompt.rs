@@ -161,6 +161,8 @@ fn merged(pieces: Vec<Piece>) -> Vec<Piece> {
 pub enum TokenPiece {
     /// Token ids without start and end, and their weight.
     Text(Vec<u32>, f64),
+    /// The tokens of a learned word, and their weight: no chunk cuts it in two.
+    Word(Vec<u32>, f64),
     /// The next token begins a new chunk.
     Break,
 }
@@ -193,43 +195,86 @@ pub struct Chunk {
 }
 
 /// Cuts a prompt into chunks, at least one. A break at the beginning and one after another leave an empty
-/// chunk, one at the end does not; so does stable-diffusion-webui.
+/// chunk, one at the end does not; a learned word that has no room moves as a whole to the next chunk. So does
+/// stable-diffusion-webui.
 ///
 /// # Errors
-/// `Error::Argument` if [`Framing::length`] leaves no room for a token.
+/// `Error::Argument` if [`Framing::length`] leaves no room for a token, or a learned word has more tokens than a
+/// chunk.
 pub fn chunks(pieces: &[TokenPiece], framing: &Framing) -> Result<Vec<Chunk>> {
     if framing.length < 3 {
         return Err(Error::argument("tokens of a chunk", "at least 3", framing.length));
     }
-    let room = framing.length - 2;
-    let mut chunks = Vec::new();
-    let mut open: Vec<Placed> = Vec::new();
-    let mut count = 0;
-    let mut last_comma = None;
+    let mut filling = Filling { framing, chunks: vec![], open: vec![], count: 0, last_comma: None };
     for piece in pieces {
-        let TokenPiece::Text(ids, weight) = piece else {
-            chunks.push(framed(&std::mem::take(&mut open), framing));
-            last_comma = None;
-            continue;
-        };
-        for &id in ids {
-            let is_comma = Some(id) == framing.comma;
-            if open.len() == room {
-                let near = |&comma: &usize| !is_comma && room - comma <= COMMA_BACKTRACK;
-                let next = open.split_off(last_comma.filter(near).map_or(room, |comma| comma + 1));
-                chunks.push(framed(&std::mem::replace(&mut open, next), framing));
-                last_comma = None;
-            } else if is_comma {
-                last_comma = Some(open.len());
-            }
-            open.push(Placed { id, weight: *weight, token: count });
-            count += 1;
+        match piece {
+            TokenPiece::Break => filling.end_chunk(),
+            TokenPiece::Text(ids, weight) => ids.iter().for_each(|&id| filling.push(id, *weight)),
+            TokenPiece::Word(ids, weight) => filling.push_word(ids, *weight)?,
         }
     }
-    if !open.is_empty() || chunks.is_empty() {
-        chunks.push(framed(&open, framing));
+    if !filling.open.is_empty() || filling.chunks.is_empty() {
+        filling.end_chunk();
     }
-    Ok(chunks)
+    Ok(filling.chunks)
+}
+
+/// Chunks while tokens come.
+struct Filling<'a> {
+    framing: &'a Framing,
+    chunks: Vec<Chunk>,
+    open: Vec<Placed>,
+    /// Tokens of the prompt so far.
+    count: usize,
+    /// Where in the open chunk its last comma stands.
+    last_comma: Option<usize>,
+}
+
+impl Filling<'_> {
+    /// Tokens of text in a chunk.
+    fn room(&self) -> usize {
+        self.framing.length - 2
+    }
+
+    fn end_chunk(&mut self) {
+        self.chunks.push(framed(&std::mem::take(&mut self.open), self.framing));
+        self.last_comma = None;
+    }
+
+    /// Ends a full chunk before a token: after its last comma if that is near, at its end otherwise.
+    fn make_room(&mut self, before_comma: bool) {
+        let room = self.room();
+        let near = |&comma: &usize| !before_comma && room - comma <= COMMA_BACKTRACK;
+        let next = self.open.split_off(self.last_comma.filter(near).map_or(room, |comma| comma + 1));
+        self.end_chunk();
+        self.open = next;
+    }
+
+    fn push(&mut self, id: u32, weight: f64) {
+        let is_comma = Some(id) == self.framing.comma;
+        if self.open.len() == self.room() {
+            self.make_room(is_comma);
+        } else if is_comma {
+            self.last_comma = Some(self.open.len());
+        }
+        self.open.push(Placed { id, weight, token: self.count });
+        self.count += 1;
+    }
+
+    fn push_word(&mut self, ids: &[u32], weight: f64) -> Result<()> {
+        if ids.len() > self.room() {
+            let expected = format!("at most {}, those of a chunk", self.room());
+            return Err(Error::argument("tokens of a learned word", expected, ids.len()));
+        }
+        if self.open.len() == self.room() {
+            self.make_room(false);
+        }
+        if self.open.len() + ids.len() > self.room() {
+            self.end_chunk();
+        }
+        ids.iter().for_each(|&id| self.push(id, weight));
+        Ok(())
+    }
 }
 
 /// A token of the prompt on its way into a chunk.

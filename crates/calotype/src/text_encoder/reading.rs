@@ -3,6 +3,8 @@
 //! The text is parsed and cut into tokens here and nowhere else, so that the encoder, learned words and heat maps
 //! mean the same rows.
 
+use std::ops::Range;
+
 use super::prompt::{self, Chunk, Framing, Piece, TokenPiece, WeightedText};
 use super::tokenizer::{ClipTokenizer, WordSpan};
 use crate::error::{Error, Result};
@@ -26,7 +28,7 @@ pub struct PromptOptions {
 /// A learned word (textual inversion): the text that stands for it, and its tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LearnedWord {
-    /// As prompts spell it.
+    /// As its file spells it; prompts may spell it in any case.
     pub word: String,
     /// Rows of the token table.
     pub ids: Vec<u32>,
@@ -50,6 +52,9 @@ pub struct Reading {
     pub words: Vec<PromptWord>,
     /// Whether the end of the prompt is cut off.
     pub cut_off: bool,
+    /// The learned words that the prompt has, as their files spell them, each as often as it stands there; what is
+    /// cut off counts.
+    pub learned: Vec<String>,
 }
 
 /// Reads a prompt: one chunk unless it is long and `options` ask for more, or it has breaks.
@@ -67,30 +72,37 @@ pub fn read(
     }
     let pieces = pieces(text, options.plain);
     let (mut tokens, mut words, mut count) = (Vec::new(), Vec::new(), 0);
+    let mut learned_here = Vec::new();
     for piece in &pieces {
-        tokens.push(match piece {
-            Piece::Break => TokenPiece::Break,
+        match piece {
+            Piece::Break => tokens.push(TokenPiece::Break),
             Piece::Text(text) if !text.weight.is_finite() => {
                 return Err(Error::argument("prompt", "weights that are numbers", text.weight));
             }
             Piece::Text(text) => {
-                let spelled = Spelled::of(tokenizer, learned, &text.text)?;
-                words.extend(spelled.words.into_iter().map(|word| word.after(count)));
-                count += spelled.ids.len();
-                TokenPiece::Text(spelled.ids, text.weight)
+                for part in spelled(tokenizer, learned, &text.text)? {
+                    words.extend(part.words.into_iter().map(|word| word.after(count)));
+                    count += part.ids.len();
+                    learned_here.extend(part.learned.cloned());
+                    tokens.push(if part.learned.is_some() {
+                        TokenPiece::Word(part.ids, text.weight)
+                    } else {
+                        TokenPiece::Text(part.ids, text.weight)
+                    });
+                }
             }
-        });
+        }
     }
     let most = tokenizer.max_length() - 2;
     let one_chunk = !options.chunks && !pieces.contains(&Piece::Break);
     let cut_off = one_chunk && count > most;
     if cut_off {
-        keep_first(&mut tokens, most);
-        words.retain(|word| word.tokens.end <= most);
+        let kept = keep_first(&mut tokens, most);
+        words.retain(|word| word.tokens.end <= kept);
     }
     let chunks = prompt::chunks(&tokens, &framing(tokenizer))?;
     let words = in_rows(words, &chunks);
-    Ok(Reading { chunks, words, cut_off })
+    Ok(Reading { chunks, words, cut_off, learned: learned_here })
 }
 
 impl Reading {
@@ -111,35 +123,46 @@ impl Reading {
     }
 }
 
-/// A text of one weight as tokens, without start and end.
-struct Spelled {
+/// A part of a text of one weight as tokens, without start and end.
+struct Part<'a> {
     ids: Vec<u32>,
     words: Vec<WordSpan>,
+    /// The learned word that this is, and nothing else.
+    learned: Option<&'a String>,
 }
 
-impl Spelled {
-    fn of(tokenizer: &ClipTokenizer, learned: &[LearnedWord], text: &str) -> Result<Self> {
-        // The learned word that comes first; of several at one place the longest.
-        let found = learned.iter().filter_map(|learned| Some((find_word(text, &learned.word)?, learned)));
-        let Some((at, learned_word)) =
-            found.min_by_key(|(at, learned)| (*at, usize::MAX - learned.word.len()))
-        else {
-            let (ids, words) = tokenizer.spell(text)?;
-            return Ok(Self { ids, words });
-        };
-        let LearnedWord { word, ids } = learned_word;
-        let mut all = Self::of(tokenizer, &[], &text[..at])?;
-        let own = WordSpan { word: word.clone(), tokens: 0..ids.len() };
-        all.push(Self { ids: ids.clone(), words: vec![own] });
-        all.push(Self::of(tokenizer, learned, &text[at + word.len()..])?);
-        Ok(all)
+/// A text of one weight: its learned words, and what stands between them.
+fn spelled<'a>(tokenizer: &ClipTokenizer, learned: &'a [LearnedWord], text: &str) -> Result<Vec<Part<'a>>> {
+    let plain = |text: &str| -> Result<Part<'a>> {
+        let (ids, words) = tokenizer.spell(text)?;
+        Ok(Part { ids, words, learned: None })
+    };
+    let mut parts = Vec::new();
+    let mut begin = 0;
+    for (place, LearnedWord { word, ids }) in learned_places(learned, text) {
+        parts.push(plain(&text[begin..place.start])?);
+        let own = WordSpan { word: word.to_lowercase(), tokens: 0..ids.len() };
+        parts.push(Part { ids: ids.clone(), words: vec![own], learned: Some(word) });
+        begin = place.end;
     }
+    parts.push(plain(&text[begin..])?);
+    Ok(parts)
+}
 
-    fn push(&mut self, next: Self) {
-        let before = self.ids.len();
-        self.ids.extend(next.ids);
-        self.words.extend(next.words.into_iter().map(|word| word.after(before)));
-    }
+/// Where learned words stand in `text`, in order and apart; of several at one place the longest.
+fn learned_places<'a>(learned: &'a [LearnedWord], text: &str) -> Vec<(Range<usize>, &'a LearnedWord)> {
+    let all = learned.iter().flat_map(|word| places(text, &word.word).map(move |place| (place, word)));
+    let mut all: Vec<_> = all.collect();
+    all.sort_by_key(|(place, _)| (place.start, usize::MAX - place.end));
+    let mut end = 0;
+    all.retain(|(place, _)| {
+        let apart = place.start >= end;
+        if apart {
+            end = place.end;
+        }
+        apart
+    });
+    all
 }
 
 impl WordSpan {
@@ -176,27 +199,50 @@ fn framing(tokenizer: &ClipTokenizer) -> Framing {
     }
 }
 
-/// Keeps the first `most` tokens.
-fn keep_first(tokens: &mut [TokenPiece], most: usize) {
+/// Keeps the first `most` tokens, and of the learned word that does not fit none: then nothing after it is kept.
+/// Returns how many are left.
+fn keep_first(tokens: &mut [TokenPiece], most: usize) -> usize {
     let mut left = most;
+    let mut ended = false;
     for piece in tokens {
-        if let TokenPiece::Text(ids, _) = piece {
-            ids.truncate(left);
+        match piece {
+            TokenPiece::Text(ids, _) => ids.truncate(if ended { 0 } else { left }),
+            TokenPiece::Word(ids, _) if ended || ids.len() > left => {
+                ids.clear();
+                ended = true;
+            }
+            TokenPiece::Word(..) | TokenPiece::Break => {}
+        }
+        if let TokenPiece::Text(ids, _) | TokenPiece::Word(ids, _) = piece {
             left -= ids.len();
         }
     }
+    most - left
 }
 
-/// Where `word` stands in `text` by itself, not as a part of a longer word.
-fn find_word(text: &str, word: &str) -> Option<usize> {
+/// Where `word` stands in `text` by itself, in any case, not as a part of a longer word.
+fn places<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = Range<usize>> + 'a {
     let inside = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
-    let places = text.match_indices(word).map(|(at, _)| at);
-    places.into_iter().find(|&at| {
-        let (before, after) = (text[..at].chars().next_back(), text[at + word.len()..].chars().next());
-        let joined_before = inside(before) && inside(word.chars().next());
-        let joined_after = inside(after) && inside(word.chars().next_back());
-        !joined_before && !joined_after
+    let (first, last) = (word.chars().next(), word.chars().next_back());
+    let starts = text.char_indices().map(|(at, _)| at);
+    starts.filter_map(move |at| {
+        let end = at + length_of(&text[at..], word).filter(|length| *length > 0)?;
+        let (before, after) = (text[..at].chars().next_back(), text[end..].chars().next());
+        let joined = inside(before) && inside(first) || inside(last) && inside(after);
+        (!joined).then_some(at..end)
     })
+}
+
+/// Bytes of the beginning of `text` that are `word` in any case.
+fn length_of(text: &str, word: &str) -> Option<usize> {
+    let mut rest = text.chars();
+    for c in word.chars() {
+        let there = rest.next()?;
+        if there != c && !there.to_lowercase().eq(c.to_lowercase()) {
+            return None;
+        }
+    }
+    Some(text.len() - rest.as_str().len())
 }
 
 #[cfg(test)]
@@ -204,11 +250,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn learned_words_stand_alone() {
-        assert_eq!(find_word("a sks dog", "sks"), Some(2));
-        assert_eq!(find_word("desks and sks", "sks"), Some(10));
-        assert_eq!(find_word("a <cat-toy>!", "<cat-toy>"), Some(2));
-        assert_eq!(find_word("asks", "sks"), None);
+    fn learned_words_stand_alone_in_any_case() {
+        let first = |text: &str, word: &str| places(text, word).next().map(|place| place.start);
+        assert_eq!(first("a sks dog", "sks"), Some(2));
+        assert_eq!(first("desks and sks", "sks"), Some(10));
+        assert_eq!(first("a <cat-toy>!", "<cat-toy>"), Some(2));
+        assert_eq!(first("asks", "sks"), None);
+        assert_eq!(first("a easyneg", "EasyNeg"), Some(2));
+        assert_eq!(first("an ÉLAN", "élan"), Some(3));
+        assert_eq!(first("a cat", ""), None);
+        let learned = ["a", "a b"].map(|word| LearnedWord { word: word.into(), ids: vec![] });
+        let found =
+            learned_places(&learned, "A b a").into_iter().map(|(place, word)| (place, &word.word[..]));
+        assert_eq!(found.collect::<Vec<_>>(), [(0..3, "a b"), (4..5, "a")]);
     }
 
     /// Of 24 tokens, start and end included.
@@ -273,5 +327,35 @@ mod tests {
         let learned = [LearnedWord { word: "<toy>".into(), ids: vec![700, 701, 702] }];
         let found = rows("a (<toy>:1.2) cat", &learned, PromptOptions::default());
         assert_eq!(found, [word("a", &[1]), word("<toy>", &[2, 3, 4]), word("cat", &[5])]);
+    }
+    #[test]
+    fn a_learned_word_is_read_whole_or_not_at_all() {
+        let learned = [LearnedWord { word: "<Toy>".into(), ids: vec![700, 701, 702] }];
+        let text = format!("{}<toy> cat", "cat ".repeat(20));
+        let chunked = rows(&text, &learned, PromptOptions { chunks: true, ..Default::default() });
+        assert_eq!(chunked[20..], [word("<toy>", &[25, 26, 27]), word("cat", &[28])]);
+        let cut = read(&tokenizer(), &learned, &text, PromptOptions::default()).unwrap();
+        assert!(cut.cut_off && cut.words.len() == 20 && cut.learned == ["<Toy>"]);
+        assert!(cut.chunks[0].ids.iter().all(|id| !(700..=702).contains(id)));
+    }
+
+    #[test]
+    fn a_word_stands_where_the_spelling_without_syntax_puts_it() {
+        let learned = [LearnedWord { word: "<toy>".into(), ids: vec![700, 701] }];
+        let options = PromptOptions::default();
+        let expected = rows("a red <toy> and tree", &learned, options);
+        let same =
+            ["a (red:1.0) <toy> and tree", "a [red] ((<toy>)) and (tree:0.3)", "(a red <TOY> and tree"];
+        for text in same {
+            assert_eq!(rows(text, &learned, options), expected, "{text}");
+        }
+        // An escaped bracket is text, and a word of its own.
+        let escaped = rows(r"a \(red\) tree", &learned, options);
+        let words: Vec<&str> = escaped.iter().map(|(word, _)| word.as_str()).collect();
+        assert_eq!(words, ["a", "(", "red", ")", "tree"]);
+        assert_eq!(escaped[4].1, [5]);
+        // What a break or a long prompt puts into the second chunk stands there.
+        let broken = rows("a (red:1.2) BREAK <toy> and tree", &learned, options);
+        assert_eq!(broken[2..], [word("<toy>", &[25, 26]), word("and", &[27]), word("tree", &[28])]);
     }
 }

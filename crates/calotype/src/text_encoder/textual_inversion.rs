@@ -24,8 +24,10 @@ impl TextStack {
         let stem = file.file_stem().map_or(String::new(), |stem| stem.to_string_lossy().into_owned());
         let (word, names) = word_and_names(&tensors, &stem, self.towers.len())
             .map_err(|reason| Error::format(file, FORMAT, reason))?;
-        for (TextTower::Clip(tower), name) in self.towers.iter_mut().zip(names) {
-            let rows = &tensors[&name];
+        let refused = |reason: String| Error::format(file, FORMAT, reason);
+        let mut counts = Vec::new();
+        for (TextTower::Clip(tower), name) in self.towers.iter().zip(&names) {
+            let rows = &tensors[name];
             let width = tower.encoder.config.hidden_size;
             let fits =
                 matches!(*rows.shape(), [n] if n == width) || matches!(*rows.shape(), [_, n] if n == width);
@@ -34,13 +36,36 @@ impl TextStack {
                 let reason = format!(
                     "`{name}`: expected finite rows of {width}, the text encoder's width, got {got:?}"
                 );
-                return Err(Error::format(file, FORMAT, reason));
+                return Err(refused(reason));
             }
-            let ids = tower.encoder.network.extend_vocabulary(&rows.to_f32());
+            counts.push(rows.shape().iter().product::<usize>() / width);
+        }
+        require_rows(&names, &counts, self.longest()).map_err(refused)?;
+        for (TextTower::Clip(tower), name) in self.towers.iter_mut().zip(names) {
+            let ids = tower.encoder.network.extend_vocabulary(&tensors[&name].to_f32());
             tower.learned.push(LearnedWord { word: word.clone(), ids });
         }
         Ok(word)
     }
+}
+
+/// Refuses a word of more rows than the encoder reads at once, and one of more rows for one encoder than for the other:
+/// the tokens of both would no longer stand side by side.
+fn require_rows(names: &[String], counts: &[usize], longest: usize) -> std::result::Result<(), String> {
+    for (name, count) in names.iter().zip(counts) {
+        if *count > longest {
+            return Err(format!(
+                "`{name}`: expected at most {longest} rows, as the encoder reads, got {count}"
+            ));
+        }
+        if *count != counts[0] {
+            return Err(format!(
+                "expected as many rows for both text encoders, got {} in `{}` and {count} in `{name}`",
+                counts[0], names[0]
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// The word, and the tensor of each text encoder.
@@ -72,4 +97,21 @@ fn word_and_names(
 
 fn is_rows(tensor: &StoredTensor) -> bool {
     matches!(tensor.shape().len(), 1 | 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_must_fit_and_be_as_many_for_both_encoders() {
+        let names = ["clip_l", "clip_g"].map(String::from);
+        assert_eq!(require_rows(&names, &[3, 3], 75), Ok(()));
+        let refused = require_rows(&names, &[3, 2], 75).unwrap_err();
+        for part in ["3 in `clip_l`", "2 in `clip_g`"] {
+            assert!(refused.contains(part), "{refused}");
+        }
+        let refused = require_rows(&names[..1], &[76], 75).unwrap_err();
+        assert!(refused.contains("at most 75") && refused.contains("76"), "{refused}");
+    }
 }

@@ -98,3 +98,23 @@ fn a_full_chunk_ends_after_a_near_comma() {
     assert_eq!(first(74), 75);
     assert_eq!(first(75), 75, "a comma that opens the next chunk");
 }
+
+#[test]
+fn a_learned_word_moves_whole_to_the_next_chunk() {
+    let text = |n: u32| TokenPiece::Text((1..=n).collect(), 1.0);
+    let word = |n: u32| TokenPiece::Word((101..=100 + n).collect(), 1.5);
+    let room = FRAMING.length - 2;
+    let fits = cut(&[text(room as u32 - 2), word(2)], &FRAMING);
+    assert_eq!(fits.len(), 1);
+    for free in [0, 1] {
+        let chunks = chunks(&[text((room - free) as u32), word(2), text(1)], &FRAMING).unwrap();
+        assert_eq!(chunks.len(), 2, "{free} free");
+        assert_eq!(chunks[1].ids[1..4], [101, 102, 1]);
+        assert_eq!(chunks[1].weights[1..4], [1.5, 1.5, 1.0]);
+        let first = room - free;
+        assert_eq!(chunks[1].tokens[1..4], [Some(first), Some(first + 1), Some(first + 2)]);
+        assert!(chunks[0].ids.iter().all(|id| !(101..=102).contains(id)));
+    }
+    let refused = chunks(&[word(room as u32 + 1)], &FRAMING);
+    assert!(matches!(refused, Err(Error::Argument { name, .. }) if name == "tokens of a learned word"));
+}

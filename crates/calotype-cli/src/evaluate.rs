@@ -8,6 +8,7 @@ use calotype::evaluate::set_metrics::Settings;
 use calotype::evaluate::{Comparison, ExtractorName, Measured, Metric, merge};
 use calotype::{Error, Result};
 use clap::builder::TypedValueParser;
+use serde_json::Value;
 
 use crate::message;
 use crate::options::{Context, one_of};
@@ -138,14 +139,30 @@ fn warn(warnings: &[String]) {
     }
 }
 
+/// How many pairs are equal, and the value of the others; nothing where none is.
+fn equal_pairs(report: &Value) -> String {
+    let (Some(equal), Some(all)) = (report["equal_pairs"].as_u64(), report["n_generated"].as_u64()) else {
+        return String::new();
+    };
+    match report["value_of_different_pairs"].as_f64() {
+        Some(value) => format!("  {equal} of {all} pairs are equal; {value:.4} for the others"),
+        None => format!("  all {all} pairs are equal"),
+    }
+}
+
 fn print(Measured { numbers, .. }: &Measured) {
     for (name, report) in numbers {
-        let Some(value) = report["value"].as_f64() else { continue };
+        if let Some(reason) = report["reason"].as_str() {
+            println!("{name}  not measured: {reason}");
+        }
+        // The PSNR of equal pictures is infinite, which no number of JSON is.
+        let infinite = report["equal_pairs"].is_u64().then_some(f64::INFINITY);
+        let Some(value) = report["value"].as_f64().or(infinite) else { continue };
         let error = report["standard_error"].as_f64().map_or(String::new(), |error| format!(" ± {error:.4}"));
         let sides = [("generated", &report["n_generated"]), ("reference", &report["n_reference"])];
         let sides: Vec<String> =
             (sides.iter().filter(|(_, n)| !n.is_null())).map(|(side, n)| format!("{side} {n}")).collect();
-        println!("{name}  {value:.4}{error}  ({})", sides.join(", "));
+        println!("{name}  {value:.4}{error}  ({}){}", sides.join(", "), equal_pairs(report));
     }
     if let Some(written) = numbers.get("statistics") {
         let file = written["file"].as_str().unwrap_or_default();

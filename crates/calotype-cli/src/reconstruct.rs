@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use calotype::checkpoint::{self, StoredComponent};
 use calotype::data::picture;
+use calotype::evaluate::pixel::psnr_in_json;
 use calotype::evaluate::{RoundTrip, round_trip};
 use calotype::files::png;
 use calotype::model::ComponentKind;
@@ -37,7 +38,9 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         if !context.json {
             println!("{}  PSNR {psnr:.2} dB  SSIM {ssim:.4}", path.display());
         }
-        results.push(serde_json::json!({ "image": path, "reconstruction": out, "psnr": psnr, "ssim": ssim }));
+        results.push(serde_json::json!({
+            "image": path, "reconstruction": out, "psnr": psnr_in_json(psnr), "ssim": ssim,
+        }));
     }
     if context.json {
         message::json(&serde_json::json!({ "images": results }));

@@ -169,3 +169,52 @@ fn weights_of_another_network_are_refused() {
         assert_says(&fails(&dir, 1, &args), says);
     }
 }
+
+#[test]
+fn what_there_are_too_few_pictures_for_is_named_and_the_rest_measured() {
+    let dir = TempDir::new();
+    pictures(&dir, "five", 0..5, false);
+    pictures(&dir, "three", 20..23, false);
+    let run = |args: &[&str]| {
+        let output = evaluate(&dir, "1", args);
+        assert!(output.status.success(), "{}", stderr(&output));
+        json(&output)
+    };
+    let same = ["--generated", "five", "--reference", "five"];
+    // Ten splits of five pictures: no Inception Score, everything else.
+    let found = run(&same);
+    assert!(found["is"]["value"].is_null(), "{found}");
+    assert_says(found["is"]["reason"].as_str().unwrap(), &["splits", "5", "10"]);
+    for name in ["fid", "kid", "precision", "coverage"] {
+        assert!(found[name]["value"].is_number(), "{name}: {found}");
+    }
+    // Three pictures have no third neighbour.
+    let found =
+        run(&["--generated", "five", "--reference", "three", "--metrics", "prdc,kid", "--splits", "2"]);
+    for name in ["precision", "recall", "density", "coverage"] {
+        assert_says(found[name]["reason"].as_str().unwrap(), &["k: expected", "below 3"]);
+    }
+    assert!(found["kid"]["value"].is_number(), "{found}");
+    // FID∞ of three pictures, whose halves have one.
+    let found = run(&["--generated", "three", "--reference", "five", "--metrics", "fid,fid-infinity"]);
+    assert_says(found["fid-infinity"]["reason"].as_str().unwrap(), &["at least 4"]);
+    assert!(found["fid"]["value"].is_number(), "{found}");
+
+    // Nothing is left to measure: refused, before the first picture, which would be refused too.
+    dir.write("five/002.png", "no picture");
+    for (args, says) in [
+        (&["--metrics", "is"][..], &["splits", "number of images, 5"][..]),
+        (&["--metrics", "prdc", "--k", "5"], &["k: expected", "below 5"]),
+        (&["--k", "0"], &["k: expected at least 1"]),
+        (&["--splits", "0"], &["splits: expected at least 1"]),
+        (&["--kid-subset-size", "1"], &["kid-subset-size: expected at least 2"]),
+    ] {
+        let output = evaluate(&dir, "1", &[&same[..], args].concat());
+        assert!(!output.status.success());
+        assert_says(&stderr(&output), says);
+    }
+    // A picture that is left out takes the last neighbour with it, after the features.
+    let found = run(&[&same[..], &["--metrics", "fid,prdc", "--k", "4", "--skip-broken"]].concat());
+    assert_says(found["recall"]["reason"].as_str().unwrap(), &["below 4"]);
+    assert!(found["fid"]["value"].is_number(), "{found}");
+}

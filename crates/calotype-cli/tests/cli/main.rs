@@ -26,6 +26,7 @@ mod faults;
 mod formula;
 mod hostile;
 mod kills;
+mod pairs;
 #[path = "../../../calotype/tests/it/support.rs"]
 mod support;
 mod trainings;

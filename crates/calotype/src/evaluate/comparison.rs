@@ -13,11 +13,13 @@ use super::extractor_name::ExtractorName;
 use super::inception_v3::Tap;
 use super::measured::Measured;
 use super::metric::Metric;
-use super::paired::{PairedMetric, measure_pairs};
+use super::paired::{PairedMetric, matched, measure_pairs};
 use super::picture_set::{PictureSet, Reading};
 use super::protocol::Protocol;
+use super::sample_size;
 use super::set_metrics::{SetMetric, Settings, measure};
-use super::sources::{Sources, is_npz};
+use super::side::Side;
+use super::sources::{Sources, TooFew, is_npz};
 use super::warnings;
 use crate::data::collection::Collection;
 use crate::data::image_folder::ImageFolder;
@@ -63,22 +65,32 @@ pub struct Comparison {
 struct Opened {
     sources: Option<Sources>,
     sets: Vec<SetMetric>,
+    too_few: Vec<TooFew>,
     pairs: Vec<PairedMetric>,
     folders: Option<(PictureSet, PictureSet)>,
     captioned: Option<(ImageFolder, ClipExtractor)>,
 }
 
 impl Comparison {
-    /// Measures.
+    /// Measures. A metric of sets that there are too few pictures for has its reason in place of a value, if there is
+    /// anything else to measure.
     ///
     /// # Errors
     /// `Error::Argument` for what is missing or does not go together; `Error::Data` for sides that cannot be
     /// measured or compared; those of reading weights and pictures.
     pub fn run(&self, device: &Device, progress: &dyn Progress) -> Result<Measured> {
-        let Opened { sources, sets, pairs, folders, captioned } = self.open(device)?;
+        let Opened { sources, sets, mut too_few, pairs, folders, captioned } = self.open(device)?;
         let mut measured = Measured::default();
+        let nothing_else = sets.is_empty() && pairs.is_empty() && captioned.is_none();
+        if nothing_else && self.stats_out.is_none() && !too_few.is_empty() {
+            return Err(too_few.swap_remove(0).reason);
+        }
         if let Some(sources) = sources {
-            self.measure_sets(sources, &sets, progress, &mut measured)?;
+            let suffix = sources.suffix();
+            too_few.iter().for_each(|one| measured.cannot(one.metric.numbers(&suffix), &one.reason));
+            if !sets.is_empty() || self.stats_out.is_some() {
+                self.measure_sets(sources, &sets, progress, &mut measured)?;
+            }
         }
         if let Some((generated, reference)) = folders {
             self.measure_pairs(&pairs, (&generated, &reference), &mut measured)?;
@@ -93,9 +105,9 @@ impl Comparison {
         let of_sets = self.metrics.is_empty() || self.metrics.iter().any(|metric| metric.of_sets().is_some());
         let wanted = of_sets || self.stats_out.is_some();
         let sources = if wanted { Some(Sources::open(self, device)?) } else { None };
-        let metrics = match &sources {
+        let (metrics, too_few) = match &sources {
             Some(sources) => sources.plan(self)?,
-            None => self.metrics.clone(),
+            None => (self.metrics.clone(), vec![]),
         };
         let of_pairs = metrics.iter().map(|metric| metric.of_pairs(&self.lpips_weights, device));
         let pairs: Vec<PairedMetric> = of_pairs.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
@@ -103,14 +115,23 @@ impl Comparison {
         let score = metrics.contains(&Metric::ClipScore);
         let captioned = if score { Some(self.captioned(device)?) } else { None };
         let sets = metrics.iter().filter_map(|metric| metric.of_sets()).collect();
-        Ok(Opened { sources, sets, pairs, folders, captioned })
+        Ok(Opened { sources, sets, too_few, pairs, folders, captioned })
+    }
+
+    /// The settings for metrics whose names end in `suffix`.
+    pub(super) fn settings(&self, suffix: &str) -> Settings {
+        let usual = if suffix == "-clip" { 1 } else { self.settings.splits };
+        Settings { splits: self.splits.unwrap_or(usual), ..self.settings }
     }
 
     /// The sides of metrics of pairs.
     fn two_folders(&self) -> Result<(PictureSet, PictureSet)> {
         match &self.reference {
             Some(reference) if !is_npz(&self.generated) && !is_npz(reference) => {
-                Ok((PictureSet::open(&self.generated)?, PictureSet::open(reference)?))
+                let (generated, reference) =
+                    (PictureSet::open(&self.generated)?, PictureSet::open(reference)?);
+                matched(&generated, &reference)?;
+                Ok((generated, reference))
             }
             _ => Err(Error::data("generated and reference", "two folders of pictures", "other")),
         }
@@ -140,13 +161,25 @@ impl Comparison {
         measured: &mut Measured,
     ) -> Result<()> {
         let suffix = sources.suffix();
-        let usual = if suffix == "-clip" { 1 } else { self.settings.splits };
-        let settings = Settings { splits: self.splits.unwrap_or(usual), ..self.settings };
+        let settings = self.settings(&suffix);
         let (generated, reference) = sources.extract(metrics, self, progress)?;
         let reference = reference.as_ref();
         measured.warn(warnings::of_sides(&generated, reference));
+        let mut too_few = Vec::new();
         for &metric in metrics {
-            measured.numbers.extend(measure(metric, &generated, reference, &settings, &suffix)?);
+            // Once more: pictures that cannot be read may have been left out.
+            match sample_size::require(metric, generated.n(), reference.and_then(Side::n), &settings) {
+                Ok(()) => {
+                    measured.numbers.extend(measure(metric, &generated, reference, &settings, &suffix)?);
+                }
+                Err(reason) => {
+                    measured.cannot(metric.numbers(&suffix), &reason);
+                    too_few.push(reason);
+                }
+            }
+        }
+        if too_few.len() == metrics.len() && !too_few.is_empty() {
+            return Err(too_few.swap_remove(0));
         }
         if metrics.contains(&SetMetric::Kid) {
             measured.warn(reference.and_then(|reference| settings.subset_warning(&generated, reference)));

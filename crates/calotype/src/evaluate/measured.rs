@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::picture_set::SetFacts;
+use crate::error::Error;
 
 /// Numbers and warnings.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -20,6 +21,12 @@ impl Measured {
                 self.warnings.push(warning);
             }
         }
+    }
+
+    /// What cannot be measured, and why: a report without a value.
+    pub(super) fn cannot(&mut self, numbers: Vec<String>, reason: &Error) {
+        let report = json!({ "value": null, "reason": reason.to_string() });
+        self.numbers.extend(numbers.into_iter().map(|name| (name, report.clone())));
     }
 
     /// What a folder holds; the first reading of it counts.

@@ -33,6 +33,7 @@ pub mod prompt_accuracy;
 pub mod protocol;
 pub mod retrieval;
 mod round_trip;
+mod sample_size;
 pub mod scene_checker;
 pub mod set_metrics;
 pub mod side;

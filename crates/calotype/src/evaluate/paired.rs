@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::ms_ssim::ms_ssim_rgb;
 use super::picture_set::{Decoded, PictureSet, Reading, SetFacts, decode};
-use super::pixel::psnr_rgb;
+use super::pixel::{psnr_in_json, psnr_rgb};
 use super::ssim::ssim_rgb;
 use crate::autoencoder::lpips::Lpips;
 use crate::data::tensors::to_tensor;
@@ -36,7 +36,7 @@ pub enum PairedMetric {
 }
 
 impl PairedMetric {
-    fn of(&self, ours: &RgbImage, theirs: &RgbImage) -> Result<f64> {
+    fn of(&self, Pair { generated: ours, reference: theirs, .. }: &Pair) -> Result<f64> {
         match self {
             Self::Psnr => psnr_rgb(theirs, ours),
             Self::Ssim => ssim_rgb(theirs, ours),
@@ -49,8 +49,8 @@ impl PairedMetric {
     }
 
     /// Its number for each pair, in order.
-    fn of_pairs(&self, pairs: &[(RgbImage, RgbImage)]) -> Result<Vec<f64>> {
-        let value = |(ours, theirs): &(RgbImage, RgbImage)| self.of(ours, theirs);
+    fn of_pairs(&self, pairs: &[Pair]) -> Result<Vec<f64>> {
+        let value = |pair: &Pair| self.of(pair).map_err(|error| pair.named(error));
         match self {
             // A network is on all cores by itself, and its features are large.
             Self::Lpips { .. } => pairs.iter().map(value).collect(),
@@ -83,17 +83,65 @@ impl PairedMetric {
 
     /// Name and report of these numbers, one for each pair.
     fn report(&self, values: &[f64]) -> (String, Value) {
-        let n = values.len() as f64;
-        let mean = values.iter().sum::<f64>() / n;
-        let std = (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt();
+        let (mean, error) = mean_and_error(values);
         let (name, mut protocol) = self.protocol();
         protocol["pictures"] = json!("upright by EXIF, transparency laid over white, 8 bits");
         protocol["calotype"] = json!(env!("CARGO_PKG_VERSION"));
-        let report = json!({
-            "value": mean, "standard_error": std / n.sqrt(), "n_generated": values.len(),
+        let mut report = json!({
+            "value": psnr_in_json(mean), "standard_error": error, "n_generated": values.len(),
             "n_reference": values.len(), "protocol": protocol,
         });
+        let finite: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
+        if finite.len() < values.len() {
+            let (mean, error) = mean_and_error(&finite);
+            report["equal_pairs"] = json!(values.len() - finite.len());
+            report["value_of_different_pairs"] = json!(mean);
+            report["standard_error_of_different_pairs"] = json!(error);
+        }
         (name.to_owned(), report)
+    }
+}
+
+/// The mean and its standard error; not finite where there are too few values, or a value is not.
+fn mean_and_error(values: &[f64]) -> (f64, f64) {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let std = (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt();
+    (mean, std / n.sqrt())
+}
+
+/// Two pictures of the same name.
+struct Pair<'a> {
+    /// Of the generated and of the reference side.
+    files: [&'a Path; 2],
+    generated: RgbImage,
+    reference: RgbImage,
+}
+
+impl Pair<'_> {
+    fn name(&self) -> String {
+        let [generated, reference] = self.files.map(Path::display);
+        format!("`{generated}` and `{reference}`")
+    }
+
+    /// The same error, with the files that it is about.
+    fn named(&self, error: Error) -> Error {
+        match error {
+            Error::Shape { what, expected, got } => {
+                Error::Shape { what: format!("{}: {what}", self.name()), expected, got }
+            }
+            other => other,
+        }
+    }
+
+    fn require_same_size(&self) -> Result<()> {
+        let [generated, reference] = [&self.generated, &self.reference].map(RgbImage::dimensions);
+        if generated == reference {
+            return Ok(());
+        }
+        let pixels = |(width, height): (u32, u32)| format!("{width} x {height} pixels");
+        let expected = format!("two pictures of the same size, {} of the reference", pixels(reference));
+        Err(Error::shape(self.name(), expected, format!("{} generated", pixels(generated))))
     }
 }
 
@@ -109,12 +157,13 @@ pub struct OfPairs {
 }
 
 /// The mean of each metric over all pairs, read as [`Reading::Upright`], `batch` pairs at a time. Equal
-/// pictures have an infinite PSNR, which JSON does not have: the value is null then.
+/// pictures have an infinite PSNR, which JSON does not have: then the value is `"Infinity"`, `equal_pairs` says how many
+/// pairs are equal, and `value_of_different_pairs` is the mean of the others.
 ///
 /// # Errors
 /// `Error::Data` for a file without its counterpart, or if fewer than 2 pairs are left; `Error::Io` and
 /// `Error::Format` naming a picture that cannot be read, unless `skip_broken`, which leaves its pair out;
-/// `Error::Shape` for pictures of different size, or too small for the metric.
+/// `Error::Shape`, naming both files, for pictures of different size, or too small for the metric.
 pub fn measure_pairs(
     metrics: &[PairedMetric],
     generated: &PictureSet,
@@ -133,7 +182,12 @@ pub fn measure_pairs(
         let mut whole = Vec::with_capacity(batch.len());
         for ((ours, theirs), decoded) in batch.iter().zip(decoded) {
             match decoded {
-                [Ok(x), Ok(y)] => whole.push((of_generated.count(x), of_reference.count(y))),
+                [Ok(x), Ok(y)] => {
+                    let (generated, reference) = (of_generated.count(x), of_reference.count(y));
+                    let pair = Pair { files: [ours, theirs], generated, reference };
+                    pair.require_same_size()?;
+                    whole.push(pair);
+                }
                 [x, y] if skip_broken => {
                     of_generated.broken.extend(x.err().map(|_| ours.display().to_string()));
                     of_reference.broken.extend(y.err().map(|_| theirs.display().to_string()));
@@ -153,7 +207,10 @@ pub fn measure_pairs(
 }
 
 /// Files of the same name but for the ending, in order.
-fn matched<'a>(
+///
+/// # Errors
+/// `Error::Data` for a file without its counterpart.
+pub(super) fn matched<'a>(
     generated: &'a PictureSet,
     reference: &'a PictureSet,
 ) -> Result<Vec<(&'a PathBuf, &'a PathBuf)>> {

@@ -2,6 +2,7 @@
 
 use image::RgbImage;
 use serde::Serialize;
+use serde_json::{Value, json};
 
 pub use super::ssim::ssim_rgb;
 use crate::error::{Error, Result};
@@ -91,6 +92,11 @@ pub fn psnr(mse: f64, data_range: f64) -> Result<f64> {
         return Err(Error::argument("mse", "a finite number of at least 0", mse));
     }
     Ok(10.0 * (data_range * data_range / mse).log10())
+}
+
+/// A PSNR as JSON has it: equal pictures have an infinite one, which is `"Infinity"`, not a number.
+pub fn psnr_in_json(decibels: f64) -> Value {
+    if decibels == f64::INFINITY { json!("Infinity") } else { json!(decibels) }
 }
 
 /// PSNR in dB of two 8-bit images, from the MSE over all pixels and the three channels.

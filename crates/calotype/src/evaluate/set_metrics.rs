@@ -44,6 +44,19 @@ impl SetMetric {
         }
     }
 
+    /// What its numbers are called; `suffix` is empty for FID's own Inception.
+    pub fn numbers(self, suffix: &str) -> Vec<String> {
+        let distance = if suffix.is_empty() { "fid" } else { "fd" };
+        match self {
+            Self::Frechet => vec![format!("{distance}{suffix}")],
+            Self::FrechetInfinity => vec![format!("{distance}-infinity{suffix}")],
+            Self::InceptionScore => vec![format!("is{suffix}")],
+            Self::Kid => vec![format!("kid{suffix}")],
+            Self::Cmmd => vec!["cmmd".into()],
+            Self::Prdc => ["precision", "recall", "density", "coverage"].map(str::to_owned).to_vec(),
+        }
+    }
+
     /// Whether it needs every picture's features, not only their mean and covariance. The Fréchet distance
     /// needs them for its standard error alone.
     pub fn needs_rows(self) -> bool {
@@ -101,27 +114,22 @@ pub fn measure(
     suffix: &str,
 ) -> Result<Vec<(String, Value)>> {
     if metric == SetMetric::InceptionScore {
-        return Ok(vec![(format!("is{suffix}"), inception_score(generated, settings)?)]);
+        let score = inception_score(generated, settings)?;
+        return Ok(metric.numbers(suffix).into_iter().zip([score]).collect());
     }
     let reference =
         reference.ok_or_else(|| Error::data("reference", "the other side of a distance", "none"))?;
     generated.protocol.require_comparable(&reference.protocol)?;
-    let distance =
-        |name: &str| if suffix.is_empty() { format!("fid{name}") } else { format!("fd{name}{suffix}") };
     let reports = match metric {
-        SetMetric::Frechet => vec![(distance(""), frechet(generated, reference)?)],
-        SetMetric::FrechetInfinity => {
-            vec![(distance("-infinity"), frechet_infinity(generated, reference, settings)?)]
-        }
-        SetMetric::Kid => vec![(format!("kid{suffix}"), kid(generated, reference, settings)?)],
-        SetMetric::Cmmd => vec![("cmmd".into(), cmmd(generated, reference)?)],
-        SetMetric::Prdc => neighbours(generated, reference, settings)?,
+        SetMetric::Frechet => vec![frechet(generated, reference)?],
+        SetMetric::FrechetInfinity => vec![frechet_infinity(generated, reference, settings)?],
+        SetMetric::Kid => vec![kid(generated, reference, settings)?],
+        SetMetric::Cmmd => vec![cmmd(generated, reference)?],
+        SetMetric::Prdc => neighbours(generated, reference, settings)?.to_vec(),
         SetMetric::InceptionScore => vec![],
     };
-    Ok(reports
-        .into_iter()
-        .map(|(name, value)| (name, with_sides(value, generated, Some(reference))))
-        .collect())
+    let reports = reports.into_iter().map(|report| with_sides(report, generated, Some(reference)));
+    Ok(metric.numbers(suffix).into_iter().zip(reports).collect())
 }
 
 /// Adds the number of pictures on each side and the protocol.
@@ -165,9 +173,11 @@ fn frechet(generated: &Side, reference: &Side) -> Result<Value> {
     }))
 }
 
+/// How many growing parts FID∞ is measured on.
+const PARTS: usize = 5;
+
 /// The distance of growing random parts of the generated side from all of the reference, extrapolated.
 fn frechet_infinity(generated: &Side, reference: &Side, settings: &Settings) -> Result<Value> {
-    const PARTS: usize = 5;
     let (x, y) = (generated.rows("fid-infinity")?, reference.rows("fid-infinity")?);
     let order = RandomState::new(settings.seed).permutation(x.n());
     let full = Gaussian::from_rows(y.values(), y.dimension())?;
@@ -234,7 +244,8 @@ fn cmmd(generated: &Side, reference: &Side) -> Result<Value> {
     }))
 }
 
-fn neighbours(generated: &Side, reference: &Side, settings: &Settings) -> Result<Vec<(String, Value)>> {
+/// Precision, recall, density and coverage.
+fn neighbours(generated: &Side, reference: &Side, settings: &Settings) -> Result<[Value; 4]> {
     let (x, y) = (generated.rows("prdc")?, reference.rows("prdc")?);
     let at_most = prdc(x, y, settings.k, BallRule::Le)?;
     let below = prdc(x, y, settings.k, BallRule::Lt)?;
@@ -249,10 +260,10 @@ fn neighbours(generated: &Side, reference: &Side, settings: &Settings) -> Result
     };
     let of_share = |share: f64, n: usize| (share * (1.0 - share) / n as f64).sqrt();
     let of_density = at_most.density_std / (x.n() as f64).sqrt();
-    Ok(vec![
-        ("precision".into(), report(at_most.precision, below.precision, of_share(at_most.precision, x.n()))),
-        ("recall".into(), report(at_most.recall, below.recall, of_share(at_most.recall, y.n()))),
-        ("density".into(), report(at_most.density, below.density, of_density)),
-        ("coverage".into(), report(at_most.coverage, below.coverage, of_share(at_most.coverage, y.n()))),
+    Ok([
+        report(at_most.precision, below.precision, of_share(at_most.precision, x.n())),
+        report(at_most.recall, below.recall, of_share(at_most.recall, y.n())),
+        report(at_most.density, below.density, of_density),
+        report(at_most.coverage, below.coverage, of_share(at_most.coverage, y.n())),
     ])
 }

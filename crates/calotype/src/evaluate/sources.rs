@@ -9,6 +9,7 @@ use super::extractor::Extractor;
 use super::extractor_name::ExtractorName;
 use super::metric::Metric;
 use super::picture_set::PictureSet;
+use super::sample_size;
 use super::set_metrics::SetMetric;
 use super::side::{Keep, Side};
 use super::side_protocol::SideProtocol;
@@ -21,6 +22,22 @@ enum Source {
     File(Box<Side>),
     /// Pictures, which are not.
     Folder(PictureSet),
+}
+
+impl Source {
+    /// Pictures, where their number is known; some of a folder may turn out not to be readable.
+    fn n(&self) -> Option<usize> {
+        match self {
+            Self::File(side) => side.n(),
+            Self::Folder(set) => Some(set.files()),
+        }
+    }
+}
+
+/// A metric that the sides have too few pictures for.
+pub(super) struct TooFew {
+    pub(super) metric: SetMetric,
+    pub(super) reason: Error,
 }
 
 /// Both sides, and the extractor if one has pictures.
@@ -71,8 +88,11 @@ impl Sources {
         said.unwrap_or_else(|| self.name.suffix().into())
     }
 
-    /// The metrics asked for, or those that the sides allow; all of them can be measured.
-    pub(super) fn plan(&self, asked: &Comparison) -> Result<Vec<Metric>> {
+    /// The metrics asked for, or those that the sides allow, and of these what the sides have too few pictures for;
+    /// all others can be measured.
+    pub(super) fn plan(&self, asked: &Comparison) -> Result<(Vec<Metric>, Vec<TooFew>)> {
+        let settings = asked.settings(&self.suffix());
+        sample_size::require_possible(&settings)?;
         let metrics = if asked.metrics.is_empty() { self.defaults(asked)? } else { asked.metrics.clone() };
         for &metric in &metrics {
             self.require_measurable(metric, asked)?;
@@ -81,7 +101,19 @@ impl Sources {
         if metrics.iter().any(distance) {
             self.require_comparable()?;
         }
-        Ok(metrics)
+        let (generated, reference) = (self.generated.n(), self.reference.as_ref().and_then(Source::n));
+        let (mut possible, mut too_few) = (Vec::new(), Vec::new());
+        for metric in metrics {
+            let Some(of_sets) = metric.of_sets() else {
+                possible.push(metric);
+                continue;
+            };
+            match sample_size::require(of_sets, generated, reference, &settings) {
+                Ok(()) => possible.push(metric),
+                Err(reason) => too_few.push(TooFew { metric: of_sets, reason }),
+            }
+        }
+        Ok((possible, too_few))
     }
 
     fn defaults(&self, asked: &Comparison) -> Result<Vec<Metric>> {

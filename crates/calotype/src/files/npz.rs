@@ -124,10 +124,9 @@ fn read_npy(entry: &mut impl Read) -> std::result::Result<Array, String> {
     entry.read_exact(&mut header).map_err(|e| e.to_string())?;
     let header = String::from_utf8_lossy(&header).into_owned();
     let after = |key: &str| header.split_once(key).map(|(_, rest)| rest.trim_start()).ok_or("a bad header");
-    let descr = after("'descr':")?.split('\'').nth(1).ok_or("a structured type")?.to_owned();
-    if after("'fortran_order':")?.starts_with("True") {
-        return Err("columns first (fortran_order) is not supported: save numpy.ascontiguousarray".into());
-    }
+    let quoted = after("'descr':")?.strip_prefix('\'').and_then(|rest| rest.split('\'').next());
+    let descr = quoted.ok_or("records of several types are no numbers")?.to_owned();
+    let columns_first = after("'fortran_order':")?.starts_with("True");
     let sizes = after("'shape':")?.trim_start_matches('(').split(')').next().unwrap_or("");
     let shape = (sizes.split(',').map(str::trim).filter(|size| !size.is_empty()))
         .map(|size| size.parse::<usize>().map_err(|e| e.to_string()))
@@ -135,37 +134,70 @@ fn read_npy(entry: &mut impl Read) -> std::result::Result<Array, String> {
     let count = shape.iter().try_fold(1_usize, |n, size| n.checked_mul(*size)).ok_or("an absurd shape")?;
     let wrong_type = || format!("type `{descr}` is not a number");
     let size = size_of(&descr).ok_or_else(wrong_type)?;
-    let length = (count as u64).checked_mul(size).ok_or("an absurd shape")?;
+    let length = (count as u64).checked_mul(size as u64).ok_or("an absurd shape")?;
     // One byte more, to see that there are too many.
     let mut data = Vec::new();
     entry.take(length.saturating_add(1)).read_to_end(&mut data).map_err(|e| e.to_string())?;
-    let values = to_f64(&descr, &data).ok_or_else(wrong_type)?;
-    match (data.len() as u64).cmp(&length) {
-        Ordering::Equal => Ok(Array { shape, values }),
-        Ordering::Greater => Err(format!("{count} numbers promised, more there")),
-        Ordering::Less => Err(format!("{count} numbers promised, {} there", values.len())),
+    let there = data.len();
+    match (there as u64).cmp(&length) {
+        Ordering::Equal => {}
+        Ordering::Greater => return Err(format!("{count} numbers promised, more there")),
+        Ordering::Less => return Err(format!("{count} numbers promised, {} there", there / size)),
     }
+    if descr.starts_with('>') {
+        data.chunks_exact_mut(size).for_each(<[u8]>::reverse);
+    }
+    let mut values = to_f64(&descr, &data).ok_or_else(wrong_type)?;
+    if columns_first {
+        values = rows_first(&shape, &values);
+    }
+    Ok(Array { shape, values })
+}
+
+/// Values of an array whose first index runs fastest (Fortran's order), with the last running fastest.
+fn rows_first(shape: &[usize], values: &[f64]) -> Vec<f64> {
+    let place = |mut at: usize| {
+        let (mut place, mut stride) = (0, values.len());
+        for size in shape.iter().rev() {
+            stride /= size;
+            place += (at % size) * stride;
+            at /= size;
+        }
+        place
+    };
+    (0..values.len()).map(|at| values[place(at)]).collect()
+}
+
+/// Kind and size of a number, as `f8`; NumPy puts the order of its bytes before it.
+fn kind(descr: &str) -> &str {
+    descr.strip_prefix(['<', '>', '|', '=']).unwrap_or(descr)
 }
 
 /// Bytes of a number.
-fn size_of(descr: &str) -> Option<u64> {
-    match descr {
-        "<f8" | "<i8" => Some(8),
-        "<f4" | "<i4" => Some(4),
-        "<f2" => Some(2),
-        "|u1" => Some(1),
+fn size_of(descr: &str) -> Option<usize> {
+    match kind(descr) {
+        "f8" | "i8" | "u8" => Some(8),
+        "f4" | "i4" | "u4" => Some(4),
+        "f2" | "i2" | "u2" => Some(2),
+        "i1" | "u1" => Some(1),
         _ => None,
     }
 }
 
+/// Numbers of this type, each with its lowest byte first.
 fn to_f64(descr: &str, data: &[u8]) -> Option<Vec<f64>> {
-    Some(match descr {
-        "<f8" => numbers(data, f64::from_le_bytes),
-        "<f4" => numbers(data, |b| f64::from(f32::from_le_bytes(b))),
-        "<f2" => numbers(data, |b| f64::from(half::f16::from_le_bytes(b).to_f32())),
-        "<i8" => numbers(data, |b| i64::from_le_bytes(b) as f64),
-        "<i4" => numbers(data, |b| f64::from(i32::from_le_bytes(b))),
-        "|u1" => numbers(data, |[b]| f64::from(b)),
+    Some(match kind(descr) {
+        "f8" => numbers(data, f64::from_le_bytes),
+        "f4" => numbers(data, |b| f64::from(f32::from_le_bytes(b))),
+        "f2" => numbers(data, |b| f64::from(half::f16::from_le_bytes(b).to_f32())),
+        "i8" => numbers(data, |b| i64::from_le_bytes(b) as f64),
+        "u8" => numbers(data, |b| u64::from_le_bytes(b) as f64),
+        "i4" => numbers(data, |b| f64::from(i32::from_le_bytes(b))),
+        "u4" => numbers(data, |b| f64::from(u32::from_le_bytes(b))),
+        "i2" => numbers(data, |b| f64::from(i16::from_le_bytes(b))),
+        "u2" => numbers(data, |b| f64::from(u16::from_le_bytes(b))),
+        "i1" => numbers(data, |b| f64::from(i8::from_le_bytes(b))),
+        "u1" => numbers(data, |[b]| f64::from(b)),
         _ => return None,
     })
 }
@@ -191,6 +223,35 @@ mod tests {
         assert!(read(&path).unwrap_err().to_string().contains("NumPy"));
     }
 
+    /// An array as NumPy writes it: its header, and these bytes.
+    fn stored(descr: &str, columns_first: bool, shape: &str, data: &[u8]) -> Vec<u8> {
+        let order = if columns_first { "True" } else { "False" };
+        let dict = format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {shape}, }}\n");
+        let length = (dict.len() as u16).to_le_bytes();
+        [b"\x93NUMPY\x01\x00", &length[..], dict.as_bytes(), data].concat()
+    }
+
+    #[test]
+    fn arrays_of_any_order_are_the_same_numbers() {
+        let read = |bytes: Vec<u8>| read_npy(&mut &bytes[..]).unwrap();
+        let (rows, columns) = ([1.0_f64, 2.0, 3.0, 4.0, 5.0, 6.0], [1.0_f64, 4.0, 2.0, 5.0, 3.0, 6.0]);
+        let expected = Array::new(&[2, 3], rows.to_vec());
+        let little = |values: [f64; 6]| values.map(f64::to_le_bytes).concat();
+        let big = |values: [f64; 6]| values.map(f64::to_be_bytes).concat();
+        assert_eq!(read(stored("<f8", true, "(2, 3)", &little(columns))), expected);
+        assert_eq!(read(stored(">f8", false, "(2, 3)", &big(rows))), expected);
+        assert_eq!(read(stored(">f8", true, "(2, 3)", &big(columns))), expected);
+        let narrow = columns.map(|v| (v as f32).to_be_bytes()).concat();
+        assert_eq!(read(stored(">f4", true, "(2, 3)", &narrow)), expected);
+        let integers = rows.map(|v| (v as i16).to_be_bytes()).concat();
+        assert_eq!(read(stored(">i2", false, "(2, 3)", &integers)), expected);
+        // Three indices, one of them of size 1; a single number; nothing at all.
+        let cube = read(stored("<f8", true, "(2, 1, 3)", &little(columns)));
+        assert_eq!(cube, Array::new(&[2, 1, 3], rows.to_vec()));
+        assert_eq!(read(stored(">i8", true, "()", &7_i64.to_be_bytes())), Array::new(&[], vec![7.0]));
+        assert_eq!(read(stored("<f8", true, "(0, 3)", &[])), Array::new(&[0, 3], vec![]));
+    }
+
     #[test]
     fn refuses_arrays_that_lie() {
         let array = npy(&Array::new(&[2], vec![1.0, 2.0]));
@@ -199,7 +260,7 @@ mod tests {
         let longer = [&array[..], &[0; 1 << 20]].concat();
         assert_eq!(read_npy(&mut &longer[..]).unwrap_err(), "2 numbers promised, more there");
         let text = String::from_utf8_lossy(&array).into_owned();
-        for (from, to) in [("'<f8'", "'|O8'"), ("False", "True "), ("(2,)", "(9,)")] {
+        for (from, to) in [("'<f8'", "'|O8'"), ("'<f8'", "[('a'"), ("'<f8'", "'<c8'"), ("(2,)", "(9,)")] {
             let changed: Vec<u8> = array
                 .windows(from.len())
                 .position(|w| w == from.as_bytes())

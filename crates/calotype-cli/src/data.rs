@@ -12,7 +12,7 @@ use calotype::progress::Progress;
 use clap::{Subcommand, ValueEnum};
 
 use crate::message;
-use crate::options::Context;
+use crate::options::{ColumnOptions, Context};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -60,6 +60,8 @@ struct Inspect {
     /// Name pictures whose shorter side has fewer pixels
     #[arg(long, value_name = "PIXELS")]
     size: Option<u32>,
+    #[command(flatten)]
+    columns: ColumnOptions,
     /// Folder for downloads and copies
     #[arg(long, value_name = "DIR", default_value = ".calotype-cache")]
     cache: PathBuf,
@@ -82,6 +84,8 @@ struct Time {
     /// Passes over all pictures; the median is reported
     #[arg(long, default_value_t = 3)]
     passes: usize,
+    #[command(flatten)]
+    columns: ColumnOptions,
     /// Folder for downloads and copies
     #[arg(long, value_name = "DIR", default_value = ".calotype-cache")]
     cache: PathBuf,
@@ -113,7 +117,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         Verb::Time(args) => time(args, context),
         Verb::Inspect(args) => {
             // Missing captions are what an inspection is for: they are counted, not refused.
-            let collection = open(&args.data, Captions::Optional, &args.cache)?;
+            let collection = open(&args.data, Captions::Optional, &args.columns.columns(), &args.cache)?;
             let inspection = watched(collection.as_ref(), context);
             let left_out = collection.left_out();
             let small = args.size.map(|size| inspection.smaller_than(size)).unwrap_or_default();
@@ -132,6 +136,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
 fn time(args: &Time, context: &Context) -> Result<()> {
     let loading = Loading {
         data: args.data.clone(),
+        columns: args.columns.columns(),
         size: args.size,
         batch: args.batch,
         workers: args.workers,

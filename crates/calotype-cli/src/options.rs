@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use calotype::data::parquet::Columns;
 use calotype::machine::Machine;
 use calotype::nn::Precision;
 use calotype::{Error, Result};
@@ -91,6 +92,24 @@ fn device(name: DeviceName) -> Result<burn::tensor::Device> {
                 name,
             ))
         }
+    }
+}
+
+/// Which columns of parquet files hold pictures and captions, where it is not clear.
+#[derive(clap::Args)]
+pub struct ColumnOptions {
+    /// Column of captions in parquet files [default: found by its name]
+    #[arg(long, value_name = "NAME")]
+    caption_column: Option<String>,
+    /// Column of pictures in parquet files [default: found by its type or name]
+    #[arg(long, value_name = "NAME")]
+    image_column: Option<String>,
+}
+
+impl ColumnOptions {
+    /// As the library has them.
+    pub fn columns(&self) -> Columns {
+        Columns { image: self.image_column.clone(), text: self.caption_column.clone() }
     }
 }
 

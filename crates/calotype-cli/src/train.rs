@@ -11,7 +11,7 @@ use calotype::{Error, Result};
 use clap::builder::TypedValueParser;
 
 use crate::message;
-use crate::options::{Context, one_of};
+use crate::options::{ColumnOptions, Context, one_of};
 
 /// Lines about what is left out, at most.
 const SAID: usize = 5;
@@ -34,6 +34,8 @@ pub struct Args {
     /// Pictures for validation, in place of the recipe's share of --data
     #[arg(long, value_name = "PATH", num_args = 1.., requires = "data")]
     validation: Vec<String>,
+    #[command(flatten)]
+    columns: ColumnOptions,
     /// Model to start from, in place of the recipe's `model`
     #[arg(long, value_name = "PATH")]
     model: Option<PathBuf>,
@@ -63,7 +65,12 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         part: args.part,
         recipe: recipe(args.part, &args.config, args.model.as_deref())?,
         run,
-        source: Source { data: args.data.clone(), validation: args.validation.clone(), cache },
+        source: Source {
+            data: args.data.clone(),
+            validation: args.validation.clone(),
+            columns: args.columns.columns(),
+            cache,
+        },
         resume: args.resume,
         workers: args.workers,
         preflight: !args.no_check,

@@ -16,6 +16,7 @@ use support::{
 
 mod bench;
 mod checkpoints;
+mod collections;
 mod evaluation;
 mod evaluation_inception;
 #[cfg(feature = "onnx")]

@@ -7,6 +7,7 @@ pub mod emoji_scenes;
 pub mod image_folder;
 pub mod inspection;
 pub mod item;
+mod json;
 pub mod loader;
 pub mod open;
 pub mod parquet;

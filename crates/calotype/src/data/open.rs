@@ -20,13 +20,18 @@ pub enum Captions {
 
 /// Opens one of: an image folder; a folder of tar shards or of parquet files; such files by name; shards by address
 /// (`https://…/shard-{000..127}.tar`), which are kept in `cache`. `names` are several only for files. A folder
-/// with metadata is an image folder, whatever else lies in it.
+/// with metadata is an image folder, whatever else lies in it. `columns` says which columns of parquet files are meant.
 ///
 /// # Errors
 /// `Error::Argument` for names that do not go together; `Error::Data` for a picture without a caption where captions
 /// are required and others have one; those of the kind that it is.
-pub fn open(names: &[String], captions: Captions, cache: &Path) -> Result<Box<dyn Collection>> {
-    let collection = open_any(names, captions, cache)?;
+pub fn open(
+    names: &[String],
+    captions: Captions,
+    columns: &Columns,
+    cache: &Path,
+) -> Result<Box<dyn Collection>> {
+    let collection = open_any(names, captions, columns, cache)?;
     let bare: Vec<usize> = (0..collection.len()).filter(|&i| collection.captions(i).is_empty()).collect();
     let some = bare.len() < collection.len();
     match bare.first() {
@@ -39,7 +44,20 @@ pub fn open(names: &[String], captions: Captions, cache: &Path) -> Result<Box<dy
     }
 }
 
-fn open_any(names: &[String], captions: Captions, cache: &Path) -> Result<Box<dyn Collection>> {
+/// What to say of data without any caption: where captions are looked for.
+pub fn captions_expected() -> String {
+    format!(
+        "captions: in `NAME.txt` or `NAME.caption` beside `NAME.jpg`, in `{METADATA_JSONL}` or `{METADATA_CSV}`, as names \
+         of folders, in `.txt` or `.json` members of tar shards, or in a column of parquet files"
+    )
+}
+
+fn open_any(
+    names: &[String],
+    captions: Captions,
+    columns: &Columns,
+    cache: &Path,
+) -> Result<Box<dyn Collection>> {
     let paths: Vec<PathBuf> = names.iter().map(PathBuf::from).collect();
     let listed = |(name, path): (&String, &PathBuf)| is_url(name) || (!path.exists() && name.contains('{'));
     if names.iter().zip(&paths).any(listed) {
@@ -52,7 +70,7 @@ fn open_any(names: &[String], captions: Captions, cache: &Path) -> Result<Box<dy
         return Ok(Box::new(WebDataset::open(&paths)?));
     }
     if all_are("parquet") {
-        return spilled(Parquet::open(&paths, &Columns::default())?, cache);
+        return spilled(Parquet::open(&paths, columns)?, cache);
     }
     let [folder] = paths.as_slice() else {
         let expected = "one folder, or several .tar or several .parquet files";
@@ -77,7 +95,7 @@ fn open_any(names: &[String], captions: Captions, cache: &Path) -> Result<Box<dy
         return if shards {
             Ok(Box::new(WebDataset::open_folder(folder)?))
         } else {
-            spilled(Parquet::open_folder(folder, &Columns::default())?, cache)
+            spilled(Parquet::open_folder(folder, columns)?, cache)
         };
     }
     Ok(Box::new(match captions {

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::loader::prepared_ahead;
 use super::open::{Captions, open};
+use super::parquet::Columns;
 use super::pictures::Encoded;
 use super::source::TrainingSet;
 use super::tensors::to_tensor;
@@ -21,6 +22,8 @@ use crate::error::{Error, Result};
 pub struct Loading {
     /// Image folder, shards, parquet files, as [`open`] takes them.
     pub data: Vec<String>,
+    /// Which columns of parquet files are meant.
+    pub columns: Columns,
     /// Side of the training pictures in pixels.
     pub size: u32,
     /// Pictures in a batch, at least 1.
@@ -61,7 +64,7 @@ impl Loading {
                 return Err(Error::argument(name, "at least 1", 0));
             }
         }
-        let pictures = Arc::new(Encoded(open(&self.data, Captions::Optional, &self.cache)?));
+        let pictures = Arc::new(Encoded(open(&self.data, Captions::Optional, &self.columns, &self.cache)?));
         let transform = Transform { flip: true, ..Transform::default() };
         let set = TrainingSet::new(pictures, None, 0, self.size, transform)?;
         let count = set.count().unwrap_or(0);

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use crate::data::buckets::Buckets;
 use crate::data::division::divide;
 use crate::data::emoji_scenes::{EmojiScenes, Split};
-use crate::data::open::{Captions, open};
+use crate::data::open::{Captions, captions_expected, open};
+use crate::data::parquet::Columns;
 use crate::data::pictures::{Encoded, Pictures, Scenes};
 use crate::data::source::TrainingSet;
 use crate::data::transform::{Crop, Transform};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::runs::folder::TrainedPart;
 use crate::trainer::Recipe;
 use crate::validation::VALIDATION_SEED;
@@ -25,6 +26,8 @@ pub struct Source {
     pub data: Vec<String>,
     /// The same for validation; none: a share of `data`.
     pub validation: Vec<String>,
+    /// Which columns of parquet files are meant.
+    pub columns: Columns,
     /// Where downloads and copies are kept.
     pub cache: PathBuf,
 }
@@ -43,7 +46,8 @@ impl PartData {
     /// Opens what `source` names, or makes the embedded scenes.
     ///
     /// # Errors
-    /// As [`open`] and [`TrainingSet::new`]; `Error::Config` for a recipe without the part's section.
+    /// As [`open`] and [`TrainingSet::new`]; `Error::Data` for a CLIP whose pictures have no captions; `Error::Config`
+    /// for a recipe without the part's section.
     pub fn open(recipe: &Recipe, part: TrainedPart, source: &Source) -> Result<Self> {
         if source.data.is_empty() {
             return Self::embedded(recipe, part, recipe.scenes()?);
@@ -51,11 +55,15 @@ impl PartData {
         // An autoencoder looks at pictures alone.
         let captions = if part == TrainedPart::Vae { Captions::Optional } else { Captions::Required };
         let all = |names: &[String]| -> Result<Arc<dyn Pictures>> {
-            Ok(Arc::new(Encoded(open(names, captions, &source.cache)?)))
+            Ok(Arc::new(Encoded(open(names, captions, &source.columns, &source.cache)?)))
         };
         let pictures = all(&source.data)?;
         let left_out = pictures.left_out();
         let count = pictures.count().unwrap_or(0);
+        if part == TrainedPart::Clip && (0..count).all(|i| pictures.captions(i).is_empty()) {
+            let got = format!("none for any of the {count} pictures of {}", source.data.join(" "));
+            return Err(Error::data("data", captions_expected(), got));
+        }
         let (members, validation) = match source.validation.as_slice() {
             // Divided whether or not this part validates: what one part must not see, no part sees.
             [] => {

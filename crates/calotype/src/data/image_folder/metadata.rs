@@ -1,7 +1,7 @@
 //! `metadata.jsonl`: a line for each picture, with `file_name`, and `text` or `caption`.
 //!
 //! Each line is an object; its caption is a string, or a list of strings. If a line has both, `text` counts.
-//! Other keys are free.
+//! Other keys are free, also `NaN` as Python writes it.
 
 use std::path::Path;
 
@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::named::{Named, Row, captions, file_name};
 use super::without_bom;
+use crate::data::json;
 use crate::error::{Error, Result};
 
 const FORMAT: &str = "JSON lines";
@@ -30,7 +31,7 @@ pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Named> {
 }
 
 fn row(line: usize, text: &[u8]) -> std::result::Result<Row, String> {
-    let object: Map<String, Value> = serde_json::from_slice(text).map_err(|e| not_json(&e))?;
+    let object: Map<String, Value> = json::parse(text).map_err(|e| not_json(&e))?;
     let name = match object.get("file_name") {
         Some(Value::String(name)) => name,
         Some(other) => return Err(format!("`file_name`: expected a string, got `{other}`")),

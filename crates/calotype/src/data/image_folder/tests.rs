@@ -43,7 +43,7 @@ impl Folder {
 fn reads_jsonl_in_its_order() {
     let lines = "\u{feff}{\"file_name\": \"b.png\", \"text\": \" a cat \", \"caption\": \"no\", \"objects\": []}\r\n\n\
         {\"file_name\":\"./deep/a.png\",\"caption\":[\"két kutya\", \" \", \"dogs\"]}\n\
-        {\"file_name\": \"no_extension\", \"text\": null, \"caption\": \"x\"}";
+        {\"file_name\": \"no_extension\", \"similarity\": NaN, \"text\": null, \"caption\": \"x\"}";
     let pictures = [("b.png", "B"), ("deep/a.png", "A"), ("no_extension", "")];
     let folder = Folder::new(&[&pictures[..], &[(METADATA_JSONL, lines), ("b.txt", "not read")]].concat());
     let expected =

@@ -10,13 +10,17 @@ pub struct Columns {
     /// else the only binary column called `image`, `jpg`, `jpeg`, `png` or `webp`.
     pub image: Option<String>,
     /// The captions: strings, lists of strings, or a class whose name is the caption. Found: the only string
-    /// column called `text`, `caption`, `captions`, `prompt` or `sentences`; else the only string column or
-    /// `ClassLabel` that there is. If there is none of them, the pictures have no captions.
+    /// column called `text`, `caption`, `captions`, `txt`, `prompt` or `sentences`, the first of the first four if
+    /// there is none of the other two; else the only string column or `ClassLabel` whose name does not begin with
+    /// `__`. If there is none of them, the pictures have no captions.
     pub text: Option<String>,
 }
 
 const IMAGE_NAMES: [&str; 5] = ["image", "jpg", "jpeg", "png", "webp"];
-const TEXT_NAMES: [&str; 5] = ["text", "caption", "captions", "prompt", "sentences"];
+/// As in metadata and in tar shards, the first that is there counts.
+const CAPTION_NAMES: [&str; 4] = ["text", "caption", "captions", "txt"];
+/// Which of these is the caption where there are captions too is not clear.
+const OTHER_NAMES: [&str; 2] = ["prompt", "sentences"];
 
 /// A column of values, that is a leaf of the schema.
 #[derive(Debug, Clone, PartialEq)]
@@ -171,11 +175,11 @@ pub(super) fn image(leaves: &[Leaf], wanted: Option<&str>) -> Result<(Leaf, Stri
             listing(leaves, &[])
         )),
         ([], None) => Err(format!(
-            "no column is clearly the picture's; name it. The columns are {}",
+            "no column is clearly the picture's; name it (`image-column`). The columns are {}",
             listing(leaves, &[])
         )),
         _ => Err(format!(
-            "several columns may be the picture's, name one: {}",
+            "several columns may be the picture's, name one: {} (`image-column`)",
             list_names(found.iter().map(|leaf| column(leaf)))
         )),
     }
@@ -212,16 +216,23 @@ pub(super) fn text(
     }
     let strings: Vec<&Leaf> =
         leaves.iter().filter(|leaf| leaf.kind == Kind::String && !leaf.name.contains('.')).collect();
-    let called: Vec<&Leaf> =
-        strings.iter().copied().filter(|leaf| TEXT_NAMES.contains(&leaf.name.as_str())).collect();
-    let all =
-        || strings.iter().copied().chain(leaves.iter().filter(|leaf| names_of(leaf, classes).is_some()));
-    let candidates = if called.is_empty() { all().collect() } else { called };
+    let called = |names: &[&str]| -> Vec<&Leaf> {
+        names.iter().flat_map(|name| strings.iter().copied().filter(move |leaf| leaf.name == *name)).collect()
+    };
+    let (captions, others) = (called(&CAPTION_NAMES), called(&OTHER_NAMES));
+    // `__key__` and `__url__` are what the hub makes of tar shards.
+    let free = strings.iter().copied().filter(|leaf| !leaf.name.starts_with("__"));
+    let all = || free.chain(leaves.iter().filter(|leaf| names_of(leaf, classes).is_some()));
+    let candidates = match (captions.first(), others.is_empty()) {
+        (Some(&first), true) => vec![first],
+        (None, true) => all().collect(),
+        (_, false) => [captions, others].concat(),
+    };
     match &candidates[..] {
         [leaf] => Ok(Some(source(leaf))),
         [] => Ok(None),
         _ => Err(format!(
-            "several columns may be the caption's, name one: {}. All columns are {}",
+            "several columns may be the caption's, name one: {} (`caption-column`). All columns are {}",
             list_names(candidates.iter().map(|leaf| leaf.name.clone())),
             listing(leaves, classes)
         )),
@@ -230,4 +241,16 @@ pub(super) fn text(
 
 fn list_names(names: impl Iterator<Item = String>) -> String {
     names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// Columns of strings with these names.
+#[cfg(test)]
+pub(super) fn strings(names: &[&str]) -> Vec<Leaf> {
+    let leaf = |(index, name): (usize, &&str)| Leaf {
+        index,
+        name: (*name).to_owned(),
+        listed: false,
+        kind: Kind::String,
+    };
+    names.iter().enumerate().map(leaf).collect()
 }

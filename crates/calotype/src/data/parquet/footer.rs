@@ -5,6 +5,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 
+use ::parquet::basic::Compression;
 use ::parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
 
 use super::chunk::{Chunk, Input, guarded};
@@ -158,6 +159,15 @@ fn rows(input: &Input, group: &RowGroupMetaData, before: usize) -> Result<usize>
     })
 }
 
+/// The name of a compression that this build does not read.
+fn unread_codec(compression: Compression) -> Option<&'static str> {
+    match compression {
+        Compression::BROTLI(_) => Some("brotli"),
+        Compression::LZO => Some("lzo"),
+        _ => None,
+    }
+}
+
 fn chunk(
     input: &Arc<Input>,
     metadata: &ParquetMetaData,
@@ -173,6 +183,15 @@ fn chunk(
     })?;
     if column.file_path().is_some_and(|path| !path.is_empty()) {
         let reason = format!("column `{}` is in another file, which is not supported", leaf.name);
+        return Err(Error::format(input.path(), FORMAT, reason));
+    }
+    if let Some(codec) = unread_codec(column.compression()) {
+        let (name, file) = (&leaf.name, input.path().file_name().unwrap_or_default().to_string_lossy());
+        let reason = format!(
+            "column `{name}` is compressed by {codec}; what is read is snappy, gzip, zstd, lz4 or not compressed. Write \
+             it again, in Python: pyarrow.parquet.write_table(pyarrow.parquet.read_table('{file}'), 'new.parquet', \
+             compression='zstd')"
+        );
         return Err(Error::format(input.path(), FORMAT, reason));
     }
     let pages = metadata.page_index_for_row_group(group).page_locations(leaf.index).cloned();

@@ -102,6 +102,52 @@ fn unclear_columns_are_listed_and_can_be_named() {
     assert!(found.contains("row 0: a caption is not UTF-8"), "{found}");
 }
 
+/// As the hub converts tar shards: jpg, txt, `__key__` and `__url__`; and a file with `text` and `caption`.
+#[test]
+fn captions_are_found_among_usual_names() {
+    let shards = open(&golden("web_dataset.parquet"), "", "").unwrap();
+    assert_eq!(shards.names, ColumnNames { image: "jpg".into(), text: Some("txt".into()) });
+    assert!((0..shards.len()).all(|i| shards.captions(i).len() == 1));
+    let two = open(&golden("two_captions.parquet"), "", "").unwrap();
+    assert_eq!(two.names.text.as_deref(), Some("text"));
+    let other = open(&golden("two_captions.parquet"), "", "caption").unwrap();
+    assert_eq!(other.names.text.as_deref(), Some("caption"));
+    assert_ne!(two.captions(0), other.captions(0));
+}
+
+#[test]
+fn which_name_is_the_captions() {
+    let leaves = |names: &[&str]| columns::strings(names);
+    let found = |names: &[&str]| match columns::text(&leaves(names), &[], None) {
+        Ok(text) => text.map(|text| text.leaf().name.clone()),
+        Err(reason) => Some(reason.split(':').next().unwrap().to_owned()),
+    };
+    let several = Some("several columns may be the caption's, name one".to_owned());
+    for (names, expected) in [
+        (&["__key__", "txt", "__url__"][..], Some("txt".to_owned())),
+        (&["txt", "captions", "caption", "text"], Some("text".into())),
+        (&["id", "captions", "txt"], Some("captions".into())),
+        (&["__key__", "label"], Some("label".into())),
+        (&["__key__", "__url__"], None),
+        (&["prompt"], Some("prompt".into())),
+        (&["prompt", "caption"], several.clone()),
+        (&["prompt", "sentences"], several.clone()),
+        (&["title", "author"], several),
+    ] {
+        assert_eq!(found(names), expected, "{names:?}");
+    }
+}
+
+#[test]
+fn compressions_are_read_or_named_with_a_way_out() {
+    let lz4 = open(&golden("lz4.parquet"), "", "").unwrap();
+    assert!((0..lz4.len()).all(|i| !lz4.bytes(i).unwrap().is_empty() && !lz4.captions(i).is_empty()));
+    let found = refusal(open(&golden("brotli.parquet"), "", ""));
+    for part in ["brotli.parquet", "compressed by brotli", "snappy, gzip, zstd, lz4", "compression='zstd'"] {
+        assert!(found.contains(part), "expected {part}\ngot {found}");
+    }
+}
+
 #[test]
 fn classes_need_names() {
     let found = columns::class_names(

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::data::json;
+
 /// The keys of a JSON object that hold captions.
 const KEYS: [&str; 4] = ["caption", "text", "captions", "texts"];
 
@@ -18,7 +20,7 @@ pub(super) fn of_lines(text: &str) -> Vec<String> {
 
 /// Those of a JSON object; `null` and empty ones are none. JSON that is no object has none.
 pub(super) fn of_json(text: &str) -> Result<Vec<String>, String> {
-    let json: Value = serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
+    let json: Value = json::parse(text.as_bytes()).map_err(|error| format!("not JSON: {error}"))?;
     let mut captions = Vec::new();
     for key in KEYS {
         let values = match json.get(key) {
@@ -31,7 +33,9 @@ pub(super) fn of_json(text: &str) -> Result<Vec<String>, String> {
                 Value::Null => {}
                 Value::String(caption) if caption.trim().is_empty() => {}
                 Value::String(caption) => captions.push(caption.trim().to_owned()),
-                _ => return Err(format!("`{key}`: expected a string or a list of strings")),
+                other => {
+                    return Err(format!("`{key}`: expected a string or a list of strings, got `{other}`"));
+                }
             }
         }
     }

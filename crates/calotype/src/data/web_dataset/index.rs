@@ -5,11 +5,14 @@ use std::fs::File;
 use std::path::Path;
 
 use super::captions;
-use super::members::{Kind, Member, Members};
+use super::members::{Kind, Member, Members, TEXT_LIMIT};
 use crate::error::{Error, Result};
 
 /// No encoded picture is larger; a damaged or hostile file may say so.
 const PICTURE_LIMIT: u64 = 256 << 20;
+
+const PICTURES: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
+const TEXTS: [&str; 6] = ["txt", "text", "caption", "captions", "json", "cls"];
 
 /// A picture in a shard, and its captions.
 #[derive(Debug)]
@@ -139,41 +142,52 @@ struct Group {
     pictures: Vec<Member>,
     captions: Vec<String>,
     class: Option<String>,
+    /// The first text that cannot be read, and why.
+    fault: Option<String>,
 }
 
 impl Group {
     fn new(key: &str) -> Self {
         let (extensions, pictures, captions) = (BTreeMap::new(), Vec::new(), Vec::new());
-        Self { key: key.to_owned(), extensions, pictures, captions, class: None }
+        Self { key: key.to_owned(), extensions, pictures, captions, class: None, fault: None }
     }
 
     fn add(&mut self, path: &Path, members: &mut Members, member: Member, extension: String) -> Result<()> {
-        let unusable = |reason: String| Error::format(path, "WebDataset shard", reason);
         let at = member.header;
         if let Some(first) = self.extensions.insert(extension.clone(), at) {
-            return Err(unusable(format!("`{}` comes twice: at byte {first} and at byte {at}", member.name)));
+            let reason = format!("`{}` comes twice: at byte {first} and at byte {at}", member.name);
+            return Err(Error::format(path, "WebDataset shard", reason));
         }
-        let text = |members: &mut Members| -> Result<String> {
-            captions::utf8(members.text(&member)?)
-                .map_err(|reason| unusable(format!("`{}` at byte {at}: {reason}", member.name)))
-        };
-        match extension.to_ascii_lowercase().as_str() {
-            "jpg" | "jpeg" | "png" | "webp" => self.pictures.push(member),
-            "txt" | "text" | "caption" | "captions" => {
-                self.captions.extend(captions::of_lines(&text(members)?));
+        let extension = extension.to_ascii_lowercase();
+        if PICTURES.contains(&extension.as_str()) {
+            self.pictures.push(member);
+        } else if TEXTS.contains(&extension.as_str()) {
+            if member.length > TEXT_LIMIT {
+                let (name, length) = (&member.name, member.length);
+                let reason =
+                    format!("byte {at}: `{name}`: a text of {length} bytes, at most {TEXT_LIMIT} are read");
+                self.fault.get_or_insert(reason);
+                return Ok(());
             }
-            "json" => {
-                let found = captions::of_json(&text(members)?);
-                let of = |reason| unusable(format!("`{}` at byte {at}: {reason}", member.name));
-                self.captions.extend(found.map_err(of)?);
+            let text = captions::utf8(members.text(&member)?);
+            if let Err(reason) = text.and_then(|text| self.say(&extension, &text)) {
+                self.fault.get_or_insert(format!("`{}` at byte {at}: {reason}", member.name));
             }
-            "cls" => self.class = captions::class_name(&text(members)?),
-            _ => {}
         }
         Ok(())
     }
 
-    /// The sample; key and reason if it has not exactly one picture that can be read.
+    /// What a text says about the picture.
+    fn say(&mut self, extension: &str, text: &str) -> std::result::Result<(), String> {
+        match extension {
+            "json" => self.captions.extend(captions::of_json(text)?),
+            "cls" => self.class = captions::class_name(text),
+            _ => self.captions.extend(captions::of_lines(text)),
+        }
+        Ok(())
+    }
+
+    /// The sample; key and reason if it has not exactly one picture that can be read, or a text that cannot.
     fn into_sample(mut self) -> std::result::Result<Sample, (String, String)> {
         let fault = match self.pictures.as_slice() {
             [] => {
@@ -184,7 +198,7 @@ impl Group {
             [one] if one.length > PICTURE_LIMIT => {
                 Some(format!("`{}` has {} bytes, at most {PICTURE_LIMIT} are read", one.name, one.length))
             }
-            [_] => None,
+            [_] => self.fault.take(),
             [one, two, ..] => Some(format!("two pictures, `{}` and `{}`", one.name, two.name)),
         };
         match (self.pictures.pop(), fault) {

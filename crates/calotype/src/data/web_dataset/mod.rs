@@ -49,8 +49,7 @@ impl WebDataset {
     /// - `Error::Argument` if there is no path.
     /// - `Error::Io` if a shard cannot be read.
     /// - `Error::Format`, with the shard and mostly the byte, if it is compressed, damaged or cut short; if it
-    ///   holds a sparse file or no sample with a picture; if a key or a member's name comes twice; if a text
-    ///   is longer than 1 MiB, not UTF-8, or not the JSON described above.
+    ///   holds a sparse file or no sample that can be used; if a key or a member's name comes twice.
     pub fn open(paths: &[PathBuf]) -> Result<Self> {
         if paths.is_empty() {
             return Err(Error::argument("shards of a WebDataset", "at least one tar file", "none"));
@@ -101,8 +100,8 @@ impl WebDataset {
         Self::open(&tars)
     }
 
-    /// What the shards hold and this does not give: samples without a picture, or with two, and members that
-    /// are links or devices. Each with shard, key or name, and the reason.
+    /// What the shards hold and this does not give: samples without a picture, or with two; those with a text that is
+    /// longer than 1 MiB, not UTF-8, or not the JSON described above; and members that are links or devices. Each with shard, key or name, and the reason.
     pub fn skipped(&self) -> &[String] {
         &self.skipped
     }

@@ -148,6 +148,46 @@ fn what_cannot_be_used_is_counted() {
     assert_eq!(skipped, expected.map(|end| format!("{shard}: {end}")));
 }
 
+/// The others are read.
+#[test]
+fn a_text_that_cannot_be_read_leaves_out_its_sample() {
+    let folder = Folder::new();
+    let big = vec![b'x'; (1 << 20) + 1];
+    let texts: [(&str, &[u8]); 10] = [
+        ("1.json", br#"{"caption": "one", "similarity": NaN, "width": -Infinity}"#),
+        ("2.txt", b"caf\xe9"),
+        ("3.json", br#"{"caption": 3}"#),
+        ("4.json", br#"{"caption": "four""#),
+        ("5.json", br#"{"text": ["five", {"a": 1}]}"#),
+        ("6.txt", &big),
+        ("7.cls", b"\xff"),
+        ("8.json", b"\xfe\xff\x00{"),
+        ("9.json", br#"{"caption": "nine \ud800"}"#),
+        ("a.json", br#"{"caption": null}"#),
+    ];
+    let members: Vec<(String, &[u8])> = texts
+        .iter()
+        .flat_map(|(name, text)| [(format!("{}.jpg", &name[..1]), &b"J"[..]), (name.to_string(), *text)])
+        .collect();
+    let members: Vec<(&str, &[u8])> = members.iter().map(|(name, bytes)| (name.as_str(), *bytes)).collect();
+    let data = folder.open(&tar(&members)).unwrap();
+    let captions: Vec<_> = (0..data.len()).map(|i| data.captions(i).join(" ")).collect();
+    assert_eq!(captions, ["one", ""]);
+    for (skipped, reason) in data.skipped().iter().zip([
+        "`2`: `2.txt` at byte 3072: not UTF-8",
+        "`3`: `3.json` at byte 5120: `caption`: expected a string or a list of strings, got `3`",
+        "`4.json`",
+        "`5.json`",
+        "`6.txt`: a text of 1048577 bytes",
+        "`7.cls`",
+        "`8.json`",
+        "`9.json`",
+    ]) {
+        assert!(skipped.contains(reason), "expected {reason}\ngot {skipped}");
+    }
+    assert_eq!(data.skipped().len(), 8);
+}
+
 #[test]
 fn long_names() {
     let folder = Folder::new();

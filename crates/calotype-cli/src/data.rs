@@ -6,7 +6,7 @@ use calotype::Result;
 use calotype::data::collection::Collection;
 use calotype::data::emoji_scenes::{EmojiScenes, EmojiScenesConfig, Split, render_folder};
 use calotype::data::inspection::{Inspection, inspect};
-use calotype::data::open::{Captions, open};
+use calotype::data::open::{Captions, Faulty, open};
 use calotype::data::timing::{Loading, LoadingRate};
 use calotype::progress::Progress;
 use clap::{Subcommand, ValueEnum};
@@ -117,13 +117,15 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         Verb::Time(args) => time(args, context),
         Verb::Inspect(args) => {
             // Missing captions are what an inspection is for: they are counted, not refused.
-            let collection = open(&args.data, Captions::Optional, &args.columns.columns(), &args.cache)?;
+            let collection =
+                open(&args.data, Captions::Optional, Faulty::LeftOut, &args.columns.columns(), &args.cache)?;
             let inspection = watched(collection.as_ref(), context);
             let left_out = collection.left_out();
             let small = args.size.map(|size| inspection.smaller_than(size)).unwrap_or_default();
             if context.json {
                 message::json(&serde_json::json!({
                     "inspection": inspection, "problems": inspection.problems(), "smaller": small, "left_out": left_out,
+                    "faults": inspection.faults,
                 }));
             } else {
                 print_inspection(&inspection, &small, left_out);
@@ -182,8 +184,15 @@ fn print_inspection(inspection: &Inspection, small: &[&str], left_out: Vec<Strin
         println!("  {:>11}  {}", shape.ratio, shape.count);
     }
     println!(
-        "files  {} JPEG, {} PNG, {} WebP; {} grey, {} with alpha, {} of 16 bits, {} turned by EXIF",
-        kinds.jpeg, kinds.png, kinds.webp, kinds.grey, kinds.alpha, kinds.sixteen_bit, kinds.rotated
+        "files  {} JPEG, {} PNG, {} WebP, {} others; {} grey, {} with alpha, {} of 16 bits, {} turned by EXIF",
+        kinds.jpeg,
+        kinds.png,
+        kinds.webp,
+        kinds.gif + kinds.bmp + kinds.tiff,
+        kinds.grey,
+        kinds.alpha,
+        kinds.sixteen_bit,
+        kinds.rotated
     );
     println!(
         "captions  {} of {} pictures have one; {} different; {} to {} words, {:.1} on average",
@@ -198,6 +207,8 @@ fn print_inspection(inspection: &Inspection, small: &[&str], left_out: Vec<Strin
         println!("  {:>5}  {}", counted.count, counted.value);
     }
     list("left out", left_out.into_iter());
+    let listed = inspection.faults.len() - inspection.unreadable.len();
+    list("faults", inspection.faults[..listed].iter().map(ToString::to_string));
     list("unreadable", inspection.unreadable.iter().map(|one| one.reason.clone()));
     list("equal files", inspection.duplicates.iter().map(|group| group.join(" = ")));
     list("look the same", inspection.near_duplicates.iter().map(|group| group.join(" ~ ")));

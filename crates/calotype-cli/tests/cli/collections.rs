@@ -49,3 +49,41 @@ fn clip_says_where_captions_are_looked_for() {
     fs::rename(dir.join("data/000000.png.txt"), dir.join("data/000000.txt")).unwrap();
     assert_says(&fails(&dir, 1, &train), &["000001.png", "3 pictures have no caption", "000001.txt"]);
 }
+
+#[test]
+fn an_inspection_lists_every_fault_and_training_refuses_or_drops_them() {
+    let dir = with_data();
+    let metadata = dir.join("data/metadata.jsonl");
+    let good = fs::read_to_string(&metadata).unwrap();
+    let lines: Vec<&str> = good.lines().collect();
+    let bad = "{\"file_name\": \"gone.png\", \"text\": \"x\"}\n{\"file_n";
+    fs::write(&metadata, format!("{}\n{bad}\n{}\n{}\n", lines[0], lines[1], lines[2])).unwrap();
+    dir.write("data/000002.png", "no picture");
+    let found = inspected(&dir, &["data"]);
+    let rows: Vec<(&str, &Value)> = found["faults"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|fault| (fault["kind"].as_str().unwrap(), &fault["line"]))
+        .collect();
+    let (two, three) = (Value::from(2), Value::from(3));
+    assert_eq!(rows, [("metadata", &three), ("missing", &two), ("unreadable", &Value::Null)]);
+    assert!(found["left_out"][0].as_str().unwrap().contains("000003.png"), "{found}");
+    let text = String::from_utf8(succeeds(&dir, &["data", "inspect", "data"]).stdout).unwrap();
+    assert_says(
+        &text,
+        &["faults: 2", "metadata.jsonl`: line 3", "there is no file `gone.png`", "unreadable: 1"],
+    );
+
+    // Two of five samples: more than the recipe's hundredth, less than half.
+    fs::write(&metadata, format!("{}\n{bad}\n{}\n{}\n", lines[0], lines[1], lines[3])).unwrap();
+    let train = [TRAIN_VAE.as_slice(), &["--data", "data"]].concat();
+    assert_says(&fails(&dir, 1, &train), &["metadata.jsonl", "line 3"]);
+    replace(
+        &dir.join("tiny.toml"),
+        "max_objects = 1",
+        "max_objects = 1\nvalidation = 0.0\nmax_damaged = 0.5",
+    );
+    let output = succeeds(&dir, &train);
+    assert_says(&stderr(&output), &["3 pictures for training", "there is no file `gone.png`", "line 3"]);
+}

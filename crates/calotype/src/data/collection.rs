@@ -1,8 +1,97 @@
 //! A finite set of captioned pictures as a disk has them: not yet decoded, in no order of a run.
 
 use std::borrow::Cow;
+use std::fmt;
 
-use crate::error::Result;
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+
+/// Why a sample, or a line about one, cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultKind {
+    /// A line of the metadata is broken.
+    Metadata,
+    /// The file is not there.
+    Missing,
+    /// The file lies outside of the folder.
+    Outside,
+    /// The file is named once more.
+    Repeated,
+    /// The caption is missing or cannot be read.
+    Caption,
+    /// The picture cannot be read.
+    Unreadable,
+}
+
+/// One fault of a collection, as a script can act on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    /// What it is.
+    pub kind: FaultKind,
+    /// The file to mend or to remove.
+    pub file: String,
+    /// Its line, from 1, where it has lines.
+    pub line: Option<usize>,
+    /// What is wrong.
+    pub reason: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "`{}`: line {line}: {}", self.file, self.reason),
+            None => write!(f, "`{}`: {}", self.file, self.reason),
+        }
+    }
+}
+
+/// What becomes of faults: an error at the first, or a list of all while the rest is used.
+#[derive(Debug, Default)]
+pub struct Faults {
+    listed: Option<Vec<Fault>>,
+}
+
+impl Faults {
+    /// The first is an error.
+    pub fn refused() -> Self {
+        Self { listed: None }
+    }
+
+    /// All are listed.
+    pub fn listed() -> Self {
+        Self { listed: Some(Vec::new()) }
+    }
+
+    /// Whether they are listed.
+    pub fn are_listed(&self) -> bool {
+        self.listed.is_some()
+    }
+
+    /// Lists a fault of a file that should be `format`.
+    ///
+    /// # Errors
+    /// `Error::Format` about it where faults are refused.
+    pub fn take(&mut self, fault: Fault, format: &'static str) -> Result<()> {
+        match &mut self.listed {
+            Some(all) => {
+                all.push(fault);
+                Ok(())
+            }
+            None => {
+                let Fault { file, line, reason, .. } = fault;
+                let reason = line.map_or(reason.clone(), |line| format!("line {line}: {reason}"));
+                Err(Error::format(file, format, reason))
+            }
+        }
+    }
+
+    /// Those that were listed.
+    pub fn into_list(self) -> Vec<Fault> {
+        self.listed.unwrap_or_default()
+    }
+}
 
 /// Pictures by number. Whatever holds them (a folder, tar shards, parquet files), training sees this.
 #[expect(clippy::len_without_is_empty, reason = "an empty collection cannot be opened")]
@@ -21,7 +110,12 @@ pub trait Collection: Send + Sync {
         Vec::new()
     }
 
-    /// The encoded picture `i` (PNG, JPEG or WebP).
+    /// Samples, and lines about them, that cannot be used, where they were listed and not refused.
+    fn faults(&self) -> Vec<Fault> {
+        Vec::new()
+    }
+
+    /// The encoded picture `i` (PNG, JPEG, WebP, GIF, BMP or TIFF).
     ///
     /// # Errors
     /// `Error::Io` if the file cannot be read, `Error::Format` if what holds it is damaged.

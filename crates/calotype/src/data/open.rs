@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::collection::Collection;
-use super::image_folder::{ImageFolder, METADATA_CSV, METADATA_JSONL};
+use super::image_folder::{ImageFolder, METADATA_CSV, METADATA_JSONL, walk};
 use super::parquet::{Columns, Parquet};
 use super::web_dataset::WebDataset;
 use super::web_dataset::remote::{is_url, resolve};
@@ -18,6 +18,15 @@ pub enum Captions {
     Optional,
 }
 
+/// What becomes of an image folder's pictures, captions and lines that cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Faulty {
+    /// The first is an error.
+    Refused,
+    /// All are listed by [`Collection::faults`], and the rest is used.
+    LeftOut,
+}
+
 /// Opens one of: an image folder; a folder of tar shards or of parquet files; such files by name; shards by address
 /// (`https://…/shard-{000..127}.tar`), which are kept in `cache`. `names` are several only for files. A folder
 /// with metadata is an image folder, whatever else lies in it. `columns` says which columns of parquet files are meant.
@@ -28,10 +37,11 @@ pub enum Captions {
 pub fn open(
     names: &[String],
     captions: Captions,
+    faulty: Faulty,
     columns: &Columns,
     cache: &Path,
 ) -> Result<Box<dyn Collection>> {
-    let collection = open_any(names, captions, columns, cache)?;
+    let collection = open_any(names, captions, faulty, columns, cache)?;
     let bare: Vec<usize> = (0..collection.len()).filter(|&i| collection.captions(i).is_empty()).collect();
     let some = bare.len() < collection.len();
     match bare.first() {
@@ -55,6 +65,7 @@ pub fn captions_expected() -> String {
 fn open_any(
     names: &[String],
     captions: Captions,
+    faulty: Faulty,
     columns: &Columns,
     cache: &Path,
 ) -> Result<Box<dyn Collection>> {
@@ -88,7 +99,7 @@ fn open_any(
     let tables = any(&["parquet"])?
         || subfolders(folder)?.iter().any(|inside| holds(inside, "parquet").unwrap_or(false));
     if !metadata && (shards || tables) {
-        if any(&["jpg", "jpeg", "png", "webp"])? || (shards && tables) {
+        if any(&walk::PICTURES)? || (shards && tables) {
             let expected = "a folder of pictures, of tar shards or of parquet files, not of several kinds";
             return Err(Error::argument("data", expected, folder.display()));
         }
@@ -98,9 +109,10 @@ fn open_any(
             spilled(Parquet::open_folder(folder, columns)?, cache)
         };
     }
-    Ok(Box::new(match captions {
-        Captions::Required => ImageFolder::open(folder)?,
-        Captions::Optional => ImageFolder::open_for_pictures(folder)?,
+    Ok(Box::new(match (faulty, captions) {
+        (Faulty::LeftOut, captions) => ImageFolder::open_usable(folder, captions == Captions::Required)?,
+        (Faulty::Refused, Captions::Required) => ImageFolder::open(folder)?,
+        (Faulty::Refused, Captions::Optional) => ImageFolder::open_for_pictures(folder)?,
     }))
 }
 

@@ -1,6 +1,6 @@
 //! From the bytes of a picture file to pixels: upright, 8-bit RGB.
 //!
-//! PNG, JPEG and WebP are recognised by their content; a JPEG that is called `.png` is still a picture.
+//! PNG, JPEG, WebP, GIF, BMP and TIFF are recognised by their content; a JPEG that is called `.png` is still a picture.
 //! What every file becomes:
 //!
 //! - turned and mirrored as its EXIF orientation says;
@@ -34,7 +34,17 @@ use crate::error::{Error, Result};
 /// claim to hold billions.
 pub const MAX_PIXELS: u64 = 1 << 28;
 
-const FORMATS: &str = "PNG, JPEG or WebP";
+/// The kinds of files that are read.
+pub(super) const FORMATS: &str = "PNG, JPEG, WebP, GIF, BMP or TIFF";
+
+const READ: [ImageFormat; 6] = [
+    ImageFormat::Png,
+    ImageFormat::Jpeg,
+    ImageFormat::WebP,
+    ImageFormat::Gif,
+    ImageFormat::Bmp,
+    ImageFormat::Tiff,
+];
 
 /// What the header of a picture file says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +78,7 @@ pub fn load(path: &Path) -> Result<RgbImage> {
 /// - `name`: where the bytes come from; errors have it as their path.
 ///
 /// # Errors
-/// `Error::Format` if it is not a whole PNG, JPEG or WebP, or has more than [`MAX_PIXELS`] pixels. A JPEG
+/// `Error::Format` if it is not a whole file of these kinds, or has more than [`MAX_PIXELS`] pixels. A JPEG
 /// without its end marker is not whole. One that is damaged in the middle is not noticed, nor is it by
 /// other programs.
 pub fn decode(bytes: &[u8], name: &str, background: [u8; 3]) -> Result<RgbImage> {
@@ -90,7 +100,7 @@ pub fn decode(bytes: &[u8], name: &str, background: [u8; 3]) -> Result<RgbImage>
 /// - `name`: where the bytes come from; errors have it as their path.
 ///
 /// # Errors
-/// `Error::Format` if the header is not that of a PNG, JPEG or WebP, or names more than [`MAX_PIXELS`]
+/// `Error::Format` if the header is not that of such a file, or names more than [`MAX_PIXELS`]
 /// pixels. That the pixels are whole is found out by [`decode`] only.
 pub fn describe(bytes: &[u8], name: &str) -> Result<PictureInfo> {
     let (mut decoder, format) = open(bytes, name)?;
@@ -114,7 +124,7 @@ fn open<'a>(bytes: &'a [u8], name: &str) -> Result<(impl ImageDecoder + 'a, Imag
     let format = image::guess_format(bytes).map_err(|_| {
         Error::format(name, FORMATS, format!("{} bytes, and no known beginning", bytes.len()))
     })?;
-    if !matches!(format, ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP) {
+    if !READ.contains(&format) {
         return Err(Error::format(name, FORMATS, format!("it is a {format:?}")));
     }
     let decoder = ImageReader::with_format(Cursor::new(bytes), format)
@@ -175,7 +185,7 @@ fn jpeg_has_end(bytes: &[u8]) -> bool {
     false
 }
 
-/// To 8-bit RGB; `None` for pixels that none of the three formats has.
+/// To 8-bit RGB; `None` for pixels that are no integers, as a TIFF may have.
 fn to_rgb(picture: DynamicImage, background: [u8; 3]) -> Option<RgbImage> {
     let over = |color: [u8; 3], alpha: u8| over(color, alpha, background);
     Some(match picture {

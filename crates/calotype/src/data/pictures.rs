@@ -74,7 +74,8 @@ impl Pictures for Encoded {
     }
 
     fn left_out(&self) -> Vec<String> {
-        self.0.left_out()
+        let faults = self.0.faults().into_iter().map(|fault| fault.to_string());
+        self.0.left_out().into_iter().chain(faults).collect()
     }
 
     fn dimensions(&self, i: u64) -> Result<(u32, u32)> {

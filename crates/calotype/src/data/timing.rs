@@ -9,7 +9,7 @@ use image::RgbImage;
 use serde::Serialize;
 
 use super::loader::prepared_ahead;
-use super::open::{Captions, open};
+use super::open::{Captions, Faulty, open};
 use super::parquet::Columns;
 use super::pictures::Encoded;
 use super::source::TrainingSet;
@@ -64,7 +64,13 @@ impl Loading {
                 return Err(Error::argument(name, "at least 1", 0));
             }
         }
-        let pictures = Arc::new(Encoded(open(&self.data, Captions::Optional, &self.columns, &self.cache)?));
+        let pictures = Arc::new(Encoded(open(
+            &self.data,
+            Captions::Optional,
+            Faulty::Refused,
+            &self.columns,
+            &self.cache,
+        )?));
         let transform = Transform { flip: true, ..Transform::default() };
         let set = TrainingSet::new(pictures, None, 0, self.size, transform)?;
         let count = set.count().unwrap_or(0);

@@ -1,12 +1,13 @@
 //! The pictures that a training and its validation see.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::data::buckets::Buckets;
+use crate::data::collection::Collection;
 use crate::data::division::divide;
 use crate::data::emoji_scenes::{EmojiScenes, Split};
-use crate::data::open::{Captions, captions_expected, open};
+use crate::data::open::{Captions, Faulty, captions_expected, open};
 use crate::data::parquet::Columns;
 use crate::data::pictures::{Encoded, Pictures, Scenes};
 use crate::data::source::TrainingSet;
@@ -43,7 +44,8 @@ pub struct PartData {
 }
 
 impl PartData {
-    /// Opens what `source` names, or makes the embedded scenes.
+    /// Opens what `source` names, or makes the embedded scenes. Up to the recipe's `max_damaged` of the samples may have
+    /// a fault: they are left out, and said to be.
     ///
     /// # Errors
     /// As [`open`] and [`TrainingSet::new`]; `Error::Data` for a CLIP whose pictures have no captions; `Error::Config`
@@ -55,7 +57,17 @@ impl PartData {
         // An autoencoder looks at pictures alone.
         let captions = if part == TrainedPart::Vae { Captions::Optional } else { Captions::Required };
         let all = |names: &[String]| -> Result<Arc<dyn Pictures>> {
-            Ok(Arc::new(Encoded(open(names, captions, &source.columns, &source.cache)?)))
+            let opened = |faulty| open(names, captions, faulty, &source.columns, &source.cache);
+            let all = opened(Faulty::Refused);
+            // Only the faults of a folder can be left out.
+            let folder = names.iter().all(|name| Path::new(name).is_dir());
+            if !matches!(all, Err(Error::Format { .. } | Error::Data { .. }) if folder) {
+                return Ok(Arc::new(Encoded(all?)));
+            }
+            match opened(Faulty::LeftOut) {
+                Ok(rest) if few_faults(rest.as_ref(), recipe.data.max_damaged) => Ok(Arc::new(Encoded(rest))),
+                _ => Ok(Arc::new(Encoded(all?))),
+            }
         };
         let pictures = all(&source.data)?;
         let left_out = pictures.left_out();
@@ -96,6 +108,12 @@ impl PartData {
         let validation = (recipe.data.validation > 0.0).then_some(validation);
         Ok(Self { training, validation, left_out: vec![] })
     }
+}
+
+/// Whether a collection has faults, and at most this share of its samples.
+fn few_faults(rest: &dyn Collection, most: f64) -> bool {
+    let faults = rest.faults().len();
+    faults > 0 && faults as f64 <= (most * (rest.len() + faults) as f64).floor()
 }
 
 fn training_set(

@@ -3,13 +3,16 @@
 //! Its first line is a header, and commas separate. If it has both, `text` counts. Several rows about one
 //! file are several captions.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
 
 use csv::{ReaderBuilder, StringRecord};
 
+use super::Captions;
 use super::named::{Named, Row, captions, file_name};
-use super::{Captions, without_bom};
+use crate::data::collection::{Fault, FaultKind, Faults};
+use crate::data::text::in_utf8;
 use crate::error::{Error, Result};
 
 const FORMAT: &str = "CSV";
@@ -22,15 +25,22 @@ const END: &str = "end of the table";
 /// # Errors
 /// `Error::Format`, with the line's number, if a column is missing (that of the captions only if they are
 /// required), a row is longer or shorter than the header, not UTF-8, or names no file in the folder.
-pub(super) fn read(path: &Path, bytes: &[u8], need: Captions) -> Result<Named> {
+pub(super) fn read(path: &Path, bytes: &[u8], need: Captions, faults: &mut Faults) -> Result<Named> {
     let refuse = |reason: String| Error::format(path, FORMAT, reason);
-    let mut records = records(bytes).map_err(refuse)?.into_iter();
+    let mut records = records(bytes, faults).map_err(refuse)?.into_iter();
     let (_, header) = records.next().unwrap_or_default();
     let columns = Columns::of(&header, need).map_err(refuse)?;
     let mut rows: Vec<Row> = Vec::new();
     let mut row_of = HashMap::new();
     for (line, record) in records {
-        let row = columns.row(line, &record).map_err(|reason| refuse(format!("line {line}: {reason}")))?;
+        let row = match columns.row(line, &record) {
+            Ok(row) => row,
+            Err((kind, reason)) => {
+                let file = path.display().to_string();
+                faults.take(Fault { kind, file, line: Some(line), reason }, FORMAT)?;
+                continue;
+            }
+        };
         match row_of.get(&row.file) {
             Some(&before) => add_captions(&mut rows[before], row),
             None => {
@@ -51,10 +61,16 @@ fn add_captions(row: &mut Row, other: Row) {
 }
 
 /// Every record with the number of the line that it begins in.
-fn records(bytes: &[u8]) -> std::result::Result<Vec<(usize, StringRecord)>, String> {
-    let bytes = without_bom(bytes);
-    let text = std::str::from_utf8(bytes)
-        .map_err(|e| format!("line {}: it is not UTF-8", 1 + line_breaks(&bytes[..e.valid_up_to()])))?;
+fn records(bytes: &[u8], faults: &Faults) -> std::result::Result<Vec<(usize, StringRecord)>, String> {
+    let bytes = in_utf8(bytes);
+    let text = match std::str::from_utf8(&bytes) {
+        Ok(text) => Cow::Borrowed(text),
+        // The rows with what is no text are left out one by one.
+        Err(_) if faults.are_listed() => String::from_utf8_lossy(&bytes),
+        Err(e) => {
+            return Err(format!("line {}: it is not UTF-8", 1 + line_breaks(&bytes[..e.valid_up_to()])));
+        }
+    };
     let text = format!("{text}\n{END}");
     let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
     let (mut records, mut line, mut counted) = (Vec::new(), 1, 0);
@@ -98,9 +114,13 @@ impl Columns {
         Ok(Self { count: names.len(), file_name, caption })
     }
 
-    fn row(&self, line: usize, record: &StringRecord) -> std::result::Result<Row, String> {
+    fn row(&self, line: usize, record: &StringRecord) -> std::result::Result<Row, (FaultKind, String)> {
         if record.len() != self.count {
-            return Err(format!("expected {} fields as in the header, got {}", self.count, record.len()));
+            let reason = format!("expected {} fields as in the header, got {}", self.count, record.len());
+            return Err((FaultKind::Metadata, reason));
+        }
+        if record.iter().any(|field| field.contains(char::REPLACEMENT_CHARACTER)) {
+            return Err((FaultKind::Caption, "it has bytes that are not UTF-8".into()));
         }
         let file = file_name(&record[self.file_name])?;
         let captions = match self.caption {

@@ -8,23 +8,27 @@
 //! 5. pictures without captions, which are enough to train a VAE.
 //!
 //! Hidden files and folders, and files that are not called as pictures, are ignored. Links to files in
-//! the folder are followed; links out of it are refused, and links to folders are not searched.
+//! the folder are followed; links out of it are refused, and links to folders are not searched. Folders at the top that
+//! are all called `train`, `test` and the like are splits, as Hugging Face has them: no classes.
 
 mod class_folder;
 mod csv;
 mod metadata;
 mod named;
 mod sidecar;
-mod walk;
+mod unicode_name;
+pub(super) mod walk;
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use self::walk::{Place, walk};
-use super::collection::Collection;
+use super::collection::{Collection, Fault, Faults};
+use super::picture;
+use super::splits::{is_held_out, is_split};
 use crate::error::{Error, Result};
 
 /// JSON lines with `file_name`, and `text` or `caption`.
@@ -84,6 +88,9 @@ pub struct ImageFolder {
     dir: PathBuf,
     layout: Layout,
     entries: Vec<Entry>,
+    /// What a search has found and left out.
+    left_out: Vec<String>,
+    faults: Vec<Fault>,
 }
 
 impl ImageFolder {
@@ -97,7 +104,7 @@ impl ImageFolder {
     /// is missing, outside of `dir` or named before; if a picture has no caption where others have one;
     /// if a picture is a link out of `dir`.
     pub fn open(dir: &Path) -> Result<Self> {
-        Self::open_with(dir, Captions::Required)
+        Self::open_with(dir, Captions::Required, Faults::refused())
     }
 
     /// Opens `dir` for who needs only the pictures, such as the training of a VAE: the same pictures in
@@ -106,21 +113,39 @@ impl ImageFolder {
     /// # Errors
     /// As [`ImageFolder::open`], but for missing and unusable captions.
     pub fn open_for_pictures(dir: &Path) -> Result<Self> {
-        Self::open_with(dir, Captions::Optional)
+        Self::open_with(dir, Captions::Optional, Faults::refused())
     }
 
-    fn open_with(dir: &Path, need: Captions) -> Result<Self> {
+    /// Opens `dir` with all that can be used of it; every fault is listed in [`Collection::faults`]. A picture without
+    /// captions, where others have some, is such a fault if `captions_required`, otherwise it is kept.
+    ///
+    /// # Errors
+    /// `Error::Io`; `Error::Format` if nothing can be used, with the first faults, or if the metadata as a whole cannot.
+    pub fn open_usable(dir: &Path, captions_required: bool) -> Result<Self> {
+        let need = if captions_required { Captions::Required } else { Captions::Optional };
+        Self::open_with(dir, need, Faults::listed())
+    }
+
+    fn open_with(dir: &Path, need: Captions, mut faults: Faults) -> Result<Self> {
+        const SHOWN: usize = 20;
         let real = dir.canonicalize().map_err(Error::io("read", dir))?;
+        let mut left_out = Vec::new();
         let (layout, entries) = if let Some(bytes) = read_if_there(dir, &real, METADATA_JSONL)? {
-            let path = dir.join(METADATA_JSONL);
-            (Layout::MetadataJsonl, metadata::read(&path, &bytes)?.entries(dir, &real, need)?)
+            let named = metadata::read(&dir.join(METADATA_JSONL), &bytes, &mut faults)?;
+            (Layout::MetadataJsonl, named.entries(dir, &real, need, &mut faults)?)
         } else if let Some(bytes) = read_if_there(dir, &real, METADATA_CSV)? {
-            let path = dir.join(METADATA_CSV);
-            (Layout::MetadataCsv, csv::read(&path, &bytes, need)?.entries(dir, &real, need)?)
+            let named = csv::read(&dir.join(METADATA_CSV), &bytes, need, &mut faults)?;
+            (Layout::MetadataCsv, named.entries(dir, &real, need, &mut faults)?)
         } else {
-            search(dir, &real, need)?
+            search(dir, &real, need, &mut faults, &mut left_out)?
         };
-        Ok(Self { dir: dir.to_owned(), layout, entries })
+        let faults = faults.into_list();
+        if entries.is_empty() {
+            let shown = faults.iter().take(SHOWN).map(|fault| format!("\n  {fault}")).collect::<String>();
+            let reason = format!("no picture in it can be used; {} faults:{shown}", faults.len());
+            return Err(Error::format(dir, FORMAT, reason));
+        }
+        Ok(Self { dir: dir.to_owned(), layout, entries, left_out, faults })
     }
 
     /// The folder as it was opened.
@@ -168,7 +193,13 @@ impl Collection for ImageFolder {
     fn left_out(&self) -> Vec<String> {
         // What cannot be listed now could be when the folder was opened: there is nothing to say then.
         let unnamed = self.unnamed().unwrap_or_default();
-        unnamed.iter().map(|path| format!("no line of the metadata names `{}`", path.display())).collect()
+        let unnamed =
+            unnamed.iter().map(|path| format!("no line of the metadata names `{}`", path.display()));
+        self.left_out.iter().cloned().chain(unnamed).collect()
+    }
+
+    fn faults(&self) -> Vec<Fault> {
+        self.faults.clone()
     }
 
     fn len(&self) -> usize {
@@ -201,26 +232,77 @@ fn read_if_there(dir: &Path, real: &Path, name: &str) -> Result<Option<Vec<u8>>>
     fs::read(&path).map(Some).map_err(Error::io("read", &path))
 }
 
-/// The pictures of a folder without metadata.
-fn search(dir: &Path, real: &Path, need: Captions) -> Result<(Layout, Vec<Entry>)> {
-    let files = walk(dir, real)?;
-    if files.pictures.is_empty() {
-        return Err(Error::format(dir, FORMAT, "it holds no picture (.png, .jpg, .jpeg or .webp)"));
+/// The pictures of a folder without metadata, and what of it is `left_out`.
+fn search(
+    dir: &Path,
+    real: &Path,
+    need: Captions,
+    faults: &mut Faults,
+    left_out: &mut Vec<String>,
+) -> Result<(Layout, Vec<Entry>)> {
+    let mut files = walk(dir, real, faults)?;
+    let shown = |path: &Path| dir.join(path).display().to_string();
+    let unread = files.unread.iter().map(|path| {
+        format!("`{}`: pictures of this kind are not read, only {}", shown(path), picture::FORMATS)
+    });
+    left_out.extend(unread);
+    let linked = files.linked.iter().map(|path| {
+        format!("`{}` is a link to a folder, which is not searched: open that folder by itself", shown(path))
+    });
+    left_out.extend(linked);
+    let splits = split_folders(&files.pictures);
+    if splits {
+        leave_out_held_out(dir, &mut files.pictures, left_out);
+    }
+    if files.pictures.is_empty() && !faults.are_listed() {
+        let more = left_out.first().map_or(String::new(), |line| format!("; {line}"));
+        let reason = format!("it holds no picture (.{}){more}", walk::PICTURES.join(", ."));
+        return Err(Error::format(dir, FORMAT, reason));
     }
     if files.pictures.iter().any(|picture| !files.caption_files(picture).is_empty()) {
-        return Ok((Layout::CaptionFiles, sidecar::entries(dir, &files, need)?));
+        return Ok((Layout::CaptionFiles, sidecar::entries(dir, &files, need, faults)?));
     }
-    let at_the_top = |picture: &PathBuf| picture.parent() == Some(Path::new(""));
-    if !files.pictures.iter().any(at_the_top) {
-        return Ok((Layout::ClassFolders, class_folder::entries(dir, &files.pictures)?));
+    let depth = |picture: &PathBuf| picture.iter().count();
+    let classless = if splits { 2 } else { 1 };
+    let classes = if splits {
+        files.pictures.iter().any(|picture| depth(picture) > classless)
+    } else {
+        !files.pictures.is_empty() && files.pictures.iter().all(|picture| depth(picture) > classless)
+    };
+    if classes {
+        return Ok((Layout::ClassFolders, class_folder::entries(dir, &files.pictures, splits)?));
     }
     let entry = |picture| Entry { path: dir.join(picture), captions: Vec::new() };
     Ok((Layout::PicturesOnly, files.pictures.iter().map(entry).collect()))
 }
 
-/// Bytes without the byte order mark that some editors put before UTF-8.
-fn without_bom(bytes: &[u8]) -> &[u8] {
-    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
+/// Whether the folders at the top are all splits by their names, and hold all pictures.
+fn split_folders(pictures: &[PathBuf]) -> bool {
+    let top = |picture: &PathBuf| -> Option<bool> {
+        let mut parts = picture.iter();
+        let first = parts.next()?.to_str()?;
+        parts.next().map(|_| is_split(first))
+    };
+    !pictures.is_empty() && pictures.iter().all(|picture| top(picture) == Some(true))
+}
+
+/// Takes the pictures of held-out splits away, if there are others.
+fn leave_out_held_out(dir: &Path, pictures: &mut Vec<PathBuf>, left_out: &mut Vec<String>) {
+    let split =
+        |picture: &PathBuf| picture.iter().next().map(Path::new).map(Path::to_owned).unwrap_or_default();
+    let (held_out, taken): (Vec<PathBuf>, Vec<PathBuf>) =
+        pictures.drain(..).partition(|picture| is_held_out(&split(picture).to_string_lossy()));
+    // Whoever has only a test set means it.
+    if taken.is_empty() {
+        *pictures = held_out;
+        return;
+    }
+    *pictures = taken;
+    let mut counts = BTreeMap::new();
+    held_out.iter().for_each(|picture| *counts.entry(split(picture)).or_insert(0) += 1);
+    left_out.extend(counts.into_iter().map(|(folder, count)| {
+        format!("`{}`: {count} pictures of a held-out split", dir.join(folder).display())
+    }));
 }
 
 #[cfg(test)]

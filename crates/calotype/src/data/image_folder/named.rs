@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 
+use super::unicode_name::Names;
 use super::walk::{LINK_OUTSIDE, Place, place};
 use super::{Captions, Entry};
+use crate::data::collection::{Fault, FaultKind, Faults};
 use crate::error::{Error, Result};
 
 /// A picture as metadata names it.
@@ -30,9 +32,20 @@ impl Named {
     /// The pictures of `dir`, whose real path is `real`.
     ///
     /// # Errors
-    /// `Error::Format` if there is none, if one is named twice, missing, or outside of `dir` by a link;
-    /// if one has no caption, unless captions are optional.
-    pub(super) fn entries(self, dir: &Path, real: &Path, need: Captions) -> Result<Vec<Entry>> {
+    /// `Error::Format` if there is none; unless faults are listed, if one is named twice, missing, or outside of `dir`
+    /// by a link, and if one has no caption where captions are not optional.
+    pub(super) fn entries(
+        mut self,
+        dir: &Path,
+        real: &Path,
+        need: Captions,
+        faults: &mut Faults,
+    ) -> Result<Vec<Entry>> {
+        let mut names = Names::default();
+        self.rows.iter_mut().for_each(|row| row.file = names.stored(dir, &row.file));
+        if faults.are_listed() {
+            return self.usable(dir, real, need, faults);
+        }
         if self.rows.is_empty() {
             return Err(self.refuse("it names no picture"));
         }
@@ -43,6 +56,45 @@ impl Named {
         }
         let entry = |row: Row| Entry { path: dir.join(row.file), captions: row.captions.unwrap_or_default() };
         Ok(self.rows.into_iter().map(entry).collect())
+    }
+
+    /// The pictures that can be used; all others are listed.
+    fn usable(self, dir: &Path, real: &Path, need: Captions, faults: &mut Faults) -> Result<Vec<Entry>> {
+        let Self { path, format, rows } = self;
+        let mut take = |line: usize, kind: FaultKind, reason: String| {
+            faults.take(Fault { kind, file: path.display().to_string(), line: Some(line), reason }, format)
+        };
+        let captioned = rows.iter().any(|row| row.captions.is_ok());
+        let (mut entries, mut lines) = (Vec::new(), HashMap::new());
+        for Row { line, file, captions } in rows {
+            let name = file.display();
+            if let Some(before) = lines.get(&file) {
+                take(line, FaultKind::Repeated, format!("`{name}` is named in line {before} already"))?;
+                continue;
+            }
+            match place(real, &dir.join(&file)) {
+                Place::Inside => {}
+                Place::Nowhere => {
+                    take(line, FaultKind::Missing, format!("there is no file `{name}`"))?;
+                    continue;
+                }
+                Place::Outside => {
+                    take(line, FaultKind::Outside, format!("`{name}`: {LINK_OUTSIDE}"))?;
+                    continue;
+                }
+            }
+            if let Err(reason) = &captions
+                && (captioned || need == Captions::Required)
+            {
+                take(line, FaultKind::Caption, reason.clone())?;
+                if need == Captions::Required {
+                    continue;
+                }
+            }
+            entries.push(Entry { path: dir.join(&file), captions: captions.unwrap_or_default() });
+            lines.insert(file, line);
+        }
+        Ok(entries)
     }
 
     fn refuse(&self, reason: impl ToString) -> Error {
@@ -94,13 +146,15 @@ pub(super) fn and_more(all: usize, what: &str) -> String {
 }
 
 /// `name` without `./`; refused unless it stays in the folder.
-pub(super) fn file_name(name: &str) -> std::result::Result<PathBuf, String> {
+pub(super) fn file_name(name: &str) -> std::result::Result<PathBuf, (FaultKind, String)> {
     if name.is_empty() {
-        return Err("`file_name`: expected the name of a file, got nothing".into());
+        let reason = "`file_name`: expected the name of a file, got nothing";
+        return Err((FaultKind::Metadata, reason.into()));
     }
     let inside = |part: &Component| matches!(part, Component::Normal(_) | Component::CurDir);
     if !Path::new(name).components().all(|part| inside(&part)) {
-        return Err(format!("`file_name`: expected a file in this folder, got `{name}`"));
+        let reason = format!("`file_name`: expected a file in this folder, got `{name}`");
+        return Err((FaultKind::Outside, reason));
     }
     Ok(Path::new(name).components().filter(|part| matches!(part, Component::Normal(_))).collect())
 }

@@ -5,7 +5,9 @@ use std::path::Path;
 
 use super::named::and_more;
 use super::walk::Files;
-use super::{Captions, Entry, FORMAT, without_bom};
+use super::{Captions, Entry, FORMAT};
+use crate::data::collection::{Fault, FaultKind, Faults};
+use crate::data::text::in_utf8;
 use crate::error::{Error, Result};
 
 /// The pictures of `dir` in their order, each with the captions beside it.
@@ -13,14 +15,28 @@ use crate::error::{Error, Result};
 /// # Errors
 /// `Error::Io` if a caption file cannot be read. If captions are required, `Error::Format` if a picture
 /// has none, or two caption files, or one that is not UTF-8.
-pub(super) fn entries(dir: &Path, files: &Files, need: Captions) -> Result<Vec<Entry>> {
+pub(super) fn entries(dir: &Path, files: &Files, need: Captions, faults: &mut Faults) -> Result<Vec<Entry>> {
     let mut entries = Vec::with_capacity(files.pictures.len());
     let mut without = Vec::new();
     for picture in &files.pictures {
         let captions = match read(dir, files.caption_files(picture)) {
+            Err(Error::Format { path, reason, .. }) if faults.are_listed() => {
+                let (kind, file) = (FaultKind::Caption, path.display().to_string());
+                faults.take(Fault { kind, file, line: None, reason }, FORMAT)?;
+                if need == Captions::Required {
+                    continue;
+                }
+                Vec::new()
+            }
             Err(Error::Format { .. }) if need == Captions::Optional => Vec::new(),
             other => other?,
         };
+        if captions.is_empty() && need == Captions::Required && faults.are_listed() {
+            let (kind, file) = (FaultKind::Caption, dir.join(picture).display().to_string());
+            let reason = format!("no caption in `{}`", dir.join(picture.with_extension("txt")).display());
+            faults.take(Fault { kind, file, line: None, reason }, FORMAT)?;
+            continue;
+        }
         if captions.is_empty() {
             without.push(picture);
         }
@@ -48,6 +64,7 @@ fn read(dir: &Path, caption_files: &[impl AsRef<Path>]) -> Result<Vec<String>> {
         }
     };
     let bytes = fs::read(&file).map_err(Error::io("read", &file))?;
-    let text = std::str::from_utf8(without_bom(&bytes)).map_err(|e| Error::format(&file, "UTF-8", e))?;
+    let bytes = in_utf8(&bytes);
+    let text = std::str::from_utf8(&bytes).map_err(|e| Error::format(&file, "UTF-8", e))?;
     Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
 }

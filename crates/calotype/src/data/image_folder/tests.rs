@@ -220,7 +220,8 @@ fn pictures_alone_have_no_captions() {
     let folder = Folder::new(&[("b.png", ""), ("a/1.png", ""), ("c.jpeg", "")]);
     let expected = ["a/1.png: ", "b.png: ", "c.jpeg: "].map(String::from).to_vec();
     assert_eq!(folder.opened(), (Layout::PicturesOnly, expected));
-    assert!(Folder::new(&[("a.gif", "")]).refused().contains("it holds no picture"));
+    let unread = Folder::new(&[("a.avif", "")]).refused();
+    assert!(unread.contains("it holds no picture") && unread.contains("a.avif"), "{unread}");
     let split = Folder::new(&[("train/a.png", ""), ("train/metadata.jsonl", "")]);
     assert!(split.refused().contains("open that folder by itself"));
 }
@@ -261,4 +262,193 @@ fn links_are_followed_inside_and_refused_outside() {
     fs::remove_file(&out).unwrap();
     symlink(elsewhere.0.join("secret.jpg"), folder.0.join(METADATA_JSONL)).unwrap();
     assert!(folder.refused().contains("outside of the folder"));
+}
+
+/// What a folder's faults are: kind, line, end of the file's name.
+fn faults(folder: &ImageFolder) -> Vec<String> {
+    let one = |fault: &Fault| {
+        let name = Path::new(&fault.file).file_name().unwrap().to_string_lossy().into_owned();
+        format!("{:?} {name}{}", fault.kind, fault.line.map_or(String::new(), |line| format!(":{line}")))
+    };
+    folder.faults().iter().map(one).collect()
+}
+
+#[test]
+fn every_fault_of_metadata_is_listed_in_one_go() {
+    let lines = r#"{"file_name": "a.png", "text": "a", "similarity": NaN}
+{"file_n
+{"file_name": "../../etc/passwd", "text": "x"}
+{"file_name": "gone.png", "text": "x"}
+{"file_name": "b.png", "text": 7}
+{"file_name": "a.png", "text": "again"}
+{"text": "x"}
+{"file_name": "c.png", "text": "c"}
+{"file_name": "d.png", "text": ""}"#;
+    let pictures = [("a.png", ""), ("b.png", ""), ("c.png", ""), ("d.png", "")];
+    let folder = Folder::new(&[&pictures[..], &[(METADATA_JSONL, lines)]].concat());
+    let expected = [
+        "Metadata metadata.jsonl:2",
+        "Outside metadata.jsonl:3",
+        "Metadata metadata.jsonl:7",
+        "Missing metadata.jsonl:4",
+        "Caption metadata.jsonl:5",
+        "Repeated metadata.jsonl:6",
+        "Caption metadata.jsonl:9",
+    ];
+    let captioned = ImageFolder::open_usable(&folder.0, true).unwrap();
+    assert_eq!(faults(&captioned), expected);
+    assert_eq!(folder.listed(&captioned).1, ["a.png: a", "c.png: c"]);
+    let all = ImageFolder::open_usable(&folder.0, false).unwrap();
+    assert_eq!(faults(&all), expected);
+    assert_eq!(folder.listed(&all).1, ["a.png: a", "b.png: ", "c.png: c", "d.png: "]);
+    assert!(folder.refused().contains("line 2: EOF"));
+    // Nothing at all can be used: the error has all faults.
+    folder.write(METADATA_JSONL, "{\"file_n\n{\"file_name\": \"gone.png\", \"text\": \"x\"}");
+    let error = ImageFolder::open_usable(&folder.0, true).unwrap_err().to_string();
+    assert!(error.contains("2 faults") && error.contains("line 1") && error.contains("line 2"), "{error}");
+}
+
+#[test]
+fn every_fault_of_tables_and_caption_files_is_listed() {
+    let folder = Folder::new(&[("a.png", ""), ("b.png", "")]);
+    folder.write(METADATA_CSV, b"file_name,text\na.png,x\na.png\nb.png,caf\xe9\n../c.png,y\nd.png,z\n");
+    let opened = ImageFolder::open_usable(&folder.0, true).unwrap();
+    let expected = [
+        "Metadata metadata.csv:3",
+        "Caption metadata.csv:4",
+        "Outside metadata.csv:5",
+        "Missing metadata.csv:6",
+    ];
+    assert_eq!((faults(&opened), opened.len()), (expected.map(String::from).to_vec(), 1));
+
+    let folder = Folder::new(&[("a.png", ""), ("a.txt", "a"), ("b.png", ""), ("c.png", ""), ("d.png", "")]);
+    folder.write("b.txt", b"caf\xe9");
+    folder.write("d.txt", "d");
+    folder.write("d.caption", "d");
+    let opened = ImageFolder::open_usable(&folder.0, true).unwrap();
+    let expected = ["Caption b.txt", "Caption c.png", "Caption d.caption"].map(String::from).to_vec();
+    assert_eq!((faults(&opened), opened.len()), (expected, 1));
+    assert_eq!(ImageFolder::open_usable(&folder.0, false).unwrap().len(), 4);
+}
+
+#[test]
+fn metadata_may_be_a_list_and_texts_utf_16() {
+    let list = r#" [
+  {"file_name": "a.png", "text": "one, [two] \" {three}", "size": [1, 2]},
+  {"file_name": "b.png", "text": "b"}, {"file_name": "c.png",
+    "text": ["c", "d"]}
+]
+"#;
+    let pictures = [("a.png", ""), ("b.png", ""), ("c.png", "")];
+    let folder = Folder::new(&[&pictures[..], &[(METADATA_JSONL, list)]].concat());
+    let expected = ["a.png: one, [two] \" {three}", "b.png: b", "c.png: c | d"];
+    assert_eq!(folder.opened().1, expected);
+    let utf16 = |text: &str| -> Vec<u8> {
+        [0xfeff].into_iter().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect()
+    };
+    folder.write(METADATA_JSONL, utf16(list));
+    assert_eq!(folder.opened().1, expected);
+    folder.write(METADATA_JSONL, utf16("{\"file_name\": \"a.png\", \"text\": \"két\"}\r\n"));
+    assert_eq!(folder.opened().1, ["a.png: két"]);
+    for (text, expected) in [
+        ("[\n{\"file_name\": \"a.png\", \"text\": \"x\"},\n{\"file_n", "line 3: EOF"),
+        ("[{\"file_name\": \"a.png\", \"text\": \"x\"}", "line 1: EOF"),
+        ("[{\"file_name\": \"a.png\", \"text\": \"x\"}]\nrest", "line 2: expected value"),
+        ("[]", "it names no picture"),
+    ] {
+        folder.write(METADATA_JSONL, text);
+        let error = folder.refused();
+        assert!(error.contains(expected), "expected {expected}\ngot {error}");
+    }
+    fs::remove_file(folder.0.join(METADATA_JSONL)).unwrap();
+    folder.write(METADATA_CSV, utf16("file_name,text\nb.png,két\n"));
+    assert_eq!(folder.opened().1, ["b.png: két"]);
+    fs::remove_file(folder.0.join(METADATA_CSV)).unwrap();
+    pictures.iter().for_each(|(name, _)| folder.write(&name.replace("png", "txt"), utf16("két\n")));
+    assert_eq!(folder.opened().1, ["a.png: két", "b.png: két", "c.png: két"]);
+}
+
+#[test]
+fn names_are_found_in_either_unicode_form() {
+    let (composed, decomposed) = ("caf\u{e9}", "cafe\u{301}");
+    for (stored, named) in [(decomposed, composed), (composed, decomposed)] {
+        let line = format!("{{\"file_name\": \"{named}/{named}.png\", \"text\": \"x\"}}");
+        let file = format!("{stored}/{stored}.png");
+        let folder = Folder::new(&[(&file, ""), (METADATA_JSONL, &line)]);
+        assert_eq!(folder.opened().1, [format!("{file}: x")]);
+        assert!(ImageFolder::open(&folder.0).unwrap().left_out().is_empty());
+        let table = format!("file_name,text\n{named}/{named}.png,x\n");
+        fs::remove_file(folder.0.join(METADATA_JSONL)).unwrap();
+        folder.write(METADATA_CSV, table);
+        assert_eq!(folder.opened().1, [format!("{file}: x")]);
+        let folder = Folder::new(&[(&format!("{stored}.png"), ""), (&format!("{named}.txt"), "x")]);
+        assert_eq!(folder.opened(), (Layout::CaptionFiles, vec![format!("{stored}.png: x")]));
+    }
+    // Another letter is another name.
+    let folder =
+        Folder::new(&[("cafe.png", ""), (METADATA_JSONL, r#"{"file_name": "café.png", "text": "x"}"#)]);
+    assert!(folder.refused().contains("there is no file `café.png`"));
+}
+
+#[test]
+fn pictures_of_all_kinds_are_read_or_named() {
+    let files = ["0.png", "3.bmp", "4.gif", "5.tiff", "6.jfif", "7.avif", "8.HEIC", "9.svg", "notes.pdf"];
+    let folder = Folder::new(&files.map(|name| (name, "")));
+    let opened = ImageFolder::open(&folder.0).unwrap();
+    assert_eq!(folder.listed(&opened).1, ["0.png: ", "3.bmp: ", "4.gif: ", "5.tiff: ", "6.jfif: "]);
+    let left_out = opened.left_out();
+    for (line, name) in left_out.iter().zip(["7.avif", "8.HEIC", "9.svg"]) {
+        assert!(line.contains(name) && line.contains("only PNG, JPEG, WebP, GIF, BMP or TIFF"), "{line}");
+    }
+    assert_eq!(left_out.len(), 3);
+}
+
+#[test]
+fn folders_called_train_and_test_are_splits() {
+    let opened = |files: &[&str]| {
+        let files: Vec<(&str, &str)> = files.iter().map(|file| (*file, "x")).collect();
+        let folder = Folder::new(&files);
+        let found = ImageFolder::open(&folder.0).unwrap();
+        (folder.listed(&found), found.left_out().len())
+    };
+    let none = |entries: &[&str]| entries.iter().map(|entry| entry.to_string()).collect::<Vec<_>>();
+    for (files, layout, entries, left_out) in [
+        (&["train/a.png", "test/b.png", "valid/c.png"][..], Layout::PicturesOnly, &["train/a.png: "][..], 2),
+        (&["train/cat/a.png", "test/cat/b.png"], Layout::ClassFolders, &["train/cat/a.png: cat"], 1),
+        (
+            &["Train/a.png", "Train/a.txt", "test/b.png", "test/b.txt"],
+            Layout::CaptionFiles,
+            &["Train/a.png: x"],
+            1,
+        ),
+        (&["test/b.png"], Layout::PicturesOnly, &["test/b.png: "], 0),
+        // A class that is called so, beside others.
+        (
+            &["train/a.png", "boat/b.png"],
+            Layout::ClassFolders,
+            &["boat/b.png: boat", "train/a.png: train"],
+            0,
+        ),
+    ] {
+        assert_eq!(opened(files), ((layout, none(entries)), left_out), "{files:?}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn links_to_folders_and_bad_links_are_named() {
+    use std::os::unix::fs::symlink;
+    let elsewhere = Folder::new(&[("x.jpg", "")]);
+    let folder = Folder::new(&[("a.jpg", "A")]);
+    symlink(&*elsewhere.0, folder.0.join("deep")).unwrap();
+    let opened = ImageFolder::open(&folder.0).unwrap();
+    assert!(
+        opened.left_out()[0]
+            .ends_with("deep` is a link to a folder, which is not searched: open that folder by itself")
+    );
+    symlink(elsewhere.0.join("x.jpg"), folder.0.join("b.jpg")).unwrap();
+    symlink("gone.jpg", folder.0.join("c.jpg")).unwrap();
+    let mut found = faults(&ImageFolder::open_usable(&folder.0, true).unwrap());
+    found.sort();
+    assert_eq!(found, ["Missing c.jpg", "Outside b.jpg"]);
 }

@@ -4,9 +4,19 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::unicode_name::composed;
 use super::{FORMAT, METADATA_CSV, METADATA_JSONL};
+use crate::data::collection::{Fault, FaultKind, Faults};
 use crate::error::{Error, Result};
 
+/// Endings of pictures.
+pub(in crate::data) const PICTURES: [&str; 10] =
+    ["png", "jpg", "jpeg", "jpe", "jfif", "webp", "gif", "bmp", "tif", "tiff"];
+/// Endings of pictures that are not read.
+const UNREAD: [&str; 21] = [
+    "avif", "heic", "heif", "hif", "jxl", "jp2", "j2k", "svg", "psd", "tga", "ppm", "pgm", "pnm", "ico",
+    "exr", "hdr", "dng", "cr2", "cr3", "nef", "arw",
+];
 /// Why a link is refused.
 pub(super) const LINK_OUTSIDE: &str = "it is a link to a file outside of the folder";
 
@@ -15,14 +25,18 @@ pub(super) const LINK_OUTSIDE: &str = "it is a link to a file outside of the fol
 pub(super) struct Files {
     /// Sorted.
     pub(super) pictures: Vec<PathBuf>,
-    /// Text files by their path without the extension.
+    /// Pictures of kinds that are not read, sorted.
+    pub(super) unread: Vec<PathBuf>,
+    /// Links to folders, which are not searched, sorted.
+    pub(super) linked: Vec<PathBuf>,
+    /// Text files by their path without the extension, accents composed.
     captions: HashMap<PathBuf, Vec<PathBuf>>,
 }
 
 impl Files {
     /// Text files of the same stem beside `picture`, sorted.
     pub(super) fn caption_files(&self, picture: &Path) -> &[PathBuf] {
-        self.captions.get(&picture.with_extension("")).map_or(&[], Vec::as_slice)
+        self.captions.get(&composed(&picture.with_extension(""))).map_or(&[], Vec::as_slice)
     }
 }
 
@@ -31,7 +45,7 @@ impl Files {
 /// # Errors
 /// `Error::Io` if a folder cannot be read; `Error::Format` if a picture or a caption is a link that leads
 /// nowhere or out of `dir`, or if metadata lies in a subfolder.
-pub(super) fn walk(dir: &Path, real: &Path) -> Result<Files> {
+pub(super) fn walk(dir: &Path, real: &Path, faults: &mut Faults) -> Result<Files> {
     let mut files = Files::default();
     let mut folders = vec![PathBuf::new()];
     while let Some(folder) = folders.pop() {
@@ -45,12 +59,16 @@ pub(super) fn walk(dir: &Path, real: &Path) -> Result<Files> {
             }
             if kind.is_dir() {
                 folders.push(relative);
-            } else if kind.is_file() || leads_to_a_file(&entry.path(), real)? {
+            } else if kind.is_symlink() && entry.path().is_dir() {
+                files.linked.push(relative);
+            } else if kind.is_file() || leads_to_a_file(&entry.path(), real, faults)? {
                 files.add(dir, relative)?;
             }
         }
     }
     files.pictures.sort_unstable();
+    files.unread.sort_unstable();
+    files.linked.sort_unstable();
     files.captions.values_mut().for_each(|texts| texts.sort_unstable());
     Ok(files)
 }
@@ -60,7 +78,9 @@ impl Files {
         if is_picture(&file) {
             self.pictures.push(file);
         } else if is_caption(&file) {
-            self.captions.entry(file.with_extension("")).or_default().push(file);
+            self.captions.entry(composed(&file.with_extension(""))).or_default().push(file);
+        } else if is_unread_picture(&file) {
+            self.unread.push(file);
         } else if file.ends_with(METADATA_JSONL) || file.ends_with(METADATA_CSV) {
             // Without this, `train/` and `test/` with metadata would be taken for classes.
             let reason = "metadata in a subfolder is not read: open that folder by itself";
@@ -71,15 +91,19 @@ impl Files {
 }
 
 /// Whether `path`, which is neither a folder nor an ordinary file, is a link to be followed.
-fn leads_to_a_file(path: &Path, real: &Path) -> Result<bool> {
+fn leads_to_a_file(path: &Path, real: &Path, faults: &mut Faults) -> Result<bool> {
     if !is_picture(path) && !is_caption(path) {
         return Ok(false);
     }
+    let mut refuse = |kind, reason: &str| {
+        let (file, reason) = (path.display().to_string(), reason.to_owned());
+        faults.take(Fault { kind, file, line: None, reason }, FORMAT).map(|()| false)
+    };
     match place(real, path) {
         Place::Inside => Ok(true),
-        Place::Outside => Err(Error::format(path, FORMAT, LINK_OUTSIDE)),
-        Place::Nowhere if path.exists() => Ok(false), // a folder, a pipe
-        Place::Nowhere => Err(Error::format(path, FORMAT, "it is a link to a file that does not exist")),
+        Place::Outside => refuse(FaultKind::Outside, LINK_OUTSIDE),
+        Place::Nowhere if path.exists() => Ok(false), // a pipe
+        Place::Nowhere => refuse(FaultKind::Missing, "it is a link to a file that does not exist"),
     }
 }
 
@@ -105,7 +129,12 @@ pub(super) fn place(real: &Path, path: &Path) -> Place {
 
 /// By name: the content is looked at when the picture is decoded.
 pub(super) fn is_picture(path: &Path) -> bool {
-    has_extension(path, &["png", "jpg", "jpeg", "webp"])
+    has_extension(path, &PICTURES)
+}
+
+/// Whether a file is called as a picture of a kind that is not read.
+pub(super) fn is_unread_picture(path: &Path) -> bool {
+    has_extension(path, &UNREAD)
 }
 
 pub(super) fn is_hidden(path: &Path) -> bool {

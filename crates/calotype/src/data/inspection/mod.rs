@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 pub use self::captions::{Captions, Words};
 pub use self::statistics::{AspectRatio, Counted, Kinds, Sides, Sizes};
 use self::statistics::{aspect_ratios, kinds};
-use super::collection::Collection;
+use super::collection::{Collection, Fault, FaultKind};
 use super::item::Damaged;
 use super::picture::{self, PictureInfo};
 use crate::error::Result;
@@ -36,6 +36,9 @@ pub struct Inspection {
     pub captions: Captions,
     /// Pictures that cannot be read or decoded, in their order.
     pub unreadable: Vec<Damaged>,
+    /// Every fault of the source: what it lists itself, then the pictures that cannot be read.
+    #[serde(skip)]
+    pub faults: Vec<Fault>,
     /// Groups of pictures whose files are equal (SHA-256).
     pub duplicates: Vec<Vec<String>>,
     /// Groups of pictures that look the same though their files differ. Of equal files only the first is
@@ -94,6 +97,13 @@ fn summary(collection: &dyn Collection, looks: Vec<Result<Look>>) -> Inspection 
             Err(error) => unreadable.push(Damaged { name: collection.name(i), reason: error.to_string() }),
         }
     }
+    let mut faults = collection.faults();
+    faults.extend(unreadable.iter().map(|Damaged { name, reason }| Fault {
+        kind: FaultKind::Unreadable,
+        file: name.clone(),
+        line: None,
+        reason: reason.clone(),
+    }));
     let infos: Vec<PictureInfo> = read.iter().map(|look| look.info).collect();
     let files: Vec<[u8; 32]> = read.iter().map(|look| look.file).collect();
     let fingerprints: Vec<_> = read.iter().map(|look| look.fingerprint).collect();
@@ -110,6 +120,7 @@ fn summary(collection: &dyn Collection, looks: Vec<Result<Look>>) -> Inspection 
         kinds: kinds(&infos),
         captions: Captions::of((0..collection.len()).map(|i| collection.captions(i))),
         unreadable,
+        faults,
         duplicates: names(groups.equal),
         near_duplicates: names(groups.near),
         shorter_sides: sides.collect(),
@@ -132,6 +143,10 @@ impl Inspection {
                 of(self.unreadable.len(), self.count),
                 first.reason
             ));
+        }
+        let listed = self.faults.len() - self.unreadable.len();
+        if let Some(first) = self.faults.first().filter(|_| listed > 0) {
+            problems.push(format!("{listed} faults of the metadata, captions or files; the first: {first}"));
         }
         self.captions.problems(self.count, &mut problems);
         for (groups, what) in

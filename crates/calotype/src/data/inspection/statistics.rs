@@ -151,6 +151,12 @@ pub struct Kinds {
     pub png: usize,
     /// WebP files.
     pub webp: usize,
+    /// GIF files, of which the first frame counts.
+    pub gif: usize,
+    /// BMP files.
+    pub bmp: usize,
+    /// TIFF files.
+    pub tiff: usize,
     /// Pictures with colours.
     pub rgb: usize,
     /// Pictures stored in grey.
@@ -169,6 +175,9 @@ pub(super) fn kinds(infos: &[PictureInfo]) -> Kinds {
         jpeg: count(&|info| info.format == ImageFormat::Jpeg),
         png: count(&|info| info.format == ImageFormat::Png),
         webp: count(&|info| info.format == ImageFormat::WebP),
+        gif: count(&|info| info.format == ImageFormat::Gif),
+        bmp: count(&|info| info.format == ImageFormat::Bmp),
+        tiff: count(&|info| info.format == ImageFormat::Tiff),
         rgb: count(&|info| info.color.has_color()),
         grey: count(&|info| !info.color.has_color()),
         alpha: count(&|info| info.color.has_alpha()),

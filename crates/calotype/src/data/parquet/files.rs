@@ -2,10 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::data::splits::is_held_out;
 use crate::error::{Error, Result};
-
-/// Splits that are not for training, as file and folder names begin.
-const HELD_OUT: [&str; 6] = ["test", "validation", "valid", "val", "dev", "eval"];
 
 /// The files of a data set.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,9 +50,5 @@ fn is_parquet(path: &Path) -> bool {
 /// Whether a part of the path below `dir` begins with the word of a held-out split.
 fn held_out(dir: &Path, path: &Path) -> bool {
     let below = path.strip_prefix(dir).unwrap_or(path);
-    below.iter().any(|part| {
-        let part = part.to_string_lossy().to_lowercase();
-        let word = part.split(|c: char| !c.is_alphanumeric()).next();
-        word.is_some_and(|word| HELD_OUT.contains(&word))
-    })
+    below.iter().any(|part| is_held_out(&part.to_string_lossy()))
 }

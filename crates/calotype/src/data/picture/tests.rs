@@ -226,11 +226,37 @@ fn pictures_without_end_are_refused() {
 #[test]
 fn other_files_are_refused_by_content() {
     for (bytes, reason) in [
-        (b"GIF89a\x01\0\x01\0".as_slice(), "it is a Gif"),
+        (b"\0\0\0\x1cftypavif\0\0\0\0".as_slice(), "it is a Avif"),
+        (b"GIF89a\x01\0\x01\0", "GIF"),
+        (b"BM", "BMP"),
+        (b"II*\0\x08\0\0\0", "TIFF"),
         (b"<svg></svg>", "no known beginning"),
         (b"", "0 bytes"),
     ] {
         let error = decode(bytes, "picture.png", BACKGROUND).unwrap_err().to_string();
         assert!(error.contains("`picture.png`") && error.contains(reason), "{error}");
     }
+}
+
+#[test]
+fn gif_bmp_and_tiff_are_read() {
+    let picture = RgbImage::from_fn(7, 5, |x, y| Rgb([(x * 30) as u8, (y * 50) as u8, 9]));
+    for format in [ImageFormat::Bmp, ImageFormat::Tiff] {
+        let mut bytes = Cursor::new(Vec::new());
+        picture.write_to(&mut bytes, format).unwrap();
+        assert_eq!(decode(bytes.get_ref(), "a", BACKGROUND).unwrap(), picture, "{format:?}");
+        let info = describe(bytes.get_ref(), "a").unwrap();
+        assert_eq!((info.width, info.height, info.format), (7, 5, format));
+        let cut = &bytes.get_ref()[..bytes.get_ref().len() - 30];
+        assert!(decode(cut, "a.x", BACKGROUND).unwrap_err().to_string().contains("a.x"), "{format:?}");
+    }
+    // Two frames of one pixel, blue and then red: the first is the picture.
+    let frame = |index: u8| {
+        // 2 bits of minimal code: clear (4), the index, end (5), each of 3 bits.
+        let codes = 4 | u16::from(index) << 3 | 5 << 6;
+        [b",\0\0\0\0\x01\0\x01\0\0\x02\x02", &codes.to_le_bytes()[..], b"\0"].concat()
+    };
+    let palette = [0, 0, 255, 255, 0, 0, 0, 0, 0, 0, 0, 0];
+    let gif = [b"GIF89a\x01\0\x01\0\x81\0\0", &palette[..], &frame(0), &frame(1), b";"].concat();
+    assert_eq!(decode(&gif, "a", BACKGROUND).unwrap().get_pixel(0, 0).0, [0, 0, 255]);
 }

@@ -3,14 +3,15 @@
 use serde_json::Value;
 
 use crate::data::json;
+use crate::data::text::in_utf8;
 
 /// The keys of a JSON object that hold captions.
 const KEYS: [&str; 4] = ["caption", "text", "captions", "texts"];
 
-/// A text without the mark that some editors put before it; what is wrong if it is not UTF-8.
+/// A text in UTF-8, or in UTF-16 with its mark; what is wrong if it is neither.
 pub(super) fn utf8(bytes: Vec<u8>) -> Result<String, String> {
-    let text = String::from_utf8(bytes).map_err(|error| format!("not UTF-8: {}", error.utf8_error()))?;
-    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+    String::from_utf8(in_utf8(&bytes).into_owned())
+        .map_err(|error| format!("not UTF-8: {}", error.utf8_error()))
 }
 
 /// One caption a line; empty lines are none.

@@ -19,7 +19,7 @@ fn copy_folder(from: &Path, to: &Path) {
         if entry.file_type().unwrap().is_dir() {
             copy_folder(&entry.path(), &to.join(entry.file_name()))
         } else {
-            drop(fs::copy(entry.path(), to.join(entry.file_name())).unwrap())
+            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
         }
     }
 }

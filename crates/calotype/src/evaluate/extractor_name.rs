@@ -88,6 +88,6 @@ fn onnx_extractor(path: &Path) -> Result<Box<dyn Extractor>> {
 
 #[cfg(not(feature = "onnx"))]
 fn onnx_extractor(path: &Path) -> Result<Box<dyn Extractor>> {
-    let expected = "inception or clip: this calotype was built without the feature `onnx`";
+    let expected = "inception or clip: ONNX files need a calotype that was built with `cargo build --release --features onnx`";
     Err(Error::argument("extractor", expected, path.display()))
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use calotype::checkpoint::{Checkpoint, Lora, find, is_single_file};
-use calotype::files::Storage;
+use calotype::files::{Storage, output};
 use calotype::{Error, Result};
 
 use crate::message;
@@ -32,6 +32,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     if args.output.exists() {
         return Err(Error::argument("OUT", "a path where nothing is yet", args.output.display()));
     }
+    output::require_file("OUT", &args.output)?;
     let mut checkpoint = Checkpoint::open(&find(&args.input, &context.bars)?)?;
     if let Some(folder) = &args.tokenizer {
         checkpoint.use_tokenizers(folder)?;

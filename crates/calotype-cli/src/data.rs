@@ -8,6 +8,7 @@ use calotype::data::emoji_scenes::{EmojiScenes, EmojiScenesConfig, Split, render
 use calotype::data::inspection::{Inspection, inspect};
 use calotype::data::open::{Captions, Faulty, open};
 use calotype::data::timing::{Loading, LoadingRate};
+use calotype::files::output;
 use calotype::progress::Progress;
 use clap::{Subcommand, ValueEnum};
 
@@ -108,6 +109,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
                 SplitName::Train => Split::Train,
                 SplitName::HeldOut => Split::HeldOut,
             };
+            output::require_folder("out", &render.out)?;
             render_folder(&EmojiScenes::new(config)?, split, render.n, &render.out)?;
             if context.json {
                 message::json(&serde_json::json!({ "out": render.out, "scenes": render.n }));

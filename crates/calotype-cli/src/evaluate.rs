@@ -6,6 +6,7 @@ use calotype::evaluate::inception_v3::Tap;
 use calotype::evaluate::protocol::Protocol;
 use calotype::evaluate::set_metrics::Settings;
 use calotype::evaluate::{Comparison, ExtractorName, Measured, Metric, merge};
+use calotype::files::output;
 use calotype::{Error, Result};
 use clap::builder::TypedValueParser;
 use serde_json::Value;
@@ -113,6 +114,9 @@ impl Args {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
+    if let Some(out) = &args.stats_out {
+        output::require_file("stats_out", out)?;
+    }
     if let Some(out) = args.stats_out.as_ref().filter(|_| !args.merge.is_empty()) {
         let merged = merge(&args.merge, out)?;
         warn(&merged.warnings);

@@ -6,7 +6,7 @@ use calotype::Result;
 use calotype::explain::explain;
 use calotype::explain::files::require_words;
 use calotype::explain::heat_map::Baseline;
-use calotype::files::atomic;
+use calotype::files::{atomic, output};
 use calotype::pipeline::{Generation, Request};
 
 use crate::generate::{ModelArgs, SamplingArgs};
@@ -33,11 +33,13 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
+    output::require_folder("out", &args.out)?;
     let request = Request { prompt: args.prompt.clone(), ..Request::default() };
     let request = args.sampling.of(args.model.of(request));
     let model = request.load(context.machine())?;
     require_words(&model, &request, &args.words)?;
-    let Generation { pictures, sampling, initial, .. } = request.prepare(&model, 1)?;
+    let Generation { pictures, sampling, initial, warnings, .. } = request.prepare(&model, 1)?;
+    message::warnings(&warnings, context);
     let baseline = if args.absolute { Baseline::Zero } else { Baseline::WordMean };
     let explanation = explain(&model, &pictures, &sampling, initial, baseline)?.swap_remove(0);
     let maps = explanation.write(&args.out, &args.words)?;

@@ -3,8 +3,11 @@
 use std::io::ErrorKind::{PermissionDenied, StorageFull};
 
 use calotype::Error;
-use clap::Command;
+use clap::{Command, CommandFactory};
 use serde::Serialize;
+
+use crate::Cli;
+use crate::options::Context;
 
 /// `error: …` and `hint: …` on stderr.
 pub fn error(error: Error, command: Command) {
@@ -38,15 +41,12 @@ fn with_option(error: Error, options: &[String]) -> Error {
         option if options.contains(&option) => format!("--{option}"),
         _ => name,
     };
-    let options_in = |text: String| {
-        options.iter().fold(text, |text, option| text.replace(&format!("`{option}`"), &format!("--{option}")))
-    };
     match error {
         Error::Argument { name, expected, got } => {
-            Error::Argument { name: option(name), expected: options_in(expected), got }
+            Error::Argument { name: option(name), expected: options_in(&expected, options), got }
         }
         Error::Data { what, expected, got } => {
-            Error::Data { what: option(what), expected: options_in(expected), got }
+            Error::Data { what: option(what), expected: options_in(&expected, options), got }
         }
         // Names of one word may be anything in a file: keys, columns.
         Error::Format { path, format, reason } => {
@@ -58,6 +58,21 @@ fn with_option(error: Error, options: &[String]) -> Error {
         }
         other => other,
     }
+}
+
+/// Each warning of the library in a line on stderr, with the verb's options by their names.
+pub fn warnings(warnings: &[String], context: &Context) {
+    let options = options(Cli::command());
+    for warning in warnings {
+        context.bars.say(&format!("warning: {}", options_in(warning, &options)));
+    }
+}
+
+/// Names in backticks that are options, as options.
+fn options_in(text: &str, options: &[String]) -> String {
+    options
+        .iter()
+        .fold(text.to_owned(), |text, option| text.replace(&format!("`{option}`"), &format!("--{option}")))
 }
 
 /// The long options of the verb that was called.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use calotype::Result;
 use calotype::checkpoint::probe::Probe;
+use calotype::files::output;
 use clap::builder::TypedValueParser;
 
 use crate::options::{Context, one_of};
@@ -30,5 +31,6 @@ fn probe() -> impl TypedValueParser<Value = Probe> {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
+    output::require_file("output", &args.output)?;
     args.component.run(&args.model, &args.inputs, &args.output, &context.device)
 }

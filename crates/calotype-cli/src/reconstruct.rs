@@ -6,7 +6,7 @@ use calotype::checkpoint::{self, StoredComponent};
 use calotype::data::picture;
 use calotype::evaluate::pixel::psnr_in_json;
 use calotype::evaluate::{RoundTrip, round_trip};
-use calotype::files::png;
+use calotype::files::{output, png};
 use calotype::model::ComponentKind;
 use calotype::{Error, Result};
 
@@ -27,6 +27,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
+    output::require_folder("out", &args.out)?;
     let vae = checkpoint::vae(StoredComponent::find(&args.model, ComponentKind::Vae)?, &context.device)?;
     let mut results = Vec::new();
     for path in &args.images {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use calotype::Result;
+use calotype::files::output;
 use calotype::runs::chart::{Canvas, draw_all};
 use calotype::runs::folder::{RunFolder, TrainedPart};
 use calotype::runs::plot::{Options, Smoothing, plot};
@@ -105,6 +106,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
 }
 
 fn average(args: &Ema, context: &Context) -> Result<()> {
+    output::require_folder("out", &args.out)?;
     let run = RunFolder::new(&args.run);
     let made = write_average(&run, args.part, args.sigma_rel, args.steps, &args.out)?;
     if context.json {
@@ -137,6 +139,7 @@ fn draw(args: &Plot, context: &Context) -> Result<()> {
     let smoothing = args.smooth.map_or(Ok(Smoothing::Auto), Smoothing::by)?;
     let mut options = Options { part: args.part, metric: args.metric.clone(), smoothing };
     if let Some(out) = &args.out {
+        output::require_file("out", out)?;
         page::write(&args.runs, &options, out)?;
         if context.json {
             message::json(&serde_json::json!({ "out": out, "runs": args.runs }));

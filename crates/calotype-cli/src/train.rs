@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use calotype::data::source::TrainingSet;
+use calotype::files::output;
 use calotype::runs::folder::{RunFolder, TrainedPart};
 use calotype::trainer::preflight::Findings;
 use calotype::training::data::{PartData, Source};
@@ -59,6 +60,7 @@ fn trained_part() -> impl TypedValueParser<Value = TrainedPart> {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
+    output::require_folder("run", &args.run)?;
     let run = RunFolder::new(&args.run);
     let cache = run.cache();
     let training = Training {

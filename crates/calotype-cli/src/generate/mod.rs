@@ -7,9 +7,9 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use calotype::files::png;
-use calotype::model::Model;
-use calotype::pipeline::{Generation, Request, latents, record};
+use calotype::files::output;
+use calotype::files::picture_format::PictureFormat;
+use calotype::pipeline::{Request, latents, record};
 use calotype::{Error, Result};
 use serde_json::{Value, json};
 
@@ -55,7 +55,7 @@ pub struct Args {
     /// Write the final scaled latents as tensor `latents`
     #[arg(long, value_name = "FILE")]
     save_latents: Option<PathBuf>,
-    /// PNG file; with several pictures a folder
+    /// Picture: .png (which records the run), .jpg or .webp; with several pictures a folder
     #[arg(long, value_name = "PATH")]
     out: PathBuf,
 }
@@ -81,6 +81,26 @@ impl Args {
             1 => vec![self.out.clone()],
             n => (0..n).map(|i| self.out.join(format!("{i:05}.png"))).collect(),
         }
+    }
+
+    /// Refuses paths that nothing can be written to; the kind of the pictures.
+    fn format(&self) -> Result<PictureFormat> {
+        if let Some(latents) = &self.save_latents {
+            output::require_file("save_latents", latents)?;
+            if *latents == self.out {
+                return Err(Error::argument("save_latents", "another file than `out`", latents.display()));
+            }
+        }
+        if self.n == 1 {
+            output::require_file("out", &self.out)?;
+            return PictureFormat::of("out", &self.out);
+        }
+        if PictureFormat::is_named_by(&self.out) && !self.out.is_dir() {
+            let (n, got) = (self.n, format!("`{}`, the name of a picture", self.out.display()));
+            return Err(Error::argument("out", format!("a folder for {n} pictures"), got));
+        }
+        output::require_folder("out", &self.out)?;
+        Ok(PictureFormat::Png)
     }
 
     /// The picture whose run is to be repeated.
@@ -111,24 +131,32 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     if args.n == 0 {
         return Err(Error::argument("-n", "at least 1", 0));
     }
+    let format = args.format()?;
+    if !format.holds_texts() {
+        context.bars.say(&format!(
+            "{}: a {} does not record its run; --from repeats PNGs alone",
+            args.out.display(),
+            format.name()
+        ));
+    }
     let mut clock = Clock::start();
     let request = args.request();
     let model = request.load(context.machine())?;
     clock.lap("load");
     let generation = request.prepare(&model, args.n)?;
-    warn_of_cut(&generation, &model, context);
+    message::warnings(&generation.warnings, context);
     let latents = generation.sample(&model, context.machine())?;
     clock.lap("sample");
     if let Some(path) = &args.save_latents {
         latents::write(path, &latents)?;
     }
-    let images = generation.decode(&model, latents)?;
+    let images = generation.decode(&model, latents, &context.bars)?;
     clock.lap("decode");
     let paths = args.paths();
     for (i, (image, path)) in images.iter().zip(&paths).enumerate() {
         let record = generation.record(i);
         let texts: Vec<(&str, &str)> = record.iter().map(|(key, text)| (*key, text.as_str())).collect();
-        png::write_with_texts(path, image, &texts)?;
+        format.write(path, image, &texts)?;
     }
     if context.json {
         let filled = &generation.request;
@@ -155,15 +183,6 @@ impl Clock {
     fn lap(&mut self, stage: &'static str) {
         self.laps.insert(stage, self.since.elapsed().as_secs_f64());
         self.since = Instant::now();
-    }
-}
-
-fn warn_of_cut(generation: &Generation, model: &Model, context: &Context) {
-    if generation.cut_off {
-        let longest = model.text.longest();
-        context.bars.say(&format!(
-            "warning: the model reads {longest} tokens; the end of the prompt is cut off (--long-prompt reads it in chunks)"
-        ));
     }
 }
 

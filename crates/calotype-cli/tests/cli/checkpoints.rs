@@ -247,6 +247,17 @@ fn pictures_from_pictures() {
         assert_eq!(a != b, painted, "latent {i}");
     }
     let generate = ["generate", "a cat", "--model", &model, "--out", "x.png"];
+    // What is transparent is not painted; a mask that changes nothing, or all, is named.
+    let clear =
+        image::RgbaImage::from_fn(16, 16, |x, _| image::Rgba([255, 255, 255, if x < 8 { 255 } else { 0 }]));
+    clear.save(dir.join("clear.png")).unwrap();
+    assert_eq!(masked, latents(&dir, &model, &["--init-image", "scene.png", "--mask", "clear.png"]));
+    for (value, said) in [(0, "--mask paints nothing"), (255, "--mask paints everything")] {
+        image::GrayImage::from_pixel(16, 16, image::Luma([value])).save(dir.join("one.png")).unwrap();
+        let more = ["--init-image", "scene.png", "--mask", "one.png", "--steps", "2"];
+        let output = succeeds(&dir, &[&generate[..], &more].concat());
+        assert_says(&stderr(&output), &["warning: the ", said]);
+    }
     for (more, parts) in [
         (&["--init-image", "scene.png", "--strength", "0"][..], &["--strength", "above 0"][..]),
         (&["--mask", "mask.png"], &["--init-image"]),
@@ -307,4 +318,43 @@ fn a_learned_word_stands_for_its_rows() {
     safetensors::write(&dir.join("other.safetensors"), &[ramp("<x>", [1, width + 1], 0.3)]).unwrap();
     let args = ["generate", "a", "--model", &model, "--embedding", "other.safetensors", "--out", "p.png"];
     assert_says(&fails(&dir, 1, &args), &["other.safetensors", "the text encoder's width"]);
+}
+
+#[test]
+fn what_has_no_effect_is_named_once() {
+    let dir = TempDir::new();
+    let model = golden("sd1");
+    let text = safetensors::read(&PathBuf::from(&model).join("text_encoder/model.safetensors")).unwrap();
+    let width = text.values().find(|t| t.name.ends_with("token_embedding.weight")).unwrap().shape[1];
+    for file in ["EasyNeg.safetensors", "Bad Hands (neg).safetensors"] {
+        safetensors::write(&dir.join(file), &[ramp("emb_params", [2, width], 0.3)]).unwrap();
+    }
+    let warnings = |prompt: &str, more: &[&str]| {
+        let args = ["generate", prompt, "--model", &model, "--steps", "2", "--out", "p.png"];
+        let said = stderr(&succeeds(&dir, &[&args, more].concat()));
+        said.lines().filter(|line| line.contains("warning")).map(str::to_owned).collect::<Vec<String>>()
+    };
+    let easy = ["--embedding", "EasyNeg.safetensors"];
+    let nothing: [String; 0] = [];
+    // Words are found in any case, in the prompt and in the negative one.
+    assert_eq!(warnings("a photo of easyneg", &easy), nothing);
+    assert_eq!(
+        warnings("a photo", &[&easy[..], &["--negative", "EASYNEG", "--guidance", "3"]].concat()),
+        nothing
+    );
+    let unused = warnings("a photo", &easy);
+    assert!(unused.len() == 1 && unused[0].contains("\"EasyNeg\" has no effect"), "{unused:?}");
+    let hands = ["--embedding", "Bad Hands (neg).safetensors"];
+    let bracketed = warnings("a photo of Bad Hands (neg)", &hands);
+    assert!(bracketed.len() == 1 && bracketed[0].contains(r"Bad Hands \(neg\)"), "{bracketed:?}");
+    assert_eq!(warnings(r"a photo of Bad Hands \(neg\)", &hands), nothing);
+    let cut = warnings("a cat", &["--negative", &"a red cat ".repeat(40), "--guidance", "3"]);
+    assert!(cut.len() == 1 && cut[0].contains("the negative prompt is cut off (--long-prompt"), "{cut:?}");
+    let unguided = warnings("a cat", &["--negative", "a dog", "--guidance", "1"]);
+    assert!(unguided.len() == 1 && unguided[0].contains("--guidance is 1"), "{unguided:?}");
+    for construct in ["<lora:film:0.8>", "[cat:dog:0.5]", "[cat|dog]", "AND"] {
+        let said = warnings(&format!("a {construct} cat"), &[]);
+        assert!(said.len() == 1 && said[0].contains(construct), "{said:?}");
+        assert_eq!(warnings(&format!("a {construct} cat"), &["--plain-prompt"]), nothing);
+    }
 }

@@ -112,6 +112,55 @@ const GENERATE: [&str; 8] = ["generate", "a cat", "--model", "model", "--steps",
 // Usage.
 
 #[test]
+fn outputs_are_checked_before_the_work() {
+    let dir = with_model();
+    fs::create_dir(dir.join("folder")).unwrap();
+    dir.write("file", "");
+    let generate = ["generate", "a cat", "--model", "model", "--steps", "999"];
+    let explain = ["explain", "a cat", "--model", "model", "--steps", "999"];
+    let reconstruct = ["reconstruct", "--model", "model", "file"];
+    for (verb, more, parts) in [
+        (&generate[..], &["--out", "folder"][..], &["--out: expected a file", "folder"][..]),
+        (&generate, &["--out", "new/"], &["--out: expected a file"]),
+        (&generate, &["--out", "file/a.png"], &["--out", "`file` is a file"]),
+        (&generate, &["--out", "a.gif"], &["--out", ".png, .jpg or .webp"]),
+        (&generate, &["-n", "2", "--out", "two.png"], &["--out: expected a folder for 2 pictures"]),
+        (&generate, &["-n", "2", "--out", "file"], &["--out: expected a folder"]),
+        (&generate, &["--out", "a.png", "--save-latents", "folder"], &["--save-latents: expected a file"]),
+        (&generate, &["--out", "a", "--save-latents", "a"], &["--save-latents", "--out"]),
+        (&explain, &["--out", "file"], &["--out: expected a folder"]),
+        (&explain, &["--out", "file/maps"], &["--out", "is a file"]),
+        (&reconstruct, &["--out", "file"], &["--out: expected a folder"]),
+        (&["data", "render"], &["--out", "file/data"], &["--out", "is a file"]),
+        (&["demo", "--recipe", "smoke"], &["--out", "file"], &["--out: expected a folder"]),
+        (&["train", "vae", "--config", "x"], &["--run", "file"], &["--run: expected a folder"]),
+        (
+            &["evaluate", "--generated", "folder"],
+            &["--stats-out", "folder"],
+            &["--stats-out: expected a file"],
+        ),
+    ] {
+        assert_says(&fails(&dir, 2, &[verb, more].concat()), parts);
+    }
+    assert!(!dir.join("two.png").exists() && !dir.join("new").exists());
+}
+
+#[test]
+fn a_picture_is_what_its_ending_says() {
+    let dir = with_model();
+    for (file, format, records) in [
+        ("cat.jpg", image::ImageFormat::Jpeg, false),
+        ("cat.webp", image::ImageFormat::WebP, false),
+        ("cat.png", image::ImageFormat::Png, true),
+    ] {
+        let output =
+            succeeds(&dir, &["generate", "a cat", "--model", "model", "--steps", "2", "--out", file]);
+        assert_eq!(image::guess_format(&fs::read(dir.join(file)).unwrap()).unwrap(), format);
+        assert_eq!(!stderr(&output).contains("does not record its run"), records, "{file}");
+    }
+}
+
+#[test]
 fn bad_usage_exits_with_2() {
     let dir = with_model();
     let generate = |more: &[&str]| fails(&dir, 2, &[&GENERATE, more].concat());

@@ -66,8 +66,16 @@ pub struct PictureInfo {
 /// # Errors
 /// `Error::Io` if the file cannot be read; as [`decode`].
 pub fn load(path: &Path) -> Result<RgbImage> {
+    load_over(path, [255; 3])
+}
+
+/// [`load`], transparent parts laid over `background`.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_over(path: &Path, background: [u8; 3]) -> Result<RgbImage> {
     let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
-    decode(&bytes, &path.display().to_string(), [255; 3])
+    decode(&bytes, &path.display().to_string(), background)
 }
 
 /// Decodes a picture: upright, 8-bit RGB, transparent parts laid over `background` (see the

@@ -5,6 +5,7 @@ use image::RgbImage;
 use super::accuracy::{Accuracy, Checked, Verdicts};
 use super::clip_metrics::ClipMetrics;
 use super::heat_maps::localise;
+use super::measure::{Measure, measure};
 use super::subject::{Retrieval, Subject};
 use crate::data::emoji_scenes::{EmojiScenes, Scene, SceneSpec, Split, noun_phrases};
 use crate::error::Result;
@@ -32,33 +33,34 @@ pub struct Evaluation {
     /// Their guidance scale.
     pub guidance: f64,
     /// Mean PSNR of the reconstructions in dB.
-    pub psnr: f64,
+    pub psnr: Measure<f64>,
     /// Mean SSIM of the reconstructions.
-    pub ssim: f64,
+    pub ssim: Measure<f64>,
     /// Of the run's CLIP on scenes and captions.
-    pub retrieval: Retrieval,
+    pub retrieval: Measure<Retrieval>,
     /// Share of pictures with every noun and the relation.
-    pub accuracy: Accuracy,
+    pub accuracy: Measure<Accuracy>,
     /// How likely pure chance puts the pictures as far above those checked against another prompt.
     pub p_value_above_chance: f64,
     /// How likely pure chance puts the pictures as far above those of the empty prompt.
     pub p_value_above_unconditional: f64,
     /// Share of nouns that are found.
-    pub nouns: Accuracy,
+    pub nouns: Measure<Accuracy>,
     /// The pictures against the scenes.
     pub generated: ClipMetrics,
     /// The pictures of the empty prompt against the scenes.
     pub unconditional_clip: ClipMetrics,
     /// How much of the heat maps lies where the words' objects are.
-    pub localisation: Localisation,
+    pub localisation: Measure<Localisation>,
     /// Pictures that this was measured on.
     pub localised_pictures: usize,
 }
 
-/// Measures the model of the session's run as the recipe's `[evaluation]` says.
+/// Measures the model of the session's run as the recipe's `[evaluation]` says. A metric that cannot be computed is
+/// missing, with the reason.
 ///
 /// # Errors
-/// Those of reading the model, of sampling and of the metrics; `Error::Interrupted`.
+/// Those of reading the model and of sampling; `Error::Interrupted`.
 pub fn evaluate(recipe: &Recipe, data: &EmojiScenes, session: Session) -> Result<Evaluation> {
     let subject = Subject::load(recipe, session)?;
     let n = recipe.evaluation()?.scenes;
@@ -69,9 +71,9 @@ pub fn evaluate(recipe: &Recipe, data: &EmojiScenes, session: Session) -> Result
 
     let reconstructions = subject.reconstruct(&truth)?;
     let pairs = || truth.iter().zip(&reconstructions);
-    let psnr = mean(pairs().map(|(x, y)| psnr_rgb(x, y)))?;
-    let ssim = mean(pairs().map(|(x, y)| ssim_rgb(x, y)))?;
-    let retrieval = subject.retrieval(&scenes)?;
+    let psnr = measure(mean(pairs().map(|(x, y)| psnr_rgb(x, y))))?;
+    let ssim = measure(mean(pairs().map(|(x, y)| ssim_rgb(x, y))))?;
+    let retrieval = measure(subject.retrieval(&scenes))?;
 
     let explanations = subject.sample("pictures", &prompts, subject.guidance)?;
     let unconditional = images(&subject.sample("unconditional", &vec![""; n], 1.0)?);
@@ -85,17 +87,17 @@ pub fn evaluate(recipe: &Recipe, data: &EmojiScenes, session: Session) -> Result
         reconstructions: &reconstructions,
     };
     let verdicts = Verdicts::of(&checker, &specs, &checked)?;
-    let clip = ClipExtractor::load(&session.run.model(), noun_phrases(), session.device)?;
+    let clip = measure(ClipExtractor::load(&session.run.model(), noun_phrases(), session.device))?;
     let (localisation, localised_pictures) =
         localise(&subject, data, &checker, (&scenes, &explanations, &verdicts.model))?;
     Ok(Evaluation {
         psnr,
         ssim,
         retrieval,
-        accuracy: verdicts.prompts()?,
+        accuracy: measure(verdicts.prompts())?,
         p_value_above_chance: verdicts.p_value_above_chance(),
         p_value_above_unconditional: verdicts.p_value_above_unconditional(),
-        nouns: verdicts.nouns()?,
+        nouns: measure(verdicts.nouns())?,
         generated: ClipMetrics::of(&clip, &generated, &truth)?,
         unconditional_clip: ClipMetrics::of(&clip, &unconditional, &truth)?,
         localisation,

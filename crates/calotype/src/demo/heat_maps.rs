@@ -1,5 +1,6 @@
 //! How much of a noun's heat map lies in the box that the checker found it in.
 
+use super::measure::Measure;
 use super::subject::Subject;
 use crate::data::emoji_scenes::{EmojiScenes, Scene, Split};
 use crate::error::Result;
@@ -16,7 +17,10 @@ const MOST_ROUNDS: usize = 4;
 #[derive(Default)]
 struct Found {
     hits: Vec<Hit>,
+    /// Pictures with one of them.
     pictures: usize,
+    /// Pictures that were looked at.
+    seen: usize,
 }
 
 impl Found {
@@ -30,7 +34,17 @@ impl Found {
             }
         }
         self.pictures += usize::from(self.hits.len() > before);
+        self.seen += 1;
         Ok(())
+    }
+
+    /// The score of the words that were found, if any was.
+    fn localisation(&self) -> Result<Measure<Localisation>> {
+        if self.hits.is_empty() {
+            let seen = self.seen;
+            return Ok(Err(format!("the checker found no object of a prompt in any of {seen} pictures")));
+        }
+        Localisation::of(&self.hits).map(Ok)
     }
 }
 
@@ -38,13 +52,13 @@ impl Found {
 /// found object, if so many can be made. Returns also how many have one.
 ///
 /// # Errors
-/// Those of sampling, of the checker and of [`Localisation::of`].
+/// Those of sampling and of the checker.
 pub(super) fn localise(
     subject: &Subject,
     data: &EmojiScenes,
     checker: &SceneChecker,
     (scenes, explanations, verdicts): (&[Scene], &[Explanation], &[Verdict]),
-) -> Result<(Localisation, usize)> {
+) -> Result<(Measure<Localisation>, usize)> {
     let mut found = Found::default();
     for ((scene, explanation), verdict) in scenes.iter().zip(explanations).zip(verdicts) {
         found.add(scene, explanation, verdict)?;
@@ -62,5 +76,20 @@ pub(super) fn localise(
             found.add(scene, explanation, &checker.check(&explanation.image, &scene.spec)?)?;
         }
     }
-    Ok((Localisation::of(&found.hits)?, found.pictures))
+    Ok((found.localisation()?, found.pictures))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_found_object_is_a_reason_and_no_error() {
+        let found = Found { seen: 64, ..Found::default() };
+        let reason = found.localisation().unwrap().unwrap_err();
+        assert_eq!(reason, "the checker found no object of a prompt in any of 64 pictures");
+        let hit = Hit { mass_inside: 0.5, area_share: 0.25, ratio: 2.0, pointing_game: true };
+        let found = Found { hits: vec![hit], pictures: 1, seen: 64 };
+        assert_eq!(found.localisation().unwrap().unwrap().n, 1);
+    }
 }

@@ -6,13 +6,17 @@ mod accuracy;
 mod clip_metrics;
 mod evaluation;
 mod heat_maps;
+mod measure;
 mod numbers;
 mod report;
 mod subject;
+#[cfg(test)]
+mod tests;
 
 pub use accuracy::Accuracy;
 pub use clip_metrics::ClipMetrics;
 pub use evaluation::{Evaluation, evaluate};
+pub use measure::Measure;
 
 use std::path::Path;
 use std::time::Instant;
@@ -20,7 +24,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::files::atomic;
+use crate::files::{atomic, output};
 use crate::machine::Machine;
 use crate::runs::folder::{RunFolder, TrainedPart};
 use crate::trainer::{Recipe, Session};
@@ -77,6 +81,7 @@ impl Demo {
     pub fn run(&self, machine: Machine) -> Result<Outcome> {
         let started = Instant::now();
         let folder = self.run.path();
+        output::require_folder("out", folder)?;
         if !self.resume && folder.is_dir() && !is_empty(folder)? {
             let got = format!("`{}`, which has files in it", folder.display());
             return Err(Error::argument("out", "a new folder, or `resume` to go on with this run", got));

@@ -3,38 +3,24 @@
 use serde_json::{Value, json};
 
 use super::accuracy::Accuracy;
+use super::clip_metrics::ClipMetrics;
 use super::evaluation::Evaluation;
+use super::measure::{Measure, part, shown};
+use super::subject::Retrieval;
+use crate::explain::localisation::Localisation;
 
 /// Name, value and how it was measured.
 pub type Row = [String; 3];
 
 impl Evaluation {
-    /// `metrics.json`. `commit`: of the program.
+    /// `metrics.json`. A metric that could not be computed is null, and `not_measured` has the reason. `commit`: of the
+    /// program.
     pub fn metrics(&self, commit: &str, training_seconds: f64, total_seconds: f64) -> Value {
-        json!({
-            "reconstruction_psnr": self.psnr,
-            "reconstruction_ssim": self.ssim,
-            "clip_retrieval_at_1": self.retrieval.found,
-            "clip_retrieval_chance": self.retrieval.chance,
-            "prompt_accuracy": self.accuracy.model.rate(),
-            "prompt_accuracy_unconditional": self.accuracy.unconditional.rate(),
-            "prompt_accuracy_chance": self.accuracy.chance.rate(),
-            "prompt_accuracy_ground_truth": self.accuracy.ground_truth.rate(),
-            "prompt_accuracy_reconstruction": self.accuracy.reconstruction.rate(),
-            "noun_accuracy": self.nouns.model.rate(),
-            "noun_accuracy_unconditional": self.nouns.unconditional.rate(),
-            "noun_accuracy_chance": self.nouns.chance.rate(),
-            "noun_accuracy_ground_truth": self.nouns.ground_truth.rate(),
-            "noun_accuracy_reconstruction": self.nouns.reconstruction.rate(),
+        let mut metrics = json!({
             "p_value_above_chance": self.p_value_above_chance,
             "p_value_above_unconditional": self.p_value_above_unconditional,
-            "fd_clip": self.generated.fd_clip,
-            "fd_clip_unconditional": self.unconditional_clip.fd_clip,
-            "is_clip": self.generated.is_clip,
-            "heat_map_mass_inside": self.localisation.mass_inside.mean,
-            "heat_map_area_share": self.localisation.area_share.mean,
             "heat_map_pictures": self.localised_pictures,
-            "heat_map_words": self.localisation.n,
+            "heat_map_words": self.localisation.as_ref().map_or(0, |localisation| localisation.n),
             "protocol": {
                 "scenes": self.scenes.len(), "split": "held-out compositions", "sampler": self.sampling.sampler.kind.name(),
                 "steps": self.sampling.sampler.steps, "guidance": self.guidance, "seed": self.sampling.seed,
@@ -42,7 +28,46 @@ impl Evaluation {
             },
             "training_seconds": training_seconds,
             "total_seconds": total_seconds,
-        })
+        });
+        let mut reasons = serde_json::Map::new();
+        for (name, measured) in self.measured() {
+            let finite = measured.and_then(|value| {
+                if value.is_finite() { Ok(value) } else { Err(format!("it is no finite number: {value}")) }
+            });
+            metrics[name] = json!(finite.as_ref().ok());
+            if let Err(reason) = finite {
+                reasons.insert(name.into(), reason.into());
+            }
+        }
+        metrics["not_measured"] = reasons.into();
+        metrics
+    }
+
+    /// The metrics, by their names in `metrics.json`.
+    fn measured(&self) -> Vec<(&'static str, Measure<f64>)> {
+        let (retrieval, accuracy, nouns) = (&self.retrieval, &self.accuracy, &self.nouns);
+        let words = &self.localisation;
+        vec![
+            ("reconstruction_psnr", self.psnr.clone()),
+            ("reconstruction_ssim", self.ssim.clone()),
+            ("clip_retrieval_at_1", part(retrieval, |retrieval| retrieval.found)),
+            ("clip_retrieval_chance", part(retrieval, |retrieval| retrieval.chance)),
+            ("prompt_accuracy", part(accuracy, |accuracy| accuracy.model.rate())),
+            ("prompt_accuracy_unconditional", part(accuracy, |accuracy| accuracy.unconditional.rate())),
+            ("prompt_accuracy_chance", part(accuracy, |accuracy| accuracy.chance.rate())),
+            ("prompt_accuracy_ground_truth", part(accuracy, |accuracy| accuracy.ground_truth.rate())),
+            ("prompt_accuracy_reconstruction", part(accuracy, |accuracy| accuracy.reconstruction.rate())),
+            ("noun_accuracy", part(nouns, |nouns| nouns.model.rate())),
+            ("noun_accuracy_unconditional", part(nouns, |nouns| nouns.unconditional.rate())),
+            ("noun_accuracy_chance", part(nouns, |nouns| nouns.chance.rate())),
+            ("noun_accuracy_ground_truth", part(nouns, |nouns| nouns.ground_truth.rate())),
+            ("noun_accuracy_reconstruction", part(nouns, |nouns| nouns.reconstruction.rate())),
+            ("fd_clip", self.generated.fd_clip.clone()),
+            ("fd_clip_unconditional", self.unconditional_clip.fd_clip.clone()),
+            ("is_clip", self.generated.is_clip.clone()),
+            ("heat_map_mass_inside", part(words, |words| words.mass_inside.mean)),
+            ("heat_map_area_share", part(words, |words| words.area_share.mean)),
+        ]
     }
 
     /// Every number with its controls, for readers.
@@ -70,14 +95,17 @@ impl Evaluation {
     /// Autoencoder and CLIP by themselves.
     fn of_parts(&self) -> Vec<Row> {
         let held_out = format!("{} held-out scenes", self.scenes.len());
-        let (found, chance) = (100.0 * self.retrieval.found, 100.0 * self.retrieval.chance);
-        let candidates = self.retrieval.candidates;
+        let candidates = self.retrieval.as_ref().map_or(0, |retrieval| retrieval.candidates);
+        let found = |retrieval: &Retrieval| {
+            let (found, chance) = (100.0 * retrieval.found, 100.0 * retrieval.chance);
+            format!("{found:.1} % (chance {chance:.1} %)")
+        };
         vec![
-            row("Reconstruction PSNR", format!("{:.2} dB", self.psnr), &held_out),
-            row("Reconstruction SSIM", format!("{:.4}", self.ssim), &held_out),
+            row("Reconstruction PSNR", shown(&self.psnr, |psnr| format!("{psnr:.2} dB")), &held_out),
+            row("Reconstruction SSIM", shown(&self.ssim, |ssim| format!("{ssim:.4}")), &held_out),
             row(
                 "CLIP retrieval at 1",
-                format!("{found:.1} % (chance {chance:.1} %)"),
+                shown(&self.retrieval, found),
                 &format!("{candidates} candidates, both directions, held-out scenes"),
             ),
         ]
@@ -85,22 +113,20 @@ impl Evaluation {
 
     fn of_sets_and_words(&self, sampled: &str) -> Vec<Row> {
         let clip = "our CLIP's features; not comparable with published FID or IS";
-        let (fd, fd_empty) = (self.generated.fd_clip, self.unconditional_clip.fd_clip);
-        let inside = 100.0 * self.localisation.mass_inside.mean;
-        let share = 100.0 * self.localisation.area_share.mean;
-        let words = format!(
-            "{} words in {} pictures, boxes by the checker",
-            self.localisation.n, self.localised_pictures
-        );
+        let distance = |metrics: &ClipMetrics| shown(&metrics.fd_clip, |fd| format!("{fd:.4}"));
+        let score = shown(&self.generated.is_clip, |is| format!("{is:.2}"));
+        let inside = |localisation: &Localisation| {
+            let inside = 100.0 * localisation.mass_inside.mean;
+            let share = 100.0 * localisation.area_share.mean;
+            format!("{inside:.1} % of the mass on {share:.1} % of the area")
+        };
+        let n = self.localisation.as_ref().map_or(0, |localisation| localisation.n);
+        let words = format!("{n} words in {} pictures, boxes by the checker", self.localised_pictures);
         vec![
-            row("fd-clip", format!("{fd:.4}"), &format!("{sampled}; {clip}")),
-            row("fd-clip, empty prompt", format!("{fd_empty:.4}"), clip),
-            row("is-clip", format!("{:.2}", self.generated.is_clip), &format!("40 nouns, 1 split; {clip}")),
-            row(
-                "Heat map's mass inside the object's box",
-                format!("{inside:.1} % of the mass on {share:.1} % of the area"),
-                &words,
-            ),
+            row("fd-clip", distance(&self.generated), &format!("{sampled}; {clip}")),
+            row("fd-clip, empty prompt", distance(&self.unconditional_clip), clip),
+            row("is-clip", score, &format!("40 nouns, 1 split; {clip}")),
+            row("Heat map's mass inside the object's box", shown(&self.localisation, inside), &words),
         ]
     }
 }
@@ -110,8 +136,11 @@ fn row(name: &str, value: String, how: &str) -> Row {
 }
 
 /// One kind of accuracy, its controls and its calibrations.
-fn of_accuracy(what: &str, accuracy: &Accuracy, sampled: &str) -> Vec<Row> {
-    let Accuracy { model, unconditional, chance, ground_truth, reconstruction } = accuracy;
+fn of_accuracy(what: &str, measured: &Measure<Accuracy>, sampled: &str) -> Vec<Row> {
+    let Accuracy { model, unconditional, chance, ground_truth, reconstruction } = match measured {
+        Ok(accuracy) => accuracy,
+        Err(_) => return vec![row(what, shown(measured, |_| String::new()), sampled)],
+    };
     vec![
         row(what, model.to_string(), sampled),
         row("· empty prompt", unconditional.to_string(), "control: sampled without a prompt"),

@@ -1,6 +1,8 @@
 //! `report.html`, and the pictures beside it.
 
+use super::accuracy::Accuracy;
 use super::evaluation::Evaluation;
+use super::measure::Measure;
 use crate::error::Result;
 use crate::explain::overlay::overlay;
 use crate::files::png;
@@ -46,26 +48,26 @@ fn percent(x: f64) -> String {
     format!("{:.1} %", 100.0 * x)
 }
 
-fn facts(evaluation: &Evaluation) -> Vec<(String, String)> {
-    [
-        ("prompt accuracy", percent(evaluation.accuracy.model.rate())),
-        ("nouns found", percent(evaluation.nouns.model.rate())),
-        ("reconstruction", format!("{:.1} dB", evaluation.psnr)),
-        ("CLIP retrieval at 1", percent(evaluation.retrieval.found)),
+pub(super) fn facts(evaluation: &Evaluation) -> Vec<(String, String)> {
+    // The table of metrics has the reason.
+    let fact = |label: &str, value: Option<String>| {
+        (label.to_owned(), value.unwrap_or_else(|| "not measured".to_owned()))
+    };
+    let rate =
+        |accuracy: &Measure<Accuracy>| accuracy.as_ref().ok().map(|accuracy| percent(accuracy.model.rate()));
+    vec![
+        fact("prompt accuracy", rate(&evaluation.accuracy)),
+        fact("nouns found", rate(&evaluation.nouns)),
+        fact("reconstruction", evaluation.psnr.as_ref().ok().map(|psnr| format!("{psnr:.1} dB"))),
+        fact(
+            "CLIP retrieval at 1",
+            evaluation.retrieval.as_ref().ok().map(|retrieval| percent(retrieval.found)),
+        ),
     ]
-    .map(|(label, value)| (label.to_owned(), value))
-    .to_vec()
 }
 
-fn summary(recipe: &Recipe, evaluation: &Evaluation) -> Vec<String> {
-    let accuracy = &evaluation.accuracy;
-    vec![
-        format!(
-            "All three parts of this latent diffusion model were trained on emoji-scenes of {0}x{0} pixels: a \
-             variational autoencoder, a pair of CLIP towers, and a U-Net that predicts noise. Every number below \
-             is measured on compositions of nouns and relation that training never saw.",
-            recipe.data.size
-        ),
+pub(super) fn summary(recipe: &Recipe, evaluation: &Evaluation) -> Vec<String> {
+    let read = |accuracy: &Accuracy| {
         format!(
             "A scene checker finds all nouns of the prompt in the right relation in {} of the generated pictures; \
              with the empty prompt it would be {}, against another prompt {}. The same checker reads {} of the \
@@ -75,7 +77,21 @@ fn summary(recipe: &Recipe, evaluation: &Evaluation) -> Vec<String> {
             percent(accuracy.chance.rate()),
             percent(accuracy.ground_truth.rate()),
             percent(accuracy.reconstruction.rate()),
+        )
+    };
+    vec![
+        format!(
+            "All three parts of this latent diffusion model were trained on emoji-scenes of {0}x{0} pixels: a \
+             variational autoencoder, a pair of CLIP towers, and a U-Net that predicts noise. Every number below \
+             is measured on compositions of nouns and relation that training never saw.",
+            recipe.data.size
         ),
+        match &evaluation.accuracy {
+            Ok(accuracy) => read(accuracy),
+            Err(reason) => {
+                format!("How often the pictures show what their prompts say was not measured: {reason}.")
+            }
+        },
     ]
 }
 
@@ -127,20 +143,29 @@ fn heat_maps(run: &RunFolder, evaluation: &Evaluation) -> Result<Section> {
         }
         shown.push(FigureRow { figures });
     }
-    let localisation = &evaluation.localisation;
     Ok(Section {
         title: "Which word lit which pixel".into(),
-        text: format!(
-            "Cross-attention of each noun, averaged over heads, layers and steps, less the mean over the words. \
-             Over {} words in {} generated pictures, {} of a noun's map lies in the box where the checker found \
+        text: words_text(evaluation),
+        content: Content::Figures(shown),
+    })
+}
+
+/// What the heat maps are, and how well they lie on the objects.
+pub(super) fn words_text(evaluation: &Evaluation) -> String {
+    let score = match &evaluation.localisation {
+        Ok(localisation) => format!(
+            "Over {} words in {} generated pictures, {} of a noun's map lies in the box where the checker found \
              the object; the box covers {} of the picture.",
             localisation.n,
             evaluation.localised_pictures,
             percent(localisation.mass_inside.mean),
             percent(localisation.area_share.mean),
         ),
-        content: Content::Figures(shown),
-    })
+        Err(reason) => format!("How much of them lies on the objects was not measured: {reason}."),
+    };
+    let what =
+        "Cross-attention of each noun, averaged over heads, layers and steps, less the mean over the words.";
+    format!("{what} {score}")
 }
 
 fn metrics(evaluation: &Evaluation, commit: &str) -> Section {

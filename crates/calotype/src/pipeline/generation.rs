@@ -10,12 +10,14 @@ use super::latents;
 use super::origin::Origin;
 use super::request::{Request, SigmaInterval};
 use super::text_to_image::{PictureRequest, Sampling, Sizes};
+use super::warnings;
 use crate::data::picture;
 use crate::diffusion::guidance::Guidance;
 use crate::error::{Error, Result};
 use crate::machine::Machine;
 use crate::model::Model;
 use crate::parallel::in_parallel;
+use crate::progress::Progress;
 use crate::sampler::{SamplerKind, SamplerSettings};
 
 /// Pictures sampled at a time; they do not depend on it.
@@ -34,8 +36,8 @@ pub struct Generation {
     pub origin: Origin,
     /// Unit noise to start from, `[pictures, C, h, w]`; the seed's where there is none.
     pub initial: Option<Tensor<4>>,
-    /// Whether the end of the prompt is not read.
-    pub cut_off: bool,
+    /// What has no effect, or another than its author may expect: each in a sentence, names of settings in backticks.
+    pub warnings: Vec<String>,
 }
 
 impl Request {
@@ -47,7 +49,6 @@ impl Request {
     /// [`Origin::new`].
     pub fn prepare(&self, model: &Model, count: usize) -> Result<Generation> {
         self.require_sense()?;
-        let cut_off = model.text.read(&self.prompt, self.prompts())?.cut_off;
         let picture = self.init_image.as_deref().map(picture::load).transpose()?;
         let sampling = self.sampling(model, picture.as_ref())?;
         let origin = self.origin(picture.as_ref(), &sampling, model)?;
@@ -60,13 +61,14 @@ impl Request {
             PictureRequest { negative_prompt: self.negative.clone(), ..request }
         };
         let initial = self.initial(model, count, &sampling)?;
+        let warnings = warnings::of(self, model, guidance.scale, &origin)?;
         Ok(Generation {
             request: self.filled(&sampling, guidance.scale),
             pictures: (self.first..end).map(picture_request).collect(),
             sampling,
             origin,
             initial,
-            cut_off,
+            warnings,
         })
     }
 
@@ -125,7 +127,8 @@ impl Request {
         let (Some(picture), Some(strength)) = (picture, self.filled_strength()) else {
             return Ok(Origin::default());
         };
-        let mask = self.mask.as_deref().map(picture::load).transpose()?;
+        // What is transparent is not painted: black.
+        let mask = self.mask.as_deref().map(|path| picture::load_over(path, [0; 3])).transpose()?;
         let mask = mask.map(|mask| DynamicImage::ImageRgb8(mask).to_luma8());
         Origin::new(picture, strength, mask.as_ref(), (sampling.width, sampling.height), &model.device)
     }
@@ -177,11 +180,24 @@ impl Generation {
         Ok(Tensor::cat(latents, 0))
     }
 
-    /// Pictures of the latents, decoded as asked.
+    /// Pictures of the latents, decoded as asked, one after the other.
     ///
     /// # Errors
     /// As [`Model::decode`].
-    pub fn decode(&self, model: &Model, latents: Tensor<4>) -> Result<Vec<RgbImage>> {
-        model.decode(latents, self.request.vae_tiling)
+    pub fn decode(
+        &self,
+        model: &Model,
+        latents: Tensor<4>,
+        progress: &dyn Progress,
+    ) -> Result<Vec<RgbImage>> {
+        let count = latents.dims()[0];
+        progress.begin("decoding", 0, count);
+        let mut images = Vec::new();
+        for i in 0..count {
+            images.extend(model.decode(latents.clone().narrow(0, i, 1), self.request.vae_tiling)?);
+            progress.step(i + 1, "");
+        }
+        progress.end("decoding");
+        Ok(images)
     }
 }

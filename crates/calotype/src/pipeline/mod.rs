@@ -9,6 +9,7 @@ pub mod origin;
 pub mod record;
 pub mod request;
 pub mod text_to_image;
+mod warnings;
 
 pub use generation::Generation;
 pub use origin::Origin;

@@ -135,6 +135,14 @@ impl Model {
         })
     }
 
+    /// Whether the mask has something painted, and everything, at the size of the latents; `None` without a mask.
+    pub(super) fn painted(&self, origin: &Origin) -> Option<(bool, bool)> {
+        let mask = origin.mask.as_ref()?;
+        let reduced = self.reduced(mask.clone().greater_equal_elem(0.5).float());
+        let (least, most): (f32, f32) = (reduced.clone().min().into_scalar(), reduced.max().into_scalar());
+        Some((most > 0.5, least > 0.5))
+    }
+
     /// A mask in pixels at the size of the latents: the pixel in each latent's upper left corner decides, as in
     /// diffusers.
     fn reduced(&self, mask: Tensor<4>) -> Tensor<4> {

@@ -13,6 +13,7 @@ pub mod reading;
 pub mod stack;
 pub mod textual_inversion;
 pub mod tokenizer;
+pub mod webui;
 
 pub use clip::Clip;
 pub use clip_text::ClipText;

@@ -372,6 +372,51 @@ fn train_does_not_overwrite_a_run() {
 // Results.
 
 #[test]
+fn explain_averages_some_layers_and_steps() {
+    let dir = with_model();
+    let explain =
+        ["explain", "a cat", "--model", "model", "--steps", "3", "--absolute", "--out", "maps", "--json"];
+    let maps = |more: &[&str]| json(&succeeds(&dir, &[&explain, more].concat()));
+    let all = maps(&[]);
+    assert_eq!((&all["layers"], &all["steps"]), (&serde_json::json!("all"), &serde_json::json!([0, 3])));
+    let first = maps(&["--steps-to", "1"]);
+    let rest = maps(&["--steps-from", "1"]);
+    assert_eq!(rest["steps"], serde_json::json!([1, 3]));
+    // The mean over all steps lies between that of the first and that of the rest; a map is divided by its sum.
+    let of = |maps: &Value| maps["words"][1]["values"].as_array().unwrap().clone();
+    assert_ne!(of(&first), of(&rest));
+    for ((all, first), rest) in of(&all).iter().zip(of(&first)).zip(of(&rest)) {
+        let [all, first, rest] = [all, &first, &rest].map(|value| value.as_f64().unwrap());
+        assert!(all >= first.min(rest) - 1e-6 && all <= first.max(rest) + 1e-6, "{first} {all} {rest}");
+    }
+    let refused = |more: &[&str]| fails(&dir, 2, &[&explain, more].concat());
+    let message = refused(&["--layers", "1000x1000"]);
+    assert_says(&message, &["--layers: expected all, or of "]);
+    let sizes = message.split("all, or of ").nth(1).and_then(|rest| rest.split(", got").next()).unwrap();
+    assert_eq!(maps(&["--layers", &sizes.replace(", ", ",")])["words"], all["words"]);
+    assert_says(&refused(&["--layers", "16"]), &["--layers"]);
+    assert_says(&refused(&["--steps-from", "3"]), &["--steps-from: expected from 0 to 2"]);
+    assert_says(&refused(&["--steps-to", "4"]), &["--steps-to: expected from 1 to the 3 steps"]);
+}
+
+#[test]
+fn a_word_has_the_same_map_in_every_spelling() {
+    let dir = with_model();
+    let maps = |prompt: &str, more: &[&str]| {
+        let explain =
+            ["explain", prompt, "--model", "model", "--steps", "2", "--absolute", "--out", "maps", "--json"];
+        json(&succeeds(&dir, &[&explain, more].concat()))["words"].as_array().unwrap().clone()
+    };
+    let plain = maps("a red cat and dog", &[]);
+    assert_eq!(plain.len(), 5);
+    assert_eq!(maps("a (red:1.0) cat and dog", &[]), plain);
+    assert_eq!(maps("a (red:1.0) cat and dog", &["--long-prompt"]), plain);
+    let broken = maps("a (red:1.0) cat BREAK and dog", &[]);
+    let words = |maps: &[Value]| maps.iter().map(|map| map["word"].clone()).collect::<Vec<Value>>();
+    assert_eq!(words(&broken), words(&plain));
+}
+
+#[test]
 fn json_is_one_object_and_nothing_else() {
     let dir = with_model();
     succeeds(&dir, &["data", "render", "--out", "data", "-n", "3", "--size", "32"]);

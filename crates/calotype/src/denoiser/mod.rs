@@ -137,6 +137,13 @@ impl DenoiserConfig {
         }
     }
 
+    /// Sizes (height, width) at which the network sees latents of `height` × `width` in cross-attention, finest first.
+    pub fn cross_attention_sizes(&self, height: usize, width: usize) -> Vec<(usize, usize)> {
+        match self {
+            Self::Unet(config) => config.cross_attention_sizes(height, width),
+        }
+    }
+
     /// Side of the latents that the network was trained on.
     pub fn sample_size(&self) -> usize {
         match self {

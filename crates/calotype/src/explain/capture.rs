@@ -1,10 +1,11 @@
 //! The hook that collects cross-attention probabilities while a picture is sampled.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use burn::tensor::Tensor;
 
 use super::heat_map::AttentionAccumulator;
+use super::selection::Selection;
 use crate::error::{Error, Result};
 use crate::nn::AttentionHook;
 
@@ -12,13 +13,26 @@ use crate::nn::AttentionHook;
 #[derive(Debug)]
 pub struct CrossAttentionCapture {
     state: RefCell<(Vec<AttentionAccumulator>, Option<Error>)>,
+    selection: Selection,
+    step: Cell<usize>,
 }
 
 impl CrossAttentionCapture {
     /// For `pictures` pictures with latents of `height` × `width` and texts of `tokens` tokens.
     pub fn new(pictures: usize, height: usize, width: usize, tokens: usize) -> Self {
         let accumulators = (0..pictures).map(|_| AttentionAccumulator::new(height, width, tokens)).collect();
-        Self { state: RefCell::new((accumulators, None)) }
+        let selection = Selection::default();
+        Self { state: RefCell::new((accumulators, None)), selection, step: Cell::new(0) }
+    }
+
+    /// The same for some of the layers and steps.
+    pub fn of(self, selection: &Selection) -> Self {
+        Self { selection: selection.clone(), ..self }
+    }
+
+    /// What is seen from now on belongs to this step, counted from 0.
+    pub fn begin_step(&self, step: usize) {
+        self.step.set(step);
     }
 
     /// What was collected, picture by picture.
@@ -36,6 +50,9 @@ impl CrossAttentionCapture {
 
 impl AttentionHook for CrossAttentionCapture {
     fn cross_attention(&self, height: usize, width: usize, probabilities: &Tensor<4>) {
+        if !self.selection.has(height, width, self.step.get()) {
+            return;
+        }
         let mut state = self.state.borrow_mut();
         let (accumulators, error) = &mut *state;
         let [pictures, heads, positions, tokens] = probabilities.dims();

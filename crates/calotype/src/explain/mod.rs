@@ -5,6 +5,7 @@ pub mod files;
 pub mod heat_map;
 pub mod localisation;
 pub mod overlay;
+pub mod selection;
 
 use std::ops::ControlFlow;
 
@@ -13,10 +14,11 @@ use image::RgbImage;
 
 use crate::error::Result;
 use crate::model::Model;
-use crate::pipeline::text_to_image::{PictureRequest, Sampling};
+use crate::pipeline::text_to_image::{OnStep, PictureRequest, Sampling};
 use crate::text_encoder::reading::Reading;
 use capture::CrossAttentionCapture;
 use heat_map::{Baseline, WordHeatMap, word_heat_maps};
+use selection::{LayerSize, Selection};
 
 /// A picture and where each word of its prompt went.
 #[derive(Debug, Clone)]
@@ -40,14 +42,37 @@ pub fn explain(
     initial: Option<Tensor<4>>,
     baseline: Baseline,
 ) -> Result<Vec<Explanation>> {
+    let on_step = &mut |_, _| ControlFlow::Continue(());
+    explain_selected(model, requests, sampling, initial, (baseline, &Selection::default()), on_step)
+}
+
+/// [`explain`] by some of the layers and steps alone; `on_step` hears of every step.
+///
+/// # Errors
+/// As [`explain`]; `Error::Argument` for layers or steps that there are not.
+pub fn explain_selected(
+    model: &Model,
+    requests: &[PictureRequest],
+    sampling: &Sampling,
+    initial: Option<Tensor<4>>,
+    (baseline, selection): (Baseline, &Selection),
+    on_step: &mut OnStep,
+) -> Result<Vec<Explanation>> {
     let [_, h, w] = model.latent_shape(sampling.width, sampling.height)?;
     let read = |request: &PictureRequest| model.text.read(&request.prompt, sampling.prompts);
     let readings = requests.iter().map(read).collect::<Result<Vec<Reading>>>()?;
     // The texts of a batch are filled up to the longest.
     let rows = readings.iter().map(Reading::rows).max().unwrap_or(0);
-    let capture = CrossAttentionCapture::new(requests.len(), h, w, rows);
-    let on_step = &mut |_, _| ControlFlow::Continue(());
-    let latents = model.sample(requests, sampling, initial, Some(&capture), on_step)?;
+    let sizes = model.denoiser.config.cross_attention_sizes(h, w);
+    let known: Vec<LayerSize> =
+        sizes.into_iter().map(|(height, width)| LayerSize { width, height }).collect();
+    selection.require(&known, sampling.sampler.steps)?;
+    let capture = CrossAttentionCapture::new(requests.len(), h, w, rows).of(selection);
+    let mut after = |done: usize, steps: usize| {
+        capture.begin_step(done);
+        on_step(done, steps)
+    };
+    let latents = model.sample(requests, sampling, initial, Some(&capture), &mut after)?;
     let accumulators = capture.finish()?;
     let images = model.decode(latents, false)?;
     let each = readings.iter().zip(images).zip(&accumulators);

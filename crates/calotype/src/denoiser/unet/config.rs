@@ -135,6 +135,25 @@ impl UnetConfig {
         }
     }
 
+    /// Sizes (height, width) of the levels with cross-attention for latents of `height` × `width`, finest first.
+    pub fn cross_attention_sizes(&self, height: usize, width: usize) -> Vec<(usize, usize)> {
+        let levels = self.block_out_channels.len();
+        let middle = self.mid_block_type == Some(MidBlockType::CrossAttention);
+        let attends = |level: usize| {
+            let down = self.down_block_types[level].attends();
+            down || self.up_block_types[levels - 1 - level].attends() || middle && level + 1 == levels
+        };
+        let mut size = (height, width);
+        let mut sizes = Vec::new();
+        for level in 0..levels {
+            if attends(level) {
+                sizes.push(size);
+            }
+            size = (size.0.div_ceil(2), size.1.div_ceil(2));
+        }
+        sizes
+    }
+
     /// Sizes of SDXL's added condition: sinusoids of each size, and width of all that is embedded.
     pub fn added_widths(&self) -> Option<[usize; 2]> {
         self.addition_embed_type.as_ref()?;

@@ -79,14 +79,7 @@ fn kill_9_and_resume_give_the_weights_of_one_run() {
 // A full disk. `ulimit -f` stands for it: no file may grow beyond so many blocks of 512 bytes.
 
 fn run_with_little_disk(dir: &TempDir, blocks: usize, args: &[&str]) -> Output {
-    let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
-    Command::new("sh")
-        .current_dir(dir.join(""))
-        .args(["-c", &script, env!("CARGO_BIN_EXE_calotype")])
-        .args(args)
-        .args(["--threads", "1"])
-        .output()
-        .unwrap()
+    run_within(dir, &format!("trap '' XFSZ; ulimit -f {blocks}"), args)
 }
 
 #[test]

@@ -49,9 +49,21 @@ fn succeeds(dir: &TempDir, args: &[&str]) -> Output {
     output
 }
 
+/// The same under limits that the shell's `ulimit` sets; what breaks them is killed.
+fn run_within(dir: &TempDir, limits: &str, args: &[&str]) -> Output {
+    let script = format!("{limits}; exec \"$0\" \"$@\"");
+    let mut shell = Command::new("sh");
+    shell.current_dir(dir.join("")).args(["-c", &script, env!("CARGO_BIN_EXE_calotype")]);
+    shell.args(args).args(["--threads", "1"]).output().unwrap()
+}
+
 /// The message of a command that must fail with `code`, and neither panic nor print a result.
 fn fails(dir: &TempDir, code: i32, args: &[&str]) -> String {
-    let output = run(dir, args);
+    failed(run(dir, args), code, args)
+}
+
+/// The message of a command that has failed with `code`, and neither panicked nor printed a result.
+fn failed(output: Output, code: i32, args: &[&str]) -> String {
     let message = stderr(&output);
     assert_eq!(output.status.code(), Some(code), "{args:?}: {message}");
     assert!(message.lines().any(|line| line.starts_with("error: ")), "{args:?}: {message}");

@@ -110,6 +110,7 @@ pub fn prepared_ahead<T: Send, R>(
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::{Duration, Instant};
 
     use super::*;
 
@@ -121,7 +122,7 @@ mod tests {
                 5..40,
                 |step| {
                     // Later steps are ready first.
-                    std::thread::sleep(std::time::Duration::from_micros(((step * 7) % 5) as u64 * 100));
+                    std::thread::sleep(Duration::from_micros(((step * 7) % 5) as u64 * 100));
                     step * step
                 },
                 |next| (5..40).map(&mut *next).collect::<Vec<_>>(),
@@ -131,18 +132,24 @@ mod tests {
     }
 
     #[test]
-    fn does_not_run_far_ahead_and_stops_with_the_consumer() {
-        let begun = AtomicUsize::new(0);
+    fn runs_ahead_but_not_far_and_stops_with_the_consumer() {
+        let (workers, begun) = (2, AtomicUsize::new(0));
         prepared_ahead(
-            2,
+            workers,
             0..1_000_000,
             |_| begun.fetch_add(1, Ordering::SeqCst),
             |next| {
                 next(0);
-                std::thread::sleep(std::time::Duration::from_millis(50));
+                // While nobody asks, they prepare what they may, and then, given time, no more.
+                let hangs = Instant::now() + Duration::from_secs(60);
+                while begun.load(Ordering::SeqCst) < workers * AHEAD {
+                    assert!(Instant::now() < hangs, "the workers are idle");
+                    std::thread::yield_now();
+                }
+                std::thread::sleep(Duration::from_millis(50));
             },
         );
-        assert!(begun.load(Ordering::SeqCst) <= 2 * AHEAD + 2);
+        assert_eq!(begun.load(Ordering::SeqCst), workers * AHEAD);
     }
 
     #[test]

@@ -116,7 +116,7 @@ mod tests {
     use burn::tensor::{DType, Device};
 
     use super::*;
-    use crate::testing::values;
+    use crate::testing::{assert_refuses, values};
 
     #[test]
     fn every_sample_has_its_own_timestep() {
@@ -144,7 +144,7 @@ mod tests {
         let z = Tensor::from_data(TensorData::new(vec![1.0f32, -2.0], [1, 2, 1, 1]), &device);
         let got = values(offset_noise(eps.clone(), z.clone(), 0.5).unwrap());
         assert_eq!(got, [1.5, 1.5, 1.5, 1.5, 0.0, 0.0, 0.0, 0.0]);
-        assert!(offset_noise(eps.clone(), eps, 0.5).is_err());
+        assert_refuses(offset_noise(eps.clone(), eps, 0.5), "offset noise: expected [1, 2, 1, 1]");
     }
 
     #[test]
@@ -157,18 +157,18 @@ mod tests {
         assert_eq!(at(&[0.0]), [1.0, -2.0]);
         assert_eq!(at(&[1.0]), [0.5, 3.0]);
         assert_eq!(at(&[0.5, 1.0]), [0.75, 3.0]);
-        assert!(Rates::flow(&[1.1]).is_err());
+        assert_refuses(Rates::flow(&[1.1]), "t: expected 0 to 1");
     }
 
     #[test]
     fn refuses_what_does_not_fit() {
         let schedule = NoiseSchedule::linear(0.0001, 0.02, 1000).unwrap();
-        assert!(Rates::at(&schedule, &[1000]).is_err());
-        assert!(Rates::new(&[f64::NAN]).is_err());
+        assert_refuses(Rates::at(&schedule, &[1000]), "timestep: expected 0 to 999");
+        assert_refuses(Rates::new(&[f64::NAN]), "alpha_bar: expected 0 to 1");
         let zeros = |batch| Tensor::<4>::zeros([batch, 1, 1, 1], &Device::flex());
         let rates = Rates::at(&schedule, &[1, 2]).unwrap();
         assert!(add_noise(zeros(2), zeros(2), &rates).is_ok());
-        assert!(add_noise(zeros(3), zeros(3), &rates).is_err());
-        assert!(add_noise(zeros(2), zeros(1), &rates).is_err());
+        assert_refuses(add_noise(zeros(3), zeros(3), &rates), "forward process: expected 1 or 3 timesteps");
+        assert_refuses(add_noise(zeros(2), zeros(1), &rates), "forward process: expected [2, 1, 1, 1]");
     }
 }

@@ -95,7 +95,7 @@ fn std(x: Tensor<4>) -> Tensor<4> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{samples as tensor, values};
+    use crate::testing::{assert_refuses, samples as tensor, values};
 
     #[test]
     fn guidance_holds_inside_its_interval() {
@@ -110,8 +110,8 @@ mod tests {
     #[test]
     fn refuses_what_does_not_fit() {
         let x = tensor(&[1.0, 2.0]);
-        assert!(classifier_free(x.clone(), tensor(&[1.0]), 2.0).is_err());
-        assert!(classifier_free(x.clone(), x.clone(), f64::NAN).is_err());
-        assert!(rescale(x.clone(), x, 1.1).is_err());
+        assert_refuses(classifier_free(x.clone(), tensor(&[1.0]), 2.0), "unconditional prediction: expected");
+        assert_refuses(classifier_free(x.clone(), x.clone(), f64::NAN), "guidance: expected a finite number");
+        assert_refuses(rescale(x.clone(), x, 1.1), "guidance rescale: expected 0 to 1");
     }
 }

@@ -92,7 +92,7 @@ fn reciprocals(rates: &[f64], name: &str, expected: &str, got: &str) -> Result<V
 mod tests {
     use super::*;
     use crate::diffusion::forward_process::add_noise;
-    use crate::testing::{samples as tensor, values};
+    use crate::testing::{assert_refuses, samples as tensor, values};
 
     const ALL: [PredictionType; 4] =
         [PredictionType::Epsilon, PredictionType::VPrediction, PredictionType::Sample, PredictionType::Flow];
@@ -121,9 +121,18 @@ mod tests {
     fn refuses_a_timestep_that_says_nothing() {
         let x = || tensor(&[1.0, 2.0]);
         let (all_noise, clean) = (Rates::new(&[0.0]).unwrap(), Rates::new(&[1.0]).unwrap());
-        assert!(PredictionType::Epsilon.x_0(x(), x(), &all_noise).is_err());
+        assert_refuses(
+            PredictionType::Epsilon.x_0(x(), x(), &all_noise),
+            "alpha_bar: expected above 0 for epsilon prediction",
+        );
         assert!(PredictionType::VPrediction.x_0(x(), x(), &all_noise).is_ok());
-        assert!(PredictionType::Sample.eps(x(), x(), &clean).is_err());
-        assert!(PredictionType::Sample.x_0(x(), tensor(&[1.0]), &clean).is_err());
+        assert_refuses(
+            PredictionType::Sample.eps(x(), x(), &clean),
+            "alpha_bar: expected below 1 for sample prediction",
+        );
+        assert_refuses(
+            PredictionType::Sample.x_0(x(), tensor(&[1.0]), &clean),
+            "predicted x_0: expected [1, 1, 1, 1], got [2, 1, 1, 1]",
+        );
     }
 }

@@ -332,12 +332,13 @@ mod tests {
     fn refuses_what_is_not_supported() {
         let error = parse(r#"{"beta_schedule": "laplace"}"#).unwrap_err();
         assert!(error.contains("laplace") && error.contains("scaled_linear"), "{error}");
-        for text in [
-            r#"{"prediction_type": "flow"}"#,
-            r#"{"variance_type": "learned_range"}"#,
-            r#"{"num_train_timesteps": -1}"#,
+        for (text, named) in [
+            (r#"{"prediction_type": "flow"}"#, "`flow`"),
+            (r#"{"variance_type": "learned_range"}"#, "`learned_range`"),
+            (r#"{"num_train_timesteps": -1}"#, "`-1`"),
         ] {
-            assert!(parse(text).is_err(), "{text}");
+            let error = parse(text).unwrap_err();
+            assert!(error.contains(named), "{text}: {error}");
         }
         for text in [
             r#"{"rescale_betas_zero_snr": true}"#,

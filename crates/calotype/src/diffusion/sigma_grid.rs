@@ -74,6 +74,7 @@ fn require_range(steps: usize, sigma_min: f64, sigma_max: f64) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::assert_refuses;
 
     #[test]
     fn grids_fall_from_one_end_to_the_other() {
@@ -88,8 +89,9 @@ mod tests {
         for bad in
             [&[1.0][..], &[1.0, 1.0], &[1.0, 2.0], &[1.0, -0.1], &[f64::INFINITY, 1.0], &[f64::NAN, 0.0]]
         {
-            assert!(require_falling(bad).is_err(), "{bad:?}");
+            assert_refuses(require_falling(bad), "sigmas: expected at least two finite levels");
         }
-        assert!(exponential(0, 0.1, 1.0).is_err() && karras(3, 0.0, 1.0, 7.0).is_err());
+        assert_refuses(exponential(0, 0.1, 1.0), "steps: expected at least 1");
+        assert_refuses(karras(3, 0.0, 1.0, 7.0), "sigma_min and sigma_max: expected 0 <");
     }
 }

@@ -43,11 +43,16 @@ pub fn clip_score(cosines: &[f64], rule: ClipScoreRule) -> Result<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::assert_refuses;
 
     #[test]
     fn refuses_what_is_no_cosine() {
-        for bad in [&[][..], &[0.2, f64::NAN], &[1.5]] {
-            assert!(clip_score(bad, ClipScoreRule::ClampEach).is_err());
+        for (bad, expected) in [(&[][..], "at least one"), (&[0.2, f64::NAN], "-1 to 1"), (&[1.5], "-1 to 1")]
+        {
+            assert_refuses(
+                clip_score(bad, ClipScoreRule::ClampEach),
+                &format!("cosines: expected {expected}"),
+            );
         }
     }
 }

@@ -161,15 +161,20 @@ pub(super) fn require_two(n: usize) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::assert_refuses;
 
     #[test]
     fn a_bad_vector_is_refused_and_leaves_nothing_behind() {
         let mut statistics = FeatureStatistics::new(2);
         statistics.push(&[1.0_f32, 2.0]).unwrap();
-        assert!(statistics.push(&[f32::NAN, 2.0]).is_err());
-        assert!(statistics.push(&[1.0_f32, 2.0, 3.0, 4.0]).is_err());
-        assert!(statistics.merge(&FeatureStatistics::new(3)).is_err());
+        assert_refuses(statistics.push(&[f32::NAN, 2.0]), "features: expected finite numbers");
+        assert_refuses(statistics.push(&[1.0_f32, 2.0, 3.0, 4.0]), "feature vector: expected 2, got 4");
+        let other = FeatureStatistics::new(3);
+        assert_refuses(statistics.merge(&other), "feature statistics to merge: expected dimension 2, got 3");
         assert_eq!((statistics.n(), statistics.mean()), (1, [1.0, 2.0].as_slice()));
-        assert!(statistics.gaussian().is_err(), "one vector has no covariance");
+        assert_refuses(
+            statistics.gaussian(),
+            "number of feature vectors: expected at least 2, for a covariance",
+        );
     }
 }

@@ -203,6 +203,7 @@ fn require_finite<'a>(values: impl IntoIterator<Item = &'a f64>) -> Result<()> {
 mod tests {
     use super::super::frechet::frechet_distance;
     use super::*;
+    use crate::testing::assert_refuses;
 
     #[test]
     fn the_two_ways_to_a_factor_agree() {
@@ -239,6 +240,7 @@ mod tests {
 
     #[test]
     fn an_asymmetric_covariance_is_refused() {
-        assert!(Gaussian::from_moments(&[0.0, 0.0], &[1.0, 0.5, 0.0, 1.0]).is_err());
+        let asymmetric = Gaussian::from_moments(&[0.0, 0.0], &[1.0, 0.5, 0.0, 1.0]);
+        assert_refuses(asymmetric, "covariance of features: expected a symmetric matrix");
     }
 }

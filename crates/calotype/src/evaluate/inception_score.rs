@@ -167,6 +167,7 @@ fn chunk_score(p: &[f64], ln_p: &[f64], classes: usize) -> (f64, f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::assert_refuses;
 
     #[test]
     fn no_opinion_scores_one_and_k_clear_classes_score_k() {
@@ -187,7 +188,7 @@ mod tests {
         assert_eq!(sizes(SplitRule::Ceil, 23, 3), [8, 8, 7]);
         assert_eq!(sizes(SplitRule::Ceil, 23, 10), [3, 3, 3, 3, 3, 3, 3, 2]);
         assert_eq!(sizes(SplitRule::Size, 23, 10), [10, 10, 3]);
-        assert!(SplitRule::Size.chunks(3, 4).is_err());
+        assert_refuses(SplitRule::Size.chunks(3, 4), "splits: expected 1 to the number of images, 3, got 4");
     }
 
     #[test]

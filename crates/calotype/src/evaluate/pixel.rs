@@ -132,6 +132,7 @@ mod tests {
     use image::Rgb;
 
     use super::*;
+    use crate::testing::assert_refuses;
 
     #[test]
     fn one_level_everywhere_is_48_13_db() {
@@ -139,7 +140,10 @@ mod tests {
         let light = RgbImage::from_pixel(16, 12, Rgb([11, 21, 31]));
         assert!((psnr_rgb(&dark, &light).unwrap() - 20.0 * 255.0_f64.log10()).abs() < 1e-12);
         assert_eq!(psnr_rgb(&dark, &dark).unwrap(), f64::INFINITY);
-        assert!(psnr_rgb(&dark, &RgbImage::new(12, 16)).is_err());
+        assert_refuses(
+            psnr_rgb(&dark, &RgbImage::new(12, 16)),
+            "reconstruction: expected 12 x 16, got 16 x 12",
+        );
     }
 
     #[test]

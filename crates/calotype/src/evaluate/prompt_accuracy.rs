@@ -108,6 +108,7 @@ impl Serialize for Proportion {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::assert_refuses;
 
     fn of(hits: usize, n: usize) -> Proportion {
         Proportion::new(hits, n).unwrap()
@@ -160,7 +161,7 @@ mod tests {
 
     #[test]
     fn impossible_counts_are_refused() {
-        assert!(Proportion::new(0, 0).is_err());
-        assert!(Proportion::new(5, 4).is_err());
+        assert_refuses(Proportion::new(0, 0), "hits: expected at most n, with n at least 1, got 0 of 0");
+        assert_refuses(Proportion::new(5, 4), "hits: expected at most n");
     }
 }

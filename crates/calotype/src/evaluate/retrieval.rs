@@ -116,6 +116,7 @@ fn normalised<T: Copy + Into<f64>>(rows: &[T], dimension: usize, what: &str) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::assert_refuses;
 
     const AXES: [f32; 9] = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0];
 
@@ -155,10 +156,14 @@ mod tests {
     #[test]
     fn bad_features_are_refused() {
         let none = |_: usize, _: usize| false;
-        assert!(retrieval_at_1::<f32>(&[], &[], 3, none).is_err());
-        assert!(retrieval_at_1(&AXES, &AXES[..6], 3, none).is_err());
-        assert!(retrieval_at_1(&[0.0_f32; 3], &[1.0; 3], 3, none).is_err());
-        assert!(retrieval_at_1(&[f32::NAN, 1.0, 1.0], &[1.0; 3], 3, none).is_err());
+        let finite = "image features: expected rows of finite length above 0";
+        assert_refuses(
+            retrieval_at_1::<f32>(&[], &[], 3, none),
+            "image features: expected rows of 3 numbers",
+        );
+        assert_refuses(retrieval_at_1(&AXES, &AXES[..6], 3, none), "text features: expected 9, got 6");
+        assert_refuses(retrieval_at_1(&[0.0_f32; 3], &[1.0; 3], 3, none), finite);
+        assert_refuses(retrieval_at_1(&[f32::NAN, 1.0, 1.0], &[1.0; 3], 3, none), finite);
     }
 
     #[test]
@@ -174,6 +179,6 @@ mod tests {
         assert_eq!(five.chance, 5.0 / 8.0);
         let one = retrieval_at(1, &image, &text, 2, |_, _| false).unwrap();
         assert_eq!(one, retrieval_at_1(&image, &text, 2, |_, _| false).unwrap());
-        assert!(retrieval_at(0, &image, &text, 2, |_, _| false).is_err());
+        assert_refuses(retrieval_at(0, &image, &text, 2, |_, _| false), "k: expected at least 1");
     }
 }

@@ -96,6 +96,7 @@ impl SideProtocol {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::assert_refuses;
 
     fn of(value: Value) -> SideProtocol {
         SideProtocol::new(value).unwrap()
@@ -116,7 +117,9 @@ mod tests {
     fn an_unknown_side_stays_unknown() {
         let (known, unknown) = (of(json!({ "extractor": "clip" })), of(Value::Null));
         unknown.require_comparable(&known).unwrap();
-        assert!(unknown.require_same(&known).is_err() && known.require_same(&unknown).is_err());
+        for (one, other) in [(&unknown, &known), (&known, &unknown)] {
+            assert_refuses(one.require_same(other), "protocol: expected parts of one set that all say");
+        }
         unknown.require_same(&unknown).unwrap();
         let report = SideProtocol::of_report(&unknown, Some(&known));
         assert_eq!(
@@ -125,6 +128,6 @@ mod tests {
         );
         assert_eq!(SideProtocol::suffix(&unknown, Some(&known)).as_deref(), Some("-clip"));
         assert_eq!(SideProtocol::suffix(&unknown, None), None);
-        assert!(SideProtocol::new(json!("tf-fid")).is_err());
+        assert_refuses(SideProtocol::new(json!("tf-fid")), "protocol: expected a JSON object");
     }
 }

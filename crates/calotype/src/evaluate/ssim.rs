@@ -264,6 +264,7 @@ mod tests {
     use image::Rgb;
 
     use super::*;
+    use crate::testing::assert_refuses;
 
     #[test]
     fn equal_images_score_one_and_flat_ones_their_luminance() {
@@ -289,15 +290,17 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused() {
-        assert!(ssim_rgb(&RgbImage::new(10, 20), &RgbImage::new(10, 20)).is_err());
+        let small = RgbImage::new(10, 20);
+        assert_refuses(ssim_rgb(&small, &small), "image for SSIM: expected at least 11 x 11");
         let image = Plane::new(12, 12, vec![1.0; 144]).unwrap();
-        let refused = |options: Options| ssim_map(&image, &image, 1.0, &options).is_err();
-        assert!(!refused(Options::default()));
-        let even = Window::Uniform { size: 8 };
-        assert!(!refused(Options { window: even, ..Options::default() }));
-        assert!(refused(Options { window: even, border: Border::Reflect, ..Options::default() }));
-        assert!(refused(Options { window: Window::Uniform { size: 0 }, ..Options::default() }));
-        assert!(refused(Options { window: Window::Gaussian { size: 11, sigma: 0.0 }, ..Options::default() }));
-        assert!(refused(Options { k2: 0.0, ..Options::default() }));
+        let map = |options: Options| ssim_map(&image, &image, 1.0, &options);
+        let (window, options) = (Window::Uniform { size: 8 }, Options::default());
+        assert!(map(options).is_ok() && map(Options { window, ..options }).is_ok());
+        let (size, sigma) =
+            ("size of the SSIM window: expected at least 1", "sigma of the SSIM window: expected");
+        assert_refuses(map(Options { window, border: Border::Reflect, ..options }), size);
+        assert_refuses(map(Options { window: Window::Uniform { size: 0 }, ..options }), size);
+        assert_refuses(map(Options { window: Window::Gaussian { size: 11, sigma: 0.0 }, ..options }), sigma);
+        assert_refuses(map(Options { k2: 0.0, ..options }), "k1 and k2 of SSIM: expected");
     }
 }

@@ -218,6 +218,7 @@ mod tests {
     use std::ops::Range;
 
     use super::*;
+    use crate::testing::assert_refuses;
 
     fn span(word: &str, rows: Range<usize>) -> PromptWord {
         PromptWord { word: word.into(), rows: rows.collect() }
@@ -302,17 +303,24 @@ mod tests {
         let maps = |accumulator: &AttentionAccumulator, tokens, baseline| {
             word_heat_maps(accumulator, &[span("cat", tokens)], 4, 4, baseline)
         };
-        assert!(maps(&accumulator, 0..1, Baseline::Zero).is_err(), "nothing was added");
-        assert!(accumulator.add(2, 2, &[0.5; 7]).is_err());
-        assert!(accumulator.add(2, 2, &[]).is_err());
-        assert!(accumulator.add(0, 2, &[0.5]).is_err());
-        assert!(accumulator.add(2, 2, &[f32::NAN; 8]).is_err());
+        assert_refuses(
+            maps(&accumulator, 0..1, Baseline::Zero),
+            "attention to `cat`: expected some recorded",
+        );
+        assert_refuses(
+            accumulator.add(2, 2, &[0.5; 7]),
+            "attention probabilities: expected [heads, 2 · 2, 2]",
+        );
+        assert_refuses(accumulator.add(2, 2, &[]), "attention probabilities: expected [heads, 2 · 2, 2]");
+        assert_refuses(accumulator.add(0, 2, &[0.5]), "attention probabilities: expected [heads, 0 · 2, 2]");
+        assert_refuses(accumulator.add(2, 2, &[f32::NAN; 8]), "attention probabilities: expected numbers of");
         assert_eq!(accumulator.mean(), [0.0; 8], "a refused layer adds nothing");
         accumulator.add(2, 2, &[0.5; 8]).unwrap();
         assert!(maps(&accumulator, 0..1, Baseline::Zero).is_ok());
-        assert!(maps(&accumulator, 1..3, Baseline::Zero).is_err());
-        assert!(maps(&accumulator, 1..1, Baseline::Zero).is_err());
-        assert!(maps(&accumulator, 0..1, Baseline::WordMean).is_err());
-        assert!(word_heat_maps(&accumulator, &[span("cat", 0..1)], 0, 4, Baseline::Zero).is_err());
+        assert_refuses(maps(&accumulator, 1..3, Baseline::Zero), "tokens of `cat`: expected one or more of");
+        assert_refuses(maps(&accumulator, 1..1, Baseline::Zero), "tokens of `cat`: expected one or more of");
+        assert_refuses(maps(&accumulator, 0..1, Baseline::WordMean), "words: expected two or more");
+        let of_no_pixels = word_heat_maps(&accumulator, &[span("cat", 0..1)], 0, 4, Baseline::Zero);
+        assert_refuses(of_no_pixels, "picture size: expected at least 1 × 1");
     }
 }

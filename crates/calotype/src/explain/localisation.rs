@@ -143,6 +143,7 @@ impl Localisation {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::assert_refuses;
 
     const LEFT_HALF: Region = Region { x: 0, y: 0, width: 2, height: 3 };
 
@@ -179,8 +180,10 @@ mod tests {
 
     #[test]
     fn region_outside_the_picture_is_refused() {
-        assert!(Hit::of(&one_hot(0), Region { x: 4, y: 0, width: 5, height: 5 }).is_err());
-        assert!(Hit::of(&one_hot(0), Region { x: 0, y: 0, width: 0, height: 3 }).is_err());
+        for (x, width, height) in [(4, 5, 5), (0, 0, 3)] {
+            let hit = Hit::of(&one_hot(0), Region { x, y: 0, width, height });
+            assert_refuses(hit, "region of `cat`: expected pixels of the picture of 4 ×");
+        }
         let far = Region { x: u32::MAX, y: 0, width: u32::MAX, height: 1 };
         assert_eq!(mass_inside(&one_hot(0), far), 0.0);
     }
@@ -197,6 +200,6 @@ mod tests {
         assert_eq!(all.ratio.standard_error, Some(0.5));
         assert_eq!(all.area_share.standard_error, Some(0.0));
         assert_eq!(Localisation::of(&hits[..1]).unwrap().ratio.standard_error, None);
-        assert!(Localisation::of(&[]).is_err());
+        assert_refuses(Localisation::of(&[]), "localisation: expected at least one");
     }
 }

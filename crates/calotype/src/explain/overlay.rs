@@ -74,6 +74,7 @@ fn luma(pixel: &Rgb<u8>) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::assert_refuses;
 
     fn map(height: usize, width: usize, values: &[f32]) -> WordHeatMap {
         WordHeatMap { word: "cat".into(), height, width, values: values.to_vec() }
@@ -99,7 +100,11 @@ mod tests {
         let image = RgbImage::new(2, 2);
         let flat = overlay(&image, &map(2, 2, &[0.25; 4])).unwrap();
         assert!(flat.pixels().all(|pixel| pixel == flat.get_pixel(0, 0)));
-        assert!(overlay(&image, &map(1, 4, &[0.25; 4])).is_err());
-        assert!(overlay(&image, &map(2, 2, &[0.25; 3])).is_err());
+        assert_refuses(
+            overlay(&image, &map(1, 4, &[0.25; 4])),
+            "heat map of a picture: expected 2 × 2, got 1 × 4",
+        );
+        let short = overlay(&image, &map(2, 2, &[0.25; 3]));
+        assert_refuses(short, "heat map of a picture: expected 2 × 2, got 2 × 2 with 3 values");
     }
 }

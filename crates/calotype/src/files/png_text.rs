@@ -163,6 +163,7 @@ fn check_keyword(keyword: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::assert_refuses;
 
     /// One red pixel, by Pillow 13.0.0.
     const PLAIN: &[u8] =
@@ -242,9 +243,10 @@ mod tests {
     fn keywords_and_texts_that_png_cannot_hold_are_refused() {
         let long = "k".repeat(80);
         for keyword in ["", " a", "a ", "a  b", "a\0", "a\n", "\u{a0}", "日", &long] {
-            assert!(insert(PLAIN, &[(keyword, "text")]).is_err(), "{keyword:?}");
+            let refused = format!("keyword `{}`: expected 1 to 79", keyword.escape_debug());
+            assert_refuses(insert(PLAIN, &[(keyword, "text")]), &refused);
         }
-        assert!(insert(PLAIN, &[("key", "a\0b")]).is_err());
-        assert!(insert(b"GIF89a", &[("key", "text")]).is_err());
+        assert_refuses(insert(PLAIN, &[("key", "a\0b")]), "text of `key`: holds a NUL character");
+        assert_refuses(insert(b"GIF89a", &[("key", "text")]), "not a PNG: the signature is missing");
     }
 }

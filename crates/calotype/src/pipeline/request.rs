@@ -166,8 +166,13 @@ mod tests {
 
     #[test]
     fn what_is_no_setting_is_refused() {
-        for text in [r#"{"out": "x.png"}"#, r#"{"sampler": "magic"}"#, r#"{"guidance-interval": "5,1"}"#] {
-            assert!(serde_json::from_str::<Request>(text).is_err(), "{text}");
+        for (text, named) in [
+            (r#"{"out": "x.png"}"#, "`out`"),
+            (r#"{"sampler": "magic"}"#, "`magic`"),
+            (r#"{"guidance-interval": "5,1"}"#, "two noise levels, the lower first"),
+        ] {
+            let error = serde_json::from_str::<Request>(text).unwrap_err().to_string();
+            assert!(error.contains(named), "{text}: {error}");
         }
     }
 }

@@ -130,6 +130,7 @@ pub(super) fn not_here(key: &str, expected: &str, got: &dyn std::fmt::Display) -
 mod tests {
     use super::*;
     use crate::sampler::{Sampler, SamplerSettings};
+    use crate::testing::assert_refuses;
 
     fn kind(text: &str) -> Result<SamplerKind> {
         SamplerKind::from_config(&SchedulerConfig::parse(text).unwrap())
@@ -181,7 +182,14 @@ mod tests {
         assert_eq!(spacing("{}").unwrap(), SigmaSpacing::Timesteps);
         assert_eq!(spacing(r#"{"use_karras_sigmas": true}"#).unwrap(), SigmaSpacing::Karras);
         assert_eq!(spacing(r#"{"use_exponential_sigmas": true}"#).unwrap(), SigmaSpacing::Exponential);
-        assert!(spacing(r#"{"use_karras_sigmas": 1}"#).is_err());
-        assert!(spacing(r#"{"use_karras_sigmas": true, "use_exponential_sigmas": true}"#).is_err());
+        assert_refuses(
+            spacing(r#"{"use_karras_sigmas": 1}"#),
+            "`scheduler_config.json`: key `use_karras_sigmas`",
+        );
+        let both = r#"{"use_karras_sigmas": true, "use_exponential_sigmas": true}"#;
+        assert_refuses(
+            spacing(both),
+            "`scheduler_config.json`: key `use_exponential_sigmas`: expected false",
+        );
     }
 }

@@ -62,11 +62,14 @@ pub fn timesteps(steps: usize, original_steps: usize, num_timesteps: usize) -> R
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::assert_refuses;
 
     #[test]
     fn four_steps_of_fifty() {
         assert_eq!(timesteps(4, 50, 1000).unwrap(), [999, 759, 499, 259]);
-        assert!(timesteps(51, 50, 1000).is_err() && timesteps(0, 50, 1000).is_err());
-        assert!(timesteps(1, 50, 49).is_err());
+        for steps in [0, 51] {
+            assert_refuses(timesteps(steps, 50, 1000), "steps: expected 1 to 50");
+        }
+        assert_refuses(timesteps(1, 50, 49), "original_inference_steps: expected 1 to 49");
     }
 }

@@ -164,7 +164,7 @@ impl Noise for NoiseSource {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::values;
+    use crate::testing::{assert_refuses, values};
 
     #[test]
     fn a_picture_does_not_depend_on_its_batch() {
@@ -192,7 +192,10 @@ mod tests {
                 assert!(!seen.contains(&picture), "every draw is new");
                 seen.push(picture);
             }
-            assert!(batch.draw(&together.narrow(0, 0, 2)).is_err());
+            assert_refuses(
+                batch.draw(&together.narrow(0, 0, 2)),
+                "sampler noise: expected 3 pictures, got 2",
+            );
         }
     }
 }

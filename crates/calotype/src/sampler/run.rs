@@ -98,6 +98,7 @@ impl AfterStep for StepCount<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::assert_refuses;
 
     #[test]
     fn strength_is_the_share_of_steps_that_are_taken() {
@@ -107,7 +108,7 @@ mod tests {
             assert_eq!(skipped_steps(steps, strength).unwrap(), skipped);
         }
         for strength in [0.0, -0.5, 1.1, f64::NAN, 0.01] {
-            assert!(skipped_steps(20, strength).is_err(), "{strength}");
+            assert_refuses(skipped_steps(20, strength), "strength: expected");
         }
     }
 }

@@ -128,6 +128,7 @@ fn by_stride(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::assert_refuses;
 
     #[test]
     fn one_timestep_apart_beta_is_the_schedule() {
@@ -141,14 +142,14 @@ mod tests {
     fn refuses_timesteps_that_do_not_fall() {
         let schedule = NoiseSchedule::linear(0.0001, 0.02, 1000).unwrap();
         assert!(over(&schedule, &[500, 100], 1.0).is_ok());
-        for (timesteps, end) in [
-            (vec![100, 500], 1.0),
-            (vec![100, 100], 1.0),
-            (vec![1000], 1.0),
-            (vec![500], 1.1),
-            (vec![500], 0.0),
+        for (timesteps, end, refused) in [
+            (vec![100, 500], 1.0, "timesteps: expected a value below 100"),
+            (vec![100, 100], 1.0, "timesteps: expected a value below 100"),
+            (vec![1000], 1.0, "timestep: expected 0 to 999"),
+            (vec![500], 1.1, "alpha_bar: expected values below 1"),
+            (vec![500], 0.0, "alpha_bar: expected values below 1"),
         ] {
-            assert!(over(&schedule, &timesteps, end).is_err(), "{timesteps:?} {end}");
+            assert_refuses(over(&schedule, &timesteps, end), refused);
         }
     }
 }

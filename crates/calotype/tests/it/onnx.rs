@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use calotype::Error;
 use calotype::evaluate::extractor::Extractor;
 use calotype::evaluate::onnx_extractor::OnnxExtractor;
 use serde::Deserialize;
@@ -69,7 +70,8 @@ fn what_cannot_be_used_is_refused_with_the_reason() {
         assert!(message.contains(expected), "{expected}: {message}");
     }
     // A side that the positions do not fit.
-    assert!(load(&dir, MODEL, &with("size = 28", "size = 14")).is_err());
+    let refused = load(&dir, MODEL, &with("size = 28", "size = 14")).err().unwrap();
+    assert!(matches!(refused, Error::Format { .. }), "{refused}");
     fs::remove_file(dir.join("dinov2.toml")).unwrap();
     let message = OnnxExtractor::load(Path::new(&dir.join("dinov2.onnx"))).err().unwrap().to_string();
     assert!(message.contains("dinov2.toml"), "{message}");

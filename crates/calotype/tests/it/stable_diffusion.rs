@@ -287,11 +287,9 @@ fn every_pipeline_gives_the_latents_that_diffusers_gives() {
 
 /// The round trip of published weights: PSNR by `tools/oracle/taesd.py` with torch 2.15.0.
 #[test]
+#[ignore = "needs CALOTYPE_TEST_DATA"]
 fn taef2_reconstructs_photographs_as_pytorch_does() {
-    let Some(data) = std::env::var_os("CALOTYPE_TEST_DATA").map(PathBuf::from) else {
-        eprintln!("skipped: CALOTYPE_TEST_DATA is not set");
-        return;
-    };
+    let data = PathBuf::from(std::env::var_os("CALOTYPE_TEST_DATA").expect("see CONTRIBUTING.md"));
     let device = Device::flex();
     let stored = StoredComponent::find(&data.join("weights/taef2"), ComponentKind::Vae).unwrap();
     let vae = checkpoint::vae(stored, &device).unwrap();

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use server::{COMMIT, Server, sha256};
 
 use super::*;
-use crate::testing::TempDir;
+use crate::testing::{TempDir, assert_refuses};
 
 struct Cache(TempDir);
 
@@ -249,7 +249,7 @@ fn without_a_network_the_cache() {
     let error = fetch_with(&cache.offline(), "o/m", &all, &mut |_, _| {}).unwrap_err().to_string();
     assert!(error.contains("without README.md, model_index.json") && !error.contains(WEIGHTS), "{error}");
     // Another revision.
-    assert!(weights_only(&cache.offline(), "o/m@v2").is_err());
+    assert_refuses(weights_only(&cache.offline(), "o/m@v2"), "o/m@v2: expected");
 }
 
 #[test]

@@ -106,6 +106,7 @@ fn transposed<T: Copy>(m: usize, n: usize, values: &[T]) -> Vec<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::assert_refuses;
 
     #[test]
     fn changes_are_undone() {
@@ -127,10 +128,13 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused() {
-        assert!(Change::Third(0).apply(&[4, 1], &[0; 4]).is_err());
-        assert!(Change::Third(3).apply(&[3], &[0; 3]).is_err());
-        assert!(Change::Squeeze.apply(&[2, 2, 3, 3], &[0; 36]).is_err());
-        assert!(Change::Transpose.apply(&[2, 3], &[0; 5]).is_err());
-        assert!(join_thirds([(&[1][..], &[0][..]), (&[1], &[0]), (&[2], &[0, 0])]).is_err());
+        assert_refuses(Change::Third(0).apply(&[4, 1], &[0; 4]), "expected a first dimension divisible by 3");
+        assert_refuses(Change::Third(3).apply(&[3], &[0; 3]), "expected third 0, 1 or 2, got 3");
+        assert_refuses(Change::Squeeze.apply(&[2, 2, 3, 3], &[0; 36]), "expected [C, C] or [C, C, 1, 1]");
+        assert_refuses(Change::Transpose.apply(&[2, 3], &[0; 5]), "[2, 3]: expected as many values");
+        assert_refuses(
+            join_thirds([(&[1][..], &[0][..]), (&[1], &[0]), (&[2], &[0, 0])]),
+            "queries are [1]: expected the same for keys and values, got [2]",
+        );
     }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::testing::assert_refuses;
 use std::collections::{HashMap, HashSet};
 
 fn scenes(size: u32) -> EmojiScenes {
@@ -140,6 +141,8 @@ fn fewer_objects_on_demand() {
 #[test]
 fn impossible_configurations_are_refused() {
     for (size, max_objects) in [(0, 2), (48, 2), (256, 2), (32, 0), (32, 4)] {
-        assert!(EmojiScenes::new(EmojiScenesConfig { size, seed: 0, max_objects }).is_err());
+        let expected =
+            if size == 32 { "max_objects: expected 1, 2 or 3" } else { "size of emoji-scenes: expected 32" };
+        assert_refuses(EmojiScenes::new(EmojiScenesConfig { size, seed: 0, max_objects }), expected);
     }
 }

@@ -187,13 +187,14 @@ fn settings_as_text() {
     assert_eq!(transform, expected);
     assert_eq!(serde_json::to_string(&transform).unwrap(), text.replace('B', "b"));
     assert_eq!(serde_json::from_str::<Transform>("{}").unwrap(), Transform::default());
-    for wrong in [
-        r##"{"background":"#12345"}"##,
-        r##"{"background":"123456"}"##,
-        r##"{"background":"#+12345"}"##,
-        r#"{"crop":"left"}"#,
-        r#"{"flips":true}"#,
+    for (wrong, named) in [
+        (r##"{"background":"#12345"}"##, "#12345"),
+        (r##"{"background":"123456"}"##, "123456"),
+        (r##"{"background":"#+12345"}"##, "#+12345"),
+        (r#"{"crop":"left"}"#, "left"),
+        (r#"{"flips":true}"#, "flips"),
     ] {
-        assert!(serde_json::from_str::<Transform>(wrong).is_err(), "{wrong}");
+        let error = serde_json::from_str::<Transform>(wrong).unwrap_err().to_string();
+        assert!(error.contains(named), "{wrong}: {error}");
     }
 }

@@ -5,7 +5,7 @@ use tar::{Builder, EntryType, Header};
 
 use super::*;
 use crate::files::sha256::hex;
-use crate::testing::TempDir;
+use crate::testing::{TempDir, test_data};
 
 struct Folder(TempDir);
 
@@ -376,12 +376,9 @@ fn folders() {
 
 /// Numbers from Python 3.11's `tarfile`: the sha256 of all pictures and of all captions, one a line.
 #[test]
+#[ignore = "needs CALOTYPE_TEST_DATA"]
 fn real_shards() {
-    let Some(data) = std::env::var_os("CALOTYPE_TEST_DATA") else {
-        eprintln!("skipped: CALOTYPE_TEST_DATA is not set");
-        return;
-    };
-    let data = WebDataset::open_folder(&Path::new(&data).join("data/caltech101-96")).unwrap();
+    let data = WebDataset::open_folder(&test_data().join("data/caltech101-96")).unwrap();
     assert_eq!((data.len(), data.skipped().len()), (6502, 0));
     let (mut pictures, mut captions) = (Sha256::new(), Sha256::new());
     for i in 0..data.len() {

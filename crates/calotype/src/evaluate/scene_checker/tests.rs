@@ -1,6 +1,7 @@
 use super::*;
 use crate::data::emoji_scenes::{EmojiScenes, EmojiScenesConfig, Scene, Split};
 use crate::rng::{Philox, Purpose};
+use crate::testing::assert_refuses;
 
 const N: usize = 200;
 
@@ -144,10 +145,16 @@ fn a_relation_is_judged_and_not_assumed() {
 
 #[test]
 fn what_cannot_be_checked_is_refused() {
-    assert!(SceneChecker::new(0).is_err() && SceneChecker::new(48).is_err());
+    for size in [0, 48] {
+        assert_refuses(SceneChecker::new(size), "size of the checked pictures: expected a multiple of 32");
+    }
     let checker = SceneChecker::new(32).unwrap();
     let scene = &scenes(32, Split::HeldOut, 1)[0];
-    assert!(checker.check(&RgbImage::new(64, 64), &scene.spec).is_err());
+    let large = checker.check(&RgbImage::new(64, 64), &scene.spec);
+    assert_refuses(large, "picture for the scene checker: expected 32x32, got 64x64");
     let spec = SceneSpec { objects: scene.spec.objects[..1].to_vec(), ..scene.spec.clone() };
-    assert!(checker.check(&scene.image, &spec).is_err());
+    assert_refuses(
+        checker.check(&scene.image, &spec),
+        "scene: expected an object, or a relation and its two objects",
+    );
 }

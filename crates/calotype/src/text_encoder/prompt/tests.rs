@@ -1,4 +1,5 @@
 use super::*;
+use crate::testing::assert_refuses;
 
 /// Texts and weights; a break is `SLASH`.
 fn parsed(prompt: &str) -> Vec<(String, f64)> {
@@ -84,7 +85,7 @@ fn chunks_are_framed_and_padded() {
     assert_eq!(two[1].weights, [1.0, 0.5, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]);
     assert_eq!(cut(&[full.clone(), TokenPiece::Break], &FRAMING).len(), 1);
     assert_eq!(cut(&[TokenPiece::Break, full], &FRAMING)[0], empty[0]);
-    assert!(chunks(&[], &Framing { length: 2, ..FRAMING }).is_err());
+    assert_refuses(chunks(&[], &Framing { length: 2, ..FRAMING }), "tokens of a chunk: expected at least 3");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Against a server on this machine.
 
 use super::*;
-use crate::testing::TempDir;
 use crate::testing::web_server::{self, Reply, Request, Site};
+use crate::testing::{TempDir, assert_refuses};
 
 type Server = web_server::Server<Shard>;
 
@@ -209,7 +209,7 @@ fn paths_and_urls_together() {
     assert_eq!(server.asked(), ["/s-0.tar ", "/s-1.tar "]);
     // Nothing is downloaded if one of the names cannot be used.
     let names = [format!("{}/new.tar", server.address), "https://h/x.tar.gz".to_owned()];
-    assert!(resolve(&names, &cache.0).is_err());
+    assert_refuses(resolve(&names, &cache.0), "URL of a shard: expected");
     assert!(server.asked().is_empty());
     // A file may have braces in its name.
     let odd = cache.0.join("x{1}.tar");

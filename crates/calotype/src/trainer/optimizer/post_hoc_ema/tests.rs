@@ -3,6 +3,7 @@
 use super::super::ema::gamma;
 use super::*;
 use crate::rng::{Philox, Purpose};
+use crate::testing::assert_refuses;
 
 fn golden() -> serde_json::Value {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/optimizers.json");
@@ -99,8 +100,8 @@ fn a_reconstruction_is_the_weighted_sum() {
         assert!(matches!(reconstruct(&[1.5, -0.5], snapshot), Err(Error::Shape { .. })), "{wrong:?}");
     }
     let fails = |i| if i == 0 { Ok(vec![]) } else { Err(Error::argument("x", "y", "z")) };
-    assert!(reconstruct(&[0.5, 0.5], fails).is_err());
-    assert!(reconstruct(&[], |_| Ok(vec![])).is_err());
+    assert_refuses(reconstruct(&[0.5, 0.5], fails), "x: expected y, got z");
+    assert_refuses(reconstruct(&[], |_| Ok(vec![])), "coefficients: expected at least one");
 }
 
 #[test]
@@ -118,9 +119,9 @@ fn what_cannot_be_fitted_is_refused() {
         let refused = coefficients(stored, wanted);
         assert!(matches!(refused, Err(Error::Argument { .. })), "{stored:?} {wanted:?} {refused:?}");
     }
-    assert!(PowerProfile::new(0, power(0.1)).is_err());
-    assert!(PowerProfile::new(9, power(0.3)).is_err());
-    assert!(PowerProfile::new(9, EmaConfig::Decay(0.9)).is_err());
+    assert_refuses(PowerProfile::new(0, power(0.1)), "step and gamma: expected above 0");
+    assert_refuses(PowerProfile::new(9, power(0.3)), "sigma_rel: expected above 0");
+    assert_refuses(PowerProfile::new(9, EmaConfig::Decay(0.9)), "average: expected a power function");
     // One that was stored is itself.
     let [a, b] = coefficients(&two, two[1]).unwrap()[..] else { panic!("two snapshots") };
     assert!(a.abs() < 1e-12 && (b - 1.0).abs() < 1e-12);

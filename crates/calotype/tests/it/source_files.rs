@@ -27,7 +27,7 @@ pub fn of_crate(src: &Path, root: &str) -> Vec<SourceFile> {
         let text = fs::read_to_string(src.join(&path)).unwrap();
         let file = SourceFile::new(path, module, text);
         for name in &file.declared {
-            let module = [&file.module[..], &[name.clone()]].concat();
+            let module = [&file.module[..], std::slice::from_ref(name)].concat();
             let folder: PathBuf = module.iter().collect();
             let (alone, in_folder) = (folder.with_extension("rs"), folder.join("mod.rs"));
             declared.push((if src.join(&alone).exists() { alone } else { in_folder }, module));

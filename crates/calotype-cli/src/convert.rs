@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use calotype::checkpoint::{Checkpoint, Lora, find, is_single_file};
+use calotype::checkpoint::{Checkpoint, WeightedLora, find, is_single_file};
 use calotype::files::{Storage, output};
 use calotype::{Error, Result};
 
@@ -25,7 +25,7 @@ pub struct Args {
     tokenizer: Option<PathBuf>,
     /// Merge a LoRA, with a strength (1 is as trained); may be given several times
     #[arg(long, value_name = "FILE:WEIGHT")]
-    lora: Vec<Lora>,
+    lora: Vec<WeightedLora>,
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {

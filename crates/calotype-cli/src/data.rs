@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use calotype::Result;
+use calotype::data::collection::CaptionNeed;
 use calotype::data::collection::Collection;
 use calotype::data::emoji_scenes::{EmojiScenes, EmojiScenesConfig, Split, render_folder};
 use calotype::data::inspection::{Inspection, inspect};
-use calotype::data::open::{Captions, Faulty, open};
+use calotype::data::open::{Faulty, open};
 use calotype::data::timing::{Loading, LoadingRate};
 use calotype::files::output;
 use calotype::progress::Progress;
@@ -119,8 +120,13 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         Verb::Time(args) => time(args, context),
         Verb::Inspect(args) => {
             // Missing captions are what an inspection is for: they are counted, not refused.
-            let collection =
-                open(&args.data, Captions::Optional, Faulty::LeftOut, &args.columns.columns(), &args.cache)?;
+            let collection = open(
+                &args.data,
+                CaptionNeed::Optional,
+                Faulty::LeftOut,
+                &args.columns.columns(),
+                &args.cache,
+            )?;
             let inspection = watched(collection.as_ref(), context);
             let left_out = collection.left_out();
             let small = args.size.map(|size| inspection.smaller_than(size)).unwrap_or_default();

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use calotype::evaluate::inception_v3::Tap;
 use calotype::evaluate::protocol::Protocol;
-use calotype::evaluate::set_metrics::Settings;
+use calotype::evaluate::set_metrics::MetricSettings;
 use calotype::evaluate::{Comparison, ExtractorName, Measured, Metric, merge};
 use calotype::files::output;
 use calotype::{Error, Result};
@@ -98,12 +98,12 @@ impl Args {
             metrics: self.metrics.clone(),
             classes: self.classes.clone(),
             splits: self.splits,
-            settings: Settings {
+            settings: MetricSettings {
                 kid_subsets: self.kid_subsets,
                 kid_subset_size: self.kid_subset_size,
                 k: self.k,
                 seed: self.seed,
-                ..Settings::default()
+                ..MetricSettings::default()
             },
             batch: self.batch,
             skip_broken: self.skip_broken,

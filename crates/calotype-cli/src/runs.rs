@@ -8,7 +8,7 @@ use calotype::Result;
 use calotype::files::output;
 use calotype::runs::chart::{Canvas, draw_all};
 use calotype::runs::folder::{RunFolder, TrainedPart};
-use calotype::runs::plot::{Options, Smoothing, plot};
+use calotype::runs::plot::{PlotOptions, Smoothing, plot};
 use calotype::runs::{compare, page, scan, text};
 use calotype::trainer::ema_model::write_average;
 use clap::Subcommand;
@@ -137,7 +137,7 @@ fn list(dir: &std::path::Path, context: &Context) -> Result<()> {
 
 fn draw(args: &Plot, context: &Context) -> Result<()> {
     let smoothing = args.smooth.map_or(Ok(Smoothing::Auto), Smoothing::by)?;
-    let mut options = Options { part: args.part, metric: args.metric.clone(), smoothing };
+    let mut options = PlotOptions { part: args.part, metric: args.metric.clone(), smoothing };
     if let Some(out) = &args.out {
         output::require_file("out", out)?;
         page::write(&args.runs, &options, out)?;

@@ -6,7 +6,7 @@ use calotype::data::source::TrainingSet;
 use calotype::files::output;
 use calotype::runs::folder::{RunFolder, TrainedPart};
 use calotype::trainer::preflight::Findings;
-use calotype::training::data::{PartData, Source};
+use calotype::training::data::{DataSource, PartData};
 use calotype::training::{Training, recipe};
 use calotype::{Error, Result};
 use clap::builder::TypedValueParser;
@@ -67,7 +67,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         part: args.part,
         recipe: recipe(args.part, &args.config, args.model.as_deref())?,
         run,
-        source: Source {
+        source: DataSource {
             data: args.data.clone(),
             validation: args.validation.clone(),
             columns: args.columns.columns(),

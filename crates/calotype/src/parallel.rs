@@ -24,7 +24,7 @@ pub fn in_parallel<T: Send, R: Send>(
     Ok(results)
 }
 
-/// [`in_parallel`] for who needs one result at a time: `then` gets them in the items' order, each wave's
+/// [`in_parallel`] for those who need one result at a time: `then` gets them in the items' order, each wave's
 /// before the next begins.
 ///
 /// # Errors

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use calotype::checkpoint::Lora;
+use calotype::checkpoint::WeightedLora;
 use calotype::diffusion::SigmaSpacing;
 use calotype::nn::Precision;
 use calotype::pipeline::Request;
@@ -22,7 +22,7 @@ pub struct ModelArgs {
     pub tokenizer: Option<PathBuf>,
     /// Merge a LoRA, with a strength (1 is as trained); may be given several times
     #[arg(long, value_name = "FILE:WEIGHT")]
-    pub lora: Vec<Lora>,
+    pub lora: Vec<WeightedLora>,
     /// Learn a word from a textual-inversion file: what it names itself, or its file name; may be given several
     /// times
     #[arg(long, value_name = "FILE")]

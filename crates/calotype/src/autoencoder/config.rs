@@ -116,6 +116,8 @@ impl AutoencoderConfig {
         }
     }
 
+    /// Refuses what no autoencoder can be made of.
+    ///
     /// # Errors
     /// `Error::Config` naming the first key that this network cannot honour.
     pub fn validate(&self) -> Result<()> {

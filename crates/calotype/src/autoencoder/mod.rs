@@ -122,7 +122,7 @@ impl AutoencoderKl {
         self.decoder.last_layer()
     }
 
-    /// Side of a latent's pixel in the picture's.
+    /// f: image side over latent side.
     pub fn downsampling(&self) -> usize {
         self.downsampling
     }

@@ -87,6 +87,8 @@ impl AutoencoderTinyConfig {
         1 << self.encoder_block_out_channels.len().saturating_sub(1)
     }
 
+    /// Refuses what no autoencoder can be made of.
+    ///
     /// # Errors
     /// `Error::Config` naming the first key that this network cannot honour.
     pub fn validate(&self) -> Result<()> {

@@ -59,7 +59,7 @@ impl Vae {
     /// The same weights with products in f32.
     ///
     /// # Errors
-    /// As [`AutoencoderKl::in_f32`]; `Error::Shape` for a tiny autoencoder, which is not trained with.
+    /// As [`AutoencoderKl::new`]; `Error::Shape` for a tiny autoencoder, which is not trained with.
     pub fn in_f32(&self, device: &Device) -> Result<Self> {
         match self {
             Self::Kl { network, config } => {

@@ -150,7 +150,7 @@ pub(super) fn unet(config: &UnetConfig, asked: &Benchmark, machine: Machine) -> 
 
 /// Pictures and the noise of their latents.
 #[derive(Clone)]
-struct Pictures {
+struct PicturesWithNoise {
     x: Tensor<4>,
     noise: Tensor<4>,
 }
@@ -168,13 +168,14 @@ pub(super) fn autoencoder(
     }
     let network =
         AutoencoderKl::new(config, &mut Init::random(0, Compute::new(device, asked.precision.products())))?;
-    let pictures = |batch: usize| Pictures {
+    let pictures = |batch: usize| PicturesWithNoise {
         x: normal([batch, config.in_channels, asked.size, asked.size], 0, device),
         noise: normal([batch, config.latent_channels, asked.size / f, asked.size / f], 1, device),
     };
-    let forward =
-        |network: &AutoencoderKl, on: &Pictures| Ok(network.decode(network.encode(on.x.clone())?.mean));
-    let loss = |network: &AutoencoderKl, on: &Pictures| {
+    let forward = |network: &AutoencoderKl, on: &PicturesWithNoise| {
+        Ok(network.decode(network.encode(on.x.clone())?.mean))
+    };
+    let loss = |network: &AutoencoderKl, on: &PicturesWithNoise| {
         let x = on.x.clone().autodiff();
         let posterior = network.encode(x.clone())?;
         let reconstruction = network.decode(posterior.sample(on.noise.clone().autodiff()));

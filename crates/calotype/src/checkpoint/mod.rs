@@ -28,7 +28,7 @@ use crate::text_encoder::tokenizer::ClipTokenizer;
 
 pub use find::find;
 pub use folder::component_folder;
-pub use lora::merge::{Lora, Merged};
+pub use lora::merge::{MergedLora, WeightedLora};
 pub use networks::{clip, denoiser, text_encoder, vae};
 pub use trained::{write_autoencoder, write_clip, write_denoiser, write_model, write_text_encoder};
 

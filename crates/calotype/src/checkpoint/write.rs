@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::index::ModelIndex;
 use super::{CONFIGS, Checkpoint, SCHEDULER, StoredComponent};
-use crate::checkpoint::single_file::{self, Change, Layout};
+use crate::checkpoint::single_file::{self, Change, KeyLayout};
 use crate::denoiser::DenoiserConfig;
 use crate::diffusion::SchedulerConfig;
 use crate::error::{Error, Result};
@@ -74,7 +74,7 @@ fn index(checkpoint: &Checkpoint, scheduler: &Value) -> Value {
 pub fn single_file(checkpoint: &Checkpoint, path: &Path) -> Result<()> {
     let config = |component: ComponentKind| checkpoint.component(component).map(|stored| &stored.config);
     let second = checkpoint.components.get(&ComponentKind::TextEncoder2).map(|stored| &stored.config);
-    let layout = Layout::from_configs(
+    let layout = KeyLayout::from_configs(
         config(ComponentKind::Unet)?,
         config(ComponentKind::Vae)?,
         config(ComponentKind::TextEncoder)?,

@@ -7,6 +7,15 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 
+/// Whether every picture must have a caption where some have one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CaptionNeed {
+    /// A picture without one cannot be used.
+    Required,
+    /// For those who look at the pictures alone, such as the training of a VAE.
+    Optional,
+}
+
 /// Why a sample, or a line about one, cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -2,21 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::collection::Collection;
+use super::collection::{CaptionNeed, Collection};
 use super::image_folder::{ImageFolder, METADATA_CSV, METADATA_JSONL, walk};
 use super::parquet::{Columns, Parquet};
 use super::web_dataset::WebDataset;
 use super::web_dataset::remote::{is_url, resolve};
 use crate::error::{Error, Result};
-
-/// Whether a picture may be without a caption where others have one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Captions {
-    /// No.
-    Required,
-    /// Yes: for who looks at the pictures alone.
-    Optional,
-}
 
 /// What becomes of an image folder's pictures, captions and lines that cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +27,7 @@ pub enum Faulty {
 /// are required and others have one; those of the kind that it is.
 pub fn open(
     names: &[String],
-    captions: Captions,
+    captions: CaptionNeed,
     faulty: Faulty,
     columns: &Columns,
     cache: &Path,
@@ -45,7 +36,7 @@ pub fn open(
     let bare: Vec<usize> = (0..collection.len()).filter(|&i| collection.captions(i).is_empty()).collect();
     let some = bare.len() < collection.len();
     match bare.first() {
-        Some(&first) if captions == Captions::Required && some => Err(Error::data(
+        Some(&first) if captions == CaptionNeed::Required && some => Err(Error::data(
             "captions",
             "one for each picture",
             format!("none for {} of {}, the first: {}", bare.len(), collection.len(), collection.name(first)),
@@ -64,7 +55,7 @@ pub fn captions_expected() -> String {
 
 fn open_any(
     names: &[String],
-    captions: Captions,
+    captions: CaptionNeed,
     faulty: Faulty,
     columns: &Columns,
     cache: &Path,
@@ -110,9 +101,9 @@ fn open_any(
         };
     }
     Ok(Box::new(match (faulty, captions) {
-        (Faulty::LeftOut, captions) => ImageFolder::open_usable(folder, captions == Captions::Required)?,
-        (Faulty::Refused, Captions::Required) => ImageFolder::open(folder)?,
-        (Faulty::Refused, Captions::Optional) => ImageFolder::open_for_pictures(folder)?,
+        (Faulty::LeftOut, need) => ImageFolder::open_usable(folder, need)?,
+        (Faulty::Refused, CaptionNeed::Required) => ImageFolder::open(folder)?,
+        (Faulty::Refused, CaptionNeed::Optional) => ImageFolder::open_for_pictures(folder)?,
     }))
 }
 

@@ -54,9 +54,9 @@ pub trait Pictures: Send + Sync {
 }
 
 /// The pictures of a collection of files.
-pub struct Encoded(pub Box<dyn Collection>);
+pub struct CollectionPictures(pub Box<dyn Collection>);
 
-impl Pictures for Encoded {
+impl Pictures for CollectionPictures {
     fn count(&self) -> Option<u64> {
         Some(self.0.len() as u64)
     }

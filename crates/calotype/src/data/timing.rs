@@ -8,10 +8,11 @@ use burn::tensor::Device;
 use image::RgbImage;
 use serde::Serialize;
 
+use super::collection::CaptionNeed;
 use super::loader::prepared_ahead;
-use super::open::{Captions, Faulty, open};
+use super::open::{Faulty, open};
 use super::parquet::Columns;
-use super::pictures::Encoded;
+use super::pictures::CollectionPictures;
 use super::source::TrainingSet;
 use super::tensors::to_tensor;
 use super::transform::Transform;
@@ -64,9 +65,9 @@ impl Loading {
                 return Err(Error::argument(name, "at least 1", 0));
             }
         }
-        let pictures = Arc::new(Encoded(open(
+        let pictures = Arc::new(CollectionPictures(open(
             &self.data,
-            Captions::Optional,
+            CaptionNeed::Optional,
             Faulty::Refused,
             &self.columns,
             &self.cache,

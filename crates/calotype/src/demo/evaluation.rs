@@ -6,7 +6,7 @@ use super::accuracy::{Accuracy, Checked, Verdicts};
 use super::clip_metrics::ClipMetrics;
 use super::heat_maps::localise;
 use super::measure::{Measure, measure};
-use super::subject::{Retrieval, Subject};
+use super::subject::{MeanRetrieval, Subject};
 use crate::data::emoji_scenes::{EmojiScenes, Scene, SceneSpec, Split, noun_phrases};
 use crate::error::Result;
 use crate::evaluate::extractor::ClipExtractor;
@@ -37,7 +37,7 @@ pub struct Evaluation {
     /// Mean SSIM of the reconstructions.
     pub ssim: Measure<f64>,
     /// Of the run's CLIP on scenes and captions.
-    pub retrieval: Measure<Retrieval>,
+    pub retrieval: Measure<MeanRetrieval>,
     /// Share of pictures with every noun and the relation.
     pub accuracy: Measure<Accuracy>,
     /// How likely pure chance puts the pictures as far above those checked against another prompt.

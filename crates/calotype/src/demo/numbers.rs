@@ -6,7 +6,7 @@ use super::accuracy::Accuracy;
 use super::clip_metrics::ClipMetrics;
 use super::evaluation::Evaluation;
 use super::measure::{Measure, part, shown};
-use super::subject::Retrieval;
+use super::subject::MeanRetrieval;
 use crate::explain::localisation::Localisation;
 
 /// Name, value and how it was measured.
@@ -96,7 +96,7 @@ impl Evaluation {
     fn of_parts(&self) -> Vec<Row> {
         let held_out = format!("{} held-out scenes", self.scenes.len());
         let candidates = self.retrieval.as_ref().map_or(0, |retrieval| retrieval.candidates);
-        let found = |retrieval: &Retrieval| {
+        let found = |retrieval: &MeanRetrieval| {
             let (found, chance) = (100.0 * retrieval.found, 100.0 * retrieval.chance);
             format!("{found:.1} % (chance {chance:.1} %)")
         };

@@ -37,7 +37,7 @@ pub(super) struct Subject<'a> {
 
 /// Mean retrieval at 1 of both directions, and its chance.
 #[derive(Debug, Clone, Copy)]
-pub struct Retrieval {
+pub struct MeanRetrieval {
     /// Share of pictures and captions whose counterpart is the most similar one.
     pub found: f64,
     /// What a blind guess would find.
@@ -104,7 +104,7 @@ impl<'a> Subject<'a> {
     ///
     /// # Errors
     /// Those of reading `clip/`, and of [`retrieval_at_1`].
-    pub(super) fn retrieval(&self, scenes: &[Scene]) -> Result<Retrieval> {
+    pub(super) fn retrieval(&self, scenes: &[Scene]) -> Result<MeanRetrieval> {
         let device = self.session.device;
         let clip = checkpoint::clip(&self.session.run.model().join("clip"), device)?.network;
         let candidates = CANDIDATES.min(scenes.len());
@@ -121,6 +121,6 @@ impl<'a> Subject<'a> {
             chance += result.chance;
         }
         let groups = groups.len() as f64;
-        Ok(Retrieval { found: found / groups, chance: chance / groups, candidates })
+        Ok(MeanRetrieval { found: found / groups, chance: chance / groups, candidates })
     }
 }

@@ -3,7 +3,7 @@ use super::clip_metrics::ClipMetrics;
 use super::evaluation::Evaluation;
 use super::measure::{Measure, measure};
 use super::report::{facts, summary, words_text};
-use super::subject::Retrieval;
+use super::subject::MeanRetrieval;
 use super::{Recipe, recipe};
 use crate::error::Error;
 use crate::evaluate::prompt_accuracy::Proportion;
@@ -42,7 +42,7 @@ fn measured(recipe: &Recipe) -> Evaluation {
         guidance: 2.0,
         psnr: Ok(20.0),
         ssim: Ok(0.9),
-        retrieval: Ok(Retrieval { found: 0.5, chance: 0.25, candidates: 4 }),
+        retrieval: Ok(MeanRetrieval { found: 0.5, chance: 0.25, candidates: 4 }),
         accuracy: Ok(accuracy()),
         p_value_above_chance: 0.5,
         p_value_above_unconditional: 0.5,

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::clip_features;
 use super::clip_score::{ClipScoreRule, clip_score};
 use super::extractor::{ClipExtractor, Extractor};
-use super::picture_set::{Reading, SetFacts, decode};
+use super::picture_set::{Decoding, SetFacts, decode};
 use crate::data::collection::Collection;
 use crate::data::image_folder::ImageFolder;
 use crate::error::{Error, Result};
@@ -21,7 +21,7 @@ pub struct OfCaptions {
 }
 
 /// 100 · mean max(cos, 0) of pictures and their own captions, `batch` pictures at a time, which are read
-/// as [`Reading::Upright`] and must have the size of the vision tower. Captions longer than the text tower's
+/// as [`Decoding::Upright`] and must have the size of the vision tower. Captions longer than the text tower's
 /// context are cut. `on_pictures` is told how many more are done.
 ///
 /// Hessel et al. 2021, arXiv:2104.08718, Section 3, with torchmetrics' scale of 100 in the place of their 2.5.
@@ -47,7 +47,7 @@ pub fn measure_clip_score(
     for entries in folder.entries().chunks(batch.max(1)) {
         let (mut pictures, mut captions) = (Vec::new(), Vec::new());
         for entry in entries {
-            match decode(&entry.path, Reading::Upright) {
+            match decode(&entry.path, Decoding::Upright) {
                 Ok(decoded) => {
                     pictures.push(facts.count(decoded));
                     // The first of several: one score for each picture.

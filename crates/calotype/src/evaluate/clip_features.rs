@@ -17,7 +17,7 @@ const BATCH: usize = 32;
 /// Unit feature vectors of pictures of the size that the vision tower takes: rows of `dimension`
 /// numbers.
 #[derive(Debug, Clone)]
-pub struct Features {
+pub struct ClipFeatures {
     /// Row after row.
     pub rows: Vec<f32>,
     /// Numbers in a row.
@@ -28,7 +28,7 @@ pub struct Features {
 ///
 /// # Errors
 /// `Error::Shape` for pictures of another size than the tower's.
-pub fn of_images(clip: &Clip, images: &[RgbImage], device: &Device) -> Result<Features> {
+pub fn of_images(clip: &Clip, images: &[RgbImage], device: &Device) -> Result<ClipFeatures> {
     let batches = images.chunks(BATCH).map(|batch| clip.embed_images(to_tensor(batch, device)?));
     collect(batches)
 }
@@ -36,8 +36,8 @@ pub fn of_images(clip: &Clip, images: &[RgbImage], device: &Device) -> Result<Fe
 /// Features of texts.
 ///
 /// # Errors
-/// As [`Clip::embed_text`].
-pub fn of_texts(clip: &Clip, tokenizer: &ClipTokenizer, texts: &[String]) -> Result<Features> {
+/// `Error::Shape` if the tokenizer cuts texts later than the tower; `Error::Argument` if it has more tokens.
+pub fn of_texts(clip: &Clip, tokenizer: &ClipTokenizer, texts: &[String]) -> Result<ClipFeatures> {
     let batches = texts.chunks(BATCH).map(|batch| {
         let ids: Vec<Vec<u32>> = batch.iter().map(|text| tokenizer.encode_padded(text).ids).collect();
         clip.embed_text(&ids)
@@ -45,8 +45,8 @@ pub fn of_texts(clip: &Clip, tokenizer: &ClipTokenizer, texts: &[String]) -> Res
     collect(batches)
 }
 
-fn collect(batches: impl Iterator<Item = Result<Tensor<2>>>) -> Result<Features> {
-    let mut features = Features { rows: vec![], dimension: 0 };
+fn collect(batches: impl Iterator<Item = Result<Tensor<2>>>) -> Result<ClipFeatures> {
+    let mut features = ClipFeatures { rows: vec![], dimension: 0 };
     for batch in batches {
         let batch = batch?;
         features.dimension = batch.dims()[1];

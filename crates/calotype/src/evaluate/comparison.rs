@@ -14,10 +14,10 @@ use super::inception_v3::Tap;
 use super::measured::Measured;
 use super::metric::Metric;
 use super::paired::{PairedMetric, matched, measure_pairs};
-use super::picture_set::{PictureSet, Reading};
+use super::picture_set::{Decoding, PictureSet};
 use super::protocol::Protocol;
 use super::sample_size;
-use super::set_metrics::{SetMetric, Settings, measure};
+use super::set_metrics::{MetricSettings, SetMetric, measure};
 use super::side::Side;
 use super::sources::{Sources, TooFew, is_npz};
 use super::warnings;
@@ -50,7 +50,7 @@ pub struct Comparison {
     /// Splits of the Inception Score; by default those of the settings, with CLIP 1.
     pub splits: Option<usize>,
     /// Everything else that the numbers depend on.
-    pub settings: Settings,
+    pub settings: MetricSettings,
     /// Pictures in memory at a time; changes no number.
     pub batch: usize,
     /// Leave out pictures that cannot be read, and count them.
@@ -119,9 +119,9 @@ impl Comparison {
     }
 
     /// The settings for metrics whose names end in `suffix`.
-    pub(super) fn settings(&self, suffix: &str) -> Settings {
+    pub(super) fn settings(&self, suffix: &str) -> MetricSettings {
         let usual = if suffix == "-clip" { 1 } else { self.settings.splits };
-        Settings { splits: self.splits.unwrap_or(usual), ..self.settings }
+        MetricSettings { splits: self.splits.unwrap_or(usual), ..self.settings }
     }
 
     /// The sides of metrics of pairs.
@@ -208,7 +208,7 @@ impl Comparison {
         let found = measure_pairs(metrics, generated, reference, self.batch, self.skip_broken)?;
         measured.numbers.extend(found.reports);
         let (ours, theirs) = (&found.generated, &found.reference);
-        measured.warn(warnings::of_pictures(Some(ours), Some(theirs), Reading::Upright));
+        measured.warn(warnings::of_pictures(Some(ours), Some(theirs), Decoding::Upright));
         measured.facts("generated", ours);
         measured.facts("reference", theirs);
         Ok(())
@@ -231,7 +231,7 @@ impl Comparison {
         progress.end("clip-score");
         let OfCaptions { report, facts } = found?;
         measured.numbers.insert("clip-score".into(), report);
-        measured.warn(warnings::of_pictures(Some(&facts), None, Reading::Upright));
+        measured.warn(warnings::of_pictures(Some(&facts), None, Decoding::Upright));
         measured.facts("generated", &facts);
         Ok(())
     }

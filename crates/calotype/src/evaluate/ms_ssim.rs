@@ -5,7 +5,7 @@
 use image::RgbImage;
 
 use super::pixel::Plane;
-use super::ssim::{Options, mean, similarity_maps};
+use super::ssim::{SsimOptions, mean, similarity_maps};
 use crate::error::{Error, Result};
 
 /// How much each scale counts, the finest first. Section 3.2.
@@ -40,7 +40,7 @@ pub fn ms_ssim_rgb(reference: &RgbImage, reconstruction: &RgbImage) -> Result<f6
 fn ms_ssim_channel(mut x: Plane, mut y: Plane) -> Result<f64> {
     let mut product = 1.0;
     for (scale, weight) in WEIGHTS.iter().enumerate() {
-        let maps = similarity_maps(&x, &y, 255.0, &Options::default())?;
+        let maps = similarity_maps(&x, &y, 255.0, &SsimOptions::default())?;
         let coarsest = scale + 1 == WEIGHTS.len();
         let similarity = mean(if coarsest { &maps.ssim } else { &maps.contrast_structure });
         product *= similarity.max(0.0).powf(*weight);

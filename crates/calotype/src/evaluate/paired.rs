@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use super::ms_ssim::ms_ssim_rgb;
-use super::picture_set::{Decoded, PictureSet, Reading, SetFacts, decode};
+use super::picture_set::{Decoded, Decoding, PictureSet, SetFacts, decode};
 use super::pixel::{psnr_in_json, psnr_rgb};
 use super::ssim::ssim_rgb;
 use crate::autoencoder::lpips::Lpips;
@@ -156,7 +156,7 @@ pub struct OfPairs {
     pub reference: SetFacts,
 }
 
-/// The mean of each metric over all pairs, read as [`Reading::Upright`], `batch` pairs at a time. Equal
+/// The mean of each metric over all pairs, read as [`Decoding::Upright`], `batch` pairs at a time. Equal
 /// pictures have an infinite PSNR, which JSON does not have: then the value is `"Infinity"`, `equal_pairs` says how many
 /// pairs are equal, and `value_of_different_pairs` is the mean of the others.
 ///
@@ -176,7 +176,7 @@ pub fn measure_pairs(
     let (mut of_generated, mut of_reference) = (facts(generated), facts(reference));
     let mut values = vec![Vec::with_capacity(pairs.len()); metrics.len()];
     for batch in pairs.chunks(batch.max(1)) {
-        let read = |path: &Path| decode(path, Reading::Upright);
+        let read = |path: &Path| decode(path, Decoding::Upright);
         let decoded: Vec<[Result<Decoded>; 2]> =
             batch.par_iter().map(|(ours, theirs)| [read(ours), read(theirs)]).collect();
         let mut whole = Vec::with_capacity(batch.len());

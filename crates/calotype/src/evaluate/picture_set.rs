@@ -43,7 +43,7 @@ pub struct PictureSet {
 
 /// How a file becomes a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reading {
+pub enum Decoding {
     /// As Pillow's `convert("RGB")` in the reference programs of set metrics: transparency is dropped, not
     /// blended, and no EXIF rotation is applied.
     AsPillow,
@@ -100,7 +100,7 @@ impl PictureSet {
         self.leftovers
     }
 
-    /// Decodes all pictures as [`Reading::AsPillow`], `batch` at a time, and gives each batch to `each` in
+    /// Decodes all pictures as [`Decoding::AsPillow`], `batch` at a time, and gives each batch to `each` in
     /// order.
     ///
     /// # Errors
@@ -115,7 +115,7 @@ impl PictureSet {
         let mut facts = SetFacts { leftovers: self.leftovers, ..SetFacts::default() };
         for paths in self.paths.chunks(batch.max(1)) {
             let decoded: Vec<Result<Decoded>> =
-                paths.par_iter().map(|path| decode(path, Reading::AsPillow)).collect();
+                paths.par_iter().map(|path| decode(path, Decoding::AsPillow)).collect();
             let mut pictures = Vec::with_capacity(paths.len());
             for (path, decoded) in paths.iter().zip(decoded) {
                 match decoded {
@@ -152,7 +152,7 @@ impl SetFacts {
 ///
 /// # Errors
 /// `Error::Io`, `Error::Format`.
-pub(super) fn decode(path: &Path, reading: Reading) -> Result<Decoded> {
+pub(super) fn decode(path: &Path, reading: Decoding) -> Result<Decoded> {
     let reader = ImageReader::open(path).map_err(Error::io("read", path))?;
     let decode = || -> std::result::Result<_, image::ImageError> {
         let reader = reader.with_guessed_format()?;
@@ -160,8 +160,8 @@ pub(super) fn decode(path: &Path, reading: Reading) -> Result<Decoded> {
         let decoder = reader.into_decoder()?;
         let color = decoder.color_type();
         let picture = match reading {
-            Reading::AsPillow => Some(DynamicImage::from_decoder(decoder)?.into_rgb8()),
-            Reading::Upright => None,
+            Decoding::AsPillow => Some(DynamicImage::from_decoder(decoder)?.into_rgb8()),
+            Decoding::Upright => None,
         };
         Ok((picture, format, color))
     };

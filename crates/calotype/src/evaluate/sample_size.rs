@@ -1,6 +1,6 @@
 //! How many pictures each metric of sets needs: known from the lists of files, before the first picture is read.
 
-use super::set_metrics::{SetMetric, Settings};
+use super::set_metrics::{MetricSettings, SetMetric};
 use crate::error::{Error, Result};
 
 /// The smallest of FID∞'s growing parts, a half of the generated side, has two pictures.
@@ -14,7 +14,7 @@ pub(super) fn require(
     metric: SetMetric,
     generated: Option<usize>,
     reference: Option<usize>,
-    settings: &Settings,
+    settings: &MetricSettings,
 ) -> Result<()> {
     let fewest = generated.into_iter().chain(reference).min().unwrap_or(usize::MAX);
     match metric {
@@ -44,7 +44,7 @@ pub(super) fn require(
 ///
 /// # Errors
 /// `Error::Argument`.
-pub(super) fn require_possible(settings: &Settings) -> Result<()> {
+pub(super) fn require_possible(settings: &MetricSettings) -> Result<()> {
     for (name, least, value) in [
         ("splits", 1, settings.splits),
         ("kid_subsets", 1, settings.kid_subsets),
@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn each_metric_says_what_it_lacks() {
-        let settings = Settings::default();
+        let settings = MetricSettings::default();
         let reason = |metric, generated, reference| {
             require(metric, generated, reference, &settings).err().map(|error| error.to_string())
         };
@@ -85,12 +85,12 @@ mod tests {
 
     #[test]
     fn settings_that_fit_no_set_are_refused() {
-        require_possible(&Settings::default()).unwrap();
+        require_possible(&MetricSettings::default()).unwrap();
         for (settings, name) in [
-            (Settings { splits: 0, ..Settings::default() }, "splits"),
-            (Settings { kid_subsets: 0, ..Settings::default() }, "kid_subsets"),
-            (Settings { kid_subset_size: 1, ..Settings::default() }, "kid_subset_size"),
-            (Settings { k: 0, ..Settings::default() }, "k"),
+            (MetricSettings { splits: 0, ..MetricSettings::default() }, "splits"),
+            (MetricSettings { kid_subsets: 0, ..MetricSettings::default() }, "kid_subsets"),
+            (MetricSettings { kid_subset_size: 1, ..MetricSettings::default() }, "kid_subset_size"),
+            (MetricSettings { k: 0, ..MetricSettings::default() }, "k"),
         ] {
             let error = require_possible(&settings).unwrap_err();
             assert!(error.to_string().starts_with(&format!("{name}: ")), "{error}");

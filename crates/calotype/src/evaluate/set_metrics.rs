@@ -66,7 +66,7 @@ impl SetMetric {
 
 /// How to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Settings {
+pub struct MetricSettings {
     /// Splits of the Inception Score.
     pub splits: usize,
     /// Subsets of KID.
@@ -79,14 +79,14 @@ pub struct Settings {
     pub seed: u32,
 }
 
-impl Default for Settings {
+impl Default for MetricSettings {
     /// torch-fidelity's.
     fn default() -> Self {
         Self { splits: 10, kid_subsets: 100, kid_subset_size: 1000, k: 3, seed: 2020 }
     }
 }
 
-impl Settings {
+impl MetricSettings {
     /// Rows of KID's subsets of sides of so many rows.
     fn subset_size(&self, generated: usize, reference: usize) -> usize {
         self.kid_subset_size.min(generated).min(reference)
@@ -110,7 +110,7 @@ pub fn measure(
     metric: SetMetric,
     generated: &Side,
     reference: Option<&Side>,
-    settings: &Settings,
+    settings: &MetricSettings,
     suffix: &str,
 ) -> Result<Vec<(String, Value)>> {
     if metric == SetMetric::InceptionScore {
@@ -177,7 +177,7 @@ fn frechet(generated: &Side, reference: &Side) -> Result<Value> {
 const PARTS: usize = 5;
 
 /// The distance of growing random parts of the generated side from all of the reference, extrapolated.
-fn frechet_infinity(generated: &Side, reference: &Side, settings: &Settings) -> Result<Value> {
+fn frechet_infinity(generated: &Side, reference: &Side, settings: &MetricSettings) -> Result<Value> {
     let (x, y) = (generated.rows("fid-infinity")?, reference.rows("fid-infinity")?);
     let order = RandomState::new(settings.seed).permutation(x.n());
     let full = Gaussian::from_rows(y.values(), y.dimension())?;
@@ -200,7 +200,7 @@ fn frechet_infinity(generated: &Side, reference: &Side, settings: &Settings) -> 
     }))
 }
 
-fn inception_score(generated: &Side, settings: &Settings) -> Result<Value> {
+fn inception_score(generated: &Side, settings: &MetricSettings) -> Result<Value> {
     let (logits, classes) = generated.logits.as_ref().ok_or_else(|| {
         Error::data("is", "pictures and an extractor that classifies", "features without classes")
     })?;
@@ -220,7 +220,7 @@ fn inception_score(generated: &Side, settings: &Settings) -> Result<Value> {
     Ok(with_sides(report, generated, None))
 }
 
-fn kid(generated: &Side, reference: &Side, settings: &Settings) -> Result<Value> {
+fn kid(generated: &Side, reference: &Side, settings: &MetricSettings) -> Result<Value> {
     let (x, y) = (generated.rows("kid")?, reference.rows("kid")?);
     let size = settings.subset_size(x.n(), y.n());
     let found = kid_of_random_subsets(x, y, size, settings.kid_subsets, settings.seed)?;
@@ -245,7 +245,7 @@ fn cmmd(generated: &Side, reference: &Side) -> Result<Value> {
 }
 
 /// Precision, recall, density and coverage.
-fn neighbours(generated: &Side, reference: &Side, settings: &Settings) -> Result<[Value; 4]> {
+fn neighbours(generated: &Side, reference: &Side, settings: &MetricSettings) -> Result<[Value; 4]> {
     let (x, y) = (generated.rows("prdc")?, reference.rows("prdc")?);
     let at_most = prdc(x, y, settings.k, BallRule::Le)?;
     let below = prdc(x, y, settings.k, BallRule::Lt)?;

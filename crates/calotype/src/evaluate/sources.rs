@@ -17,14 +17,14 @@ use crate::error::{Error, Result};
 use crate::progress::Progress;
 
 /// Where a side's features come from.
-enum Source {
+enum SideSource {
     /// An `.npz`, which is read.
     File(Box<Side>),
     /// Pictures, which are not.
     Folder(PictureSet),
 }
 
-impl Source {
+impl SideSource {
     /// Pictures, where their number is known; some of a folder may turn out not to be readable.
     fn n(&self) -> Option<usize> {
         match self {
@@ -44,8 +44,8 @@ pub(super) struct TooFew {
 pub(super) struct Sources {
     name: ExtractorName,
     extractor: Option<Box<dyn Extractor>>,
-    generated: Source,
-    reference: Option<Source>,
+    generated: SideSource,
+    reference: Option<SideSource>,
 }
 
 impl Sources {
@@ -57,32 +57,32 @@ impl Sources {
         let extractor = if pictures { Some(name.load(asked, device)?) } else { None };
         let open = |path: &Path| {
             if is_npz(path) {
-                Side::read(path).map(|side| Source::File(Box::new(side)))
+                Side::read(path).map(|side| SideSource::File(Box::new(side)))
             } else {
-                PictureSet::open(path).map(Source::Folder)
+                PictureSet::open(path).map(SideSource::Folder)
             }
         };
         Ok(Self { name, extractor, generated: open(generated)?, reference: reference.map(open).transpose()? })
     }
 
-    fn protocol(&self, source: &Source) -> Result<SideProtocol> {
+    fn protocol(&self, source: &SideSource) -> Result<SideProtocol> {
         match (source, &self.extractor) {
-            (Source::File(side), _) => Ok(side.protocol.clone()),
-            (Source::Folder(_), Some(extractor)) => SideProtocol::new(extractor.protocol()),
-            (Source::Folder(_), None) => Ok(SideProtocol::default()),
+            (SideSource::File(side), _) => Ok(side.protocol.clone()),
+            (SideSource::Folder(_), Some(extractor)) => SideProtocol::new(extractor.protocol()),
+            (SideSource::Folder(_), None) => Ok(SideProtocol::default()),
         }
     }
 
-    fn dimension(&self, source: &Source) -> Option<usize> {
+    fn dimension(&self, source: &SideSource) -> Option<usize> {
         match source {
-            Source::File(side) => Some(side.dimension()),
-            Source::Folder(_) => self.extractor.as_ref().map(|extractor| extractor.dimension()),
+            SideSource::File(side) => Some(side.dimension()),
+            SideSource::Folder(_) => self.extractor.as_ref().map(|extractor| extractor.dimension()),
         }
     }
 
     /// What names of metrics end in: as the sides say, or the extractor if they do not.
     pub(super) fn suffix(&self) -> String {
-        let of = |source: &Source| self.protocol(source).unwrap_or_default();
+        let of = |source: &SideSource| self.protocol(source).unwrap_or_default();
         let reference = self.reference.as_ref().map(of);
         let said = SideProtocol::suffix(&of(&self.generated), reference.as_ref());
         said.unwrap_or_else(|| self.name.suffix().into())
@@ -101,7 +101,7 @@ impl Sources {
         if metrics.iter().any(distance) {
             self.require_comparable()?;
         }
-        let (generated, reference) = (self.generated.n(), self.reference.as_ref().and_then(Source::n));
+        let (generated, reference) = (self.generated.n(), self.reference.as_ref().and_then(SideSource::n));
         let (mut possible, mut too_few) = (Vec::new(), Vec::new());
         for metric in metrics {
             let Some(of_sets) = metric.of_sets() else {
@@ -145,7 +145,8 @@ impl Sources {
             return Err(Error::argument("stream", expected, of_sets.name()));
         }
         if score {
-            let extractor = self.extractor.as_ref().filter(|_| matches!(self.generated, Source::Folder(_)));
+            let extractor =
+                self.extractor.as_ref().filter(|_| matches!(self.generated, SideSource::Folder(_)));
             return match extractor.and_then(|extractor| extractor.classes()) {
                 Some(_) => Ok(()),
                 None => {
@@ -158,7 +159,7 @@ impl Sources {
             Error::data("reference", format!("the other side of {}", of_sets.name()), "none")
         })?;
         for source in [&self.generated, reference] {
-            if let Source::File(side) = source
+            if let SideSource::File(side) = source
                 && of_sets.needs_rows()
             {
                 side.rows(of_sets.name())?;
@@ -193,9 +194,9 @@ impl Sources {
             logits: metrics.contains(&SetMetric::InceptionScore),
         };
         let Self { extractor, generated, reference, .. } = self;
-        let side = |name: &str, source: Source| match (source, extractor.as_deref()) {
-            (Source::File(side), _) => Ok(*side),
-            (Source::Folder(set), Some(extractor)) => {
+        let side = |name: &str, source: SideSource| match (source, extractor.as_deref()) {
+            (SideSource::File(side), _) => Ok(*side),
+            (SideSource::Folder(set), Some(extractor)) => {
                 progress.begin(name, 0, set.files());
                 let mut done = 0;
                 let step = &mut |more| {
@@ -206,7 +207,7 @@ impl Sources {
                 progress.end(name);
                 side
             }
-            (Source::Folder(_), None) => Err(Error::argument("extractor", "one, for pictures", "none")),
+            (SideSource::Folder(_), None) => Err(Error::argument("extractor", "one, for pictures", "none")),
         };
         let distance = metrics.iter().any(|metric| *metric != SetMetric::InceptionScore);
         let generated = side("generated", generated)?;

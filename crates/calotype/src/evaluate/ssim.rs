@@ -46,7 +46,7 @@ pub enum Covariance {
 
 /// The free choices of SSIM; values are comparable only under the same ones.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Options {
+pub struct SsimOptions {
     /// Weights of a window.
     pub window: Window,
     /// What happens at the border.
@@ -59,7 +59,7 @@ pub struct Options {
     pub k2: f64,
 }
 
-impl Default for Options {
+impl Default for SsimOptions {
     /// The paper's: 11 taps, σ = 1.5, windows that fit, k₁ = 0.01, k₂ = 0.03.
     fn default() -> Self {
         Self {
@@ -106,7 +106,7 @@ pub fn ssim_map(
     reference: &Plane,
     reconstruction: &Plane,
     data_range: f64,
-    options: &Options,
+    options: &SsimOptions,
 ) -> Result<Plane> {
     Ok(similarity_maps(reference, reconstruction, data_range, options)?.ssim)
 }
@@ -128,7 +128,7 @@ pub fn similarity_maps(
     reference: &Plane,
     reconstruction: &Plane,
     data_range: f64,
-    options: &Options,
+    options: &SsimOptions,
 ) -> Result<SimilarityMaps> {
     require_comparable(reference, reconstruction, data_range)?;
     require_options(reference, options)?;
@@ -190,7 +190,7 @@ pub fn ssim_channels(
     reference: &[Plane],
     reconstruction: &[Plane],
     data_range: f64,
-    options: &Options,
+    options: &SsimOptions,
 ) -> Result<SsimChannels> {
     if reference.is_empty() || reference.len() != reconstruction.len() {
         let expected = format!("{} channels, at least one", reference.len());
@@ -208,10 +208,10 @@ pub fn ssim_channels(
 /// `Error::Shape` if the sizes differ or a side is below 11 pixels.
 pub fn ssim_rgb(reference: &RgbImage, reconstruction: &RgbImage) -> Result<f64> {
     let (reference, reconstruction) = (Plane::from_rgb(reference)?, Plane::from_rgb(reconstruction)?);
-    Ok(ssim_channels(&reference, &reconstruction, 255.0, &Options::default())?.mean)
+    Ok(ssim_channels(&reference, &reconstruction, 255.0, &SsimOptions::default())?.mean)
 }
 
-fn require_options(image: &Plane, options: &Options) -> Result<()> {
+fn require_options(image: &Plane, options: &SsimOptions) -> Result<()> {
     let size = options.window.size();
     let smallest = if options.covariance == Covariance::Sample { 2 } else { 1 };
     if size < smallest || (options.border == Border::Reflect && size.is_multiple_of(2)) {
@@ -293,14 +293,17 @@ mod tests {
         let small = RgbImage::new(10, 20);
         assert_refuses(ssim_rgb(&small, &small), "image for SSIM: expected at least 11 x 11");
         let image = Plane::new(12, 12, vec![1.0; 144]).unwrap();
-        let map = |options: Options| ssim_map(&image, &image, 1.0, &options);
-        let (window, options) = (Window::Uniform { size: 8 }, Options::default());
-        assert!(map(options).is_ok() && map(Options { window, ..options }).is_ok());
+        let map = |options: SsimOptions| ssim_map(&image, &image, 1.0, &options);
+        let (window, options) = (Window::Uniform { size: 8 }, SsimOptions::default());
+        assert!(map(options).is_ok() && map(SsimOptions { window, ..options }).is_ok());
         let (size, sigma) =
             ("size of the SSIM window: expected at least 1", "sigma of the SSIM window: expected");
-        assert_refuses(map(Options { window, border: Border::Reflect, ..options }), size);
-        assert_refuses(map(Options { window: Window::Uniform { size: 0 }, ..options }), size);
-        assert_refuses(map(Options { window: Window::Gaussian { size: 11, sigma: 0.0 }, ..options }), sigma);
-        assert_refuses(map(Options { k2: 0.0, ..options }), "k1 and k2 of SSIM: expected");
+        assert_refuses(map(SsimOptions { window, border: Border::Reflect, ..options }), size);
+        assert_refuses(map(SsimOptions { window: Window::Uniform { size: 0 }, ..options }), size);
+        assert_refuses(
+            map(SsimOptions { window: Window::Gaussian { size: 11, sigma: 0.0 }, ..options }),
+            sigma,
+        );
+        assert_refuses(map(SsimOptions { k2: 0.0, ..options }), "k1 and k2 of SSIM: expected");
     }
 }

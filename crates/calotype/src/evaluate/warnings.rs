@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::picture_set::{Reading, SetFacts};
+use super::picture_set::{Decoding, SetFacts};
 use super::side::Side;
 
 /// Below this, FID depends more on n than on the model.
@@ -29,7 +29,7 @@ pub fn of_sides(generated: &Side, reference: Option<&Side>) -> Vec<String> {
         }
     }
     let facts = reference.and_then(|side| side.facts.as_ref());
-    found.extend(of_pictures(generated.facts.as_ref(), facts, Reading::AsPillow));
+    found.extend(of_pictures(generated.facts.as_ref(), facts, Decoding::AsPillow));
     found
 }
 
@@ -37,7 +37,7 @@ pub fn of_sides(generated: &Side, reference: Option<&Side>) -> Vec<String> {
 pub fn of_pictures(
     generated: Option<&SetFacts>,
     reference: Option<&SetFacts>,
-    reading: Reading,
+    reading: Decoding,
 ) -> Vec<String> {
     let sides = [("generated", generated), ("reference", reference)];
     let mut found: Vec<String> = sides
@@ -59,7 +59,7 @@ pub fn of_pictures(
     found
 }
 
-fn of_folder(facts: &SetFacts, reading: Reading) -> Vec<String> {
+fn of_folder(facts: &SetFacts, reading: Decoding) -> Vec<String> {
     let mut found = Vec::new();
     if facts.formats.len() > 1 {
         found.push(format!("several file formats: {}", list(&facts.formats)));
@@ -68,8 +68,8 @@ fn of_folder(facts: &SetFacts, reading: Reading) -> Vec<String> {
         found.push(format!("{} different sizes", facts.sizes.len()));
     }
     let transparency = match reading {
-        Reading::AsPillow => "with transparency, which is dropped",
-        Reading::Upright => "with transparency, which is laid over white",
+        Decoding::AsPillow => "with transparency, which is dropped",
+        Decoding::Upright => "with transparency, which is laid over white",
     };
     for (count, what) in [
         (facts.grey, "without colour"),

@@ -34,7 +34,7 @@ pub struct Explanation {
 /// - `initial`: unit noise to start from; the seed's where there is none.
 ///
 /// # Errors
-/// As [`Model::sample`]. A prompt without words has no maps.
+/// As [`Model::sample_from`]. A prompt without words has no maps.
 pub fn explain(
     model: &Model,
     requests: &[PictureRequest],
@@ -49,7 +49,7 @@ pub fn explain(
 /// [`explain`] by some of the layers and steps alone; `on_step` hears of every step.
 ///
 /// # Errors
-/// As [`explain`]; `Error::Argument` for layers or steps that there are not.
+/// As [`Model::sample_from`]; `Error::Argument` for layers or steps that there are not.
 pub fn explain_selected(
     model: &Model,
     requests: &[PictureRequest],

@@ -56,7 +56,7 @@ impl Attention {
     }
 
     /// The probabilities that [`forward`](Self::forward) weighs the values with, `[B, heads, N, L]`:
-    /// computed only for who wants to see them.
+    /// computed only for those who want to see them.
     pub fn probabilities(&self, x: Tensor<3>, context: Tensor<3>) -> Tensor<4> {
         let (q, k) = (self.to_q.forward(x), self.to_k.forward(context));
         attention_probabilities(q, k, self.heads, false)

@@ -1,7 +1,7 @@
 //! The model of a request, with everything that the request does to it.
 
 use super::request::Request;
-use crate::checkpoint::{Checkpoint, Lora, find};
+use crate::checkpoint::{Checkpoint, WeightedLora, find};
 use crate::error::{Error, Result};
 use crate::files::Storage;
 use crate::machine::Machine;
@@ -23,7 +23,7 @@ impl Request {
         if let Some(folder) = &self.tokenizer {
             checkpoint.use_tokenizers(folder)?;
         }
-        for Lora { file, weight } in &self.lora {
+        for WeightedLora { file, weight } in &self.lora {
             let merged = checkpoint.merge_lora(file, *weight)?;
             progress.say(&format!("{}: {} layers, weight {weight}", file.display(), merged.layers));
             if let Some(name) = merged.unmatched.first() {

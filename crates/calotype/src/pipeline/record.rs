@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::generation::Generation;
 use super::generation_parameters::GenerationParameters;
 use super::request::Request;
-use crate::checkpoint::Lora;
+use crate::checkpoint::WeightedLora;
 use crate::error::{Error, Result};
 use crate::files::{atomic, png_text};
 use crate::sampler::Generator;
@@ -87,7 +87,11 @@ fn with_absolute_paths(request: Request) -> Request {
     Request {
         model: request.model.map(absolute),
         tokenizer: request.tokenizer.map(absolute),
-        lora: request.lora.into_iter().map(|lora| Lora { file: absolute(lora.file), ..lora }).collect(),
+        lora: request
+            .lora
+            .into_iter()
+            .map(|lora| WeightedLora { file: absolute(lora.file), ..lora })
+            .collect(),
         embedding: request.embedding.into_iter().map(absolute).collect(),
         init_latents: request.init_latents.map(absolute),
         init_image: request.init_image.map(absolute),

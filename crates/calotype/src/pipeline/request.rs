@@ -8,7 +8,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::checkpoint::Lora;
+use crate::checkpoint::WeightedLora;
 use crate::diffusion::SigmaSpacing;
 use crate::nn::Precision;
 use crate::sampler::{Compat, Generator, SamplerKind};
@@ -32,7 +32,7 @@ pub struct Request {
     /// Folder whose tokenizer is taken in place of the model's.
     pub tokenizer: Option<PathBuf>,
     /// LoRAs that are merged into the model.
-    pub lora: Vec<Lora>,
+    pub lora: Vec<WeightedLora>,
     /// Textual-inversion files, each with a word that the model learns.
     pub embedding: Vec<PathBuf>,
     /// Layers left out at the end of the text encoder.

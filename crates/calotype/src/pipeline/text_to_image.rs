@@ -153,7 +153,7 @@ impl Model {
     /// Pictures of a batch of requests.
     ///
     /// # Errors
-    /// As [`Model::sample`] and [`Model::decode`].
+    /// As [`Model::sample_from`] and [`Model::decode`].
     pub fn generate(&self, requests: &[PictureRequest], sampling: &Sampling) -> Result<Vec<RgbImage>> {
         let on_step = &mut |_, _| ControlFlow::Continue(());
         self.decode(self.sample(requests, sampling, None, None, on_step)?, false)

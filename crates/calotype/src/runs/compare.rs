@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 
 /// Several runs side by side. Every list of values has one entry for each run, in the order of `runs`.
 #[derive(Debug, Clone, Serialize)]
-pub struct Comparison {
+pub struct RunComparison {
     /// The runs.
     pub runs: Vec<RunName>,
     /// Keys whose values are not the same in all recipes.
@@ -57,7 +57,7 @@ pub struct NumberRow {
     /// Which of its values.
     pub measure: Measure,
     /// None where the run has no such number.
-    pub values: Vec<Option<Measured>>,
+    pub values: Vec<Option<ValueAtStep>>,
     /// Which values are good, where that is known.
     pub direction: Option<Direction>,
     /// Index of the run whose value is better than all others.
@@ -78,7 +78,7 @@ pub enum Measure {
 
 /// A value and the step of it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Measured {
+pub struct ValueAtStep {
     /// The value.
     pub value: f64,
     /// The last step that it depends on.
@@ -99,7 +99,7 @@ pub struct EventRow {
 /// # Errors
 /// `Error::Argument` for fewer than two runs, one run twice or a part that none has trained; `Error::Data`
 /// for what is not a run; `Error::Io`; `Error::Format` for a broken recipe or log.
-pub fn compare(paths: &[PathBuf], part: Option<TrainedPart>) -> Result<Comparison> {
+pub fn compare(paths: &[PathBuf], part: Option<TrainedPart>) -> Result<RunComparison> {
     let (runs, names) = open_all(paths, 2)?;
     comparison(&runs, names, part)
 }
@@ -108,7 +108,7 @@ pub(super) fn comparison(
     runs: &[RunFolder],
     names: Vec<RunName>,
     part: Option<TrainedPart>,
-) -> Result<Comparison> {
+) -> Result<RunComparison> {
     let recipes = runs.iter().map(recipe::read).collect::<Result<Vec<_>>>()?;
     let without = names.iter().zip(&recipes).filter(|(_, recipe)| recipe.is_none());
     let mut notes: Vec<String> =
@@ -124,7 +124,7 @@ pub(super) fn comparison(
     }
     let keys = recipe::differences(&recipes);
     let recipe = keys.into_iter().map(|(key, values)| RecipeRow { key, values }).collect();
-    Ok(Comparison { runs: names, recipe, parts, notes })
+    Ok(RunComparison { runs: names, recipe, parts, notes })
 }
 
 /// The parts that a user means: the one named, or those with a log.
@@ -203,16 +203,16 @@ pub(super) fn metrics(logs: &[Log]) -> Vec<&str> {
 
 fn row(metric: &str, measure: Measure, points: Vec<Option<Point>>) -> NumberRow {
     let direction = Direction::of(metric);
-    let values: Vec<Option<Measured>> = points
+    let values: Vec<Option<ValueAtStep>> = points
         .into_iter()
-        .map(|point| point.map(|(step, value)| Measured { value, step: step as u64 }))
+        .map(|point| point.map(|(step, value)| ValueAtStep { value, step: step as u64 }))
         .collect();
     let better = direction.and_then(|direction| better(&values, direction));
     NumberRow { metric: metric.to_owned(), measure, values, direction, better }
 }
 
 /// The value that is better than all others; none in a tie, or if it stands alone.
-fn better(values: &[Option<Measured>], direction: Direction) -> Option<usize> {
+fn better(values: &[Option<ValueAtStep>], direction: Direction) -> Option<usize> {
     let present =
         || values.iter().enumerate().filter_map(|(index, value)| Some((index, value.as_ref()?.value)));
     let beats_others = |&(index, value): &(usize, f64)| {

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::compare::{Comparison, comparison};
-use super::plot::{Line, Options, RunChart, curves};
+use super::compare::{RunComparison, comparison};
+use super::plot::{Line, PlotOptions, RunChart, curves};
 use super::text::part_rows;
 use super::{RunName, open_all};
 use crate::error::{Error, Result};
@@ -16,7 +16,7 @@ const BETTER: [&str; 2] = ["\u{a0}★", "\u{a0}\u{2003}"];
 ///
 /// # Errors
 /// As [`super::plot::plot`]; `Error::Format` for a broken recipe.
-pub fn report(paths: &[PathBuf], options: &Options) -> Result<Report> {
+pub fn report(paths: &[PathBuf], options: &PlotOptions) -> Result<Report> {
     let (runs, names) = open_all(paths, 1)?;
     let plot = curves(&runs, names.clone(), options)?;
     let comparison = comparison(&runs, names, options.part)?;
@@ -51,7 +51,7 @@ pub fn report(paths: &[PathBuf], options: &Options) -> Result<Report> {
 ///
 /// # Errors
 /// As [`report`]; `Error::Argument` if `out` names no file; `Error::Io`.
-pub fn write(paths: &[PathBuf], options: &Options, out: &Path) -> Result<()> {
+pub fn write(paths: &[PathBuf], options: &PlotOptions, out: &Path) -> Result<()> {
     if out.file_name().is_none() || out.is_dir() {
         return Err(Error::argument("out", "a file to write, such as runs.html", out.display()));
     }
@@ -77,7 +77,7 @@ fn drawn(chart: &RunChart, runs: &[RunName]) -> Chart {
 }
 
 /// The numbers of all parts in one table, so that its columns are the same.
-fn numbers(comparison: &Comparison, labels: &[String]) -> Section {
+fn numbers(comparison: &RunComparison, labels: &[String]) -> Section {
     let mut rows = Vec::new();
     for part in &comparison.parts {
         let named = |row: Vec<String>| [vec![part.part.to_string()], row].concat();
@@ -97,7 +97,7 @@ fn numbers(comparison: &Comparison, labels: &[String]) -> Section {
     Section { title: "Numbers".into(), text, content: Content::Table(Table { columns, rows }) }
 }
 
-fn recipe(comparison: &Comparison, labels: &[String]) -> Section {
+fn recipe(comparison: &RunComparison, labels: &[String]) -> Section {
     let cell = |value: &Option<String>| value.clone().unwrap_or("-".into());
     let rows: Vec<Vec<String>> = comparison
         .recipe

@@ -18,7 +18,7 @@ const LOGARITHMIC_ABOVE: f64 = 20.0;
 
 /// What to draw.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct PlotOptions {
     /// Only this part; otherwise all that have a log.
     pub part: Option<TrainedPart>,
     /// Only this metric; otherwise all.
@@ -68,12 +68,12 @@ pub struct Line {
 /// `Error::Argument` for no run, one run twice, a part that none has trained, or a metric that none has
 /// logged (those that exist are listed); `Error::Data` for what is not a run; `Error::Io`;
 /// `Error::Format` for a broken log.
-pub fn plot(paths: &[PathBuf], options: &Options) -> Result<Plot> {
+pub fn plot(paths: &[PathBuf], options: &PlotOptions) -> Result<Plot> {
     let (runs, names) = open_all(paths, 1)?;
     curves(&runs, names, options)
 }
 
-pub(super) fn curves(runs: &[RunFolder], names: Vec<RunName>, options: &Options) -> Result<Plot> {
+pub(super) fn curves(runs: &[RunFolder], names: Vec<RunName>, options: &PlotOptions) -> Result<Plot> {
     let (mut charts, mut known) = (Vec::new(), Vec::new());
     for part in chosen(runs, options.part)? {
         let read = |run: &RunFolder| Log::read(&run.log(part), options.smoothing, None);

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use super::chart::{Canvas, draw_all};
 use super::compare::{Measure, NumberRow, compare};
 use super::folder::TrainedPart;
-use super::plot::{Options, Smoothing, plot};
+use super::plot::{PlotOptions, Smoothing, plot};
 use super::scan::{BestValue, PartState, list};
 use super::*;
 use crate::report::curve::pieces;
@@ -61,8 +61,8 @@ impl Folder {
     }
 }
 
-fn all() -> Options {
-    Options { part: None, metric: None, smoothing: Smoothing::Auto }
+fn all() -> PlotOptions {
+    PlotOptions { part: None, metric: None, smoothing: Smoothing::Auto }
 }
 
 fn set_age(path: &Path, seconds_since_1970: u64) {
@@ -174,7 +174,7 @@ fn what_is_no_run_is_refused() {
     let twice = [run.clone(), folder.0.join("run/../run")];
     assert!(compare(&twice, None).unwrap_err().to_string().contains("runs: expected each once"));
     assert!(matches!(compare(&twice[..1], None), Err(Error::Argument { .. })));
-    let clip = plot(&[run], &Options { part: Some(TrainedPart::Clip), ..all() }).unwrap_err();
+    let clip = plot(&[run], &PlotOptions { part: Some(TrainedPart::Clip), ..all() }).unwrap_err();
     assert!(clip.to_string().contains("a part with a log: vae"), "{clip}");
 }
 
@@ -259,7 +259,7 @@ fn gaps_cut_last_lines_and_broken_lines() {
 fn an_unknown_metric_lists_those_that_exist() {
     let folder = Folder::new();
     let run = folder.run("run", 300, 0.02);
-    let options = Options { metric: Some("los".into()), ..all() };
+    let options = PlotOptions { metric: Some("los".into()), ..all() };
     let error = plot(&[run], &options).unwrap_err().to_string();
     let known =
         "metric: expected one of loss, validation_loss, validation_psnr, gradient_norm, learning_rate";
@@ -284,7 +284,7 @@ fn only_losses_that_span_much_are_logarithmic() {
 fn a_terminal_chart_keeps_to_its_room_and_tells_runs_apart() {
     let folder = Folder::new();
     let runs = [folder.run("one", 1000, 0.02), folder.run("two", 600, 0.2)];
-    let options = Options { metric: Some("loss".into()), ..all() };
+    let options = PlotOptions { metric: Some("loss".into()), ..all() };
     let plot = plot(&runs, &options).unwrap();
     for width in [0, 30, 80, 200] {
         let text = draw_all(&plot, Canvas { width, height: 12, colour: false });
@@ -339,7 +339,7 @@ fn the_page_holds_comparison_and_every_curve() {
     let charts = html.find("<figure").unwrap();
     assert!(html.find("<table>").unwrap() < charts, "the comparison stands above the curves");
 
-    let loss = Options { metric: Some("loss".into()), ..all() };
+    let loss = PlotOptions { metric: Some("loss".into()), ..all() };
     let single = page::report(&runs[..1], &loss).unwrap().to_html().unwrap();
     assert_eq!(single.matches("<figure class=\"chart\">").count(), 1);
     assert!(matches!(page::write(&runs, &all(), &folder.0), Err(Error::Argument { .. })));

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::{Duration, SystemTime};
 
-use super::compare::{Comparison, Measure, Measured, NumberRow, PartComparison};
+use super::compare::{Measure, NumberRow, PartComparison, RunComparison, ValueAtStep};
 use super::scan::{Listing, PartState, PartSummary, RunSummary};
 use crate::report::number::readable;
 
@@ -59,7 +59,7 @@ fn part_cells(part: &PartSummary) -> Vec<String> {
 }
 
 /// The comparison: recipes, then the numbers of each part; `*` marks the better value.
-pub fn comparison(comparison: &Comparison) -> String {
+pub fn comparison(comparison: &RunComparison) -> String {
     let labels: Vec<String> = comparison.runs.iter().map(|run| run.label.clone()).collect();
     let headed = |heading: &str| [vec![heading.to_owned()], labels.clone()].concat();
     let mut out = String::new();
@@ -116,8 +116,8 @@ fn row_label(row: &NumberRow, part: &PartComparison) -> String {
 }
 
 /// A value, with its step where the row does not say it.
-fn number_cell(row: &NumberRow, run: usize, value: Option<Measured>, part: &PartComparison) -> String {
-    let Some(Measured { value, step }) = value else { return "-".into() };
+fn number_cell(row: &NumberRow, run: usize, value: Option<ValueAtStep>, part: &PartComparison) -> String {
+    let Some(ValueAtStep { value, step }) = value else { return "-".into() };
     let expected = match row.measure {
         Measure::Last => part.last_steps.get(run).copied().flatten(),
         Measure::Best => None,

@@ -5,7 +5,7 @@ use super::case::{Found, Inputs, unreadable};
 use super::reference::Quantisation;
 use crate::error::{Error, Result};
 use crate::evaluate::pixel::{Plane, pixel_error, psnr};
-use crate::evaluate::ssim::{self as similarity, Border, Covariance, Options, Window};
+use crate::evaluate::ssim::{self as similarity, Border, Covariance, SsimOptions, Window};
 
 fn plane(image: Array) -> Result<Plane> {
     Plane::new(image.rows(), image.columns(), image.values)
@@ -15,10 +15,10 @@ fn pair(inputs: Inputs) -> Result<(Plane, Plane)> {
     Ok((plane(inputs.array("x")?)?, plane(inputs.array("y")?)?))
 }
 
-fn options(inputs: Inputs) -> Result<Options> {
+fn options(inputs: Inputs) -> Result<SsimOptions> {
     let options = inputs.object("options")?;
     let size = options.integer("size")?;
-    Ok(Options {
+    Ok(SsimOptions {
         window: if options.choice("window", &[("gaussian", true), ("uniform", false)])? {
             Window::Gaussian { size, sigma: options.number("sigma")? }
         } else {

@@ -51,7 +51,7 @@ impl Clip {
     /// Unit vectors of the texts in the shared space: `[B, projection_dim]`.
     ///
     /// # Errors
-    /// As [`ClipText::forward`].
+    /// As [`ClipText::forward_skipping`].
     pub fn embed_text(&self, input_ids: &[Vec<u32>]) -> Result<Tensor<2>> {
         Ok(normalise(self.text_projection.forward(self.text_model.forward(input_ids)?.pooled)))
     }

@@ -61,7 +61,8 @@ pub struct TextFeatures {
 const TOKEN_STD: f64 = 1.0;
 
 impl ClipText {
-    /// Embeddings start at N(0, 0.02²) and N(0, 0.01²), as in Radford et al. 2021's code.
+    /// Random weights: token embeddings ~ N(0, 1), those of positions ~ N(0, ½²), the layers as in Radford et al.
+    /// 2021's code.
     ///
     /// # Errors
     /// `Error::Config`.

@@ -14,7 +14,7 @@ use super::optimizer::Optimizer;
 use super::preflight::{self, Findings};
 use super::recipe::{ClipObjective, ClipRecipe, Recipe, TrainingRecipe};
 use super::session::Session;
-use super::settings::Settings;
+use super::settings::TrainingSettings;
 use super::training_loop;
 use crate::checkpoint;
 use crate::data::source::TrainingSet;
@@ -179,7 +179,7 @@ impl<'a> Contrasting<'a> {
 
 impl Objective<ClipInTraining> for Contrasting<'_> {
     type Share = Pairs;
-    type Settings = Settings<ClipRecipe>;
+    type Settings = TrainingSettings<ClipRecipe>;
 
     fn part(&self) -> TrainedPart {
         TrainedPart::Clip
@@ -189,8 +189,8 @@ impl Objective<ClipInTraining> for Contrasting<'_> {
         &self.clip.training
     }
 
-    fn settings(&self) -> Settings<ClipRecipe> {
-        Settings::new(self.recipe, self.data, self.clip.identity())
+    fn settings(&self) -> TrainingSettings<ClipRecipe> {
+        TrainingSettings::new(self.recipe, self.data, self.clip.identity())
     }
 
     fn damage(&self) -> Damage {

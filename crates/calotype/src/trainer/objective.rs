@@ -177,12 +177,12 @@ pub trait Watch<N>: Sync {
     ///
     /// # Errors
     /// Those of the data and of the network.
-    fn look(&self, network: &N, step: usize) -> Result<Sight>;
+    fn look(&self, network: &N, step: usize) -> Result<Observation>;
 }
 
 /// What a [`Watch`] sees.
 #[derive(Debug, Clone, Default)]
-pub struct Sight {
+pub struct Observation {
     /// Names begin with `validation_`.
     pub numbers: Vec<(String, f64)>,
     /// Pictures by name.
@@ -194,7 +194,7 @@ pub struct Sight {
 pub struct Blind;
 
 impl<N> Watch<N> for Blind {
-    fn look(&self, _: &N, _: usize) -> Result<Sight> {
-        Ok(Sight::default())
+    fn look(&self, _: &N, _: usize) -> Result<Observation> {
+        Ok(Observation::default())
     }
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::metrics_log::MetricsLog;
-use super::objective::Sight;
+use super::objective::Observation;
 use super::spikes::Spike;
 use crate::data::source::Damaged;
 use crate::error::{Error, Result};
@@ -44,7 +44,7 @@ impl<'a> RunLog<'a> {
         })
     }
 
-    /// What the training depends on, for who looks at its curves.
+    /// What the training depends on, for those who look at its curves.
     pub(super) fn settings(&mut self, settings: &impl Serialize) -> Result<()> {
         // Settings that cannot be written were refused with the checkpoints.
         let text = serde_json::to_string_pretty(settings).unwrap_or_default();
@@ -88,9 +88,9 @@ impl<'a> RunLog<'a> {
     }
 
     /// What a validation saw after `done` steps; its line stands at `step`.
-    pub(super) fn sight(&mut self, step: usize, done: usize, sight: &Sight) -> Result<()> {
+    pub(super) fn observation(&mut self, step: usize, done: usize, observed: &Observation) -> Result<()> {
         let values: Vec<(&str, f64)> =
-            sight.numbers.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+            observed.numbers.iter().map(|(name, value)| (name.as_str(), *value)).collect();
         if !values.is_empty() {
             self.numbers.write(step, &values)?;
         }
@@ -98,7 +98,7 @@ impl<'a> RunLog<'a> {
             let tag = format!("validation/{}", name.trim_start_matches("validation_"));
             self.board.scalar(step as u64, &tag, *value as f32)?;
         }
-        for (name, picture) in &sight.pictures {
+        for (name, picture) in &observed.pictures {
             self.board.image(step as u64, name, picture)?;
             png::write(&self.samples.join(format!("{done:06}-{name}.png")), picture)?;
         }

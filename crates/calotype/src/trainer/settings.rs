@@ -7,7 +7,7 @@ use crate::data::source::TrainingSet;
 
 /// Everything that decides the weights, and nothing else.
 #[derive(Debug, Serialize)]
-pub struct Settings<P: Serialize> {
+pub struct TrainingSettings<P: Serialize> {
     seed: u64,
     model: Option<String>,
     data: DataRecipe,
@@ -18,7 +18,7 @@ pub struct Settings<P: Serialize> {
     captions: String,
 }
 
-impl<P: Serialize> Settings<P> {
+impl<P: Serialize> TrainingSettings<P> {
     /// Those of a part; `part` is its section of the recipe without what does not matter.
     pub fn new(recipe: &Recipe, data: &TrainingSet, part: P) -> Self {
         Self {

@@ -6,7 +6,7 @@ use burn::module::Module;
 
 use super::batch::Batch;
 use super::data_parallel::BatchGradients;
-use super::objective::{Objective, Sight, Watch};
+use super::objective::{Objective, Observation, Watch};
 use super::optimizer::Optimizer;
 use super::run_log::RunLog;
 use super::session::Session;
@@ -187,9 +187,9 @@ impl<N: Module + Sync, O: Objective<N>> Running<'_, N, O> {
         if self.objective.training().validate_every == 0 {
             return Ok(());
         }
-        let sight = self.watch.look(&self.averaged(), 0)?;
-        self.deciding(&sight)?;
-        self.log.sight(0, 0, &sight)
+        let observed = self.watch.look(&self.averaged(), 0)?;
+        self.deciding(&observed)?;
+        self.log.observation(0, 0, &observed)
     }
 
     /// The network with the weights that it will have in use.
@@ -200,9 +200,9 @@ impl<N: Module + Sync, O: Objective<N>> Running<'_, N, O> {
     fn validate(&mut self, step: usize) -> Result<()> {
         self.optimizer.check_finite()?;
         let averaged = self.averaged();
-        let sight = self.watch.look(&averaged, step + 1)?;
-        self.log.sight(step, step + 1, &sight)?;
-        let Some((name, value)) = self.deciding(&sight)? else { return Ok(()) };
+        let observed = self.watch.look(&averaged, step + 1)?;
+        self.log.observation(step, step + 1, &observed)?;
+        let Some((name, value)) = self.deciding(&observed)? else { return Ok(()) };
         // Infinity, as the PSNR of perfect pictures, is no number to compare others with.
         let before = self.memory.best.as_ref().filter(|best| best.name == name);
         if value.is_finite() && before.is_none_or(|best| best.is_beaten_by(value)) {
@@ -215,16 +215,16 @@ impl<N: Module + Sync, O: Objective<N>> Running<'_, N, O> {
     }
 
     /// The number that decides which weights are best, if the recipe names one.
-    fn deciding(&self, sight: &Sight) -> Result<Option<(String, f64)>> {
+    fn deciding(&self, observed: &Observation) -> Result<Option<(String, f64)>> {
         let Some(name) = self.objective.training().best.clone() else { return Ok(None) };
-        match sight.numbers.iter().find(|(seen, _)| *seen == name) {
+        match observed.numbers.iter().find(|(seen, _)| *seen == name) {
             Some((_, value)) if value.is_nan() => {
                 let what = format!("`{name}` of the validation");
                 Err(Error::NonFinite { what, step: 0, got: value.to_string() })
             }
             Some((_, value)) => Ok(Some((name, *value))),
             None => {
-                let seen: Vec<&str> = sight.numbers.iter().map(|(name, _)| name.as_str()).collect();
+                let seen: Vec<&str> = observed.numbers.iter().map(|(name, _)| name.as_str()).collect();
                 Err(Error::data(
                     format!("`{}.training.best` of the recipe", self.objective.part()),
                     format!("one of {}", seen.join(", ")),

@@ -25,7 +25,7 @@ pub enum Weights {
 /// `network` with weights of the optimiser; those that are not trained stay.
 pub fn fill<M: Module>(optimizer: &Optimizer, network: M, weights: Weights) -> M {
     // The optimiser was made by visiting the same network, so the order is the same.
-    let mut values: Box<dyn Iterator<Item = optimizer::Weights<'_>>> = match weights {
+    let mut values: Box<dyn Iterator<Item = optimizer::ParameterValues<'_>>> = match weights {
         Weights::Averaged => Box::new(optimizer.average(0).into_iter().flatten()),
         Weights::Current => Box::new(optimizer.values()),
     };

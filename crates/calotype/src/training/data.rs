@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::data::buckets::Buckets;
+use crate::data::collection::CaptionNeed;
 use crate::data::collection::Collection;
 use crate::data::division::divide;
 use crate::data::emoji_scenes::{EmojiScenes, Split};
-use crate::data::open::{Captions, Faulty, captions_expected, open};
+use crate::data::open::{Faulty, captions_expected, open};
 use crate::data::parquet::Columns;
-use crate::data::pictures::{Encoded, Pictures, Scenes};
+use crate::data::pictures::{CollectionPictures, Pictures, Scenes};
 use crate::data::source::TrainingSet;
 use crate::data::transform::{Crop, Transform};
 use crate::error::{Error, Result};
@@ -22,7 +23,7 @@ const HELD_OUT_SCENES: u64 = 256;
 
 /// Where pictures come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Source {
+pub struct DataSource {
     /// Image folder, shards, parquet files, as [`open`] takes them; none: the embedded scenes.
     pub data: Vec<String>,
     /// The same for validation; none: a share of `data`.
@@ -50,23 +51,25 @@ impl PartData {
     /// # Errors
     /// As [`open`] and [`TrainingSet::new`]; `Error::Data` for a CLIP whose pictures have no captions; `Error::Config`
     /// for a recipe without the part's section.
-    pub fn open(recipe: &Recipe, part: TrainedPart, source: &Source) -> Result<Self> {
+    pub fn open(recipe: &Recipe, part: TrainedPart, source: &DataSource) -> Result<Self> {
         if source.data.is_empty() {
             return Self::embedded(recipe, part, recipe.scenes()?);
         }
         // An autoencoder looks at pictures alone.
-        let captions = if part == TrainedPart::Vae { Captions::Optional } else { Captions::Required };
+        let captions = if part == TrainedPart::Vae { CaptionNeed::Optional } else { CaptionNeed::Required };
         let all = |names: &[String]| -> Result<Arc<dyn Pictures>> {
             let opened = |faulty| open(names, captions, faulty, &source.columns, &source.cache);
             let all = opened(Faulty::Refused);
             // Only the faults of a folder can be left out.
             let folder = names.iter().all(|name| Path::new(name).is_dir());
             if !matches!(all, Err(Error::Format { .. } | Error::Data { .. }) if folder) {
-                return Ok(Arc::new(Encoded(all?)));
+                return Ok(Arc::new(CollectionPictures(all?)));
             }
             match opened(Faulty::LeftOut) {
-                Ok(rest) if few_faults(rest.as_ref(), recipe.data.max_damaged) => Ok(Arc::new(Encoded(rest))),
-                _ => Ok(Arc::new(Encoded(all?))),
+                Ok(rest) if few_faults(rest.as_ref(), recipe.data.max_damaged) => {
+                    Ok(Arc::new(CollectionPictures(rest)))
+                }
+                _ => Ok(Arc::new(CollectionPictures(all?))),
             }
         };
         let pictures = all(&source.data)?;

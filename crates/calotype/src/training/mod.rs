@@ -8,7 +8,7 @@ use std::path::Path;
 
 use burn::tensor::Device;
 
-use self::data::{PartData, Source};
+use self::data::{DataSource, PartData};
 use crate::data::source::TrainingSet;
 use crate::error::{Error, Result};
 use crate::evaluate::extractor::InceptionExtractor;
@@ -35,7 +35,7 @@ pub struct Training {
     /// Where.
     pub run: RunFolder,
     /// On what.
-    pub source: Source,
+    pub source: DataSource,
     /// Go on from the run's last checkpoint of the part, if there is one.
     pub resume: bool,
     /// Threads that prepare batches ahead, at most 64; the result does not depend on it.

@@ -15,7 +15,7 @@ use crate::evaluate::gaussian::Gaussian;
 use crate::evaluate::pixel::psnr_rgb;
 use crate::evaluate::ssim::ssim_rgb;
 use crate::trainer::autoencoder::AutoencoderInTraining;
-use crate::trainer::objective::{Sight, Watch};
+use crate::trainer::objective::{Observation, Watch};
 
 /// Pictures that are reconstructed at most.
 const PICTURES: usize = 256;
@@ -76,7 +76,7 @@ fn mean(values: impl Iterator<Item = Result<f64>>) -> Result<f64> {
 }
 
 impl Watch<AutoencoderInTraining> for AutoencoderWatch {
-    fn look(&self, network: &AutoencoderInTraining, _: usize) -> Result<Sight> {
+    fn look(&self, network: &AutoencoderInTraining, _: usize) -> Result<Observation> {
         let reconstructed = self.reconstruct(&network.autoencoder)?;
         let pairs = || self.pictures.iter().zip(&reconstructed);
         let psnr = mean(pairs().map(|(reference, picture)| psnr_rgb(reference, picture)))?;
@@ -91,6 +91,6 @@ impl Watch<AutoencoderInTraining> for AutoencoderWatch {
         }
         let shown = |pictures: &[RgbImage]| pictures.iter().take(SHOWN).cloned().collect::<Vec<_>>();
         let rows = [shown(&self.pictures), shown(&reconstructed)];
-        Ok(Sight { numbers, pictures: vec![("reconstructions".into(), grid(&rows))] })
+        Ok(Observation { numbers, pictures: vec![("reconstructions".into(), grid(&rows))] })
     }
 }

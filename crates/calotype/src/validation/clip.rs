@@ -10,7 +10,7 @@ use crate::evaluate::clip_features;
 use crate::evaluate::retrieval::retrieval_at;
 use crate::text_encoder::tokenizer::ClipTokenizer;
 use crate::trainer::clip::ClipInTraining;
-use crate::trainer::objective::{Sight, Watch};
+use crate::trainer::objective::{Observation, Watch};
 
 /// Candidates of the retrieval at most.
 const PAIRS: usize = 256;
@@ -35,7 +35,7 @@ impl ClipWatch {
 }
 
 impl Watch<ClipInTraining> for ClipWatch {
-    fn look(&self, network: &ClipInTraining, _: usize) -> Result<Sight> {
+    fn look(&self, network: &ClipInTraining, _: usize) -> Result<Observation> {
         let images = clip_features::of_images(&network.clip, &self.pictures, &self.device)?;
         let texts = clip_features::of_texts(&network.clip, &self.tokenizer, &self.captions)?;
         let same = |i: usize, j: usize| self.captions[i] == self.captions[j];
@@ -48,6 +48,6 @@ impl Watch<ClipInTraining> for ClipWatch {
                 (format!("validation_chance_at_{k}"), found.chance),
             ]);
         }
-        Ok(Sight { numbers, pictures: vec![] })
+        Ok(Observation { numbers, pictures: vec![] })
     }
 }

@@ -22,7 +22,7 @@ use crate::trainer::Recipe;
 use crate::trainer::denoiser::DenoiserInTraining;
 use crate::trainer::denoiser::base_model::BaseModel;
 use crate::trainer::denoiser::objective::{Denoising, Latents};
-use crate::trainer::objective::{Objective, Sight, Watch};
+use crate::trainer::objective::{Objective, Observation, Watch};
 
 /// Validation samples that the loss is measured on, to whole batches.
 const SAMPLES: usize = 64;
@@ -122,8 +122,8 @@ impl<'a> DenoiserWatch<'a> {
 }
 
 impl<N: DenoiserInTraining> Watch<N> for DenoiserWatch<'_> {
-    fn look(&self, network: &N, _: usize) -> Result<Sight> {
+    fn look(&self, network: &N, _: usize) -> Result<Observation> {
         let numbers = vec![("validation_loss".into(), self.loss(network)?)];
-        Ok(Sight { numbers, pictures: self.pictures(network)? })
+        Ok(Observation { numbers, pictures: self.pictures(network)? })
     }
 }

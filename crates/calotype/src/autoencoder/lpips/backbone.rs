@@ -102,13 +102,13 @@ pub(super) struct Convolution {
 
 /// A backbone with its weights, which are fixed: gradients pass through to the picture only.
 #[derive(Debug)]
-pub struct Features {
+pub struct BackboneNetwork {
     pub(super) backbone: Backbone,
     pub(super) stages: Vec<Vec<Convolution>>,
     pub(super) products: Products,
 }
 
-impl Features {
+impl BackboneNetwork {
     /// Which network this is.
     pub fn backbone(&self) -> Backbone {
         self.backbone

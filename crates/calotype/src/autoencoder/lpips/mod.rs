@@ -7,14 +7,14 @@ pub mod weights;
 
 use burn::tensor::{Tensor, TensorData};
 
-pub use backbone::{Backbone, Features};
+pub use backbone::{Backbone, BackboneNetwork};
 
 use crate::error::{Error, Result};
 
 /// The distance that published numbers are made with: version 0.1 of the paper's code.
 #[derive(Debug)]
 pub struct Lpips {
-    features: Features,
+    features: BackboneNetwork,
     /// How much each channel of each layer counts, `[C]`.
     linear: Vec<Tensor<1>>,
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{Tensor, TensorData};
 
 use super::Lpips;
-use super::backbone::{Backbone, Convolution, Features};
+use super::backbone::{Backbone, BackboneNetwork, Convolution};
 use crate::error::{Error, Result};
 use crate::files::{NamedTensor, weights};
 use crate::nn::{Compute, parameters};
@@ -78,7 +78,7 @@ pub fn from_tensors(
         linear.push(Tensor::from_data(TensorData::new(weight, [channels]), device));
         stages.push(convolutions);
     }
-    Ok(Lpips { features: Features { backbone, stages, products: *products }, linear })
+    Ok(Lpips { features: BackboneNetwork { backbone, stages, products: *products }, linear })
 }
 
 /// A whole saved LPIPS names its network's layers `net.slice1.0` and lists its linear layers as `lins.0`.

@@ -3,29 +3,29 @@
 use std::path::{Path, PathBuf};
 
 use super::client::Listing;
-use super::{Repo, Settings, is_commit, is_safe_name};
+use super::{HubSettings, Repo, is_commit, is_safe_name};
 use crate::error::{Error, Result};
 use crate::files::atomic;
 
 impl Repo {
     /// The repository's folder in the cache.
-    pub fn folder(&self, settings: &Settings) -> PathBuf {
+    pub fn folder(&self, settings: &HubSettings) -> PathBuf {
         settings.cache.join(format!("models--{}", self.id.replace('/', "--")))
     }
 
     /// All file names of a commit, one per line. `huggingface_hub` has no such file and leaves it alone.
-    fn listing_path(&self, settings: &Settings, commit: &str) -> PathBuf {
+    fn listing_path(&self, settings: &HubSettings, commit: &str) -> PathBuf {
         self.folder(settings).join(".files").join(commit)
     }
 
     /// Writes down all file names of a commit, for [`Repo::cached`].
-    pub fn remember_files(&self, settings: &Settings, listing: &Listing) {
+    pub fn remember_files(&self, settings: &HubSettings, listing: &Listing) {
         // An aid for later; a cache that we may only read does without.
         let _ = write_if_other(&self.listing_path(settings, &listing.commit), &listing.files.join("\n"));
     }
 
     /// Writes down which commit the revision is.
-    pub fn remember_commit(&self, settings: &Settings, commit: &str) -> Result<()> {
+    pub fn remember_commit(&self, settings: &HubSettings, commit: &str) -> Result<()> {
         if self.revision == commit {
             Ok(())
         } else {
@@ -41,7 +41,7 @@ impl Repo {
     /// The snapshot in the cache, if it holds what is wanted; `why` the network is not asked.
     pub fn cached(
         &self,
-        settings: &Settings,
+        settings: &HubSettings,
         choose: &dyn Fn(&[String]) -> Vec<String>,
         why: &str,
     ) -> Result<PathBuf> {
@@ -103,7 +103,7 @@ pub(super) fn files_in(folder: &Path) -> Vec<String> {
 }
 
 /// Holds the lock that `huggingface_hub` uses for a blob, until dropped; waits for other processes.
-pub(super) fn lock(settings: &Settings, root: &Path, etag: &str) -> Result<std::fs::File> {
+pub(super) fn lock(settings: &HubSettings, root: &Path, etag: &str) -> Result<std::fs::File> {
     let folder = settings.cache.join(".locks").join(root.file_name().unwrap_or_default());
     std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
     let path = folder.join(format!("{etag}.lock"));

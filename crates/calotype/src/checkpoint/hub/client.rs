@@ -6,7 +6,7 @@ use ureq::Agent;
 use ureq::config::RedirectAuthHeaders;
 use ureq::http::header;
 
-use super::{Repo, Settings, is_commit, is_safe_name};
+use super::{HubSettings, Repo, is_commit, is_safe_name};
 use crate::download::{self, Answer, Download, Failure, Request, text};
 use crate::error::{Error, Result};
 use crate::files::sha256;
@@ -30,12 +30,12 @@ pub(super) struct Remote {
 }
 
 pub(super) struct Client<'s> {
-    settings: &'s Settings,
+    settings: &'s HubSettings,
     agent: Agent,
 }
 
 impl<'s> Client<'s> {
-    pub fn new(settings: &'s Settings) -> Self {
+    pub fn new(settings: &'s HubSettings) -> Self {
         let config = download::config(&settings.endpoint)
             // A file's content comes from another host, which must not see the token.
             .redirect_auth_headers(RedirectAuthHeaders::SameHost);

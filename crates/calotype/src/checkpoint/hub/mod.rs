@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use client::Client;
 pub use pipeline_files::wanted_for_pipeline;
-pub use settings::Settings;
+pub use settings::HubSettings;
 
 use crate::download::Failure;
 use crate::error::{Error, Result};
@@ -29,7 +29,7 @@ pub fn looks_like_repo(name: &str) -> bool {
 }
 
 /// Downloads the files of a repository for which `wanted` holds and that the cache lacks; gives the
-/// snapshot's folder. [`Settings::from_env`] says where from and where to. `on_file` hears the name and the
+/// snapshot's folder. [`HubSettings::from_env`] says where from and where to. `on_file` hears the name and the
 /// size in bytes of each file before its download.
 ///
 /// Offline, or if the server cannot be reached, the cached snapshot of the revision (`main` if `name` has
@@ -46,7 +46,7 @@ pub fn fetch(
     on_file: &mut dyn FnMut(&str, u64),
 ) -> Result<PathBuf> {
     let choose = |files: &[String]| files.iter().filter(|file| wanted(file)).cloned().collect();
-    fetch_with(&Settings::from_env()?, name, &choose, on_file)
+    fetch_with(&HubSettings::from_env()?, name, &choose, on_file)
 }
 
 /// As [`fetch`], of a diffusers pipeline the files that [`wanted_for_pipeline`] lists.
@@ -54,7 +54,7 @@ pub fn fetch(
 /// # Errors
 /// As [`fetch`]; `Error::Data` if a component that `model_index.json` names has no weights.
 pub fn fetch_pipeline(name: &str, on_file: &mut dyn FnMut(&str, u64)) -> Result<PathBuf> {
-    fetch_pipeline_with(&Settings::from_env()?, name, on_file)
+    fetch_pipeline_with(&HubSettings::from_env()?, name, on_file)
 }
 
 /// As [`fetch_pipeline`], with settings of one's own.
@@ -62,7 +62,7 @@ pub fn fetch_pipeline(name: &str, on_file: &mut dyn FnMut(&str, u64)) -> Result<
 /// # Errors
 /// As [`fetch_pipeline`].
 pub fn fetch_pipeline_with(
-    settings: &Settings,
+    settings: &HubSettings,
     name: &str,
     on_file: &mut dyn FnMut(&str, u64),
 ) -> Result<PathBuf> {
@@ -76,7 +76,7 @@ pub fn fetch_pipeline_with(
 /// # Errors
 /// As [`fetch`].
 pub fn fetch_with(
-    settings: &Settings,
+    settings: &HubSettings,
     name: &str,
     choose: &dyn Fn(&[String]) -> Vec<String>,
     on_file: &mut dyn FnMut(&str, u64),

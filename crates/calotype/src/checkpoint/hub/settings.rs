@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 
 /// Settings of the Hub. Not `Debug`: the token must not end up in a log.
 #[derive(Clone)]
-pub struct Settings {
+pub struct HubSettings {
     /// The cache, which holds one folder `models--owner--name` per repository.
     pub cache: PathBuf,
     /// The server, without a slash at the end.
@@ -18,7 +18,7 @@ pub struct Settings {
     pub offline: bool,
 }
 
-impl Settings {
+impl HubSettings {
     /// As the environment says. An empty variable counts as not set.
     ///
     /// | variable | meaning | default |
@@ -37,10 +37,10 @@ impl Settings {
         Self::from_variables(&|name| std::env::var_os(name))
     }
 
-    /// As [`Settings::from_env`], of `variable(name)`.
+    /// As [`HubSettings::from_env`], of `variable(name)`.
     ///
     /// # Errors
-    /// As [`Settings::from_env`].
+    /// As [`HubSettings::from_env`].
     pub fn from_variables(variable: &dyn Fn(&str) -> Option<OsString>) -> Result<Self> {
         let set = |names: &[&str]| names.iter().find_map(|name| variable(name).filter(|v| !v.is_empty()));
         let text = |names: &[&str]| match set(names).map(OsString::into_string) {
@@ -107,7 +107,7 @@ mod tests {
         let of = |variables: &[(&str, &str)]| {
             let find =
                 |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, v)| OsString::from(v));
-            Settings::from_variables(&find)
+            HubSettings::from_variables(&find)
         };
         let plain = of(&[("HOME", "/h")]).unwrap();
         assert_eq!(plain.cache, Path::new("/h/.cache/huggingface/hub"));

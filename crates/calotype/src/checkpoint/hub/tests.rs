@@ -16,12 +16,12 @@ impl Cache {
         Self(TempDir::new())
     }
 
-    fn settings(&self, endpoint: &str) -> Settings {
-        Settings { cache: self.0.to_owned(), endpoint: endpoint.into(), token: None, offline: false }
+    fn settings(&self, endpoint: &str) -> HubSettings {
+        HubSettings { cache: self.0.to_owned(), endpoint: endpoint.into(), token: None, offline: false }
     }
 
-    fn offline(&self) -> Settings {
-        Settings { offline: true, ..self.settings("http://127.0.0.1:1") }
+    fn offline(&self) -> HubSettings {
+        HubSettings { offline: true, ..self.settings("http://127.0.0.1:1") }
     }
 
     fn repo(&self) -> PathBuf {
@@ -47,7 +47,7 @@ fn pipeline() -> Server {
     ])
 }
 
-fn weights_only(settings: &Settings, name: &str) -> Result<PathBuf> {
+fn weights_only(settings: &HubSettings, name: &str) -> Result<PathBuf> {
     fetch_with(settings, name, &|files| only(files, ".safetensors"), &mut |_, _| {})
 }
 
@@ -307,7 +307,7 @@ fn renamed_repositories_revisions_and_odd_names() {
     let server = Server::of_files(&[("a b/x.safetensors", b"1234"), ("empty.safetensors", b"")]);
     let cache = Cache::new();
     server.change(|hub| hub.old_name = Some("old/name".into()));
-    let settings = Settings { token: Some("hf_x".into()), ..cache.settings(&server.address) };
+    let settings = HubSettings { token: Some("hf_x".into()), ..cache.settings(&server.address) };
     let folder = weights_only(&settings, "old/name@refs/pr/1").unwrap();
     assert_eq!(std::fs::read(folder.join("a b/x.safetensors")).unwrap(), b"1234");
     assert_eq!(std::fs::read(folder.join("empty.safetensors")).unwrap(), b"");

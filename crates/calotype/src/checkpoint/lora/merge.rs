@@ -16,7 +16,7 @@ use crate::model::ComponentKind;
 
 /// What a LoRA changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Merged {
+pub struct MergedLora {
     /// Layers of the model that it changed.
     pub layers: usize,
     /// Tensors of the file that belong to no layer of it.
@@ -26,14 +26,14 @@ pub struct Merged {
 /// A LoRA file and its strength; as text `FILE` or `FILE:WEIGHT`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Lora {
+pub struct WeightedLora {
     /// The file.
     pub file: PathBuf,
     /// 1 is as trained, 0 nothing, negative the opposite.
     pub weight: f64,
 }
 
-impl FromStr for Lora {
+impl FromStr for WeightedLora {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
@@ -46,7 +46,7 @@ impl FromStr for Lora {
     }
 }
 
-impl TryFrom<String> for Lora {
+impl TryFrom<String> for WeightedLora {
     type Error = String;
 
     fn try_from(text: String) -> std::result::Result<Self, String> {
@@ -54,8 +54,8 @@ impl TryFrom<String> for Lora {
     }
 }
 
-impl From<Lora> for String {
-    fn from(Lora { file, weight }: Lora) -> Self {
+impl From<WeightedLora> for String {
+    fn from(WeightedLora { file, weight }: WeightedLora) -> Self {
         format!("{}:{weight}", file.display())
     }
 }
@@ -66,14 +66,14 @@ impl Checkpoint {
     ///
     /// # Errors
     /// As [`Checkpoint::merge_lora`].
-    pub fn merge_loras(&mut self, loras: &[Lora]) -> Result<usize> {
+    pub fn merge_loras(&mut self, loras: &[WeightedLora]) -> Result<usize> {
         if loras.is_empty() {
             return Ok(0);
         }
         let before = self.storage();
         self.store_as(Storage::F32);
         let mut layers = 0;
-        for Lora { file, weight } in loras {
+        for WeightedLora { file, weight } in loras {
             layers += self.merge_lora(file, *weight)?.layers;
         }
         self.store_as(before);
@@ -87,7 +87,7 @@ impl Checkpoint {
     /// # Errors
     /// Those of [`weights::open`] and [`lora::assign`]; `Error::Argument` for a weight that is not finite;
     /// `Error::Format` for numbers that are not.
-    pub fn merge_lora(&mut self, file: &Path, weight: f64) -> Result<Merged> {
+    pub fn merge_lora(&mut self, file: &Path, weight: f64) -> Result<MergedLora> {
         if !weight.is_finite() {
             return Err(Error::argument("lora", "FILE:WEIGHT with a finite weight", weight));
         }
@@ -107,7 +107,7 @@ impl Checkpoint {
             add(entry, &tensors, weight, target)
                 .map_err(|reason| Error::format(file, FORMAT, format!("`{}`: {reason}", entry.down)))?;
         }
-        Ok(Merged { layers: assignment.entries.len(), unmatched: assignment.unmatched })
+        Ok(MergedLora { layers: assignment.entries.len(), unmatched: assignment.unmatched })
     }
 }
 

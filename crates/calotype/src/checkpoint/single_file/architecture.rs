@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::layout::Layout;
+use super::layout::KeyLayout;
 use super::names::Shapes;
 use super::scheduler::{self, Prediction, V_SPREAD};
 use super::unet_config::UnetShapes;
@@ -89,7 +89,7 @@ pub struct Recognised {
     /// The configs. Shapes do not tell how many heads and norm groups there are: the families' rules do.
     pub configs: Configs,
     /// What names depend on.
-    pub layout: Layout,
+    pub layout: KeyLayout,
 }
 
 impl Recognised {
@@ -148,7 +148,7 @@ pub fn recognise(shapes: &BTreeMap<String, Vec<usize>>) -> Result<Recognised, St
         // Its attention logits overflow in half precision; diffusers' folder of SD 2.1 says so too.
         unet["upcast_attention"] = true.into();
     }
-    let layout = Layout::from_configs(&unet, &vae, &text_encoder, text_encoder_2.as_ref())?;
+    let layout = KeyLayout::from_configs(&unet, &vae, &text_encoder, text_encoder_2.as_ref())?;
     let scheduler = scheduler::config(architecture, &prediction);
     let configs = Configs { unet, vae, text_encoder, text_encoder_2, scheduler };
     Ok(Recognised { architecture, inpainting, prediction, configs, layout })

@@ -10,7 +10,7 @@ use crate::denoiser::unet::block_types::{DownBlockType, UpBlockType};
 
 /// The numbers that map names to names, all from the components' `config.json`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Layout {
+pub struct KeyLayout {
     /// Which family's names.
     pub architecture: Architecture,
     /// Residual blocks at each level of the U-Net on the way down.
@@ -25,7 +25,7 @@ pub struct Layout {
     pub text_layers_2: usize,
 }
 
-impl Layout {
+impl KeyLayout {
     /// From the `config.json` of a model folder's components; `text_encoder_2` where there is one. This is
     /// the way into [`super::to_single_file`] for a folder.
     ///

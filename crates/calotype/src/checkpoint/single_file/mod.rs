@@ -35,7 +35,7 @@ use std::collections::BTreeMap;
 
 pub use architecture::{Architecture, Configs, Recognised, recognise};
 pub use change::{Change, join_thirds};
-pub use layout::Layout;
+pub use layout::KeyLayout;
 pub use lost::what_is_lost;
 pub use scheduler::{Prediction, markers};
 pub use unneeded::is_unneeded;
@@ -102,7 +102,7 @@ pub fn from_single_file(key: &str, recognised: &Recognised) -> Vec<Target> {
     targets(key, &recognised.layout)
 }
 
-fn targets(key: &str, layout: &Layout) -> Vec<Target> {
+fn targets(key: &str, layout: &KeyLayout) -> Vec<Target> {
     for component in ComponentKind::ALL {
         let rest = component.prefixes(layout.architecture).iter().find_map(|prefix| key.strip_prefix(prefix));
         let Some(rest) = rest else { continue };
@@ -126,7 +126,7 @@ fn targets(key: &str, layout: &Layout) -> Vec<Target> {
 ///
 /// Names of text towers may stand with and without `text_model.`, and those of the autoencoder's attention
 /// as diffusers before 0.17 wrote them ([`modern_vae_name`]).
-pub fn to_single_file(component: ComponentKind, name: &str, layout: &Layout) -> Option<Source> {
+pub fn to_single_file(component: ComponentKind, name: &str, layout: &KeyLayout) -> Option<Source> {
     let prefix = component.prefixes(layout.architecture).first()?;
     let (key, change) = match component {
         ComponentKind::Unet => (unet_keys::to_original(name, layout)?, Change::None),

@@ -5,7 +5,7 @@
 //! space is a matrix that features (rows) are multiplied by, the transpose of a linear layer's weight.
 
 use super::change::Change;
-use super::layout::Layout;
+use super::layout::KeyLayout;
 use super::names::{is_parameter, numbered, renamed, renamed_back};
 use crate::model::ComponentKind;
 
@@ -29,13 +29,13 @@ const PACKED: [&str; 3] = ["q_proj", "k_proj", "v_proj"];
 
 /// transformers' name, with `text_model.`, of `key`, which stands without the tower's prefix. Files from 2022
 /// lack `text_model.` too.
-pub(super) fn clip_to_transformers(key: &str, layout: &Layout) -> Option<String> {
+pub(super) fn clip_to_transformers(key: &str, layout: &KeyLayout) -> Option<String> {
     let name = key.strip_prefix("text_model.").unwrap_or(key);
     is_clip(name, layout.text_layers).then(|| format!("text_model.{name}"))
 }
 
 /// The key, without the tower's prefix, of transformers' `name`.
-pub(super) fn transformers_to_clip(name: &str, layout: &Layout) -> Option<String> {
+pub(super) fn transformers_to_clip(name: &str, layout: &KeyLayout) -> Option<String> {
     clip_to_transformers(name, layout)
 }
 
@@ -43,7 +43,7 @@ pub(super) fn transformers_to_clip(name: &str, layout: &Layout) -> Option<String
 pub(super) fn open_clip_to_transformers(
     key: &str,
     component: ComponentKind,
-    layout: &Layout,
+    layout: &KeyLayout,
 ) -> Option<Vec<(String, Change)>> {
     let one = |name: String| Some(vec![(name, Change::None)]);
     if key == "text_projection" && component == ComponentKind::TextEncoder2 {
@@ -75,7 +75,7 @@ pub(super) fn open_clip_to_transformers(
 pub(super) fn transformers_to_open_clip(
     name: &str,
     component: ComponentKind,
-    layout: &Layout,
+    layout: &KeyLayout,
 ) -> Option<(String, Change)> {
     if name == "text_projection.weight" && component == ComponentKind::TextEncoder2 {
         return Some(("text_projection".into(), Change::Transpose));
@@ -101,7 +101,7 @@ pub(super) fn transformers_to_open_clip(
     Some((format!("{stem}.{}", renamed_back(inner, &LAYER)?), Change::None))
 }
 
-fn layers(component: ComponentKind, layout: &Layout) -> usize {
+fn layers(component: ComponentKind, layout: &KeyLayout) -> usize {
     match component {
         ComponentKind::TextEncoder2 => layout.text_layers_2,
         _ => layout.text_layers,

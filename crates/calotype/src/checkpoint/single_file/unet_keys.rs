@@ -5,7 +5,7 @@
 //! upsampling layer (last). diffusers counts by level and kind. With L layers per block, a level takes L + 1
 //! numbers: L residual blocks and the downsampling, or L + 1 residual blocks of which the last upsamples too.
 
-use super::layout::Layout;
+use super::layout::KeyLayout;
 use super::names::{is_parameter, numbered, renamed, renamed_back};
 
 /// (original, diffusers), outside the blocks.
@@ -33,7 +33,7 @@ const RESNET: [(&str, &str); 6] = [
 const MIDDLE: [(&str, &str); 3] = [("0.", "resnets.0."), ("1.", "attentions.0."), ("2.", "resnets.1.")];
 
 /// diffusers' name of the original `key`, which stands without `model.diffusion_model.`.
-pub(super) fn to_diffusers(key: &str, layout: &Layout) -> Option<String> {
+pub(super) fn to_diffusers(key: &str, layout: &KeyLayout) -> Option<String> {
     if let Some(name) = renamed(key, &TOP) {
         let of_sdxl = key.starts_with("label_emb.");
         return (!of_sdxl || layout.has_addition_embedding()).then_some(name);
@@ -77,7 +77,7 @@ pub(super) fn to_diffusers(key: &str, layout: &Layout) -> Option<String> {
 }
 
 /// The original key, without `model.diffusion_model.`, of diffusers' `name`.
-pub(super) fn to_original(name: &str, layout: &Layout) -> Option<String> {
+pub(super) fn to_original(name: &str, layout: &KeyLayout) -> Option<String> {
     if let Some(key) = renamed_back(name, &TOP) {
         let of_sdxl = key.starts_with("label_emb.");
         return (!of_sdxl || layout.has_addition_embedding()).then_some(key);

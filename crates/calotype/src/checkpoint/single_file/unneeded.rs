@@ -1,7 +1,7 @@
 //! What training left in a single file and pictures do not need.
 
 use super::architecture::Architecture;
-use super::layout::Layout;
+use super::layout::KeyLayout;
 use super::names::numbered;
 use crate::model::ComponentKind;
 
@@ -44,7 +44,7 @@ const OF_TEXT: [&str; 5] = [
 
 /// Whether pipelines do without `key`, which is known and has no target. A key with no target for which this
 /// is false is unknown.
-pub fn is_unneeded(key: &str, layout: &Layout) -> bool {
+pub fn is_unneeded(key: &str, layout: &KeyLayout) -> bool {
     if PREFIXES.iter().any(|prefix| key.starts_with(prefix)) || TABLES.contains(&key) {
         return true;
     }
@@ -58,7 +58,7 @@ pub fn is_unneeded(key: &str, layout: &Layout) -> bool {
 }
 
 /// SD 2 takes the text's features after the last layer but one, and never projects them.
-fn is_unused_layer(rest: &str, layout: &Layout) -> bool {
+fn is_unused_layer(rest: &str, layout: &KeyLayout) -> bool {
     let layer = numbered(rest, "transformer.resblocks.").map(|(layer, _)| layer);
     rest == "text_projection" || layer.is_some_and(|layer| layer >= layout.text_layers)
 }

@@ -4,7 +4,7 @@
 //! The original attention is made of 1×1 convolutions, diffusers' of linear layers.
 
 use super::change::Change;
-use super::layout::Layout;
+use super::layout::KeyLayout;
 use super::names::{numbered, renamed, renamed_back};
 
 /// (original, diffusers), outside the blocks of encoder and decoder.
@@ -32,7 +32,7 @@ const OLD_ATTENTION: [(&str, &str); 4] =
     [("query", "to_q"), ("key", "to_k"), ("value", "to_v"), ("proj_attn", "to_out.0")];
 
 /// diffusers' name of the original `key`, which stands without `first_stage_model.`.
-pub(super) fn to_diffusers(key: &str, layout: &Layout) -> Option<(String, Change)> {
+pub(super) fn to_diffusers(key: &str, layout: &KeyLayout) -> Option<(String, Change)> {
     if let Some(name) = renamed(key, &QUANT) {
         return Some((name, Change::None));
     }
@@ -61,7 +61,7 @@ pub(super) fn to_diffusers(key: &str, layout: &Layout) -> Option<(String, Change
 }
 
 /// The original key, without `first_stage_model.`, of diffusers' `name`, new or old.
-pub(super) fn to_original(name: &str, layout: &Layout) -> Option<(String, Change)> {
+pub(super) fn to_original(name: &str, layout: &KeyLayout) -> Option<(String, Change)> {
     let modern = modern_vae_name(name);
     let name = modern.as_deref().unwrap_or(name);
     if let Some(key) = renamed_back(name, &QUANT) {
@@ -112,7 +112,7 @@ fn direction(side: &str) -> Option<&'static str> {
 }
 
 /// The level's number on the other side.
-fn mirrored(level: usize, side: &str, layout: &Layout) -> Option<usize> {
+fn mirrored(level: usize, side: &str, layout: &KeyLayout) -> Option<usize> {
     let last = layout.vae_levels.checked_sub(1)?;
     match side {
         "encoder" => (level <= last).then_some(level),

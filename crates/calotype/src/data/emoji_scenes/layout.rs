@@ -18,7 +18,7 @@ pub(super) struct Placement {
 }
 
 /// Nouns, places, relation and background of a scene, drawn so that `split` is respected.
-pub(super) struct Layout {
+pub(super) struct SceneLayout {
     pub background: Colour,
     pub relation: Option<Relation>,
     pub placements: Vec<Placement>,
@@ -30,7 +30,7 @@ const TWO_OBJECTS: f64 = 0.55;
 /// Placements tried before other nouns are drawn.
 const TRIES: usize = 500;
 
-impl Layout {
+impl SceneLayout {
     /// Draws a layout for a canvas of `canvas` pixels, with at most `max_objects` objects; held-out
     /// scenes have two at least.
     pub fn draw(sprites: &Sprites, canvas: u32, max_objects: usize, split: Split, rng: &mut Philox) -> Self {

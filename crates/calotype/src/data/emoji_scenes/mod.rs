@@ -32,7 +32,7 @@ pub(crate) use sprites::{Sprite, Sprites};
 
 use crate::rng::{Philox, Purpose};
 use crate::{Error, Result};
-use layout::Layout;
+use layout::SceneLayout;
 
 /// What decides the scenes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,7 +79,7 @@ impl EmojiScenes {
     pub fn scene(&self, split: Split, index: u64) -> Scene {
         let mut rng = Philox::new(self.config.seed, Purpose::Scene, 2 * index + split as u64);
         let size = self.config.size;
-        let layout = Layout::draw(&self.sprites, size, self.config.max_objects, split, &mut rng);
+        let layout = SceneLayout::draw(&self.sprites, size, self.config.max_objects, split, &mut rng);
         let (image, objects) = layout.render(&self.sprites, size);
         // Three nouns fill a caption; their sizes stay unsaid.
         let says_size = if objects.len() < 3 { SAYS_SIZE } else { 0.0 };

@@ -9,9 +9,8 @@ use std::path::Path;
 
 use csv::{ReaderBuilder, StringRecord};
 
-use super::Captions;
 use super::named::{Named, Row, captions, file_name};
-use crate::data::collection::{Fault, FaultKind, Faults};
+use crate::data::collection::{CaptionNeed, Fault, FaultKind, Faults};
 use crate::data::text::in_utf8;
 use crate::error::{Error, Result};
 
@@ -25,7 +24,7 @@ const END: &str = "end of the table";
 /// # Errors
 /// `Error::Format`, with the line's number, if a column is missing (that of the captions only if they are
 /// required), a row is longer or shorter than the header, not UTF-8, or names no file in the folder.
-pub(super) fn read(path: &Path, bytes: &[u8], need: Captions, faults: &mut Faults) -> Result<Named> {
+pub(super) fn read(path: &Path, bytes: &[u8], need: CaptionNeed, faults: &mut Faults) -> Result<Named> {
     let refuse = |reason: String| Error::format(path, FORMAT, reason);
     let mut records = records(bytes, faults).map_err(refuse)?.into_iter();
     let (_, header) = records.next().unwrap_or_default();
@@ -102,13 +101,13 @@ struct Columns {
 }
 
 impl Columns {
-    fn of(header: &StringRecord, need: Captions) -> std::result::Result<Self, String> {
+    fn of(header: &StringRecord, need: CaptionNeed) -> std::result::Result<Self, String> {
         let names: Vec<&str> = header.iter().map(str::trim).collect();
         let find = |name: &str| names.iter().position(|&one| one == name);
         let missing = |name| format!("header: expected a column {name}, got `{}`", names.join("`, `"));
         let file_name = find("file_name").ok_or_else(|| missing("`file_name`"))?;
         let caption = ["text", "caption"].into_iter().find_map(|name| Some((name, find(name)?)));
-        if caption.is_none() && need == Captions::Required {
+        if caption.is_none() && need == CaptionNeed::Required {
             return Err(missing("`text` or `caption`"));
         }
         Ok(Self { count: names.len(), file_name, caption })

@@ -26,7 +26,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use self::walk::{Place, walk};
-use super::collection::{Collection, Fault, Faults};
+use super::collection::{CaptionNeed, Collection, Fault, Faults};
 use super::picture;
 use super::splits::{is_held_out, is_split};
 use crate::error::{Error, Result};
@@ -41,7 +41,7 @@ const FORMAT: &str = "image folder";
 
 /// How a folder says its captions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Layout {
+pub enum FolderLayout {
     /// [`METADATA_JSONL`].
     MetadataJsonl,
     /// [`METADATA_CSV`].
@@ -54,14 +54,14 @@ pub enum Layout {
     PicturesOnly,
 }
 
-impl fmt::Display for Layout {
+impl fmt::Display for FolderLayout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Layout::MetadataJsonl => METADATA_JSONL,
-            Layout::MetadataCsv => METADATA_CSV,
-            Layout::CaptionFiles => "caption files",
-            Layout::ClassFolders => "class folders",
-            Layout::PicturesOnly => "pictures without captions",
+            FolderLayout::MetadataJsonl => METADATA_JSONL,
+            FolderLayout::MetadataCsv => METADATA_CSV,
+            FolderLayout::CaptionFiles => "caption files",
+            FolderLayout::ClassFolders => "class folders",
+            FolderLayout::PicturesOnly => "pictures without captions",
         })
     }
 }
@@ -75,18 +75,11 @@ pub struct Entry {
     pub captions: Vec<String>,
 }
 
-/// Whether a picture may be without captions where others have some.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Captions {
-    Required,
-    Optional,
-}
-
 /// An opened image folder: the captions are read, the pictures are not.
 #[derive(Debug, Clone)]
 pub struct ImageFolder {
     dir: PathBuf,
-    layout: Layout,
+    layout: FolderLayout,
     entries: Vec<Entry>,
     /// What a search has found and left out.
     left_out: Vec<String>,
@@ -104,38 +97,37 @@ impl ImageFolder {
     /// is missing, outside of `dir` or named before; if a picture has no caption where others have one;
     /// if a picture is a link out of `dir`.
     pub fn open(dir: &Path) -> Result<Self> {
-        Self::open_with(dir, Captions::Required, Faults::refused())
+        Self::open_with(dir, CaptionNeed::Required, Faults::refused())
     }
 
-    /// Opens `dir` for who needs only the pictures, such as the training of a VAE: the same pictures in
+    /// Opens `dir` for those who need only the pictures, such as the training of a VAE: the same pictures in
     /// the same order as [`ImageFolder::open`], with those captions that can be used, if any.
     ///
     /// # Errors
     /// As [`ImageFolder::open`], but for missing and unusable captions.
     pub fn open_for_pictures(dir: &Path) -> Result<Self> {
-        Self::open_with(dir, Captions::Optional, Faults::refused())
+        Self::open_with(dir, CaptionNeed::Optional, Faults::refused())
     }
 
     /// Opens `dir` with all that can be used of it; every fault is listed in [`Collection::faults`]. A picture without
-    /// captions, where others have some, is such a fault if `captions_required`, otherwise it is kept.
+    /// captions, where others have some, is such a fault if they are needed, otherwise it is kept.
     ///
     /// # Errors
     /// `Error::Io`; `Error::Format` if nothing can be used, with the first faults, or if the metadata as a whole cannot.
-    pub fn open_usable(dir: &Path, captions_required: bool) -> Result<Self> {
-        let need = if captions_required { Captions::Required } else { Captions::Optional };
+    pub fn open_usable(dir: &Path, need: CaptionNeed) -> Result<Self> {
         Self::open_with(dir, need, Faults::listed())
     }
 
-    fn open_with(dir: &Path, need: Captions, mut faults: Faults) -> Result<Self> {
+    fn open_with(dir: &Path, need: CaptionNeed, mut faults: Faults) -> Result<Self> {
         const SHOWN: usize = 20;
         let real = dir.canonicalize().map_err(Error::io("read", dir))?;
         let mut left_out = Vec::new();
         let (layout, entries) = if let Some(bytes) = read_if_there(dir, &real, METADATA_JSONL)? {
             let named = metadata::read(&dir.join(METADATA_JSONL), &bytes, &mut faults)?;
-            (Layout::MetadataJsonl, named.entries(dir, &real, need, &mut faults)?)
+            (FolderLayout::MetadataJsonl, named.entries(dir, &real, need, &mut faults)?)
         } else if let Some(bytes) = read_if_there(dir, &real, METADATA_CSV)? {
             let named = csv::read(&dir.join(METADATA_CSV), &bytes, need, &mut faults)?;
-            (Layout::MetadataCsv, named.entries(dir, &real, need, &mut faults)?)
+            (FolderLayout::MetadataCsv, named.entries(dir, &real, need, &mut faults)?)
         } else {
             search(dir, &real, need, &mut faults, &mut left_out)?
         };
@@ -154,7 +146,7 @@ impl ImageFolder {
     }
 
     /// What said the captions.
-    pub fn layout(&self) -> Layout {
+    pub fn layout(&self) -> FolderLayout {
         self.layout
     }
 
@@ -169,7 +161,7 @@ impl ImageFolder {
     /// # Errors
     /// `Error::Io` if a folder cannot be read.
     pub fn unnamed(&self) -> Result<Vec<PathBuf>> {
-        if !matches!(self.layout, Layout::MetadataJsonl | Layout::MetadataCsv) {
+        if !matches!(self.layout, FolderLayout::MetadataJsonl | FolderLayout::MetadataCsv) {
             return Ok(Vec::new());
         }
         let named: HashSet<&Path> = self.entries.iter().map(|entry| entry.path.as_path()).collect();
@@ -236,10 +228,10 @@ fn read_if_there(dir: &Path, real: &Path, name: &str) -> Result<Option<Vec<u8>>>
 fn search(
     dir: &Path,
     real: &Path,
-    need: Captions,
+    need: CaptionNeed,
     faults: &mut Faults,
     left_out: &mut Vec<String>,
-) -> Result<(Layout, Vec<Entry>)> {
+) -> Result<(FolderLayout, Vec<Entry>)> {
     let mut files = walk(dir, real, faults)?;
     let shown = |path: &Path| dir.join(path).display().to_string();
     let unread = files.unread.iter().map(|path| {
@@ -260,7 +252,7 @@ fn search(
         return Err(Error::format(dir, FORMAT, reason));
     }
     if files.pictures.iter().any(|picture| !files.caption_files(picture).is_empty()) {
-        return Ok((Layout::CaptionFiles, sidecar::entries(dir, &files, need, faults)?));
+        return Ok((FolderLayout::CaptionFiles, sidecar::entries(dir, &files, need, faults)?));
     }
     let depth = |picture: &PathBuf| picture.iter().count();
     let classless = if splits { 2 } else { 1 };
@@ -270,10 +262,10 @@ fn search(
         !files.pictures.is_empty() && files.pictures.iter().all(|picture| depth(picture) > classless)
     };
     if classes {
-        return Ok((Layout::ClassFolders, class_folder::entries(dir, &files.pictures, splits)?));
+        return Ok((FolderLayout::ClassFolders, class_folder::entries(dir, &files.pictures, splits)?));
     }
     let entry = |picture| Entry { path: dir.join(picture), captions: Vec::new() };
-    Ok((Layout::PicturesOnly, files.pictures.iter().map(entry).collect()))
+    Ok((FolderLayout::PicturesOnly, files.pictures.iter().map(entry).collect()))
 }
 
 /// Whether the folders at the top are all splits by their names, and hold all pictures.

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 
+use super::Entry;
 use super::unicode_name::Names;
 use super::walk::{LINK_OUTSIDE, Place, place};
-use super::{Captions, Entry};
-use crate::data::collection::{Fault, FaultKind, Faults};
+use crate::data::collection::{CaptionNeed, Fault, FaultKind, Faults};
 use crate::error::{Error, Result};
 
 /// A picture as metadata names it.
@@ -38,7 +38,7 @@ impl Named {
         mut self,
         dir: &Path,
         real: &Path,
-        need: Captions,
+        need: CaptionNeed,
         faults: &mut Faults,
     ) -> Result<Vec<Entry>> {
         let mut names = Names::default();
@@ -51,7 +51,7 @@ impl Named {
         }
         self.refuse_repeated()?;
         self.refuse_missing(dir, real)?;
-        if need == Captions::Required {
+        if need == CaptionNeed::Required {
             self.refuse_without_caption()?;
         }
         let entry = |row: Row| Entry { path: dir.join(row.file), captions: row.captions.unwrap_or_default() };
@@ -59,7 +59,7 @@ impl Named {
     }
 
     /// The pictures that can be used; all others are listed.
-    fn usable(self, dir: &Path, real: &Path, need: Captions, faults: &mut Faults) -> Result<Vec<Entry>> {
+    fn usable(self, dir: &Path, real: &Path, need: CaptionNeed, faults: &mut Faults) -> Result<Vec<Entry>> {
         let Self { path, format, rows } = self;
         let mut take = |line: usize, kind: FaultKind, reason: String| {
             faults.take(Fault { kind, file: path.display().to_string(), line: Some(line), reason }, format)
@@ -84,10 +84,10 @@ impl Named {
                 }
             }
             if let Err(reason) = &captions
-                && (captioned || need == Captions::Required)
+                && (captioned || need == CaptionNeed::Required)
             {
                 take(line, FaultKind::Caption, reason.clone())?;
-                if need == Captions::Required {
+                if need == CaptionNeed::Required {
                     continue;
                 }
             }

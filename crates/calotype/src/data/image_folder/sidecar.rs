@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::named::and_more;
 use super::walk::Files;
-use super::{Captions, Entry, FORMAT};
-use crate::data::collection::{Fault, FaultKind, Faults};
+use super::{Entry, FORMAT};
+use crate::data::collection::{CaptionNeed, Fault, FaultKind, Faults};
 use crate::data::text::in_utf8;
 use crate::error::{Error, Result};
 
@@ -15,7 +15,12 @@ use crate::error::{Error, Result};
 /// # Errors
 /// `Error::Io` if a caption file cannot be read. If captions are required, `Error::Format` if a picture
 /// has none, or two caption files, or one that is not UTF-8.
-pub(super) fn entries(dir: &Path, files: &Files, need: Captions, faults: &mut Faults) -> Result<Vec<Entry>> {
+pub(super) fn entries(
+    dir: &Path,
+    files: &Files,
+    need: CaptionNeed,
+    faults: &mut Faults,
+) -> Result<Vec<Entry>> {
     let mut entries = Vec::with_capacity(files.pictures.len());
     let mut without = Vec::new();
     for picture in &files.pictures {
@@ -23,15 +28,15 @@ pub(super) fn entries(dir: &Path, files: &Files, need: Captions, faults: &mut Fa
             Err(Error::Format { path, reason, .. }) if faults.are_listed() => {
                 let (kind, file) = (FaultKind::Caption, path.display().to_string());
                 faults.take(Fault { kind, file, line: None, reason }, FORMAT)?;
-                if need == Captions::Required {
+                if need == CaptionNeed::Required {
                     continue;
                 }
                 Vec::new()
             }
-            Err(Error::Format { .. }) if need == Captions::Optional => Vec::new(),
+            Err(Error::Format { .. }) if need == CaptionNeed::Optional => Vec::new(),
             other => other?,
         };
-        if captions.is_empty() && need == Captions::Required && faults.are_listed() {
+        if captions.is_empty() && need == CaptionNeed::Required && faults.are_listed() {
             let (kind, file) = (FaultKind::Caption, dir.join(picture).display().to_string());
             let reason = format!("no caption in `{}`", dir.join(picture.with_extension("txt")).display());
             faults.take(Fault { kind, file, line: None, reason }, FORMAT)?;
@@ -43,7 +48,7 @@ pub(super) fn entries(dir: &Path, files: &Files, need: Captions, faults: &mut Fa
         entries.push(Entry { path: dir.join(picture), captions });
     }
     match without.first() {
-        Some(first) if need == Captions::Required => {
+        Some(first) if need == CaptionNeed::Required => {
             let what = "pictures have no caption, where others have one";
             let more = and_more(without.len(), what);
             let stem = first.with_extension("txt");

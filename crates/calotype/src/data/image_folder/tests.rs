@@ -18,11 +18,11 @@ impl Folder {
     }
 
     /// Layout, and each picture with its captions: `a.jpg: one | two`.
-    fn opened(&self) -> (Layout, Vec<String>) {
+    fn opened(&self) -> (FolderLayout, Vec<String>) {
         self.listed(&ImageFolder::open(&self.0).unwrap())
     }
 
-    fn listed(&self, folder: &ImageFolder) -> (Layout, Vec<String>) {
+    fn listed(&self, folder: &ImageFolder) -> (FolderLayout, Vec<String>) {
         let entry = |i: usize| {
             let path = folder.entries()[i].path.strip_prefix(&self.0).unwrap();
             format!("{}: {}", path.display(), folder.captions(i).join(" | "))
@@ -48,7 +48,7 @@ fn reads_jsonl_in_its_order() {
     let folder = Folder::new(&[&pictures[..], &[(METADATA_JSONL, lines), ("b.txt", "not read")]].concat());
     let expected =
         ["b.png: a cat", "deep/a.png: két kutya | dogs", "no_extension: x"].map(String::from).to_vec();
-    assert_eq!(folder.opened(), (Layout::MetadataJsonl, expected.clone()));
+    assert_eq!(folder.opened(), (FolderLayout::MetadataJsonl, expected.clone()));
     assert_eq!(folder.for_pictures(), expected);
     let opened = ImageFolder::open(&folder.0).unwrap();
     assert_eq!(opened.bytes(1).unwrap().as_ref(), b"A");
@@ -126,7 +126,7 @@ fn reads_csv_with_several_rows_for_a_file() {
         test,./b.png, four \r\ntest,a.png,\r\n";
     let folder = Folder::new(&[("a.png", ""), ("b.png", ""), (METADATA_CSV, table)]);
     let expected = ["b.png: one, two\nthree | four", "a.png: say \"hi\""].map(String::from).to_vec();
-    assert_eq!(folder.opened(), (Layout::MetadataCsv, expected));
+    assert_eq!(folder.opened(), (FolderLayout::MetadataCsv, expected));
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn reads_caption_files_sorted_by_path() {
     let folder = Folder::new(&files);
     let expected =
         ["b.webp: b", "deep/er/cat.v2.JPG: a cat | an animal", "z.jpg: last"].map(String::from).to_vec();
-    assert_eq!(folder.opened(), (Layout::CaptionFiles, expected));
+    assert_eq!(folder.opened(), (FolderLayout::CaptionFiles, expected));
 }
 
 #[test]
@@ -210,7 +210,7 @@ fn class_folders_say_their_names() {
     let folder = Folder::new(&[("sea_horse/2.jpg", ""), ("train/Wild--cat/1.png", ""), ("readme.txt", "")]);
     let expected =
         ["sea_horse/2.jpg: sea horse", "train/Wild--cat/1.png: Wild cat"].map(String::from).to_vec();
-    assert_eq!(folder.opened(), (Layout::ClassFolders, expected));
+    assert_eq!(folder.opened(), (FolderLayout::ClassFolders, expected));
     folder.write("_/1.jpg", "");
     assert!(folder.refused().contains("the name of its folder"));
 }
@@ -219,7 +219,7 @@ fn class_folders_say_their_names() {
 fn pictures_alone_have_no_captions() {
     let folder = Folder::new(&[("b.png", ""), ("a/1.png", ""), ("c.jpeg", "")]);
     let expected = ["a/1.png: ", "b.png: ", "c.jpeg: "].map(String::from).to_vec();
-    assert_eq!(folder.opened(), (Layout::PicturesOnly, expected));
+    assert_eq!(folder.opened(), (FolderLayout::PicturesOnly, expected));
     let unread = Folder::new(&[("a.avif", "")]).refused();
     assert!(unread.contains("it holds no picture") && unread.contains("a.avif"), "{unread}");
     let split = Folder::new(&[("train/a.png", ""), ("train/metadata.jsonl", "")]);
@@ -295,16 +295,16 @@ fn every_fault_of_metadata_is_listed_in_one_go() {
         "Repeated metadata.jsonl:6",
         "Caption metadata.jsonl:9",
     ];
-    let captioned = ImageFolder::open_usable(&folder.0, true).unwrap();
+    let captioned = ImageFolder::open_usable(&folder.0, CaptionNeed::Required).unwrap();
     assert_eq!(faults(&captioned), expected);
     assert_eq!(folder.listed(&captioned).1, ["a.png: a", "c.png: c"]);
-    let all = ImageFolder::open_usable(&folder.0, false).unwrap();
+    let all = ImageFolder::open_usable(&folder.0, CaptionNeed::Optional).unwrap();
     assert_eq!(faults(&all), expected);
     assert_eq!(folder.listed(&all).1, ["a.png: a", "b.png: ", "c.png: c", "d.png: "]);
     assert!(folder.refused().contains("line 2: EOF"));
     // Nothing at all can be used: the error has all faults.
     folder.write(METADATA_JSONL, "{\"file_n\n{\"file_name\": \"gone.png\", \"text\": \"x\"}");
-    let error = ImageFolder::open_usable(&folder.0, true).unwrap_err().to_string();
+    let error = ImageFolder::open_usable(&folder.0, CaptionNeed::Required).unwrap_err().to_string();
     assert!(error.contains("2 faults") && error.contains("line 1") && error.contains("line 2"), "{error}");
 }
 
@@ -312,7 +312,7 @@ fn every_fault_of_metadata_is_listed_in_one_go() {
 fn every_fault_of_tables_and_caption_files_is_listed() {
     let folder = Folder::new(&[("a.png", ""), ("b.png", "")]);
     folder.write(METADATA_CSV, b"file_name,text\na.png,x\na.png\nb.png,caf\xe9\n../c.png,y\nd.png,z\n");
-    let opened = ImageFolder::open_usable(&folder.0, true).unwrap();
+    let opened = ImageFolder::open_usable(&folder.0, CaptionNeed::Required).unwrap();
     let expected = [
         "Metadata metadata.csv:3",
         "Caption metadata.csv:4",
@@ -325,10 +325,10 @@ fn every_fault_of_tables_and_caption_files_is_listed() {
     folder.write("b.txt", b"caf\xe9");
     folder.write("d.txt", "d");
     folder.write("d.caption", "d");
-    let opened = ImageFolder::open_usable(&folder.0, true).unwrap();
+    let opened = ImageFolder::open_usable(&folder.0, CaptionNeed::Required).unwrap();
     let expected = ["Caption b.txt", "Caption c.png", "Caption d.caption"].map(String::from).to_vec();
     assert_eq!((faults(&opened), opened.len()), (expected, 1));
-    assert_eq!(ImageFolder::open_usable(&folder.0, false).unwrap().len(), 4);
+    assert_eq!(ImageFolder::open_usable(&folder.0, CaptionNeed::Optional).unwrap().len(), 4);
 }
 
 #[test]
@@ -382,7 +382,7 @@ fn names_are_found_in_either_unicode_form() {
         folder.write(METADATA_CSV, table);
         assert_eq!(folder.opened().1, [format!("{file}: x")]);
         let folder = Folder::new(&[(&format!("{stored}.png"), ""), (&format!("{named}.txt"), "x")]);
-        assert_eq!(folder.opened(), (Layout::CaptionFiles, vec![format!("{stored}.png: x")]));
+        assert_eq!(folder.opened(), (FolderLayout::CaptionFiles, vec![format!("{stored}.png: x")]));
     }
     // Another letter is another name.
     let folder =
@@ -413,19 +413,24 @@ fn folders_called_train_and_test_are_splits() {
     };
     let none = |entries: &[&str]| entries.iter().map(|entry| entry.to_string()).collect::<Vec<_>>();
     for (files, layout, entries, left_out) in [
-        (&["train/a.png", "test/b.png", "valid/c.png"][..], Layout::PicturesOnly, &["train/a.png: "][..], 2),
-        (&["train/cat/a.png", "test/cat/b.png"], Layout::ClassFolders, &["train/cat/a.png: cat"], 1),
+        (
+            &["train/a.png", "test/b.png", "valid/c.png"][..],
+            FolderLayout::PicturesOnly,
+            &["train/a.png: "][..],
+            2,
+        ),
+        (&["train/cat/a.png", "test/cat/b.png"], FolderLayout::ClassFolders, &["train/cat/a.png: cat"], 1),
         (
             &["Train/a.png", "Train/a.txt", "test/b.png", "test/b.txt"],
-            Layout::CaptionFiles,
+            FolderLayout::CaptionFiles,
             &["Train/a.png: x"],
             1,
         ),
-        (&["test/b.png"], Layout::PicturesOnly, &["test/b.png: "], 0),
+        (&["test/b.png"], FolderLayout::PicturesOnly, &["test/b.png: "], 0),
         // A class that is called so, beside others.
         (
             &["train/a.png", "boat/b.png"],
-            Layout::ClassFolders,
+            FolderLayout::ClassFolders,
             &["boat/b.png: boat", "train/a.png: train"],
             0,
         ),
@@ -448,7 +453,7 @@ fn links_to_folders_and_bad_links_are_named() {
     );
     symlink(elsewhere.0.join("x.jpg"), folder.0.join("b.jpg")).unwrap();
     symlink("gone.jpg", folder.0.join("c.jpg")).unwrap();
-    let mut found = faults(&ImageFolder::open_usable(&folder.0, true).unwrap());
+    let mut found = faults(&ImageFolder::open_usable(&folder.0, CaptionNeed::Required).unwrap());
     found.sort();
     assert_eq!(found, ["Missing c.jpg", "Outside b.jpg"]);
 }

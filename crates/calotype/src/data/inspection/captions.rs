@@ -28,7 +28,7 @@ pub struct Words {
 
 /// What is said about the pictures, readable or not.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Captions {
+pub struct CaptionStatistics {
     /// Captions; a picture may have several.
     pub count: usize,
     /// Pictures with at least one caption.
@@ -47,7 +47,7 @@ pub struct Captions {
     pub share_of_most_frequent: f64,
 }
 
-impl Captions {
+impl CaptionStatistics {
     pub(super) fn of<'a>(pictures: impl Iterator<Item = &'a [String]> + Clone) -> Self {
         let texts = || pictures.clone().flatten();
         let lengths: Vec<usize> = texts().map(|text| text.split_whitespace().count()).collect();

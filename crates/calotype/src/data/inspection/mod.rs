@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-pub use self::captions::{Captions, Words};
+pub use self::captions::{CaptionStatistics, Words};
 pub use self::statistics::{AspectRatio, Counted, Kinds, Sides, Sizes};
 use self::statistics::{aspect_ratios, kinds};
 use super::collection::{Collection, Fault, FaultKind};
@@ -33,7 +33,7 @@ pub struct Inspection {
     /// File formats and colour types.
     pub kinds: Kinds,
     /// What is said about the pictures.
-    pub captions: Captions,
+    pub captions: CaptionStatistics,
     /// Pictures that cannot be read or decoded, in their order.
     pub unreadable: Vec<Damaged>,
     /// Every fault of the source: what it lists itself, then the pictures that cannot be read.
@@ -118,7 +118,7 @@ fn summary(collection: &dyn Collection, looks: Vec<Result<Look>>) -> Inspection 
         sizes: Sizes::of(&infos),
         aspect_ratios: aspect_ratios(&infos),
         kinds: kinds(&infos),
-        captions: Captions::of((0..collection.len()).map(|i| collection.captions(i))),
+        captions: CaptionStatistics::of((0..collection.len()).map(|i| collection.captions(i))),
         unreadable,
         faults,
         duplicates: names(groups.equal),

@@ -126,7 +126,7 @@ fn counts_captions() {
     assert_eq!(captions.most_frequent[1].value, "a dog"); // equals by text
     assert_eq!(captions.share_of_most_frequent, 7.0 / 9.0);
 
-    let of = |pictures: &[Vec<String>]| Captions::of(pictures.iter().map(Vec::as_slice));
+    let of = |pictures: &[Vec<String>]| CaptionStatistics::of(pictures.iter().map(Vec::as_slice));
     let many: Vec<Vec<String>> = (0..12).map(|i| vec!["x".into(), format!("{i:02}")]).collect();
     assert_eq!((of(&many).most_frequent.len(), of(&many).distinct), (10, 13));
     assert_eq!(of(&many).share_of_most_frequent, 0.0); // all have another one too

@@ -60,6 +60,8 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
+    /// The chunk of `column` in a group of `rows` rows, once its pages are seen to lie inside of the file.
+    ///
     /// # Errors
     /// `Error::Format` if the chunk or one of its pages is not inside of the file.
     pub(super) fn new(

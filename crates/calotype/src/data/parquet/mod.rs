@@ -25,7 +25,7 @@ mod spill;
 
 pub use columns::Columns;
 
-use pictures::{PictureGroup, Pictures};
+use pictures::{PictureGroup, PictureGroups};
 use rows::Found;
 use spill::Spilled;
 
@@ -37,9 +37,9 @@ pub struct Parquet {
     left_out: Vec<PathBuf>,
     names: ColumnNames,
     rows: Vec<Row>,
-    captions: Captions,
+    captions: CaptionList,
     skipped: Vec<Skipped>,
-    pictures: Pictures,
+    pictures: PictureGroups,
     /// One for each file, or none at all.
     spilled: Vec<Spilled>,
 }
@@ -76,12 +76,12 @@ struct Row {
 
 /// The captions of all rows in one list, and where each row's end in it.
 #[derive(Default)]
-struct Captions {
+struct CaptionList {
     texts: Vec<String>,
     ends: Vec<usize>,
 }
 
-impl Captions {
+impl CaptionList {
     fn push(&mut self, texts: Vec<String>) {
         self.texts.extend(texts);
         self.ends.push(self.texts.len());
@@ -107,9 +107,9 @@ impl Parquet {
         let mut columns = columns.clone();
         let mut names = None;
         let mut rows = Vec::new();
-        let mut captions = Captions::default();
+        let mut captions = CaptionList::default();
         let mut skipped = BTreeMap::new();
-        let mut pictures = Pictures::default();
+        let mut pictures = PictureGroups::default();
         for (file, path) in paths.iter().enumerate() {
             let table = footer::open(path, &columns)?;
             // Found once: a second file with other columns is an error, not a second guess.

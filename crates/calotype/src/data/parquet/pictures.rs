@@ -24,7 +24,7 @@ pub(super) struct PictureGroup {
 
 /// The pictures of all row groups.
 #[derive(Default)]
-pub(super) struct Pictures {
+pub(super) struct PictureGroups {
     groups: Vec<PictureGroup>,
     /// Not in use by any thread, the most recently used last.
     idle: Mutex<VecDeque<Cursor>>,
@@ -37,7 +37,7 @@ pub(super) struct Cursor {
     reader: ColumnReaderImpl<ByteArrayType>,
 }
 
-impl Pictures {
+impl PictureGroups {
     pub(super) fn push(&mut self, group: PictureGroup) {
         self.groups.push(group);
     }

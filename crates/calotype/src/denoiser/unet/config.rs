@@ -160,6 +160,8 @@ impl UnetConfig {
         Some([self.addition_time_embed_dim?, self.projection_class_embeddings_input_dim?])
     }
 
+    /// Refuses what no U-Net can be made of.
+    ///
     /// # Errors
     /// `Error::Config` naming the first key that this network cannot honour.
     pub fn validate(&self) -> Result<()> {

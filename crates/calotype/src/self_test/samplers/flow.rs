@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 
 use super::least_order;
-use super::model::{Component, Model};
+use super::model::{Model, WeightedNormal};
 use crate::error::Result;
 use crate::sampler::flow::{FlowMethod, solve};
 use crate::self_test::case::{Found, Inputs};
@@ -15,7 +15,7 @@ fn run(inputs: Inputs, t: &[f64]) -> Result<f64> {
         "method",
         &[("euler", Some(FlowMethod::Euler)), ("heun", Some(FlowMethod::Heun)), ("midpoint", None)],
     )?;
-    let Component { m, s, .. } = Model::gaussian(inputs)?;
+    let WeightedNormal { m, s, .. } = Model::gaussian(inputs)?;
     // E[ε − x₀ | x_t = x] = t r/V − m − (1−t) s² r/V, V = (1−t)² s² + t², r = x − (1−t) m.
     let mut velocity = |x: &Tensor<4>, t: f64| {
         let variance = (1.0 - t).powi(2) * s * s + t * t;

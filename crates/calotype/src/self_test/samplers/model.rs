@@ -12,20 +12,20 @@ pub enum Model {
     /// x₀ = x.
     Identity,
     /// x₀ ~ Σ w_k N(m_k, s_k²).
-    Mixture(Vec<Component>),
+    Mixture(Vec<WeightedNormal>),
     /// Two Gaussians, guided.
-    Guided { cond: Component, uncond: Component, scale: f64 },
+    Guided { cond: WeightedNormal, uncond: WeightedNormal, scale: f64 },
 }
 
 /// w·N(m, s²).
 #[derive(Clone, Copy)]
-pub struct Component {
+pub struct WeightedNormal {
     pub w: f64,
     pub m: f64,
     pub s: f64,
 }
 
-impl Component {
+impl WeightedNormal {
     fn read(inputs: Inputs) -> Result<Self> {
         match inputs.text("model")? {
             "gaussian" => Ok(Self { w: 1.0, m: inputs.number("m")?, s: inputs.number("s")? }),
@@ -54,15 +54,15 @@ impl Model {
         let model = inputs.object("model")?;
         Ok(match model.text("model")? {
             "identity" => Self::Identity,
-            "gaussian" => Self::Mixture(vec![Component::read(model)?]),
+            "gaussian" => Self::Mixture(vec![WeightedNormal::read(model)?]),
             "mixture" => {
                 let (w, m, s) = (model.list("w")?, model.list("m")?, model.list("s")?);
                 let each = w.iter().zip(&m).zip(&s);
-                Self::Mixture(each.map(|((&w, &m), &s)| Component { w, m, s }).collect())
+                Self::Mixture(each.map(|((&w, &m), &s)| WeightedNormal { w, m, s }).collect())
             }
             "guided" => Self::Guided {
-                cond: Component::read(model.object("cond")?)?,
-                uncond: Component::read(model.object("uncond")?)?,
+                cond: WeightedNormal::read(model.object("cond")?)?,
+                uncond: WeightedNormal::read(model.object("uncond")?)?,
                 scale: model.number("scale")?,
             },
             other => {
@@ -72,12 +72,12 @@ impl Model {
     }
 
     /// The only component.
-    pub fn gaussian(inputs: Inputs) -> Result<Component> {
-        Component::read(inputs.object("model")?)
+    pub fn gaussian(inputs: Inputs) -> Result<WeightedNormal> {
+        WeightedNormal::read(inputs.object("model")?)
     }
 
     /// The components of a Gaussian or a mixture.
-    pub fn components(&self) -> &[Component] {
+    pub fn components(&self) -> &[WeightedNormal] {
         match self {
             Self::Mixture(components) => components,
             _ => &[],
@@ -99,7 +99,7 @@ impl Model {
 }
 
 /// Each component's D, by how likely x is its own.
-fn mixture(components: &[Component], x: f64, sigma: f64) -> f64 {
+fn mixture(components: &[WeightedNormal], x: f64, sigma: f64) -> f64 {
     let log: Vec<f64> = components.iter().map(|c| c.log_density(x, sigma)).collect();
     if components.len() == 1 {
         return components[0].x_0(x, sigma);

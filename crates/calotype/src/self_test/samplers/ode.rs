@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::model::{Component, Model};
+use super::model::{Model, WeightedNormal};
 use super::{exponential_grid, least_order};
 use crate::diffusion::sigma_grid::require_falling;
 use crate::diffusion::{PredictionType, X0Limit};
@@ -108,7 +108,7 @@ pub fn pushforward(inputs: Inputs) -> Result<Found> {
 }
 
 /// F(x) of a mixture.
-fn distribution(components: &[Component], x: f64) -> f64 {
+fn distribution(components: &[WeightedNormal], x: f64) -> f64 {
     let normal = |z: f64| 0.5 * libm::erfc(-z / std::f64::consts::SQRT_2);
     components.iter().map(|c| c.w * normal((x - c.m) / c.s)).sum()
 }

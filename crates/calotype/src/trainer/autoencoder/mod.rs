@@ -13,7 +13,7 @@ use super::training_loop;
 use crate::autoencoder::{AutoencoderKl, PatchDiscriminator};
 use crate::data::source::TrainingSet;
 use crate::error::Result;
-pub use objective::{Pictures, Reconstructing};
+pub use objective::{PictureShare, Reconstructing};
 
 /// The autoencoder and what judges it.
 #[derive(Module, Debug)]

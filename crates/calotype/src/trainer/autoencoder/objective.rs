@@ -28,7 +28,7 @@ use crate::trainer::data_parallel::scalar;
 use crate::trainer::latent_statistics::LatentStatistics;
 use crate::trainer::objective::{Damage, Input, InputKind, Objective, ShareLoss};
 use crate::trainer::recipe::{AdversarialRecipe, Recipe, TrainingRecipe, VaeRecipe};
-use crate::trainer::settings::Settings;
+use crate::trainer::settings::TrainingSettings;
 
 /// ln σ² of the posterior at the start: σ ≈ 0.05.
 const INITIAL_LOGVAR: f32 = -6.0;
@@ -45,7 +45,7 @@ pub struct Reconstructing<'a> {
 
 /// Pictures, and their positions in the run.
 #[derive(Default)]
-pub struct Pictures {
+pub struct PictureShare {
     positions: Vec<u64>,
     images: Vec<RgbImage>,
 }
@@ -169,8 +169,8 @@ impl<'a> Reconstructing<'a> {
 }
 
 impl Objective<AutoencoderInTraining> for Reconstructing<'_> {
-    type Share = Pictures;
-    type Settings = Settings<VaeRecipe>;
+    type Share = PictureShare;
+    type Settings = TrainingSettings<VaeRecipe>;
 
     fn part(&self) -> TrainedPart {
         TrainedPart::Vae
@@ -180,8 +180,8 @@ impl Objective<AutoencoderInTraining> for Reconstructing<'_> {
         &self.vae.training
     }
 
-    fn settings(&self) -> Settings<VaeRecipe> {
-        Settings::new(self.recipe, self.data, self.vae.identity())
+    fn settings(&self) -> TrainingSettings<VaeRecipe> {
+        TrainingSettings::new(self.recipe, self.data, self.vae.identity())
     }
 
     fn damage(&self) -> Damage {
@@ -205,9 +205,9 @@ impl Objective<AutoencoderInTraining> for Reconstructing<'_> {
         !(self.vae.decoder_only && encodes.iter().any(|start| name.starts_with(start)))
     }
 
-    fn prepare(&self, step: usize) -> Result<Batch<Pictures>> {
+    fn prepare(&self, step: usize) -> Result<Batch<PictureShare>> {
         let (training, left_out, item) = (&self.vae.training, self.data.left_out(), |n| self.data.item(n));
-        let add = |share: &mut Pictures, position, image, _: &str| {
+        let add = |share: &mut PictureShare, position, image, _: &str| {
             share.positions.push(position);
             share.images.push(image);
         };
@@ -215,7 +215,7 @@ impl Objective<AutoencoderInTraining> for Reconstructing<'_> {
         Ok(Batch { captions: vec![], ..batch })
     }
 
-    fn loss(&self, network: &AutoencoderInTraining, step: usize, share: &Pictures) -> Result<ShareLoss> {
+    fn loss(&self, network: &AutoencoderInTraining, step: usize, share: &PictureShare) -> Result<ShareLoss> {
         let vae = self.vae;
         let beta = beta_at(step, vae.beta, vae.beta_warm_up);
         let x = to_tensor(&share.images, &self.device)?.autodiff();
@@ -250,7 +250,7 @@ impl Objective<AutoencoderInTraining> for Reconstructing<'_> {
         Ok(ShareLoss { total, terms, logged })
     }
 
-    fn inputs(&self, share: &Pictures) -> Result<Vec<Input>> {
+    fn inputs(&self, share: &PictureShare) -> Result<Vec<Input>> {
         let values = to_tensor(&share.images, &self.device)?.into_data().iter::<f32>().collect();
         Ok(vec![Input { kind: InputKind::Picture, values }])
     }

@@ -86,7 +86,7 @@ impl BaseModel {
     /// The same with an autoencoder whose products are in f32.
     ///
     /// # Errors
-    /// As [`Vae::in_f32`].
+    /// As [`AutoencoderKl::new`](crate::autoencoder::AutoencoderKl::new); `Error::Shape` for a tiny autoencoder.
     pub fn with_vae_in_f32(&self) -> Result<Self> {
         let vae = self.model.vae.in_f32(&self.model.device)?;
         Ok(Self { model: Model { vae, ..self.model.clone() }, ..self.clone() })
@@ -100,7 +100,7 @@ impl BaseModel {
     /// Features of captions under `text`, `[B, L, D]`.
     ///
     /// # Errors
-    /// As [`ClipText::forward`].
+    /// As [`ClipText::forward_skipping`].
     pub fn encode_text(text: &ClipText, ids: &[Vec<u32>]) -> Result<Tensor<3>> {
         Ok(text.forward(ids)?.last_hidden_state)
     }

@@ -204,7 +204,7 @@ impl TextCache {
     /// Encodes those of `captions` that the file lacks.
     ///
     /// # Errors
-    /// As [`BaseModel::encode_text`]; `Error::Interrupted`.
+    /// `Error::Shape` for captions that are longer than the text tower allows; `Error::Io`; `Error::Interrupted`.
     pub fn fill(&mut self, base: &BaseModel, captions: &[String], encoding: Encoding) -> Result<()> {
         let mut seen = HashSet::new();
         let ids = captions.iter().map(|caption| base.model.tokenizer().encode_padded(caption).ids);

@@ -22,7 +22,7 @@ use crate::trainer::objective::{Damage, Input, InputKind, Objective, ShareLoss};
 use crate::trainer::preflight::text_tower_fault;
 use crate::trainer::recipe::{DiffusionRecipe, EdmRecipe, FlowTimes, Recipe, TrainingRecipe};
 use crate::trainer::session::Session;
-use crate::trainer::settings::Settings;
+use crate::trainer::settings::TrainingSettings;
 
 /// The objective of a denoiser, whatever is trained of it.
 pub struct Denoising<'a> {
@@ -179,7 +179,7 @@ impl<'a> Denoising<'a> {
     /// Text features of a share, of the text tower as it stands: on an autodiff device where that is trained.
     ///
     /// # Errors
-    /// As [`ClipText::forward`].
+    /// As [`ClipText::forward_skipping`].
     pub(super) fn context(&self, text: Option<&ClipText>, share: &Latents) -> Result<Tensor<3>> {
         match (text, &self.texts) {
             (Some(text), _) => BaseModel::encode_text(text, &share.ids),
@@ -191,7 +191,7 @@ impl<'a> Denoising<'a> {
 
 impl<N: DenoiserInTraining> Objective<N> for Denoising<'_> {
     type Share = Latents;
-    type Settings = Settings<DiffusionRecipe>;
+    type Settings = TrainingSettings<DiffusionRecipe>;
 
     fn part(&self) -> TrainedPart {
         TrainedPart::Diffusion
@@ -201,8 +201,8 @@ impl<N: DenoiserInTraining> Objective<N> for Denoising<'_> {
         &self.diffusion.training
     }
 
-    fn settings(&self) -> Settings<DiffusionRecipe> {
-        Settings::new(self.recipe, self.data, self.diffusion.identity())
+    fn settings(&self) -> TrainingSettings<DiffusionRecipe> {
+        TrainingSettings::new(self.recipe, self.data, self.diffusion.identity())
     }
 
     fn damage(&self) -> Damage {

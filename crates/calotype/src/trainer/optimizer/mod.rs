@@ -64,7 +64,7 @@ impl Step<'_> {
 }
 
 /// A parameter's name, shape and values.
-pub type Weights<'a> = (&'a str, &'a [usize], &'a [f32]);
+pub type ParameterValues<'a> = (&'a str, &'a [usize], &'a [f32]);
 
 /// The optimiser, which owns the weights.
 ///
@@ -174,7 +174,7 @@ impl Optimizer {
     }
 
     /// The current weights, in the order of the parameters.
-    pub fn values(&self) -> impl Iterator<Item = Weights<'_>> {
+    pub fn values(&self) -> impl Iterator<Item = ParameterValues<'_>> {
         self.slots.iter().map(|slot| (slot.name.as_str(), slot.shape.as_slice(), slot.value.as_slice()))
     }
 
@@ -184,7 +184,7 @@ impl Optimizer {
     }
 
     /// Average `i` of the weights (from 0), in the order of the parameters; `None` if there are not as many.
-    pub fn average(&self, i: usize) -> Option<impl Iterator<Item = Weights<'_>>> {
+    pub fn average(&self, i: usize) -> Option<impl Iterator<Item = ParameterValues<'_>>> {
         let weights = move |slot| {
             let Slot { name, shape, averages, .. }: &Slot = slot;
             (name.as_str(), shape.as_slice(), averages[i].as_slice())

@@ -129,5 +129,5 @@ fn a_full_disk_in_training_costs_no_checkpoint() {
 fn a_folder_that_cannot_be_written_is_named() {
     let dir = with_recipe();
     dir.write("run", "a file, not a folder");
-    assert_says(&fails(&dir, 1, &TRAIN_VAE), &["`run`"]);
+    assert_says(&fails(&dir, 2, &TRAIN_VAE), &["--run: expected a folder", "`run`"]);
 }

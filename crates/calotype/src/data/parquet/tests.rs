@@ -112,6 +112,7 @@ fn captions_are_found_among_usual_names() {
     assert_eq!(two.names.text.as_deref(), Some("text"));
     let other = open(&golden("two_captions.parquet"), "", "caption").unwrap();
     assert_eq!(other.names.text.as_deref(), Some("caption"));
+    assert_ne!(two.captions(0), other.captions(0));
 }
 
 #[test]

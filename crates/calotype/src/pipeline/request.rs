@@ -15,7 +15,7 @@ use crate::sampler::{Compat, Generator, SamplerKind};
 use crate::text_encoder::reading::PromptOptions;
 
 /// What is asked of a generation. What is `None` is the model's own value, or the usual one:
-/// [`Request::prepare`](super::Generation) fills it in.
+/// [`Request::prepare`] fills it in.
 ///
 /// As JSON, an object with the fields' names in kebab-case, of which any may be missing; `prompt` may also be called
 /// `recorded-prompt`, as in the records of pictures.

@@ -1,6 +1,10 @@
 //! Every error of the library: what, where, expected, got, what next.
 
+mod cause;
+
 use std::path::{Path, PathBuf};
+
+pub use cause::Cause;
 
 /// The library's result.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -29,6 +33,8 @@ pub enum Error {
         format: &'static str,
         /// Why it is not.
         reason: String,
+        /// What this comes from, where that is known.
+        cause: Option<Cause>,
     },
     /// A configuration or recipe has a key or a value that cannot be used.
     #[error("`{path}`: key `{key}`: expected {expected}, got {got}")]
@@ -55,6 +61,8 @@ pub enum Error {
         expected: String,
         /// Its shape in the file, or `missing`.
         got: String,
+        /// What this comes from, where that is known.
+        cause: Option<Cause>,
     },
     /// Two tensors, images or lists do not fit each other.
     #[error("{what}: expected {expected}, got {got}")]
@@ -178,7 +186,38 @@ impl Error {
 
     /// A file that is not in the format it should be.
     pub fn format(path: impl AsRef<Path>, format: &'static str, reason: impl ToString) -> Self {
-        Error::Format { path: path.as_ref().to_owned(), format, reason: reason.to_string() }
+        Error::Format { path: path.as_ref().to_owned(), format, reason: reason.to_string(), cause: None }
+    }
+
+    /// A weight file that does not fit the model.
+    pub fn weights(
+        model: &'static str,
+        path: impl AsRef<Path>,
+        tensor: impl ToString,
+        expected: impl ToString,
+        got: impl ToString,
+    ) -> Self {
+        Error::Weights {
+            model,
+            path: path.as_ref().to_owned(),
+            tensor: tensor.to_string(),
+            expected: expected.to_string(),
+            got: got.to_string(),
+            cause: None,
+        }
+    }
+
+    /// The same with its cause, if it is about a file.
+    pub fn because(self, why: Cause) -> Self {
+        match self {
+            Error::Format { path, format, reason, .. } => {
+                Error::Format { path, format, reason, cause: Some(why) }
+            }
+            Error::Weights { model, path, tensor, expected, got, .. } => {
+                Error::Weights { model, path, tensor, expected, got, cause: Some(why) }
+            }
+            other => other,
+        }
     }
 
     /// A key of a configuration whose value cannot be used.
@@ -224,11 +263,8 @@ impl Error {
                 std::io::ErrorKind::PermissionDenied => Some("choose another folder".into()),
                 _ => None,
             },
-            Error::Format { format: "safetensors", .. } => {
-                Some("the file may be truncated: copy or download it again".into())
-            }
-            Error::Weights { .. } => {
-                Some("do config.json and the weight file come from the same model?".into())
+            Error::Format { cause, .. } | Error::Weights { cause, .. } => {
+                cause.map(|cause| cause.hint().to_owned())
             }
             Error::NonFinite { .. } => Some(
                 "lower `learning_rate` in the recipe; the last checkpoint is from before this step".into(),

@@ -88,12 +88,10 @@ pub fn single_file(checkpoint: &Checkpoint, path: &Path) -> Result<()> {
             if name.ends_with("position_ids") {
                 continue;
             }
-            let no_place = |reason: String| Error::Weights {
-                model: "single-file",
-                path: path.to_owned(),
-                tensor: name.clone(),
-                expected: format!("a tensor that a single file of {} has a place for", layout.architecture),
-                got: reason,
+            let no_place = |reason: String| {
+                let expected =
+                    format!("a tensor that a single file of {} has a place for", layout.architecture);
+                Error::weights("single-file", path, name, expected, reason)
             };
             let source = single_file::to_single_file(*component, name, &layout)
                 .ok_or_else(|| no_place(format!("{:?} of {}", tensor.shape(), component.folder())))?;

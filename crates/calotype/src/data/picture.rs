@@ -29,6 +29,7 @@ use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageBuffer, ImageDecoder, ImageFormat, ImageReader, Pixel, RgbImage};
 
 use crate::error::{Error, Result};
+use crate::files::content;
 
 /// The most pixels that a picture may have: 2²⁸, as 16 384 × 16 384. A file of some hundred bytes can
 /// claim to hold billions.
@@ -129,8 +130,9 @@ pub fn describe(bytes: &[u8], name: &str) -> Result<PictureInfo> {
 
 /// Reads the header, and refuses what is too large before anything is allocated for it.
 fn open<'a>(bytes: &'a [u8], name: &str) -> Result<(impl ImageDecoder + 'a, ImageFormat)> {
-    let format = image::guess_format(bytes).map_err(|_| {
-        Error::format(name, FORMATS, format!("{} bytes, and no known beginning", bytes.len()))
+    let format = image::guess_format(bytes).map_err(|_| match content::mistaken(bytes) {
+        Some(found) => found.error(name, FORMATS),
+        None => Error::format(name, FORMATS, format!("{} bytes, and no known beginning", bytes.len())),
     })?;
     if !READ.contains(&format) {
         return Err(Error::format(name, FORMATS, format!("it is a {format:?}")));

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::content;
 use crate::error::{Error, Result};
 
 /// Writes to a temporary file beside `path`, syncs it and renames it over `path`: after a crash, a
@@ -67,7 +68,11 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
 /// # Errors
 /// `Error::Io`; `Error::Format` with line and column.
 pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
-    serde_json::from_slice(&read(path)?).map_err(|e| Error::format(path, "JSON", e))
+    let bytes = read(path)?;
+    serde_json::from_slice(&bytes).map_err(|e| match content::mistaken(&bytes) {
+        Some(found) => found.error(path, "JSON"),
+        None => Error::format(path, "JSON", e),
+    })
 }
 
 /// Writes `value` as indented JSON.

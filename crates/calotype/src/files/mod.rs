@@ -4,6 +4,7 @@
 
 pub mod atomic;
 pub mod config_keys;
+pub mod content;
 pub mod npz;
 mod numbers;
 pub mod output;

@@ -8,8 +8,8 @@ use std::path::Path;
 use zip::write::SimpleFileOptions;
 use zip::{ZipArchive, ZipWriter};
 
-use super::atomic;
 use super::numbers::numbers;
+use super::{atomic, content};
 use crate::error::{Error, Result};
 
 const FORMAT: &str = "NumPy archive (.npz)";
@@ -48,6 +48,9 @@ pub struct Npz {
 /// something else than numbers (pickled objects are not opened).
 pub fn read(path: &Path) -> Result<Npz> {
     let bytes = atomic::read(path)?;
+    if let Some(found) = content::mistaken(&bytes) {
+        return Err(found.error(path, FORMAT));
+    }
     let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|e| Error::format(path, FORMAT, e))?;
     let mut npz = Npz::default();
     for i in 0..archive.len() {

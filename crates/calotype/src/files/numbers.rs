@@ -16,7 +16,13 @@ pub(super) fn to_f32(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
         Dtype::BF16 => numbers(bytes, |b| half::bf16::from_le_bytes(b).to_f32()),
         Dtype::I64 => numbers(bytes, |b| i64::from_le_bytes(b) as f32),
         Dtype::I32 => numbers(bytes, |b| i32::from_le_bytes(b) as f32),
+        Dtype::I16 => numbers(bytes, |b| f32::from(i16::from_le_bytes(b))),
+        Dtype::I8 => numbers(bytes, |b| f32::from(i8::from_le_bytes(b))),
+        Dtype::U64 => numbers(bytes, |b| u64::from_le_bytes(b) as f32),
+        Dtype::U32 => numbers(bytes, |b| u32::from_le_bytes(b) as f32),
+        Dtype::U16 => numbers(bytes, |b| f32::from(u16::from_le_bytes(b))),
         Dtype::U8 => numbers(bytes, |[b]| f32::from(b)),
+        Dtype::BOOL => numbers(bytes, |[b]| f32::from(u8::from(b != 0))),
         _ => return None,
     })
 }

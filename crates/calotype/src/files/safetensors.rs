@@ -12,7 +12,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView, View};
 
 use super::atomic;
 use super::numbers::to_f32;
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Result};
 use crate::files::{NamedTensor, Storage, StoredTensor};
 
 const FORMAT: &str = "safetensors";
@@ -35,7 +35,7 @@ pub fn read(path: &Path) -> Result<HashMap<String, NamedTensor>> {
 /// As [`read`].
 pub fn open(path: &Path) -> Result<HashMap<String, StoredTensor>> {
     let file = MappedFile::open(path).map_err(Error::io("read", path))?;
-    let header = SafeTensors::deserialize(&file).map_err(|e| Error::format(path, FORMAT, e))?;
+    let header = SafeTensors::deserialize(&file).map_err(|e| unreadable(path, file.len(), &e))?;
     let begin = file.as_ptr().addr();
     header
         .iter()
@@ -43,7 +43,9 @@ pub fn open(path: &Path) -> Result<HashMap<String, StoredTensor>> {
             let offset = view.data().as_ptr().addr() - begin;
             let place = offset..offset + view.data().len();
             let tensor = stored(&file, place, &view).ok_or_else(|| {
-                Error::format(path, FORMAT, format!("tensor `{name}` has dtype {:?}", view.dtype()))
+                let reason = format!("tensor `{name}` has dtype {}, which is not read", view.dtype());
+                let error = Error::format(path, FORMAT, reason);
+                if is_quantised(view.dtype()) { error.because(Cause::Quantised) } else { error }
             })?;
             Ok((name.to_owned(), tensor))
         })
@@ -68,8 +70,29 @@ fn stored(file: &MappedFile, place: Range<usize>, view: &TensorView) -> Option<S
 /// As [`read`].
 pub fn read_metadata(path: &Path) -> Result<HashMap<String, String>> {
     let file = MappedFile::open(path).map_err(Error::io("read", path))?;
-    let (_, header) = SafeTensors::read_metadata(&file).map_err(|e| Error::format(path, FORMAT, e))?;
+    let (_, header) = SafeTensors::read_metadata(&file).map_err(|e| unreadable(path, file.len(), &e))?;
     Ok(header.metadata().clone().unwrap_or_default())
+}
+
+/// Why the header cannot be used, and whether the end of the file is missing.
+fn unreadable(path: &Path, length: usize, error: &SafeTensorError) -> Error {
+    use SafeTensorError::{HeaderTooLarge, HeaderTooSmall, InvalidHeaderLength, MetadataIncompleteBuffer};
+    match error {
+        HeaderTooSmall | InvalidHeaderLength | MetadataIncompleteBuffer => {
+            let reason = format!("its {length} bytes are not as many as its header says ({error})");
+            Error::format(path, FORMAT, reason).because(Cause::CutOff)
+        }
+        HeaderTooLarge => {
+            let reason = "it does not begin with the length of a header, as such files do";
+            Error::format(path, FORMAT, reason).because(Cause::Damaged)
+        }
+        other => Error::format(path, FORMAT, other).because(Cause::Damaged),
+    }
+}
+
+/// Numbers of at most 8 bits with an exponent: fp8 and smaller.
+fn is_quantised(dtype: Dtype) -> bool {
+    dtype.to_string().starts_with(['F', 'f']) && dtype.bitsize() <= 8
 }
 
 /// Writes tensors in f32 with `__metadata__ {"format": "pt"}`, whole or not at all.

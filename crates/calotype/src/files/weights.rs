@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::content::WeightFormat;
 use super::{atomic, pickle, safetensors};
 use crate::error::{Error, Result};
 use crate::files::{NamedTensor, StoredTensor};
@@ -12,17 +13,25 @@ use crate::files::{NamedTensor, StoredTensor};
 /// Tensors by name, as they are stored.
 pub type Tensors = HashMap<String, StoredTensor>;
 
-/// The tensors of a file as they are stored: of `torch.save` for `.pth`, `.pt`, `.bin` and `.ckpt`, of
-/// safetensors otherwise.
+/// The tensors of a file as they are stored, whichever of the two it is, by its content.
 ///
 /// # Errors
-/// As [`pickle::open`] and [`safetensors::open`].
+/// As [`WeightFormat::of`], [`pickle::open`] and [`safetensors::open`].
 pub fn open(path: &Path) -> Result<Tensors> {
-    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
-    if ["pth", "pt", "bin", "ckpt"].contains(&extension) {
-        pickle::open(path)
-    } else {
-        safetensors::open(path)
+    match WeightFormat::of(path)? {
+        WeightFormat::TorchSave => pickle::open(path),
+        WeightFormat::Safetensors => safetensors::open(path),
+    }
+}
+
+/// The texts of a safetensors file's header; none of a pickle.
+///
+/// # Errors
+/// As [`open`].
+pub fn read_metadata(path: &Path) -> Result<HashMap<String, String>> {
+    match WeightFormat::of(path)? {
+        WeightFormat::TorchSave => Ok(HashMap::new()),
+        WeightFormat::Safetensors => safetensors::read_metadata(path),
     }
 }
 

@@ -114,12 +114,9 @@ fn replace_tensors(path: &Path, tensors: &[NamedTensor], start: &str) -> Result<
     for tensor in &mut file {
         let found = tensors.iter().find(|own| own.name.strip_prefix(start) == Some(&tensor.name));
         let found = found.filter(|own| own.values.len() == tensor.values.len());
-        let found = found.ok_or_else(|| Error::Weights {
-            model: "stored average",
-            path: path.to_owned(),
-            tensor: tensor.name.clone(),
-            expected: format!("{:?}", tensor.shape),
-            got: "no such tensor".into(),
+        let found = found.ok_or_else(|| {
+            let expected = format!("{:?}", tensor.shape);
+            Error::weights("stored average", path, &tensor.name, expected, "no such tensor")
         })?;
         tensor.values.clone_from(&found.values);
     }

@@ -11,7 +11,7 @@ use crate::checkpoint::Checkpoint;
 use crate::checkpoint::lora::{self, Alpha, Entry, FORMAT, LoraFile};
 use crate::error::{Error, Result};
 use crate::files::weights::{self, Tensors};
-use crate::files::{Storage, StoredTensor, atomic, safetensors};
+use crate::files::{Storage, StoredTensor, atomic};
 use crate::model::ComponentKind;
 
 /// What a LoRA changed.
@@ -113,10 +113,7 @@ impl Checkpoint {
 
 /// The header of a safetensors file, and PEFT's settings where they lie beside the file.
 fn metadata(file: &Path) -> Result<BTreeMap<String, String>> {
-    let mut metadata = BTreeMap::new();
-    if file.extension().is_some_and(|extension| extension == "safetensors") {
-        metadata.extend(safetensors::read_metadata(file)?);
-    }
+    let mut metadata: BTreeMap<String, String> = weights::read_metadata(file)?.into_iter().collect();
     let beside = file.with_file_name(lora::ADAPTER_CONFIG);
     if beside.is_file() {
         let text = String::from_utf8_lossy(&atomic::read(&beside)?).into_owned();

@@ -8,8 +8,8 @@ use serde_json::Value;
 use crate::checkpoint::single_file::{self, Architecture, Change, Recognised, Target};
 use crate::checkpoint::{CONFIGS, Checkpoint, SCHEDULER, StoredComponent};
 use crate::error::{Error, Result};
+use crate::files::StoredTensor;
 use crate::files::weights::{self, Tensors};
-use crate::files::{StoredTensor, safetensors};
 use crate::model::ComponentKind;
 use crate::text_encoder::tokenizer::{ClipTokenizer, Padding};
 
@@ -23,13 +23,8 @@ pub fn open(path: &Path) -> Result<Checkpoint> {
         single_file::recognise(&shapes).map_err(|reason| Error::format(path, FORMAT, reason))?;
     settle_prediction(&mut recognised, &tensors);
     if let Some(key) = single_file::unexpected(&shapes, &recognised).first() {
-        return Err(Error::Weights {
-            model: "single-file",
-            path: path.to_owned(),
-            tensor: (*key).to_owned(),
-            expected: format!("a tensor of {}", recognised.architecture),
-            got: format!("{:?}", shapes[*key]),
-        });
+        let expected = format!("a tensor of {}", recognised.architecture);
+        return Err(Error::weights("single-file", path, key, expected, format!("{:?}", shapes[*key])));
     }
     let mut components: BTreeMap<ComponentKind, Tensors> = BTreeMap::new();
     for key in shapes.keys() {
@@ -78,10 +73,7 @@ struct Written {
 }
 
 fn written_configs(path: &Path) -> Result<Written> {
-    if path.extension().is_none_or(|extension| extension != "safetensors") {
-        return Ok(Written::default());
-    }
-    let metadata = safetensors::read_metadata(path)?;
+    let metadata = weights::read_metadata(path)?;
     let configs = metadata.get(CONFIGS).map(|text| serde_json::from_str(text)).transpose();
     let configs =
         configs.map_err(|e| Error::format(path, FORMAT, format!("`{CONFIGS}` in its header: {e}")))?;

@@ -14,6 +14,7 @@ use ::parquet::file::reader::SerializedPageReader;
 
 use super::FORMAT;
 use crate::error::{Error, Result};
+use crate::files::content;
 
 /// Pages without a value that may follow one another.
 const EMPTY_PAGES: usize = 4;
@@ -28,6 +29,7 @@ pub(super) struct Input {
 
 impl Input {
     pub(super) fn new(path: &Path) -> Result<Self> {
+        content::refuse_mistaken(path, FORMAT)?;
         let length =
             File::open(path).and_then(|file| file.metadata()).map_err(Error::io("read", path))?.len();
         Ok(Self { path: path.to_owned(), length })

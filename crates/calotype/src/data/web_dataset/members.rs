@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use tar::{EntryType, Header};
 
 use crate::error::{Error, Result};
+use crate::files::content;
 
 /// The most bytes that are read of a text, a long name or a pax header.
 pub(super) const TEXT_LIMIT: u64 = 1 << 20;
@@ -61,6 +62,7 @@ impl Members {
         if !std::fs::metadata(path).map_err(Error::io("read", path))?.is_file() {
             return Err(Error::format(path, "tar", "it is not a file"));
         }
+        content::refuse_mistaken(path, "tar")?;
         let file = File::open(path).map_err(Error::io("read", path))?;
         let length = file.metadata().map_err(Error::io("read", path))?.len();
         Ok(Self { path: path.to_owned(), file, length, next: 0 })

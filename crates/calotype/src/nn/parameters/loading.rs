@@ -6,7 +6,7 @@ use std::path::Path;
 use burn::module::Module;
 
 use super::{FieldPath, NamedTensor, Replace, shapes};
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Result};
 use crate::files::StoredTensor;
 
 /// Takes one tensor out of those of a weight file; `model` and `path` are for messages.
@@ -20,19 +20,13 @@ pub fn take(
     name: &str,
     shape: &[usize],
 ) -> Result<Vec<f32>> {
-    let wrong = |got: String| Error::Weights {
-        model,
-        path: path.to_owned(),
-        tensor: name.to_owned(),
-        expected: format!("{shape:?}"),
-        got,
-    };
+    let wrong = |got: String| Error::weights(model, path, name, format!("{shape:?}"), got);
     let tensor = tensors.remove(name).ok_or_else(|| wrong("missing".into()))?;
     if tensor.shape != shape {
         return Err(wrong(format!("{:?}", tensor.shape)));
     }
     if tensor.values.iter().any(|v| !v.is_finite()) {
-        return Err(wrong("numbers that are not finite".into()));
+        return Err(wrong("numbers that are not finite".into()).because(Cause::NotFinite));
     }
     Ok(tensor.values)
 }
@@ -61,12 +55,11 @@ fn refuse_misfits(
     ours: &[(String, Vec<usize>)],
     tensors: &HashMap<String, StoredTensor>,
 ) -> Result<()> {
-    let wrong = |tensor: &str, expected: String, got: String| Error::Weights {
-        model,
-        path: path.to_owned(),
-        tensor: tensor.to_owned(),
-        expected,
-        got,
+    let wrong = |tensor: &str, expected: String, got: String| {
+        let error = Error::weights(model, path, tensor, expected, got);
+        // A single file has no config beside it.
+        let has_config = path.with_file_name("config.json").is_file();
+        if has_config { error.because(Cause::ConfigOfAnotherModel) } else { error }
     };
     let known: HashSet<&str> = ours.iter().map(|(name, _)| name.as_str()).collect();
     // Old transformers versions stored the constant 0..n beside the position embedding.
@@ -88,7 +81,8 @@ fn refuse_misfits(
             return Err(wrong(name, format!("{shape:?}"), format!("{:?}", tensor.shape())));
         }
         if !tensor.is_finite() {
-            return Err(wrong(name, "finite numbers".into(), "NaN or infinity".into()));
+            let error = Error::weights(model, path, name, "finite numbers", "NaN or infinity");
+            return Err(error.because(Cause::NotFinite));
         }
     }
     match unexpected.first() {

@@ -254,13 +254,10 @@ fn average_kind(i: usize) -> String {
 /// A tensor that nobody took means that other settings wrote the state.
 fn refuse_rest(path: &Path, rest: &HashMap<String, NamedTensor>) -> Result<()> {
     match rest.values().min_by(|a, b| a.name.cmp(&b.name)) {
-        Some(tensor) => Err(Error::Weights {
-            model: "training state",
-            path: path.to_owned(),
-            tensor: tensor.name.clone(),
-            expected: "no such tensor".into(),
-            got: format!("{:?}", tensor.shape),
-        }),
+        Some(tensor) => {
+            let got = format!("{:?}", tensor.shape);
+            Err(Error::weights("training state", path, &tensor.name, "no such tensor", got))
+        }
         None => Ok(()),
     }
 }

@@ -16,7 +16,7 @@ pub fn golden(name: &str) -> String {
 }
 
 /// Final latents of two steps.
-fn latents(dir: &TempDir, model: &str, more: &[&str]) -> Vec<f32> {
+pub fn latents(dir: &TempDir, model: &str, more: &[&str]) -> Vec<f32> {
     let args = [
         "generate",
         "a red cat",

@@ -31,6 +31,7 @@ mod pairs;
 #[path = "../../../calotype/tests/it/support.rs"]
 mod support;
 mod trainings;
+mod weight_files;
 
 /// `calotype ARGS…` in `dir`, on one thread.
 fn command(dir: &TempDir, args: &[&str]) -> Command {

@@ -197,7 +197,8 @@ fn is_safetensors(head: &[u8]) -> bool {
 /// A zip, a tar, or a pickle: its protocol and an instruction, or, in old ones, a container that is kept for later.
 fn is_torch_save(head: &[u8]) -> bool {
     let old = [&b"(dp"[..], b"(lp", b"}q", b"]q", b"ccollections\n", b"ctorch"];
-    let pickle = matches!(head, [0x80, 0..=5, 1..=0xFF, ..]) || old.iter().any(|start| head.starts_with(start));
+    let pickle =
+        matches!(head, [0x80, 0..=5, 1..=0xFF, ..]) || old.iter().any(|start| head.starts_with(start));
     pickle || is_zip(head) || head.get(TAR_MARK) == Some(b"ustar")
 }
 

@@ -1,0 +1,228 @@
+//! Weight files as people have them: under any name, in any wrapping, and other things in their place.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use calotype::files::{NamedTensor, safetensors};
+
+use super::checkpoints::{golden, latents};
+use super::hostile::with_copy;
+use super::support::TempDir;
+use super::{assert_says, fails, succeeds};
+
+/// A text as a pickle has it.
+fn text(text: &str) -> Vec<u8> {
+    [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat()
+}
+
+/// Instructions that make a dict of f32 tensors, whose storages are numbered from `first`.
+fn state_dict(tensors: &[NamedTensor], first: usize) -> Vec<u8> {
+    let mut pickle = b"}(".to_vec();
+    let numbers = |numbers: &[usize]| {
+        let each = numbers.iter().flat_map(|n| [b"J", &(*n as u32).to_le_bytes()[..]].concat());
+        [b"(", &each.collect::<Vec<u8>>()[..], b"t"].concat()
+    };
+    for (i, tensor) in tensors.iter().enumerate() {
+        let stride = (0..tensor.shape.len()).map(|axis| tensor.shape[axis + 1..].iter().product());
+        pickle.extend(text(&tensor.name));
+        pickle.extend(b"ctorch._utils\n_rebuild_tensor_v2\n((");
+        pickle.extend([text("storage"), b"ctorch\nFloatStorage\n".to_vec()].concat());
+        pickle.extend([text(&(first + i).to_string()), text("cpu")].concat());
+        pickle.extend([b"J", &(tensor.values.len() as u32).to_le_bytes()[..], b"tQK\x00"].concat());
+        pickle.extend(numbers(&tensor.shape));
+        pickle.extend(numbers(&stride.collect::<Vec<usize>>()));
+        pickle.extend(b"\x89NtR");
+    }
+    pickle.push(b'u');
+    pickle
+}
+
+/// A file of `torch.save` up to PyTorch 1.5: `object` is the instructions that make what is saved, `tensors` those
+/// whose storages it has, in order.
+fn torch_save(object: &[u8], tensors: &[NamedTensor]) -> Vec<u8> {
+    let mut file = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.".to_vec();
+    file.extend([b"\x80\x02}", &text("little_endian")[..], b"\x88s."].concat());
+    file.extend([b"\x80\x02", object, b".\x80\x02]("].concat());
+    file.extend((0..tensors.len()).flat_map(|key| text(&key.to_string())));
+    file.extend(b"e.");
+    for tensor in tensors {
+        file.extend((tensor.values.len() as i64).to_le_bytes());
+        file.extend(tensor.values.iter().flat_map(|value| value.to_le_bytes()));
+    }
+    file
+}
+
+/// A dict of one entry.
+fn under(key: &str, value: &[u8]) -> Vec<u8> {
+    [b"}", &text(key)[..], value, b"s"].concat()
+}
+
+/// What pytorch_lightning 1.4 writes: the weights, and a callback's state under its class, with a tensor in it.
+fn lightning(tensors: &[NamedTensor]) -> Vec<u8> {
+    let best = NamedTensor { name: "best_model_score".into(), shape: vec![1], values: vec![0.5] };
+    let all = [tensors, &[best.clone()]].concat();
+    let callback = state_dict(&[best], tensors.len());
+    let class = b"cpytorch_lightning.callbacks.model_checkpoint\nModelCheckpoint\n";
+    let object = [
+        &b"}("[..],
+        &text("epoch"),
+        b"K\x01",
+        &text("state_dict"),
+        &state_dict(tensors, 0),
+        &text("callbacks"),
+        b"}",
+        class,
+        &callback,
+        b"s",
+        &text("optimizer_states"),
+        b"]u",
+    ];
+    torch_save(&object.concat(), &all)
+}
+
+/// A folder with a small model as a single file, and its tensors in f32.
+fn single_file(model: &str) -> (TempDir, Vec<NamedTensor>) {
+    let dir = TempDir::new();
+    succeeds(&dir, &["convert", &golden(model), "one.safetensors", "--dtype", "f32"]);
+    let mut tensors: Vec<NamedTensor> =
+        safetensors::read(&dir.join("one.safetensors")).unwrap().into_values().collect();
+    tensors.sort_by(|a, b| a.name.cmp(&b.name));
+    (dir, tensors)
+}
+
+/// Options of a run with a single file of a small model, which has no tokenizer and whose pictures would be large.
+fn as_in<'a>(model: &'a str) -> Vec<&'a str> {
+    vec!["--tokenizer", model, "--width", "16", "--height", "16"]
+}
+
+#[test]
+fn a_file_is_what_it_holds_and_not_what_it_is_called() {
+    let (dir, tensors) = single_file("sd1");
+    let model = golden("sd1");
+    let expected = latents(&dir, "one.safetensors", &as_in(&model));
+    fs::copy(dir.join("one.safetensors"), dir.join("one.ckpt")).unwrap();
+    assert_eq!(latents(&dir, "one.ckpt", &as_in(&model)), expected, "safetensors called .ckpt");
+    // Without the configs that we keep in the header.
+    safetensors::write(&dir.join("bare.ckpt"), &tensors).unwrap();
+    let bare = latents(&dir, "bare.ckpt", &as_in(&model));
+    let weights = state_dict(&tensors, 0);
+    for (name, file) in [
+        ("pickle.safetensors", torch_save(&weights, &tensors)),
+        ("wrapped.ckpt", torch_save(&under("state_dict", &weights), &tensors)),
+        ("model.pt", torch_save(&under("model", &weights), &tensors)),
+        ("nested.bin", torch_save(&under("model", &under("state_dict", &weights)), &tensors)),
+        ("lightning.ckpt", lightning(&tensors)),
+    ] {
+        dir.write(name, file);
+        assert_eq!(latents(&dir, name, &as_in(&model)), bare, "{name}");
+    }
+}
+
+#[test]
+fn a_lora_in_a_trainers_checkpoint_is_read() {
+    let dir = TempDir::new();
+    let stem = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_v";
+    let tensor = |ending: &str, shape: [usize; 2]| {
+        let values = (0..shape[0] * shape[1]).map(|i| (i % 5) as f32 * 0.2 - 0.4).collect();
+        NamedTensor { name: format!("{stem}.{ending}"), shape: shape.to_vec(), values }
+    };
+    let width = {
+        let unet = format!("{}/unet/diffusion_pytorch_model.safetensors", golden("sd1"));
+        let tensors = safetensors::read(unet.as_ref()).unwrap();
+        tensors["mid_block.attentions.0.transformer_blocks.0.attn2.to_v.weight"].shape.clone()
+    };
+    let tensors = [tensor("lora_down.weight", [2, width[1]]), tensor("lora_up.weight", [width[0], 2])];
+    safetensors::write(&dir.join("lora.safetensors"), &tensors).unwrap();
+    dir.write("lora.ckpt", lightning(&tensors));
+    let with = |lora: &str| latents(&dir, &golden("sd1"), &["--lora", lora]);
+    assert_eq!(with("lora.ckpt"), with("lora.safetensors"));
+    assert_ne!(with("lora.ckpt"), latents(&dir, &golden("sd1"), &[]));
+}
+
+const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 4265146304\n";
+const PAGE: &[u8] = b"<!DOCTYPE html><html><head><title>Sign in</title></head></html>";
+
+/// The message of a refusal, which must not take a second.
+fn refused(dir: &TempDir, args: &[&str]) -> String {
+    let begin = Instant::now();
+    let message = fails(dir, 1, args);
+    assert!(begin.elapsed() < Duration::from_secs(1), "{:?}: {message}", begin.elapsed());
+    message
+}
+
+#[test]
+fn what_lies_in_the_place_of_weights_is_said() {
+    for (content, said) in [
+        (POINTER, &["Git LFS pointer", "4265146304", "hint: `git lfs pull`"][..]),
+        (PAGE, &["web page", "hint: download the file itself"]),
+        (b"", &["the file is empty", "hint: "]),
+        (b"\x1f\x8b\x08\x00\x00\x00\x00\x00", &["packed by gzip", "hint: unpack it"]),
+    ] {
+        let dir = with_copy("sd1");
+        let generate = ["generate", "a cat", "--steps", "1", "--out", "x.png", "--model"];
+        for name in ["x.safetensors", "x.ckpt"] {
+            dir.write(name, content);
+            let said = [&[name][..], said].concat();
+            assert_says(&refused(&dir, &[&generate[..], &[name]].concat()), &said);
+            for option in ["--lora", "--embedding"] {
+                assert_says(&refused(&dir, &[&generate[..], &["model", option, name]].concat()), &said);
+            }
+        }
+        let inside = "model/unet/diffusion_pytorch_model.safetensors";
+        dir.write(inside, content);
+        assert_says(&refused(&dir, &[&generate[..], &["model"]].concat()), &[&[inside][..], said].concat());
+    }
+}
+
+#[test]
+fn a_pointer_is_said_wherever_a_file_is_read() {
+    let dir = TempDir::new();
+    dir.write("shards/a.tar", POINTER);
+    dir.write("tables/a.parquet", POINTER);
+    dir.write("a.png", POINTER);
+    dir.write("a.npz", POINTER);
+    for args in [
+        &["data", "inspect", "shards/a.tar"][..],
+        &["data", "inspect", "tables/a.parquet"],
+        &["reconstruct", "a.png", "--model", &golden("sd1"), "--out", "out"],
+        &["evaluate", "--generated", "a.npz", "--reference", "a.npz", "--metrics", "fid"],
+    ] {
+        assert_says(&fails(&dir, 1, args), &["Git LFS pointer", "hint: `git lfs pull`"]);
+    }
+    let dir = with_copy("sd1");
+    dir.write("model/unet/config.json", POINTER);
+    let generate = ["generate", "a cat", "--model", "model", "--out", "x.png"];
+    assert_says(&fails(&dir, 1, &generate), &["config.json", "Git LFS pointer"]);
+}
+
+#[test]
+fn numbers_of_eight_bits_are_no_damage() {
+    let (dir, _) = single_file("sd1");
+    let bytes = fs::read(dir.join("one.safetensors")).unwrap();
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header = String::from_utf8(bytes[8..8 + length].to_vec()).unwrap();
+    // Four such numbers for each of 32 bits.
+    let header = header.replace("\"dtype\":\"F32\",\"shape\":[", "\"dtype\":\"F8_E4M3\",\"shape\":[4,");
+    let file = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &bytes[8 + length..]].concat();
+    dir.write("fp8.safetensors", file);
+    let message = fails(&dir, 1, &["generate", "a", "--model", "fp8.safetensors", "--out", "x.png"]);
+    assert_says(&message, &["has dtype F8_E4M3", "hint: take the model in f32, f16 or bf16"]);
+    assert!(!message.contains("truncated"), "{message}");
+}
+
+#[test]
+fn a_single_file_has_no_config_to_look_at() {
+    let (dir, mut tensors) = single_file("sd1");
+    let model = golden("sd1");
+    let generate = ["generate", "a", "--model", "x.safetensors", "--tokenizer", &model, "--out", "x.png"];
+    let spoilt = tensors.iter_mut().find(|t| t.name.ends_with("middle_block.0.in_layers.2.weight")).unwrap();
+    spoilt.values[3] = f32::NAN;
+    safetensors::write(&dir.join("x.safetensors"), &tensors).unwrap();
+    let message = fails(&dir, 1, &generate);
+    assert_says(&message, &["NaN or infinity", "hint: its training has diverged, or the file is damaged"]);
+    tensors.push(NamedTensor { name: "something.else".into(), shape: vec![1], values: vec![1.0] });
+    safetensors::write(&dir.join("x.safetensors"), &tensors).unwrap();
+    let message = fails(&dir, 1, &generate);
+    assert_says(&message, &["something.else", "a tensor of Stable Diffusion 1"]);
+    assert!(!message.contains("config.json"), "{message}");
+}

@@ -34,6 +34,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     }
     output::require_file("OUT", &args.output)?;
     let mut checkpoint = Checkpoint::open(&find(&args.input, &context.bars)?)?;
+    checkpoint.warning().iter().for_each(|warning| context.bars.say(warning));
     if let Some(folder) = &args.tokenizer {
         checkpoint.use_tokenizers(folder)?;
     }

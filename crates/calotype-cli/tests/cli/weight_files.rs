@@ -8,7 +8,7 @@ use calotype::files::{NamedTensor, safetensors};
 use super::checkpoints::{golden, latents};
 use super::hostile::with_copy;
 use super::support::TempDir;
-use super::{assert_says, fails, succeeds};
+use super::{assert_says, fails, stderr, succeeds};
 
 /// A text as a pickle has it.
 fn text(text: &str) -> Vec<u8> {
@@ -225,4 +225,122 @@ fn a_single_file_has_no_config_to_look_at() {
     let message = fails(&dir, 1, &generate);
     assert_says(&message, &["something.else", "a tensor of Stable Diffusion 1"]);
     assert!(!message.contains("config.json"), "{message}");
+}
+
+/// A tensor of zeros.
+fn zeros(name: &str, shape: &[usize]) -> NamedTensor {
+    NamedTensor { name: name.into(), shape: shape.to_vec(), values: vec![0.0; shape.iter().product()] }
+}
+
+/// Final latents of two steps of a single file, and what was said.
+fn run(dir: &TempDir, file: &str, model: &str) -> (Vec<f32>, String) {
+    let args =
+        ["generate", "a red cat", "--model", file, "--steps", "2", "--sampler", "euler", "--out", "x.png"];
+    let output = succeeds(dir, &[&args[..], &["--save-latents", "x.safetensors"], &as_in(model)].concat());
+    let latents = safetensors::read(&dir.join("x.safetensors")).unwrap().remove("latents").unwrap().values;
+    (latents, stderr(&output))
+}
+
+#[test]
+fn what_lies_beside_a_model_is_left_out_and_named() {
+    let sd1 = "cond_stage_model.transformer";
+    let xl = "conditioner.embedders.1.model";
+    for (model, extra, named) in [
+        // Buffers, which say nothing.
+        ("sd1", vec![format!("{sd1}.text_model.embeddings.position_ids")], None),
+        ("sd2", vec!["cond_stage_model.model.transformer.text_model.embeddings.position_ids".into()], None),
+        ("sdxl", vec![format!("{xl}.transformer.text_model.embeddings.position_ids")], None),
+        ("sdxl", vec!["conditioner.embedders.0.transformer.text_model.embeddings.position_ids".into()], None),
+        // DreamBooth of 2022.
+        (
+            "sd1",
+            vec![
+                "embedding_manager.initial_embeddings.*".into(),
+                "embedding_manager.string_to_param_dict.*".into(),
+            ],
+            Some((2, "embedding_manager.initial_embeddings.*")),
+        ),
+        // A whole CLIP.
+        (
+            "sd1",
+            vec![
+                format!("{sd1}.vision_model.pre_layrnorm.weight"),
+                format!("{sd1}.visual_projection.weight"),
+                format!("{sd1}.vision_model.embeddings.position_ids"),
+                "cond_stage_model.logit_scale".into(),
+            ],
+            Some((3, "cond_stage_model.logit_scale")),
+        ),
+        (
+            "sd2",
+            vec!["cond_stage_model.model.visual.proj".into()],
+            Some((1, "cond_stage_model.model.visual.proj")),
+        ),
+        (
+            "sdxl",
+            vec![format!("{xl}.visual.conv1.weight")],
+            Some((1, "conditioner.embedders.1.model.visual.conv1.weight")),
+        ),
+        // A trainer's.
+        ("sd1", vec!["safety_checker.concept_embeds".into()], Some((1, "safety_checker.concept_embeds"))),
+    ] {
+        let (dir, tensors) = single_file(model);
+        let model = golden(model);
+        safetensors::write(&dir.join("plain.safetensors"), &tensors).unwrap();
+        let extra: Vec<NamedTensor> = extra.iter().map(|name| zeros(name, &[1, 7])).collect();
+        safetensors::write(&dir.join("more.safetensors"), &[&tensors[..], &extra].concat()).unwrap();
+        let (plain, quiet) = run(&dir, "plain.safetensors", &model);
+        assert!(!quiet.contains("warning"), "{quiet}");
+        let (more, said) = run(&dir, "more.safetensors", &model);
+        assert_eq!(more, plain, "{extra:?}");
+        match named {
+            None => assert!(!said.contains("warning"), "{said}"),
+            Some((count, first)) => {
+                let sentence = format!(
+                    "warning: more.safetensors: {count} of its tensors are no part of the model and left out, `{first}`"
+                );
+                assert_eq!(said.matches("warning").count(), 1, "{said}");
+                assert_says(&said, &[&sentence]);
+            }
+        }
+    }
+}
+
+#[test]
+fn averages_stand_in_for_weights_that_are_not_there() {
+    let (dir, tensors) = single_file("sdxl");
+    let model = golden("sdxl");
+    safetensors::write(&dir.join("plain.safetensors"), &tensors).unwrap();
+    let averaged = tensors.iter().cloned().map(|mut tensor| {
+        if let Some(name) = tensor.name.strip_prefix("model.") {
+            tensor.name = format!("model_ema.{}", name.replace('.', ""));
+        }
+        tensor
+    });
+    let mut averaged: Vec<NamedTensor> = averaged.collect();
+    averaged.extend([zeros("model_ema.decay", &[1]), zeros("model_ema.num_updates", &[1])]);
+    safetensors::write(&dir.join("ema.safetensors"), &averaged).unwrap();
+    assert_eq!(run(&dir, "ema.safetensors", &model).0, run(&dir, "plain.safetensors", &model).0);
+    // Where both are there, the weights count.
+    let both =
+        averaged.into_iter().filter(|tensor| tensor.name.starts_with("model_ema.")).map(|mut tensor| {
+            tensor.values.fill(0.5);
+            tensor
+        });
+    safetensors::write(&dir.join("both.safetensors"), &[&tensors[..], &both.collect::<Vec<_>>()].concat())
+        .unwrap();
+    assert_eq!(run(&dir, "both.safetensors", &model).0, run(&dir, "plain.safetensors", &model).0);
+}
+
+#[test]
+fn a_folder_with_a_whole_clip_is_read() {
+    let dir = with_copy("sd1");
+    let expected = latents(&dir, "model", &[]);
+    let path = dir.join("model/text_encoder/model.safetensors");
+    let mut tensors: Vec<NamedTensor> = safetensors::read(&path).unwrap().into_values().collect();
+    tensors.extend(["vision_model.post_layernorm.weight", "logit_scale"].map(|name| zeros(name, &[1])));
+    safetensors::write(&path, &tensors).unwrap();
+    assert_eq!(latents(&dir, "model", &[]), expected);
+    let output = succeeds(&dir, &["convert", "model", "again"]);
+    assert_says(&stderr(&output), &["warning: model: 2 of its tensors", "`logit_scale` first"]);
 }

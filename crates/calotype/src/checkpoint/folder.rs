@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::single_file::unneeded::is_of_whole_clip;
 use super::{Checkpoint, StoredComponent};
 use crate::error::{Error, Result};
 use crate::files::{atomic, weights};
@@ -55,8 +56,10 @@ pub fn open(folder: &Path) -> Result<Checkpoint> {
     if components.contains_key(&ComponentKind::TextEncoder2) {
         tokenizers.push(ClipTokenizer::load(&folder.join("tokenizer_2"))?);
     }
+    let left_out = components.values_mut().flat_map(|stored| std::mem::take(&mut stored.left_out)).collect();
     Ok(Checkpoint {
         path: folder.to_owned(),
+        left_out,
         tokenizers,
         scheduler: {
             let path = folder.join("scheduler/scheduler_config.json");
@@ -73,8 +76,14 @@ pub fn open(folder: &Path) -> Result<Checkpoint> {
 /// Opens the folder of one component.
 pub fn open_component(folder: &Path, component: ComponentKind) -> Result<StoredComponent> {
     let config = atomic::read_json(&folder.join("config.json"))?;
-    let (path, weights) = weights::open_folder(folder, component.weights_stem())?;
-    Ok(StoredComponent { path, config, weights })
+    let (path, mut weights) = weights::open_folder(folder, component.weights_stem())?;
+    let is_text = matches!(component, ComponentKind::TextEncoder | ComponentKind::TextEncoder2);
+    // Some folders have all of a CLIP; the text's own projection is kept.
+    let is_other = |name: &str| is_text && is_of_whole_clip(name) && name != "text_projection.weight";
+    let mut left_out: Vec<String> =
+        weights.extract_if(|name, _| is_other(name)).map(|(name, _)| name).collect();
+    left_out.sort();
+    Ok(StoredComponent { path, config, weights, left_out })
 }
 
 /// `root/name` if that is a folder, else `root` itself: a pipeline's folder and a component's are

@@ -51,6 +51,8 @@ pub struct StoredComponent {
     pub config: Value,
     /// Tensors under diffusers' and transformers' names.
     pub weights: Tensors,
+    /// Tensors of the file that belong to something else.
+    pub left_out: Vec<String>,
 }
 
 /// A model.
@@ -66,6 +68,8 @@ pub struct Checkpoint {
     pub scheduler: String,
     /// Whether an empty negative prompt has zeros for features (SDXL), not those of the empty text.
     pub force_zeros_for_empty_prompt: bool,
+    /// Tensors of its files that belong to something else, such as the other half of a CLIP.
+    pub left_out: Vec<String>,
 }
 
 impl Checkpoint {
@@ -76,6 +80,15 @@ impl Checkpoint {
     /// `Error::Io`, `Error::Format`, `Error::Config`; `Error::Weights` for tensors that no model of this kind has.
     pub fn open(path: &Path) -> Result<Self> {
         if path.is_dir() { folder::open(path) } else { single_file::open::open(path) }
+    }
+
+    /// What to warn of: tensors that lie beside the model and are left out.
+    pub fn warning(&self) -> Option<String> {
+        let (first, count) = (self.left_out.first()?, self.left_out.len());
+        let path = self.path.display();
+        Some(format!(
+            "warning: {path}: {count} of its tensors are no part of the model and left out, `{first}` first"
+        ))
     }
 
     /// A component.

@@ -20,6 +20,7 @@ impl Request {
         };
         let progress = machine.progress;
         let mut checkpoint = Checkpoint::open(&find(model, progress)?)?;
+        checkpoint.warning().iter().for_each(|warning| progress.say(warning));
         if let Some(folder) = &self.tokenizer {
             checkpoint.use_tokenizers(folder)?;
         }

@@ -13,6 +13,7 @@
 //! maps one key, [`to_single_file`] goes back, and [`what_is_lost`] says what a reader could not derive.
 
 mod architecture;
+mod averaged;
 mod change;
 mod layout;
 mod lost;
@@ -23,7 +24,7 @@ mod text_config;
 mod text_keys;
 mod unet_config;
 mod unet_keys;
-mod unneeded;
+pub(super) mod unneeded;
 mod vae_config;
 mod vae_keys;
 
@@ -38,7 +39,7 @@ pub use change::{Change, join_thirds};
 pub use layout::KeyLayout;
 pub use lost::what_is_lost;
 pub use scheduler::{Prediction, markers};
-pub use unneeded::is_unneeded;
+pub use unneeded::{is_of_another, is_unneeded};
 pub use vae_keys::modern_vae_name;
 
 impl ComponentKind {
@@ -143,5 +144,13 @@ pub fn to_single_file(component: ComponentKind, name: &str, layout: &KeyLayout) 
 pub fn unexpected<'a>(shapes: &'a BTreeMap<String, Vec<usize>>, recognised: &Recognised) -> Vec<&'a str> {
     let layout = &recognised.layout;
     let known = |key: &str| is_unneeded(key, layout) || !targets(key, layout).is_empty();
-    shapes.keys().map(String::as_str).filter(|key| !known(key)).collect()
+    shapes.keys().map(String::as_str).filter(|key| !known(key) && !is_of_another(key)).collect()
+}
+
+/// The keys that belong to something else than the model ([`is_of_another`]), in order.
+pub fn left_out(shapes: &BTreeMap<String, Vec<usize>>, recognised: &Recognised) -> Vec<String> {
+    let layout = &recognised.layout;
+    let left_out =
+        |key: &&String| is_of_another(key) && !is_unneeded(key, layout) && targets(key, layout).is_empty();
+    shapes.keys().filter(left_out).cloned().collect()
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::checkpoint::single_file::{self, Architecture, Change, Recognised, Target};
+use crate::checkpoint::single_file::{self, Architecture, Change, Recognised, Target, averaged};
 use crate::checkpoint::{CONFIGS, Checkpoint, SCHEDULER, StoredComponent};
 use crate::error::{Error, Result};
 use crate::files::StoredTensor;
@@ -17,7 +17,7 @@ const FORMAT: &str = "Stable Diffusion in one file";
 
 /// Opens a file of the original code.
 pub fn open(path: &Path) -> Result<Checkpoint> {
-    let mut tensors = weights::open(path)?;
+    let mut tensors = with_averages(weights::open(path)?);
     let shapes = tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shape().to_vec())).collect();
     let mut recognised =
         single_file::recognise(&shapes).map_err(|reason| Error::format(path, FORMAT, reason))?;
@@ -26,6 +26,7 @@ pub fn open(path: &Path) -> Result<Checkpoint> {
         let expected = format!("a tensor of {}", recognised.architecture);
         return Err(Error::weights("single-file", path, key, expected, format!("{:?}", shapes[*key])));
     }
+    let left_out = single_file::left_out(&shapes, &recognised);
     let mut components: BTreeMap<ComponentKind, Tensors> = BTreeMap::new();
     for key in shapes.keys() {
         let targets = single_file::from_single_file(key, &recognised);
@@ -53,7 +54,7 @@ pub fn open(path: &Path) -> Result<Checkpoint> {
     let stored = |(component, config): (ComponentKind, Value)| {
         let weights = components.remove(&component).unwrap_or_default();
         let config = written.configs.get(component.folder()).cloned().unwrap_or(config);
-        (component, StoredComponent { path: path.to_owned(), config, weights })
+        (component, StoredComponent { path: path.to_owned(), config, weights, left_out: vec![] })
     };
     let components: BTreeMap<ComponentKind, StoredComponent> = configs.map(stored).collect();
     Ok(Checkpoint {
@@ -62,7 +63,16 @@ pub fn open(path: &Path) -> Result<Checkpoint> {
         scheduler,
         force_zeros_for_empty_prompt: components.contains_key(&ComponentKind::TextEncoder2),
         components,
+        left_out,
     })
+}
+
+/// Puts the averages of a U-Net's weights in the place of the weights, if these are not there.
+fn with_averages(tensors: Tensors) -> Tensors {
+    if tensors.keys().any(|key| key.starts_with("model.diffusion_model.")) {
+        return tensors;
+    }
+    tensors.into_iter().map(|(key, tensor)| (averaged::key(&key).unwrap_or(key), tensor)).collect()
 }
 
 /// What the header of a file that we wrote says, and names and shapes do not.

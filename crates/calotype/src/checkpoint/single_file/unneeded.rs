@@ -1,4 +1,4 @@
-//! What training left in a single file and pictures do not need.
+//! What lies in a single file beside the model: what training left, and parts of other things.
 
 use super::architecture::Architecture;
 use super::layout::KeyLayout;
@@ -45,7 +45,9 @@ const OF_TEXT: [&str; 5] = [
 /// Whether pipelines do without `key`, which is known and has no target. A key with no target for which this
 /// is false is unknown.
 pub fn is_unneeded(key: &str, layout: &KeyLayout) -> bool {
-    if PREFIXES.iter().any(|prefix| key.starts_with(prefix)) || TABLES.contains(&key) {
+    // Old transformers versions stored the constant 0..n beside every position embedding, and converters kept it.
+    let constant = key.ends_with("position_ids");
+    if constant || PREFIXES.iter().any(|prefix| key.starts_with(prefix)) || TABLES.contains(&key) {
         return true;
     }
     [ComponentKind::TextEncoder, ComponentKind::TextEncoder2].into_iter().any(|component| {
@@ -55,6 +57,37 @@ pub fn is_unneeded(key: &str, layout: &KeyLayout) -> bool {
                 || (layout.architecture == Architecture::StableDiffusion2 && is_unused_layer(rest, layout))
         })
     })
+}
+
+/// What belongs to something else: DreamBooth's words of 2022, pipelines' other networks, a trainer's state.
+const OTHERS: [&str; 10] = [
+    "embedding_manager.",
+    "safety_checker.",
+    "image_encoder.",
+    "feature_extractor.",
+    "optimizer",
+    "callbacks.",
+    "loops.",
+    "lr_schedulers.",
+    "vision_model.",
+    "visual_projection.",
+];
+/// Where the text towers lie.
+const TEXT: [&str; 2] = ["cond_stage_model.", "conditioner."];
+/// Parts of a whole CLIP that its text tower does without.
+const OF_CLIP: [&str; 6] =
+    ["vision_model", "visual", "visual_projection", "text_projection", "logit_scale", "logit_bias"];
+
+/// Whether `key` is known to belong to something else than the model. Such tensors are left out, and their names said.
+pub fn is_of_another(key: &str) -> bool {
+    let text = TEXT.iter().find_map(|prefix| key.strip_prefix(prefix));
+    let of_clip = text.is_some_and(is_of_whole_clip) || OF_CLIP.contains(&key);
+    of_clip || OTHERS.iter().any(|prefix| key.starts_with(prefix))
+}
+
+/// Whether a tensor is of a CLIP's vision tower, or of what compares texts with pictures.
+pub(in crate::checkpoint) fn is_of_whole_clip(name: &str) -> bool {
+    name.split('.').any(|piece| OF_CLIP.contains(&piece))
 }
 
 /// SD 2 takes the text's features after the last layer but one, and never projects them.

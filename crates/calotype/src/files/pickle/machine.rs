@@ -206,9 +206,10 @@ impl Machine<'_> {
         match instruction {
             b'0' => {
                 // A mark alone is dropped too.
-                match self.marks.last() == Some(&self.stack.len()) {
-                    true => drop(self.marks.pop()),
-                    false => drop(self.pop()?),
+                if self.marks.last() == Some(&self.stack.len()) {
+                    self.marks.pop();
+                } else {
+                    self.pop()?;
                 }
             }
             b'1' => drop(self.pop_to_mark()?),

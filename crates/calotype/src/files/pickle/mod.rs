@@ -130,9 +130,10 @@ fn stored(file: &MappedFile, numbers: &Numbers, tensor: &Tensor) -> Option<Store
         let in_file = range.start + place.start..range.start + place.end;
         return StoredTensor::new(shape, storage, file.bytes(in_file, storage.size()));
     }
-    let bytes = match tensor.is_contiguous() {
-        true => Cow::Borrowed(window),
-        false => Cow::Owned(gather(window, tensor, size(tensor.dtype)?)),
+    let bytes = if tensor.is_contiguous() {
+        Cow::Borrowed(window)
+    } else {
+        Cow::Owned(gather(window, tensor, size(tensor.dtype)?))
     };
     match storage {
         Some(storage) => StoredTensor::copied(shape, storage, &bytes),

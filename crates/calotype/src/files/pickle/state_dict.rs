@@ -110,10 +110,10 @@ impl<'a> Walk<'a> {
     fn name(&mut self) -> Result<String> {
         let name = self.path.join(".");
         self.names += name.len();
-        match self.names > MOST_NAMES {
-            true => Err(Fault::unread("the names of its tensors are too long")),
-            false => Ok(name),
+        if self.names > MOST_NAMES {
+            return Err(Fault::unread("the names of its tensors are too long"));
         }
+        Ok(name)
     }
 
     fn count(&mut self) -> Result<()> {

@@ -218,10 +218,10 @@ impl Values {
     /// Counts entries that are copied: few bytes can ask for many copies.
     pub(super) fn charge(&mut self, entries: usize) -> Result<()> {
         self.copied = self.copied.saturating_add(entries);
-        match self.copied > MOST_VALUES {
-            true => Err(Fault::unread(format!("it copies more than {MOST_VALUES} values"))),
-            false => Ok(()),
+        if self.copied > MOST_VALUES {
+            return Err(Fault::unread(format!("it copies more than {MOST_VALUES} values")));
         }
+        Ok(())
     }
 
     pub(super) fn expected(&self, what: &str, expected: &str, got: Id) -> Fault {

@@ -49,12 +49,12 @@ fn with_option(error: Error, options: &[String]) -> Error {
             Error::Data { what: option(what), expected: options_in(&expected, options), got }
         }
         // Names of one word may be anything in a file: keys, columns.
-        Error::Format { path, format, reason } => {
+        Error::Format { path, format, reason, cause } => {
             let compound: Vec<&String> = options.iter().filter(|option| option.contains('-')).collect();
             let reason = compound
                 .iter()
                 .fold(reason, |text, option| text.replace(&format!("`{option}`"), &format!("--{option}")));
-            Error::Format { path, format, reason }
+            Error::Format { path, format, reason, cause }
         }
         other => other,
     }

@@ -49,8 +49,10 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let request = Request { prompt: args.prompt.clone(), ..Request::default() };
     let request = args.sampling.of(args.model.of(request));
     let model = request.load(context.machine())?;
-    require_words(&model, &request, &args.words)?;
     let Generation { pictures, sampling, initial, warnings, .. } = request.prepare(&model, 1)?;
+    for picture in &pictures {
+        require_words(&model, picture, &sampling, &args.words)?;
+    }
     message::warnings(&warnings, context);
     let baseline = if args.absolute { Baseline::Zero } else { Baseline::WordMean };
     let selection = Selection { layers: args.layers.clone(), from: args.steps_from, to: args.steps_to };

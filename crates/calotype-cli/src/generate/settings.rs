@@ -23,6 +23,9 @@ pub struct ModelArgs {
     /// Merge a LoRA, with a strength (1 is as trained); may be given several times
     #[arg(long, value_name = "FILE:WEIGHT")]
     pub lora: Vec<WeightedLora>,
+    /// Merge the LoRAs that the prompt names, <lora:name:0.8>, from the files of this folder
+    #[arg(long, value_name = "DIR")]
+    pub lora_dir: Option<PathBuf>,
     /// Learn a word from a textual-inversion file: what it names itself, or its file name; may be given several
     /// times
     #[arg(long, value_name = "FILE")]
@@ -33,7 +36,7 @@ pub struct ModelArgs {
     /// Read long prompts in chunks instead of cutting them off at the encoder's length
     #[arg(long)]
     pub long_prompt: bool,
-    /// Take (brackets:1.2) in prompts for what they are, not for weights
+    /// Take (brackets:1.2), [from:to:0.5], [a|b], AND and <lora:name:1> in prompts for what they are: text
     #[arg(long)]
     pub plain_prompt: bool,
     /// Decode in overlapping tiles: the memory of a large picture does not grow with it
@@ -51,6 +54,7 @@ impl ModelArgs {
             model: self.model.clone(),
             tokenizer: self.tokenizer.clone(),
             lora: self.lora.clone(),
+            lora_dir: self.lora_dir.clone(),
             embedding: self.embedding.clone(),
             clip_skip: self.clip_skip,
             long_prompt: self.long_prompt,

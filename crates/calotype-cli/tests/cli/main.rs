@@ -28,6 +28,7 @@ mod formula;
 mod hostile;
 mod kills;
 mod pairs;
+mod prompts;
 #[path = "../../../calotype/tests/it/support.rs"]
 mod support;
 mod trainings;

@@ -23,6 +23,23 @@ impl Condition {
         Self { context, pooled: None, sizes: None, guidance: None }
     }
 
+    /// The samples of these numbers, in this order; one may be taken several times.
+    pub fn samples(&self, numbers: &[usize]) -> Self {
+        if numbers.iter().copied().eq(0..self.context.dims()[0]) {
+            return self.clone();
+        }
+        let of = |values: &Vec<Vec<f64>>| numbers.iter().map(|&i| values[i].clone()).collect();
+        let context = numbers.iter().map(|&i| self.context.clone().narrow(0, i, 1)).collect();
+        let pooled = self.pooled.as_ref();
+        Self {
+            context: Tensor::cat(context, 0),
+            pooled: pooled
+                .map(|all| Tensor::cat(numbers.iter().map(|&i| all.clone().narrow(0, i, 1)).collect(), 0)),
+            sizes: self.sizes.as_ref().map(of),
+            guidance: self.guidance.as_ref().map(|all| numbers.iter().map(|&i| all[i]).collect()),
+        }
+    }
+
     /// Both batches as one; `None` where their texts have another number of tokens.
     pub fn followed_by(&self, other: &Self) -> Option<Self> {
         let rows = |(a, b): (&Tensor<2>, &Tensor<2>)| Tensor::cat(vec![a.clone(), b.clone()], 0);

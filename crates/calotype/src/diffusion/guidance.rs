@@ -65,6 +65,28 @@ pub fn classifier_free(cond: Tensor<4>, uncond: Tensor<4>, scale: f64) -> Result
     Ok(uncond.clone() + (cond - uncond).mul_scalar(scale))
 }
 
+/// The prediction for several prompts at once: ε_∅ + Σ_i w_i·(ε_i − ε_∅).
+///
+/// Liu et al. 2022 (Composable Diffusion), arXiv:2206.01714, Eq. 11, without the guidance scale: under
+/// [`classifier_free`] with scale s it becomes ε_∅ + Σ_i s·w_i·(ε_i − ε_∅).
+///
+/// - `parts`: ε_i and w_i, any finite number; below 0 is Eq. 12, away from the prompt. `uncond`: ε_∅. All of one shape,
+///   `[B, C, H, W]`.
+///
+/// # Errors
+/// `Error::Shape` if the shapes differ; `Error::Argument` for a weight that is not finite.
+pub fn compose(parts: &[(Tensor<4>, f64)], uncond: Tensor<4>) -> Result<Tensor<4>> {
+    let mut sum = uncond.clone();
+    for (cond, weight) in parts {
+        same_shape("unconditional prediction", cond, &uncond)?;
+        if !weight.is_finite() {
+            return Err(Error::argument("weight of a prompt", "a finite number", weight));
+        }
+        sum = sum + (cond.clone() - uncond.clone()).mul_scalar(*weight);
+    }
+    Ok(sum)
+}
+
 /// Guided output with the spread of the conditional one: φ·g·std(cond)/std(g) + (1−φ)·g.
 ///
 /// Strong guidance stretches the prediction's values and over-exposes pictures. Lin et al. 2023,
@@ -105,6 +127,21 @@ mod tests {
         assert_eq!(at(0.3), [3.0, -2.0]);
         assert_eq!((at(0.29), at(5.1)), (vec![1.0, 2.0], vec![1.0, 2.0]));
         assert!(!Guidance::new(1.0).is_on(1.0));
+    }
+
+    #[test]
+    fn prompts_add_up() {
+        let (a, b, uncond) = (tensor(&[3.0, 1.0]), tensor(&[0.0, 5.0]), tensor(&[1.0, 2.0]));
+        // 1 + 1·(3 − 1) − ½·(0 − 1) and 2 + 1·(1 − 2) − ½·(5 − 2).
+        let composed = compose(&[(a.clone(), 1.0), (b.clone(), -0.5)], uncond.clone()).unwrap();
+        assert_eq!(values(composed.clone()), [3.5, -0.5]);
+        // Under guidance every weight is multiplied by the scale.
+        let guided = Guidance::new(3.0).apply(composed, uncond.clone(), 1.0).unwrap();
+        let by_hand = compose(&[(a.clone(), 3.0), (b, -1.5)], uncond.clone()).unwrap();
+        assert_eq!(values(guided), values(by_hand));
+        assert_eq!(values(compose(&[(a.clone(), 1.0)], uncond.clone()).unwrap()), values(a.clone()));
+        assert_refuses(compose(&[(a.clone(), f64::NAN)], uncond), "weight of a prompt: expected a finite");
+        assert_refuses(compose(&[(a, 1.0)], tensor(&[1.0])), "unconditional prediction: expected");
     }
 
     #[test]

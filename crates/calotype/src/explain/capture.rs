@@ -9,20 +9,25 @@ use super::selection::Selection;
 use crate::error::{Error, Result};
 use crate::nn::AttentionHook;
 
-/// One accumulator for each picture of a batch.
+/// One accumulator for each text of a batch's pictures.
 #[derive(Debug)]
 pub struct CrossAttentionCapture {
     state: RefCell<(Vec<AttentionAccumulator>, Option<Error>)>,
+    /// Which accumulator each sample of a batch belongs to at each step; the last step's holds from there on.
+    rows: Vec<Vec<usize>>,
     selection: Selection,
     step: Cell<usize>,
 }
 
 impl CrossAttentionCapture {
-    /// For `pictures` pictures with latents of `height` × `width` and texts of `tokens` tokens.
-    pub fn new(pictures: usize, height: usize, width: usize, tokens: usize) -> Self {
-        let accumulators = (0..pictures).map(|_| AttentionAccumulator::new(height, width, tokens)).collect();
-        let selection = Selection::default();
-        Self { state: RefCell::new((accumulators, None)), selection, step: Cell::new(0) }
+    /// For latents of `height` × `width` and texts of `tokens` tokens.
+    ///
+    /// - `rows`: which text, counted over the batch, each sample has at each step; from the last on it is the same.
+    pub fn new(rows: Vec<Vec<usize>>, height: usize, width: usize, tokens: usize) -> Self {
+        let texts = rows.iter().flatten().max().map_or(0, |last| last + 1);
+        let accumulators = (0..texts).map(|_| AttentionAccumulator::new(height, width, tokens)).collect();
+        let state = RefCell::new((accumulators, None));
+        Self { state, rows, selection: Selection::default(), step: Cell::new(0) }
     }
 
     /// The same for some of the layers and steps.
@@ -35,7 +40,7 @@ impl CrossAttentionCapture {
         self.step.set(step);
     }
 
-    /// What was collected, picture by picture.
+    /// What was collected, text by text.
     ///
     /// # Errors
     /// `Error::Shape` or `Error::Argument` if a layer's probabilities did not fit or were not
@@ -55,15 +60,16 @@ impl AttentionHook for CrossAttentionCapture {
         }
         let mut state = self.state.borrow_mut();
         let (accumulators, error) = &mut *state;
-        let [pictures, heads, positions, tokens] = probabilities.dims();
+        let [samples, heads, positions, tokens] = probabilities.dims();
         let values: Vec<f32> = probabilities.to_data().iter::<f32>().collect();
-        if pictures != accumulators.len() {
-            let expected = format!("{} pictures", accumulators.len());
-            error.get_or_insert(Error::shape("captured attention", expected, pictures));
+        let rows = self.rows.get(self.step.get()).or(self.rows.last()).map_or(&[][..], Vec::as_slice);
+        if samples != rows.len() {
+            let expected = format!("{} samples", rows.len());
+            error.get_or_insert(Error::shape("captured attention", expected, samples));
             return;
         }
-        for (accumulator, values) in accumulators.iter_mut().zip(values.chunks(heads * positions * tokens)) {
-            if let Err(first) = accumulator.add(height, width, values) {
+        for (text, values) in rows.iter().zip(values.chunks(heads * positions * tokens)) {
+            if let Err(first) = accumulators[*text].add(height, width, values) {
                 error.get_or_insert(first);
             }
         }

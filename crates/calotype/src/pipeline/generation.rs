@@ -56,12 +56,13 @@ impl Request {
         let end = self.first.checked_add(count as u64).ok_or_else(|| {
             Error::argument("first", format!("at most {}", u64::MAX - count as u64), self.first)
         })?;
+        let prompt = self.prompt_without_loras();
         let picture_request = |i| {
-            let request = PictureRequest::new(&self.prompt, guidance, i);
+            let request = PictureRequest::new(&prompt, guidance, i);
             PictureRequest { negative_prompt: self.negative.clone(), ..request }
         };
         let initial = self.initial(model, count, &sampling)?;
-        let warnings = warnings::of(self, model, guidance.scale, &origin)?;
+        let warnings = warnings::of(&picture_request(self.first), &sampling, &origin, model)?;
         Ok(Generation {
             request: self.filled(&sampling, guidance.scale),
             pictures: (self.first..end).map(picture_request).collect(),

@@ -1,5 +1,6 @@
 //! The model of a request, with everything that the request does to it.
 
+use super::lora_dir;
 use super::request::Request;
 use crate::checkpoint::{Checkpoint, WeightedLora, find};
 use crate::error::{Error, Result};
@@ -7,16 +8,21 @@ use crate::files::Storage;
 use crate::machine::Machine;
 use crate::model::Model;
 use crate::nn::{Compute, Precision};
+use crate::text_encoder::extra_network::without_loras;
 
 impl Request {
-    /// Reads the model, with its tokenizer, LoRAs, learned words and precision.
+    /// Reads the model, with its tokenizer, LoRAs (those that the prompt's tags name last), learned words and precision.
     ///
     /// # Errors
-    /// `Error::Argument` where no model is named; as [`find`], [`Checkpoint::open`], [`Checkpoint::merge_lora`] and
+    /// `Error::Argument` where no model is named, or a tag names no LoRA of the folder; as [`find`], [`Checkpoint::open`], [`Checkpoint::merge_lora`] and
     /// [`Checkpoint::into_model`].
     pub fn load(&self, machine: Machine) -> Result<Model> {
         let Some(model) = &self.model else {
             return Err(Error::argument("model", "a folder, file or name on the hub", "none"));
+        };
+        let tagged = match &self.lora_dir {
+            Some(folder) if !self.plain_prompt => lora_dir::named_in(&self.prompt, folder)?,
+            _ => vec![],
         };
         let progress = machine.progress;
         let mut checkpoint = Checkpoint::open(&find(model, progress)?)?;
@@ -24,7 +30,7 @@ impl Request {
         if let Some(folder) = &self.tokenizer {
             checkpoint.use_tokenizers(folder)?;
         }
-        for WeightedLora { file, weight } in &self.lora {
+        for WeightedLora { file, weight } in self.lora.iter().chain(&tagged) {
             let merged = checkpoint.merge_lora(file, *weight)?;
             progress.say(&format!("{}: {} layers, weight {weight}", file.display(), merged.layers));
             if let Some(name) = merged.unmatched.first() {
@@ -43,5 +49,13 @@ impl Request {
             progress.say(&format!("{}: `{word}`", file.display()));
         }
         Ok(model)
+    }
+
+    /// What of the prompt is text, weights, changes and sums.
+    pub(super) fn prompt_without_loras(&self) -> String {
+        if self.lora_dir.is_none() || self.plain_prompt {
+            return self.prompt.clone();
+        }
+        without_loras(&self.prompt)
     }
 }

@@ -5,9 +5,11 @@ pub mod generation_parameters;
 mod guided;
 pub mod latents;
 mod load;
+mod lora_dir;
 pub mod origin;
 pub mod record;
 pub mod request;
+pub(crate) mod script;
 pub mod text_to_image;
 mod warnings;
 

@@ -52,7 +52,8 @@ impl Generation {
         }
         fields.push(("Version", format!("calotype {}", env!("CARGO_PKG_VERSION"))));
         GenerationParameters {
-            prompt: picture.prompt.clone(),
+            // With the tags of its LoRAs, as webui records it.
+            prompt: request.prompt.clone(),
             negative_prompt: picture.negative_prompt.clone().unwrap_or_default(),
             fields: fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
         }
@@ -92,6 +93,7 @@ fn with_absolute_paths(request: Request) -> Request {
             .into_iter()
             .map(|lora| WeightedLora { file: absolute(lora.file), ..lora })
             .collect(),
+        lora_dir: request.lora_dir.map(absolute),
         embedding: request.embedding.into_iter().map(absolute).collect(),
         init_latents: request.init_latents.map(absolute),
         init_image: request.init_image.map(absolute),

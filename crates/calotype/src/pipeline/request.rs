@@ -33,13 +33,15 @@ pub struct Request {
     pub tokenizer: Option<PathBuf>,
     /// LoRAs that are merged into the model.
     pub lora: Vec<WeightedLora>,
+    /// Folder with the LoRAs that tags of the prompt name (`<lora:name:0.8>`).
+    pub lora_dir: Option<PathBuf>,
     /// Textual-inversion files, each with a word that the model learns.
     pub embedding: Vec<PathBuf>,
     /// Layers left out at the end of the text encoder.
     pub clip_skip: usize,
     /// Read long prompts in chunks instead of cutting them off.
     pub long_prompt: bool,
-    /// Take brackets in prompts for what they are, not for weights.
+    /// Take brackets, AND and tags in prompts for what they are: text.
     pub plain_prompt: bool,
     /// Decode in overlapping tiles.
     pub vae_tiling: bool,
@@ -161,7 +163,7 @@ mod tests {
         assert_eq!(settings["guidance-interval"], "0.3,5");
         assert!(!settings.contains_key("embedding") && !settings.contains_key("mask"), "{settings:?}");
         assert_eq!(serde_json::from_value::<Request>(Value::Object(settings)).unwrap(), request);
-        assert_eq!(Request::names().len(), 28);
+        assert_eq!(Request::names().len(), 29);
     }
 
     #[test]

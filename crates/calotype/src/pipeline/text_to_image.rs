@@ -21,7 +21,9 @@ pub type OnStep<'a> = dyn FnMut(usize, usize) -> ControlFlow<()> + 'a;
 /// What one picture of a batch is asked for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PictureRequest {
-    /// What the picture should show; may be empty.
+    /// What the picture should show; may be empty. Unless [`PromptOptions::plain`], it may change between the steps
+    /// ([`schedule`](crate::text_encoder::schedule)) and be a sum
+    /// ([`composition`](crate::text_encoder::composition)); steps are counted from the first that is taken.
     pub prompt: String,
     /// What guidance points away from; `None` for nothing in particular, which some models (SDXL) take for zeros
     /// and others for the empty text.
@@ -113,8 +115,8 @@ impl Model {
     /// the *conditional* pass only.
     ///
     /// # Errors
-    /// `Error::Shape` if the noise or the origin does not fit; `Error::Argument` for steps or size out of range, or
-    /// a model that inpaints without a mask; `Error::Stopped` if `on_step` stops it.
+    /// `Error::Shape` if the noise or the origin does not fit; `Error::Argument` for steps or size out of range, a
+    /// model that inpaints without a mask, or a prompt that cannot be read; `Error::Stopped` if `on_step` stops it.
     pub fn sample_from(
         &self,
         requests: &[PictureRequest],
@@ -130,6 +132,7 @@ impl Model {
         let guided = Guided::new(self, requests, sampling, prepared.masked, hook)?;
         let mut denoise = |x_t: &Tensor<4>, at: Timestep| guided.predict(x_t, at);
         let mut after = |x: Tensor<4>, level: Level, done: usize, steps: usize| {
+            guided.begin_step(done);
             if on_step(done, steps).is_break() {
                 return Err(Error::Stopped { step: done, steps });
             }

@@ -1,48 +1,139 @@
 //! What of a request has no effect, or another than its author may expect.
 
+use std::mem::discriminant;
+use std::slice;
+
 use super::origin::Origin;
-use super::request::Request;
+use super::script::Script;
+use super::text_to_image::{PictureRequest, Sampling};
 use crate::error::Result;
 use crate::model::Model;
+use crate::sampler::skipped_steps;
+use crate::text_encoder::composition::{has_and, summands};
+use crate::text_encoder::extra_network::tags;
 use crate::text_encoder::reading::{PromptOptions, Reading};
-use crate::text_encoder::webui::{Unread, unread};
+use crate::text_encoder::schedule::{Remark, Schedule};
 
-/// Each in a sentence that names it; names of settings in backticks. `guidance`: the scale that is used.
+/// Each in a sentence that names it; names of settings in backticks. `picture`: one of those asked for.
 ///
 /// # Errors
 /// Those of reading the prompts.
-pub(super) fn of(request: &Request, model: &Model, guidance: f64, origin: &Origin) -> Result<Vec<String>> {
-    let options = request.prompts();
-    let prompt = model.text.read(&request.prompt, options)?;
-    let negative = request.negative.as_deref().filter(|text| !text.is_empty());
-    let negative_options = PromptOptions { clip_skip: 0, ..options };
-    let negative = negative.map(|text| -> Result<_> { Ok((text, model.text.read(text, negative_options)?)) });
-    let negative = negative.transpose()?;
-    let readings: Vec<&Reading> =
-        [&prompt].into_iter().chain(negative.as_ref().map(|(_, reading)| reading)).collect();
+pub(super) fn of(
+    picture: &PictureRequest,
+    sampling: &Sampling,
+    origin: &Origin,
+    model: &Model,
+) -> Result<Vec<String>> {
+    let options = sampling.prompts;
+    let script = Script::of_prompts(slice::from_ref(picture), sampling)?;
+    let prompt = readings(&script, model, options)?;
+    let negative = match picture.negative_prompt.as_deref() {
+        None | Some("") => vec![],
+        Some(_) => {
+            let script = Script::of_negative_prompts(slice::from_ref(picture), sampling)?;
+            readings(&script, model, PromptOptions { clip_skip: 0, ..options })?
+        }
+    };
     let mut warnings = Vec::new();
-    for (reading, what) in readings.iter().zip(["prompt", "negative prompt"]) {
-        if reading.cut_off {
+    for (readings, what) in [(&prompt, "prompt"), (&negative, "negative prompt")] {
+        if readings.iter().any(|reading| reading.cut_off) {
             let longest = model.text.longest();
             warnings.push(format!(
                 "the model reads {longest} tokens; the end of the {what} is cut off (`long-prompt` reads it in chunks)"
             ));
         }
     }
-    if negative.is_some() && (guidance <= 1.0 || model.denoiser.network.takes_guidance()) {
+    let scale = picture.guidance.scale;
+    let is_asked = (scale > 1.0 || script.has_sums()) && !model.denoiser.network.takes_guidance();
+    if !negative.is_empty() && !is_asked {
         warnings.push(format!(
-            "the negative prompt has no effect: the model is asked for the prompt alone (`guidance` is {guidance})"
+            "the negative prompt has no effect: the model is asked for the prompt alone (`guidance` is {scale})"
         ));
     }
     let learned = model.text.first().learned.iter().map(|learned| &learned.word);
-    let unused = learned.filter(|word| readings.iter().all(|reading| !reading.learned.contains(word)));
-    warnings.extend(unused.map(|word| without_effect(word, options.plain)));
+    let has = |word: &String| prompt.iter().chain(&negative).any(|reading| reading.learned.contains(word));
+    warnings.extend(learned.filter(|word| !has(word)).map(|word| without_effect(word, options.plain)));
     if !options.plain {
-        let texts = [request.prompt.as_str()].into_iter().chain(negative.as_ref().map(|(text, _)| *text));
-        warnings.extend(texts.flat_map(unread).map(read_as_text));
+        warnings.extend(about_syntax(picture, sampling, origin)?);
     }
     warnings.extend(model.painted(origin).and_then(about_mask));
     Ok(warnings)
+}
+
+/// Each text as the first encoder reads it.
+fn readings(script: &Script, model: &Model, options: PromptOptions) -> Result<Vec<Reading>> {
+    script.texts.iter().map(|texts| model.text.read(&texts.first, options)).collect()
+}
+
+/// What of a prompt's tags, changes and sums is not read as its author may have meant it.
+fn about_syntax(picture: &PictureRequest, sampling: &Sampling, origin: &Origin) -> Result<Vec<String>> {
+    let steps = sampling.sampler.steps;
+    let skipped = if origin.picture.is_some() { skipped_steps(steps, origin.strength)? } else { 0 };
+    let negative = picture.negative_prompt.as_deref().unwrap_or("");
+    let mut warnings = Vec::new();
+    // Those of LoRAs that are read have left the prompt.
+    for (is_lora, why) in [
+        (true, "without `lora-dir`, the folder of its file; `lora` merges a file by its path"),
+        (false, "here: such files are not read"),
+    ] {
+        let tag = tags(&picture.prompt).into_iter().find(|tag| tag.is_lora() == is_lora);
+        warnings.extend(tag.map(|tag| format!("\"{}\" is text {why}", shortened(tag.written))));
+    }
+    if let Some(tag) = tags(negative).first() {
+        warnings.push(format!(
+            "\"{}\" is text in a negative prompt, as in stable-diffusion-webui",
+            shortened(tag.written)
+        ));
+    }
+    if has_and(negative) {
+        warnings.push("AND is a word in a negative prompt, as in stable-diffusion-webui".into());
+    }
+    let prompts = summands(&picture.prompt)?;
+    for text in prompts.iter().map(|summand| summand.text.as_str()).chain([negative]) {
+        let mut kinds = Vec::new();
+        for remark in Schedule::of(text, steps)?.remarks(steps - skipped) {
+            // The first of each kind is enough.
+            if !kinds.contains(&discriminant(&remark)) {
+                kinds.push(discriminant(&remark));
+                warnings.push(about_schedule(&remark, steps, steps - skipped));
+            }
+        }
+    }
+    Ok(warnings)
+}
+
+/// `taken`: of so many `steps`.
+fn about_schedule(remark: &Remark, steps: usize, taken: usize) -> String {
+    match remark {
+        Remark::Neither(written) => {
+            format!("\"{}\" is text: it is neither [from:to:when] nor [a|b]", shortened(written))
+        }
+        Remark::NeverClosed(written) => {
+            format!("\"{}\" is text: the bracket is never closed", shortened(written))
+        }
+        Remark::TurnedOff(written) => format!(
+            "\"{}\" is text, as in stable-diffusion-webui, because of a | outside square brackets or a backslash \
+             at the end of a line; write it \\|",
+            shortened(written)
+        ),
+        Remark::TooLate(written) if taken < steps => format!(
+            "\"{}\" never changes: {taken} of the {steps} steps are taken, and counted from the first of these",
+            shortened(written)
+        ),
+        Remark::TooLate(written) => format!("\"{}\" never changes in {steps} steps", shortened(written)),
+        Remark::TooEarly(written) => {
+            format!("\"{}\" has changed before the first step", shortened(written))
+        }
+    }
+}
+
+/// Its beginning, where it is long.
+fn shortened(text: &str) -> String {
+    const LONGEST: usize = 60;
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 /// `plain`: brackets in prompts are text.
@@ -62,13 +153,6 @@ fn without_effect(word: &str, plain: bool) -> String {
 fn escaped(word: &str) -> String {
     let special = |c: char| ['(', ')', '[', ']', '\\'].contains(&c);
     word.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect()
-}
-
-fn read_as_text(Unread { written, meaning }: Unread) -> String {
-    format!(
-        "stable-diffusion-webui reads \"{written}\" as {meaning}; here it is text (docs/stable-diffusion.md, \
-         Prompts; `plain-prompt` for text without this warning)"
-    )
 }
 
 /// `any`, `all`: whether the mask has something painted, and everything.

@@ -5,15 +5,17 @@
 pub mod clip;
 pub mod clip_text;
 pub mod clip_vision;
+pub mod composition;
 pub mod config;
 pub mod contrastive_loss;
 pub mod encoder;
+pub mod extra_network;
 pub mod prompt;
 pub mod reading;
+pub mod schedule;
 pub mod stack;
 pub mod textual_inversion;
 pub mod tokenizer;
-pub mod webui;
 
 pub use clip::Clip;
 pub use clip_text::ClipText;

@@ -67,9 +67,7 @@ pub fn read(
     text: &str,
     options: PromptOptions,
 ) -> Result<Reading> {
-    if text.len() > LONGEST {
-        return Err(Error::argument("prompt", format!("at most {LONGEST} bytes"), text.len()));
-    }
+    require_length(text)?;
     let pieces = pieces(text, options.plain);
     let (mut tokens, mut words, mut count) = (Vec::new(), Vec::new(), 0);
     let mut learned_here = Vec::new();
@@ -103,6 +101,17 @@ pub fn read(
     let chunks = prompt::chunks(&tokens, &framing(tokenizer))?;
     let words = in_rows(words, &chunks);
     Ok(Reading { chunks, words, cut_off, learned: learned_here })
+}
+
+/// Refuses a prompt that is too long to be looked into.
+///
+/// # Errors
+/// `Error::Argument`.
+pub(super) fn require_length(text: &str) -> Result<()> {
+    if text.len() > LONGEST {
+        return Err(Error::argument("prompt", format!("at most {LONGEST} bytes"), text.len()));
+    }
+    Ok(())
 }
 
 impl Reading {

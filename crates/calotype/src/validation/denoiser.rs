@@ -14,6 +14,7 @@ use crate::explain::heat_map::Baseline;
 use crate::explain::overlay::overlay;
 use crate::model::Model;
 use crate::nn::parameters;
+use crate::pipeline::script::Script;
 use crate::pipeline::text_to_image::{PictureRequest, Sampling, Sizes};
 use crate::sampler::{Generator, SamplerKind, SamplerSettings};
 use crate::text_encoder::reading::PromptOptions;
@@ -56,6 +57,9 @@ impl<'a> DenoiserWatch<'a> {
         device: &Device,
     ) -> Result<Self> {
         let diffusion = recipe.diffusion()?;
+        let side = recipe.data.size as usize;
+        // A prompt that cannot be read is no reason to stop in the middle of a training.
+        Script::of_prompts(&requests(&diffusion.prompts), &sampling(base, side))?;
         let batch_size = diffusion.training.batch_size;
         let whole = data.epoch_length().map_or(SAMPLES, |length| length.min(SAMPLES));
         let objective = Denoising::new(recipe, base, data, device)?.for_validation(VALIDATION_SEED)?;
@@ -66,7 +70,7 @@ impl<'a> DenoiserWatch<'a> {
         for step in 0..whole.div_ceil(batch_size) {
             shares.extend(Objective::<Denoiser>::prepare(&encoding, step)?.shares);
         }
-        Ok(Self { base, objective, shares, prompts: &diffusion.prompts, side: recipe.data.size as usize })
+        Ok(Self { base, objective, shares, prompts: &diffusion.prompts, side })
     }
 
     fn loss<N: DenoiserInTraining>(&self, network: &N) -> Result<f64> {
@@ -92,24 +96,7 @@ impl<'a> DenoiserWatch<'a> {
         if self.prompts.is_empty() {
             return Ok(vec![]);
         }
-        let kind = match self.base.model.scheduler.class_name {
-            class if class.is_flow() => SamplerKind::FlowEuler,
-            class if class.is_edm() => SamplerKind::Euler,
-            _ => SamplerKind::Ddim,
-        };
-        let sampling = Sampling {
-            sampler: SamplerSettings::new(kind, STEPS),
-            seed: SEED,
-            generator: Generator::Philox,
-            width: self.side,
-            height: self.side,
-            sizes: Sizes::default(),
-            prompts: PromptOptions::default(),
-        };
-        let requests = self.prompts.iter().enumerate();
-        let guidance = Guidance::new(GUIDANCE);
-        let requests: Vec<PictureRequest> =
-            requests.map(|(i, prompt)| PictureRequest::new(prompt, guidance, i as u64)).collect();
+        let (requests, sampling) = (requests(self.prompts), sampling(self.base, self.side));
         let explained = explain(&self.model(network), &requests, &sampling, None, Baseline::WordMean)?;
         let samples: Vec<RgbImage> = explained.iter().map(|one| one.image.clone()).collect();
         let maps = explained.iter().map(|one| {
@@ -118,6 +105,30 @@ impl<'a> DenoiserWatch<'a> {
         });
         let maps = maps.collect::<Result<Vec<Vec<RgbImage>>>>()?;
         Ok(vec![("samples".into(), grid(&[samples])), ("heat_maps".into(), grid(&maps))])
+    }
+}
+
+/// A picture for each prompt.
+fn requests(prompts: &[String]) -> Vec<PictureRequest> {
+    let guidance = Guidance::new(GUIDANCE);
+    let prompts = prompts.iter().enumerate();
+    prompts.map(|(i, prompt)| PictureRequest::new(prompt, guidance, i as u64)).collect()
+}
+
+fn sampling(base: &BaseModel, side: usize) -> Sampling {
+    let kind = match base.model.scheduler.class_name {
+        class if class.is_flow() => SamplerKind::FlowEuler,
+        class if class.is_edm() => SamplerKind::Euler,
+        _ => SamplerKind::Ddim,
+    };
+    Sampling {
+        sampler: SamplerSettings::new(kind, STEPS),
+        seed: SEED,
+        generator: Generator::Philox,
+        width: side,
+        height: side,
+        sizes: Sizes::default(),
+        prompts: PromptOptions::default(),
     }
 }
 

@@ -16,7 +16,10 @@ use calotype::files::npz::{self, Npz};
 use calotype::files::{pickle, png_text, safetensors, weights};
 use calotype::model::ComponentKind;
 use calotype::pipeline::generation_parameters;
+use calotype::text_encoder::composition::summands;
+use calotype::text_encoder::extra_network;
 use calotype::text_encoder::prompt::{self, Framing, Piece, TokenPiece};
+use calotype::text_encoder::schedule::Schedule;
 use serde_json::Value;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
@@ -323,6 +326,25 @@ fn prompts() {
         let chunks = prompt::chunks(&pieces, &framing).unwrap();
         assert!(chunks.iter().all(|chunk| (chunk.ids.len(), chunk.weights.len()) == (8, 8)));
         !is_plain
+    });
+}
+
+#[test]
+fn prompts_that_change_and_add_up() {
+    let seeds = [
+        "a [mountain:lake:0.25] and [an oak:tree:3][ in front::0.6][[a|b]:(c:1.2): 2 ]",
+        "a cat :1.2 AND [a|b|(c:1.1)|] <lora:x:0.5:te=1> \\[d:e:1\\] AND (f) : -.5",
+    ];
+    fuzz(&seeds.map(|seed| seed.as_bytes().to_vec()), 5000, |bytes| {
+        let prompt = text(bytes);
+        let tags = extra_network::tags(&prompt);
+        let loras = tags.iter().filter(|tag| tag.is_lora() && tag.lora().is_ok()).count();
+        assert!(extra_network::without_loras(&prompt).len() <= prompt.len());
+        let schedule = Schedule::of(&prompt, 7).ok();
+        // A text of a step is made of the prompt's.
+        assert!(schedule.iter().all(|one| (0..7).all(|step| one.text(step).len() <= prompt.len())));
+        let summands = summands(&prompt).map_or(0, |all| all.len());
+        schedule.is_some_and(|schedule| schedule.steps() > 1) && loras + summands > 0
     });
 }
 

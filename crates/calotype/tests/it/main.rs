@@ -17,6 +17,7 @@ mod patch_gan;
 mod perceptual;
 mod pipeline;
 mod preflight;
+mod prompts;
 mod source_files;
 mod stable_diffusion;
 mod support;

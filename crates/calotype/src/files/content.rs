@@ -37,13 +37,10 @@ impl WeightFormat {
             "pth" | "pt" | "bin" | "ckpt" => Self::TorchSave,
             _ => Self::Safetensors,
         };
-        if head.is_empty() {
-            return Err(Error::format(path, by_name.name(), "the file is empty").because(Cause::CutOff));
-        }
         if is_safetensors(&head) {
             return Ok(Self::Safetensors);
         }
-        if let Some(found) = mistaken(&head).or_else(|| not_weights(&head)) {
+        if let Some(found) = not_weights(&head) {
             return Err(found.error(path, by_name.name()));
         }
         Ok(if is_torch_save(&head) { Self::TorchSave } else { by_name })
@@ -145,9 +142,12 @@ fn is_message(text: &str) -> bool {
 }
 
 /// (the first bytes, what they begin).
-const OTHER_FILES: [(&[u8], &str); 10] = [
+const OTHER_FILES: [(&[u8], &str); 13] = [
     (b"\x89PNG\r\n", "a picture (PNG)"),
     (b"\xFF\xD8\xFF", "a picture (JPEG)"),
+    (b"II*\0", "a picture (TIFF)"),
+    (b"MM\0*", "a picture (TIFF)"),
+    (b"BM", "a picture (BMP)"),
     (b"RIFF", "a picture (WebP), sound or film"),
     (b"GIF8", "a picture (GIF)"),
     (b"GGUF", "a GGUF file, which is not read"),
@@ -159,17 +159,34 @@ const OTHER_FILES: [(&[u8], &str); 10] = [
 ];
 
 /// (the first bytes, what packs files so).
-const ARCHIVES: [(&[u8], &str); 6] = [
+const ARCHIVES: [(&[u8], &str); 7] = [
     (b"\x1F\x8B", "gzip"),
     (b"7z\xBC\xAF\x27\x1C", "7-Zip"),
     (b"Rar!\x1A\x07", "RAR"),
     (b"\xFD7zXZ\x00", "xz"),
     (b"BZh", "bzip2"),
+    (b"\x04\x22\x4D\x18", "LZ4"),
     (b"\x28\xB5\x2F\xFD", "Zstandard"),
 ];
 
+/// What a file is that is no safetensors file, as far as its first bytes tell.
+pub(super) fn not_safetensors(bytes: &[u8]) -> Option<Found> {
+    let head = &bytes[..bytes.len().min(HEAD)];
+    if is_safetensors(head) {
+        return None;
+    }
+    let pickle = || Found { what: "it is a file of torch.save".into(), cause: None };
+    not_weights(head).or_else(|| is_torch_save(head).then(pickle))
+}
+
 /// What a file is that is certainly no weight file.
 fn not_weights(head: &[u8]) -> Option<Found> {
+    if head.is_empty() {
+        return Some(Found::because("the file is empty", Cause::CutOff));
+    }
+    if let Some(found) = mistaken(head) {
+        return Some(found);
+    }
     let starts = |(start, _): &&(&[u8], &str)| head.starts_with(start);
     if let Some((_, kind)) = OTHER_FILES.iter().find(starts) {
         return Some(Found { what: format!("it is {kind}"), cause: None });

@@ -2,6 +2,8 @@
 
 use safetensors::Dtype;
 
+use crate::error::Cause;
+
 /// Numbers of `N` bytes each, in the order of the file; a rest of fewer bytes is left over.
 pub(super) fn numbers<const N: usize, T>(bytes: &[u8], number: impl Fn([u8; N]) -> T) -> Vec<T> {
     bytes.as_chunks::<N>().0.iter().map(|bytes| number(*bytes)).collect()
@@ -25,4 +27,13 @@ pub(super) fn to_f32(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
         Dtype::BOOL => numbers(bytes, |[b]| f32::from(u8::from(b != 0))),
         _ => return None,
     })
+}
+
+/// That a tensor's numbers are of a type that is not read, and the cause of it for fp8 and smaller ones.
+pub(super) fn unread(tensor: &str, dtype: Dtype) -> (String, Option<Cause>) {
+    let bits = dtype.bitsize();
+    if bits > 8 || !dtype.to_string().starts_with('F') {
+        return (format!("tensor `{tensor}` has dtype {dtype}, which is not read"), None);
+    }
+    (format!("tensor `{tensor}` has dtype {dtype} (fp{bits}), which is not read"), Some(Cause::Quantised))
 }

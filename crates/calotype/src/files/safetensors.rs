@@ -10,8 +10,8 @@ use calotype_kernels::mapped::MappedFile;
 use safetensors::SafeTensorError;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, View};
 
-use super::atomic;
-use super::numbers::to_f32;
+use super::numbers::{self, to_f32};
+use super::{atomic, content};
 use crate::error::{Cause, Error, Result};
 use crate::files::{NamedTensor, Storage, StoredTensor};
 
@@ -35,17 +35,23 @@ pub fn read(path: &Path) -> Result<HashMap<String, NamedTensor>> {
 /// As [`read`].
 pub fn open(path: &Path) -> Result<HashMap<String, StoredTensor>> {
     let file = MappedFile::open(path).map_err(Error::io("read", path))?;
-    let header = SafeTensors::deserialize(&file).map_err(|e| unreadable(path, file.len(), &e))?;
+    let header = SafeTensors::deserialize(&file).map_err(|e| unreadable(path, &file, &e))?;
     let begin = file.as_ptr().addr();
-    header
-        .iter()
+    let mut views: Vec<(&str, TensorView)> = header.iter().collect();
+    // The first of several faults is the same in every run.
+    views.sort_by(|(one, _), (other, _)| one.cmp(other));
+    views
+        .into_iter()
         .map(|(name, view)| {
             let offset = view.data().as_ptr().addr() - begin;
             let place = offset..offset + view.data().len();
             let tensor = stored(&file, place, &view).ok_or_else(|| {
-                let reason = format!("tensor `{name}` has dtype {}, which is not read", view.dtype());
+                let (reason, cause) = numbers::unread(name, view.dtype());
                 let error = Error::format(path, FORMAT, reason);
-                if is_quantised(view.dtype()) { error.because(Cause::Quantised) } else { error }
+                match cause {
+                    Some(cause) => error.because(cause),
+                    None => error,
+                }
             })?;
             Ok((name.to_owned(), tensor))
         })
@@ -70,13 +76,17 @@ fn stored(file: &MappedFile, place: Range<usize>, view: &TensorView) -> Option<S
 /// As [`read`].
 pub fn read_metadata(path: &Path) -> Result<HashMap<String, String>> {
     let file = MappedFile::open(path).map_err(Error::io("read", path))?;
-    let (_, header) = SafeTensors::read_metadata(&file).map_err(|e| unreadable(path, file.len(), &e))?;
+    let (_, header) = SafeTensors::read_metadata(&file).map_err(|e| unreadable(path, &file, &e))?;
     Ok(header.metadata().clone().unwrap_or_default())
 }
 
-/// Why the header cannot be used, and whether the end of the file is missing.
-fn unreadable(path: &Path, length: usize, error: &SafeTensorError) -> Error {
+/// Why the header cannot be used: whether something else lies there, or the end of the file is missing.
+fn unreadable(path: &Path, file: &[u8], error: &SafeTensorError) -> Error {
     use SafeTensorError::{HeaderTooLarge, HeaderTooSmall, InvalidHeaderLength, MetadataIncompleteBuffer};
+    if let Some(found) = content::not_safetensors(file) {
+        return found.error(path, FORMAT);
+    }
+    let length = file.len();
     match error {
         HeaderTooSmall | InvalidHeaderLength | MetadataIncompleteBuffer => {
             let reason = format!("its {length} bytes are not as many as its header says ({error})");
@@ -88,11 +98,6 @@ fn unreadable(path: &Path, length: usize, error: &SafeTensorError) -> Error {
         }
         other => Error::format(path, FORMAT, other).because(Cause::Damaged),
     }
-}
-
-/// Numbers of at most 8 bits with an exponent: fp8 and smaller.
-fn is_quantised(dtype: Dtype) -> bool {
-    dtype.to_string().starts_with(['F', 'f']) && dtype.bitsize() <= 8
 }
 
 /// Writes tensors in f32 with `__metadata__ {"format": "pt"}`, whole or not at all.

@@ -251,6 +251,8 @@ fn pickles() {
     };
     fuzz(&[saved(PICKLE), b"\x80\x02}q\x00X\x01\x00\x00\x00aq\x01K\x01s.".to_vec()], 3000, &read);
     fuzz(&[PICKLE.to_vec()], 3000, |pickle| read(&saved(pickle)));
+    let layouts = ["lightning.ckpt", "module.pth", "old.pth", "stream.pt", "zip.pt"];
+    fuzz(&layouts.map(|name| golden(&format!("pickles/{name}"))), 5000, &read);
 }
 
 #[test]

@@ -6,13 +6,14 @@ use std::collections::HashSet;
 use safetensors::Dtype;
 
 use super::machine::Persistent;
-use super::value::{Fault, Id, Object, Result, StorageRef, Tensor, Value, Values};
+use super::value::{Fault, Id, MOST_AXES, Result, StorageRef, Tensor, Value, Values};
 
 /// The tables of a `torch.nn.Module`.
 const TABLES: [&str; 3] = ["_parameters", "_buffers", "_modules"];
 
-/// The result of `callable(*arguments)`.
-pub(super) fn call(values: &mut Values, callable: Id, arguments: Id) -> Result<Value> {
+/// The result of `callable(*arguments)`; without `is_call`, of `callable.__new__(*arguments)`, which runs nothing of a
+/// class that defines no such thing.
+pub(super) fn call(values: &mut Values, callable: Id, arguments: Id, is_call: bool) -> Result<Value> {
     let name = values.get(callable).kind().to_owned();
     match name.as_str() {
         "collections.OrderedDict" => ordered_dict(values, arguments),
@@ -28,14 +29,10 @@ pub(super) fn call(values: &mut Values, callable: Id, arguments: Id) -> Result<V
             let fields = values.list(arguments, &name)?;
             let [function, _, inner, ..] = fields[..] else { return Err(too_few(&name, 3, fields.len())) };
             let function = values.get(function).kind().to_owned();
-            Ok(tensor_call(values, &function, inner)?.unwrap_or_else(|| object(function)))
+            tensor_call(values, &function, inner)?.map_or_else(|| values.object(function, is_call), Ok)
         }
-        _ => Ok(tensor_call(values, &name, arguments)?.unwrap_or_else(|| object(name))),
+        _ => tensor_call(values, &name, arguments)?.map_or_else(|| values.object(name, is_call), Ok),
     }
-}
-
-fn object(callable: String) -> Value {
-    Value::Object(Box::new(Object { callable, items: vec![] }))
 }
 
 /// The calls that make tensors; `None` for others.
@@ -55,12 +52,22 @@ fn tensor_call(values: &mut Values, name: &str, arguments: Id) -> Result<Option<
         let Value::Tensor(tensor) = values.get(fields[0]) else {
             return Err(values.expected(name, "a tensor", fields[0]));
         };
-        return Ok(Some(Value::Tensor(tensor.clone())));
+        let tensor = tensor.clone();
+        values.charge(tensor.description())?;
+        return Ok(Some(Value::Tensor(tensor)));
     }
-    let Value::Storage(storage) = values.get(fields[0]) else {
-        return Err(values.expected(name, "a storage", fields[0]));
+    let storage = match values.get(fields[0]) {
+        Value::Storage(storage) => storage.clone(),
+        Value::Object(object) => {
+            let reason = format!(
+                "the numbers of its tensors lie in it as {} has them, and not as torch.save puts them beside it",
+                object.callable
+            );
+            return Err(Fault::unread(reason));
+        }
+        _ => return Err(values.expected(name, "a storage", fields[0])),
     };
-    let storage = storage.clone();
+    values.charge(2 * storage.key.len())?;
     let dtype = match dtype_place {
         None => storage.dtype.ok_or_else(|| Fault::damaged(format!("{name}: the storage has no type")))?,
         Some(place) => {
@@ -83,6 +90,9 @@ fn tensor_call(values: &mut Values, name: &str, arguments: Id) -> Result<Option<
 /// Refuses a tensor that looks beyond what its storage is said to have.
 fn check(tensor: &Tensor, storage: &StorageRef) -> Result<()> {
     let Tensor { shape, stride, offset, .. } = tensor;
+    if shape.len() > MOST_AXES {
+        return Err(Fault::damaged(format!("a tensor has {} axes", shape.len())));
+    }
     if shape.len() != stride.len() {
         return Err(Fault::damaged(format!("a tensor of shape {shape:?} has the stride {stride:?}")));
     }
@@ -118,7 +128,7 @@ fn ordered_dict(values: &mut Values, arguments: Id) -> Result<Value> {
 pub(super) fn build(values: &mut Values, object: Id, state: Id) -> Result<()> {
     let Value::Dict(entries) = values.get(state) else { return Ok(()) };
     let entries = entries.clone();
-    values.charge(entries.len())?;
+    values.charge(size_of_val(&entries[..]))?;
     let is_module = || {
         let is_table = |table| values.entry(&entries, table).is_some_and(|id| values.dict(id).is_some());
         TABLES.into_iter().all(is_table)
@@ -157,7 +167,7 @@ fn module(values: &mut Values, attributes: &[(Id, Id)]) -> Result<Value> {
             }
         }
     }
-    values.charge(entries.len())?;
+    values.charge(size_of_val(&entries[..]))?;
     Ok(Value::Dict(entries))
 }
 
@@ -169,10 +179,11 @@ pub(super) fn persistent(values: &mut Values, id: Id, persistent: &Persistent) -
         }
         Persistent::Tensors(tensors) => {
             let name = values.text(id, "the name of a tensor")?;
-            let tensor = tensors.get(&name);
+            let tensor = tensors.get(&name).cloned();
             let tensor =
                 tensor.ok_or_else(|| Fault::damaged(format!("tensor `{name}` is nowhere in the file")))?;
-            Ok(Value::Tensor(Box::new(tensor.clone())))
+            values.charge(tensor.description())?;
+            Ok(Value::Tensor(Box::new(tensor)))
         }
         Persistent::Storages => {
             let fields = values.list(id, "a storage")?;

@@ -91,8 +91,16 @@ fn zipped(file: &[u8], accept: impl FnOnce(&HashMap<String, Tensor>) -> Result<N
     let pickle = unpacked(&mut archive, &format!("{root}data.pkl"), LONGEST_PICKLE)?;
     let tensors = tensors(&mut Input { rest: &pickle }, &Persistent::Storages)?;
     let mut storages = HashMap::new();
+    let mut in_file = 0_usize;
     for (key, need) in accept(&tensors)? {
         let storage = storage(&mut archive, &format!("{root}data/{key}"), need)?;
+        if let Storage::InFile(range, _) = &storage {
+            in_file = in_file.saturating_add(range.len());
+        }
+        // Each is read for its checksum; entries that share bytes would make that endless.
+        if in_file > file.len() {
+            return Err(Fault::damaged("its storages have more bytes than the file"));
+        }
         storages.insert(key, storage);
     }
     Ok(Contents { tensors, storages })
@@ -149,10 +157,11 @@ fn stream(file: &[u8], accept: impl FnOnce(&HashMap<String, Tensor>) -> Result<N
     let root = read(&mut input, &mut values, &Persistent::Storages)?;
     let keys = read(&mut input, &mut values, &Persistent::Nothing)?;
     let keys = values.list(keys, "the keys of its storages")?;
+    let keys = keys.into_iter().map(|key| values.text(key, "the key of a storage"));
+    let keys = keys.collect::<Result<Vec<String>>>()?;
     let sizes = values.storages();
     let mut storages = HashMap::new();
     for key in keys {
-        let key = values.text(key, "the key of a storage")?;
         let (dtype, length) = *sizes
             .get(key.as_str())
             .ok_or_else(|| Fault::damaged(format!("storage `{key}` belongs to no tensor")))?;

@@ -5,7 +5,14 @@
 use std::collections::HashMap;
 
 use super::calls;
-use super::value::{Fault, Id, Object, Result, Value, Values};
+use super::value::{Fault, Id, Result, Value, Values};
+
+/// Instructions of a pickle: as many as ten checkpoints of the largest models have.
+const MOST_INSTRUCTIONS: usize = 1 << 24;
+/// Values on the stack, marks in it, and values that are kept for later.
+const MOST_KEPT: usize = 1 << 22;
+/// The longest text that is kept, and the longest line, in bytes. No name is so long.
+const LONGEST_TEXT: usize = 1 << 20;
 
 /// What stands for a tensor's numbers in a pickle.
 pub(super) enum Persistent<'a> {
@@ -49,20 +56,29 @@ impl<'a> Input<'a> {
 
     /// Up to the end of the line, which is left out.
     fn line(&mut self) -> Result<String> {
-        let end = self.rest.iter().position(|&byte| byte == b'\n').ok_or_else(|| Fault::cut_off("a line"))?;
+        let within = &self.rest[..self.rest.len().min(LONGEST_TEXT)];
+        let end = within.iter().position(|&byte| byte == b'\n').ok_or_else(|| match within.len() {
+            LONGEST_TEXT => Fault::damaged(format!("a line has more than {LONGEST_TEXT} bytes")),
+            _ => Fault::cut_off("a line"),
+        })?;
         let line = self.take(end + 1)?;
         let line = line.strip_suffix(b"\r\n").unwrap_or(&line[..end]);
         Ok(String::from_utf8_lossy(line).into_owned())
     }
 
     fn text(&mut self, length: usize) -> Result<Value> {
-        let text = std::str::from_utf8(self.take(length)?);
-        Ok(Value::Text(text.map_err(|_| Fault::damaged("a text is no UTF-8"))?.to_owned()))
+        let bytes = self.take(length)?;
+        if length > LONGEST_TEXT {
+            return Ok(Value::Other("a long text"));
+        }
+        let text = std::str::from_utf8(bytes).map_err(|_| Fault::damaged("a text is no UTF-8"))?;
+        Ok(Value::Text(text.to_owned()))
     }
 
     /// A text of Python 2, which may be any bytes.
     fn old_text(&mut self, length: usize) -> Result<Value> {
-        let text = std::str::from_utf8(self.take(length)?);
+        let bytes = self.take(length)?;
+        let text = std::str::from_utf8(bytes).ok().filter(|_| length <= LONGEST_TEXT);
         Ok(text.map_or(Value::Other("bytes"), |text| Value::Text(text.to_owned())))
     }
 
@@ -101,10 +117,13 @@ struct Machine<'a> {
 
 impl Machine<'_> {
     fn run(mut self, input: &mut Input) -> Result<Id> {
-        loop {
+        for _ in 0..MOST_INSTRUCTIONS {
             let [instruction] = input.array()?;
             if instruction == b'.' {
                 return self.pop();
+            }
+            if self.stack.len().max(self.marks.len()).max(self.memo.len()) > MOST_KEPT {
+                return Err(Fault::unread(format!("it keeps more than {MOST_KEPT} values for later")));
             }
             if let Some(value) = scalar(instruction, input)? {
                 self.push(value)?;
@@ -112,6 +131,7 @@ impl Machine<'_> {
                 self.make(instruction, input)?;
             }
         }
+        Err(Fault::unread(format!("it has more than {MOST_INSTRUCTIONS} instructions")))
     }
 
     fn push(&mut self, value: Value) -> Result<()> {
@@ -244,31 +264,33 @@ impl Machine<'_> {
             0x80 => drop(input.array::<1>()?),
             0x95 => drop(input.array::<8>()?),
             b'c' => {
-                let (module, name) = (input.line()?, input.line()?);
-                self.push(Value::Class(format!("{module}.{name}")))?;
+                let class = self.values.class(&input.line()?, &input.line()?)?;
+                self.push(class)?;
             }
             0x93 => {
                 let (name, module) = (self.pop()?, self.pop()?);
                 let [module, name] = [module, name].map(|id| self.values.text(id, "a class"));
-                self.push(Value::Class(format!("{}.{}", module?, name?)))?;
+                let class = self.values.class(&module?, &name?)?;
+                self.push(class)?;
             }
             b'R' | 0x81 => {
                 let (arguments, callable) = (self.pop()?, self.pop()?);
-                let made = calls::call(self.values, callable, arguments)?;
+                let made = calls::call(self.values, callable, arguments, instruction == b'R')?;
                 self.push(made)?;
             }
             0x92 => {
                 let (_, _, class) = (self.pop()?, self.pop()?, self.pop()?);
-                self.object(class)?;
+                self.object(class, false)?;
             }
             b'o' => {
                 let class = self.pop_to_mark()?.first().copied();
-                self.object(class.ok_or_else(|| Fault::damaged("an object has no class"))?)?;
+                self.object(class.ok_or_else(|| Fault::damaged("an object has no class"))?, true)?;
             }
             b'i' => {
-                let callable = format!("{}.{}", input.line()?, input.line()?);
+                let class = self.values.class(&input.line()?, &input.line()?)?;
                 self.pop_to_mark()?;
-                self.push(Value::Object(Box::new(Object { callable, items: vec![] })))?;
+                let object = self.values.object(class.kind().to_owned(), true)?;
+                self.push(object)?;
             }
             b'b' => {
                 let state = self.pop()?;
@@ -290,9 +312,9 @@ impl Machine<'_> {
         Ok(())
     }
 
-    fn object(&mut self, class: Id) -> Result<()> {
-        let callable = self.values.get(class).kind().to_owned();
-        self.push(Value::Object(Box::new(Object { callable, items: vec![] })))
+    fn object(&mut self, class: Id, is_call: bool) -> Result<()> {
+        let object = self.values.object(self.values.get(class).kind().to_owned(), is_call)?;
+        self.push(object)
     }
 }
 
@@ -366,7 +388,7 @@ fn place(instruction: u8, [line, byte]: &[u8; 2], input: &mut Input) -> Result<u
     match instruction {
         _ if instruction == *line => {
             let text = input.line()?;
-            text.parse().map_err(|_| Fault::damaged(format!("`{text}` is no place of the memo")))
+            text.parse().map_err(|_| Fault::damaged("a place of the memo is no number"))
         }
         _ if instruction == *byte => input.byte(),
         _ => input.length_4(),

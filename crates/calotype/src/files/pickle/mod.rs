@@ -24,7 +24,7 @@ use calotype_kernels::mapped::MappedFile;
 use rayon::prelude::*;
 use safetensors::Dtype;
 
-use super::numbers::to_f32;
+use super::numbers::{self, to_f32};
 use crate::error::{Cause, Error, Result};
 use crate::files::{Storage, StoredTensor};
 use container::{Contents, Needs, Storage as Numbers};
@@ -95,8 +95,8 @@ fn size(dtype: Dtype) -> Option<usize> {
 }
 
 fn unread(name: &str, dtype: Dtype) -> Fault {
-    let reason = format!("tensor `{name}` has dtype {dtype}, which is not read");
-    Fault { cause: (dtype.bitsize() <= 8).then_some(Cause::Quantised), ..Fault::unread(reason) }
+    let (reason, cause) = numbers::unread(name, dtype);
+    Fault { reason, cause }
 }
 
 /// Refuses a storage that lies outside of the file, or whose bytes have another checksum than they should.

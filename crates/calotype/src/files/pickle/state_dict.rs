@@ -3,21 +3,33 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
-use super::value::{Fault, Id, Result, Tensor, Value, Values};
+use super::value::{Fault, Id, LONGEST_NAME, Result, Tensor, Value, Values};
 
 /// Under what trainers keep weights beside the rest of their state, first choice first.
-const WRAPPERS: [&str; 8] =
-    ["state_dict", "model_state_dict", "model", "module", "ema_state_dict", "model_ema", "ema", "params"];
+const WRAPPERS: [&str; 12] = [
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "module",
+    "weights",
+    "ema_state_dict",
+    "state_dict_ema",
+    "model_ema",
+    "ema_model",
+    "ema",
+    "params_ema",
+    "params",
+];
 /// Wrappers in wrappers.
 const MOST_WRAPPERS: usize = 4;
-/// Values that are looked at, and bytes of names: a dict may stand in many places, its name in front of many.
+/// Values that are looked at, and bytes of names and shapes: a dict may stand in many places, its name in front of many.
 const MOST_VISITS: usize = 2_000_000;
-const MOST_NAMES: usize = 1 << 28;
+const MOST_NAMES: usize = 1 << 26;
 /// Dicts in dicts.
 const DEEPEST: usize = 100;
 
 /// Names of callables that may stand in a file beside its tensors, without effect here: settings that trainers
-/// saved with their weights. Anything else is a file that wants to run something.
+/// saved with their weights. A call of anything else is a file that wants to run something.
 const HARMLESS: [&str; 14] = [
     "torch.",
     "numpy.",
@@ -45,12 +57,13 @@ pub(super) fn tensors(values: &Values, root: Id) -> Result<HashMap<String, Tenso
     let Some(mut weights) = values.dict(root) else {
         return Err(Fault::unread(format!("expected a dict of tensors, got {}", values.get(root).kind())));
     };
-    // A wrapper has no tensors of its own; in a wrapper there may be another.
+    // A wrapper has no weights of its own, but perhaps a step in a tensor; in a wrapper there may be another.
     for _ in 0..MOST_WRAPPERS {
-        let has_tensors = weights.iter().any(|(_, value)| matches!(values.get(*value), Value::Tensor(_)));
-        let wrapped = WRAPPERS.iter().find_map(|key| values.dict(values.entry(weights, key)?));
-        match wrapped {
-            Some(inner) if !has_tensors && !inner.is_empty() => weights = inner,
+        let is_weight = |id: Id| matches!(values.get(id), Value::Tensor(tensor) if tensor.count() != Some(1));
+        let has_weights = weights.iter().any(|(_, value)| is_weight(*value));
+        let wrapped = |key: &&str| values.dict(values.entry(weights, key)?).filter(|inner| !inner.is_empty());
+        match WRAPPERS.iter().find_map(wrapped) {
+            Some(inner) if !has_weights => weights = inner,
             _ => break,
         }
     }
@@ -85,7 +98,7 @@ impl<'a> Walk<'a> {
         let values = self.values;
         match values.get(id) {
             Value::Tensor(tensor) => {
-                let name = self.name()?;
+                let name = self.name(tensor.description())?;
                 self.tensors.insert(name, (**tensor).clone());
             }
             Value::List(items) => {
@@ -96,7 +109,7 @@ impl<'a> Walk<'a> {
             }
             // Quantised and sparse tensors.
             Value::Object(object) if object.callable.starts_with("torch._utils._rebuild_") => {
-                let (name, callable) = (self.name()?, &object.callable);
+                let (name, callable) = (self.name(0)?, &object.callable);
                 return Err(Fault::unread(format!(
                     "tensor `{name}` is made by {callable}, which is not read"
                 )));
@@ -107,10 +120,11 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn name(&mut self) -> Result<String> {
+    /// The name of the tensor where it is, whose description has so many bytes.
+    fn name(&mut self, description: usize) -> Result<String> {
         let name = self.path.join(".");
-        self.names += name.len();
-        if self.names > MOST_NAMES {
+        self.names += name.len() + description;
+        if self.names > MOST_NAMES || name.len() > LONGEST_NAME {
             return Err(Fault::unread("the names of its tensors are too long"));
         }
         Ok(name)
@@ -128,11 +142,13 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// The first callable that is not [`HARMLESS`].
+/// The first callable that would be called and is not [`HARMLESS`].
 fn foreign(values: &Values, root: Id) -> Option<&str> {
     let (mut seen, mut open) = (HashSet::from([root]), vec![root]);
     while let Some(id) = open.pop() {
-        if let Value::Object(object) = values.get(id) {
+        if let Value::Object(object) = values.get(id)
+            && object.is_call
+        {
             let name = object.callable.as_str();
             let known = HARMLESS.iter().any(|module| name.starts_with(module)) || !name.contains('.');
             if !known {

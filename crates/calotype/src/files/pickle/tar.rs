@@ -10,10 +10,7 @@ use tar::Archive;
 use super::calls::storage_dtype;
 use super::container::{Storage, check_byte_order, tensors};
 use super::machine::{Input, Persistent, read};
-use super::value::{Fault, Id, Result, Tensor, Values};
-
-/// More axes than any tensor has.
-const MOST_AXES: usize = 64;
+use super::value::{Fault, Id, MOST_AXES, Result, Tensor, Values};
 
 /// Whether a file is a tar.
 pub(super) fn is_tar(file: &[u8]) -> bool {

@@ -8,8 +8,14 @@ use safetensors::Dtype;
 
 use crate::error::Cause;
 
-/// Values that a pickle may have: 48 bytes each, several hundred times as many as a checkpoint has.
-const MOST_VALUES: usize = 10_000_000;
+/// Values that a pickle may have, of some 50 bytes each: a hundred times as many as a checkpoint has.
+const MOST_VALUES: usize = 4_000_000;
+/// Bytes that may be copied out of texts, lists and tensors: few bytes of a pickle can ask for many copies.
+const MOST_COPIED: usize = 1 << 26;
+/// More axes than any tensor has.
+pub(super) const MOST_AXES: usize = 64;
+/// The longest name of a class, tensor or storage, in bytes: it stands in messages.
+pub(super) const LONGEST_NAME: usize = 1000;
 
 /// Why a pickle cannot be read.
 #[derive(Debug)]
@@ -67,6 +73,8 @@ pub(super) enum Value {
 pub(super) struct Object {
     /// What would have been called: `module.name`.
     pub callable: String,
+    /// Whether it would have been: an object of a class may also be made without.
+    pub is_call: bool,
     /// Entries that were added to it, if it is a kind of dict.
     pub items: Vec<(Id, Id)>,
 }
@@ -114,6 +122,11 @@ impl Tensor {
         last.checked_add(1)
     }
 
+    /// Bytes of its description.
+    pub(super) fn description(&self) -> usize {
+        self.storage.len() + size_of_val(&self.shape[..]) + size_of_val(&self.stride[..])
+    }
+
     /// Whether its numbers lie one after the other, row by row.
     pub(super) fn is_contiguous(&self) -> bool {
         let mut next = 1_usize;
@@ -129,7 +142,7 @@ impl Tensor {
 #[derive(Debug, Default)]
 pub(super) struct Values {
     values: Vec<Value>,
-    /// Entries of lists and dicts that were copied.
+    /// Bytes that were copied.
     copied: usize,
 }
 
@@ -138,8 +151,27 @@ impl Values {
         if self.values.len() >= MOST_VALUES {
             return Err(Fault::unread(format!("it has more than {MOST_VALUES} values")));
         }
+        if let Value::Text(text) = &value {
+            self.charge(text.len())?;
+        }
         self.values.push(value);
         Ok(Id(self.values.len() as u32 - 1))
+    }
+
+    /// A class or function by its module and its name.
+    pub(super) fn class(&mut self, module: &str, name: &str) -> Result<Value> {
+        let length = module.len() + name.len();
+        if length > LONGEST_NAME {
+            return Err(Fault::damaged(format!("the name of a class has {length} bytes")));
+        }
+        self.charge(length)?;
+        Ok(Value::Class(format!("{module}.{name}")))
+    }
+
+    /// What `callable` would have given.
+    pub(super) fn object(&mut self, callable: String, is_call: bool) -> Result<Value> {
+        self.charge(callable.len())?;
+        Ok(Value::Object(Box::new(Object { callable, is_call, items: vec![] })))
     }
 
     pub(super) fn get(&self, id: Id) -> &Value {
@@ -159,7 +191,7 @@ impl Values {
     pub(super) fn list(&mut self, id: Id, what: &str) -> Result<Vec<Id>> {
         let Value::List(items) = self.get(id) else { return Err(self.expected(what, "a list", id)) };
         let items = items.clone();
-        self.charge(items.len())?;
+        self.charge(size_of_val(&items[..]))?;
         Ok(items)
     }
 
@@ -189,9 +221,13 @@ impl Values {
     }
 
     /// A text.
-    pub(super) fn text(&self, id: Id, what: &str) -> Result<String> {
-        let text = self.key(id).map(Cow::into_owned);
-        text.ok_or_else(|| self.expected(what, "a text", id))
+    pub(super) fn text(&mut self, id: Id, what: &str) -> Result<String> {
+        let text = self.key(id).map(Cow::into_owned).ok_or_else(|| self.expected(what, "a text", id))?;
+        if text.len() > LONGEST_NAME {
+            return Err(Fault::damaged(format!("{what} has {} bytes", text.len())));
+        }
+        self.charge(text.len())?;
+        Ok(text)
     }
 
     /// A number that counts something.
@@ -215,11 +251,13 @@ impl Values {
         storages.collect()
     }
 
-    /// Counts entries that are copied: few bytes can ask for many copies.
-    pub(super) fn charge(&mut self, entries: usize) -> Result<()> {
-        self.copied = self.copied.saturating_add(entries);
-        if self.copied > MOST_VALUES {
-            return Err(Fault::unread(format!("it copies more than {MOST_VALUES} values")));
+    /// Counts bytes that are copied.
+    pub(super) fn charge(&mut self, bytes: usize) -> Result<()> {
+        self.copied = self.copied.saturating_add(bytes);
+        if self.copied > MOST_COPIED {
+            return Err(Fault::unread(format!(
+                "it refers to so much of itself that {MOST_COPIED} bytes are copied"
+            )));
         }
         Ok(())
     }

@@ -34,7 +34,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     }
     output::require_file("OUT", &args.output)?;
     let mut checkpoint = Checkpoint::open(&find(&args.input, &context.bars)?)?;
-    checkpoint.warning().iter().for_each(|warning| context.bars.say(warning));
+    checkpoint.notes(None).iter().for_each(|note| context.bars.say(note));
     if let Some(folder) = &args.tokenizer {
         checkpoint.use_tokenizers(folder)?;
     }

@@ -104,6 +104,14 @@ pub enum Error {
         /// The value.
         got: String,
     },
+    /// What a model computes has become NaN or infinite, in no training.
+    #[error("{what}: expected finite numbers, got {got}")]
+    Overflow {
+        /// What was computed: `latents after step 3 of 20`, `picture`.
+        what: String,
+        /// The value.
+        got: String,
+    },
     /// A loss or gradient of a training step is NaN or infinite; nothing has changed in that step.
     #[error("{what} is not finite at step {step}: got {got}\n  batch: {}", items.join(", "))]
     Diverged {
@@ -165,7 +173,7 @@ impl Error {
             | Error::Data { .. }
             | Error::Preflight { .. } => ErrorKind::Data,
             Error::Io { .. } => ErrorKind::System,
-            Error::NonFinite { .. } | Error::Diverged { .. } => ErrorKind::Diverged,
+            Error::NonFinite { .. } | Error::Overflow { .. } | Error::Diverged { .. } => ErrorKind::Diverged,
             Error::Stopped { .. } | Error::Interrupted { .. } => ErrorKind::Interrupted,
         }
     }
@@ -268,6 +276,11 @@ impl Error {
             }
             Error::NonFinite { .. } => Some(
                 "lower `learning_rate` in the recipe; the last checkpoint is from before this step".into(),
+            ),
+            Error::Overflow { .. } => Some(
+                "a setting may be too large for the model, such as its guidance; where no setting helps, its weights \
+                 are at fault: take another checkpoint"
+                    .into(),
             ),
             Error::Diverged { .. } => Some(
                 "look at these pictures, or lower `learning_rate`; the last checkpoint is from before this step".into(),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::single_file::unneeded::is_of_whole_clip;
-use super::{Checkpoint, StoredComponent};
+use super::{Checkpoint, StoredComponent, Taken};
 use crate::error::{Error, Result};
 use crate::files::{atomic, weights};
 use crate::model::ComponentKind;
@@ -60,6 +60,7 @@ pub fn open(folder: &Path) -> Result<Checkpoint> {
     Ok(Checkpoint {
         path: folder.to_owned(),
         left_out,
+        taken: Taken::default(),
         tokenizers,
         scheduler: {
             let path = folder.join("scheduler/scheduler_config.json");

@@ -8,6 +8,7 @@ pub mod hub;
 mod index;
 pub mod lora;
 mod networks;
+mod notes;
 pub mod probe;
 pub mod single_file;
 mod taesd;
@@ -30,6 +31,7 @@ pub use find::find;
 pub use folder::component_folder;
 pub use lora::merge::{MergedLora, WeightedLora};
 pub use networks::{clip, denoiser, text_encoder, vae};
+pub use notes::Taken;
 pub use trained::{write_autoencoder, write_clip, write_denoiser, write_model, write_text_encoder};
 
 /// In the header of the single files that we write: every component's `config.json` under its folder's name.
@@ -70,6 +72,8 @@ pub struct Checkpoint {
     pub force_zeros_for_empty_prompt: bool,
     /// Tensors of its files that belong to something else, such as the other half of a CLIP.
     pub left_out: Vec<String>,
+    /// What a single file does not say and is taken for it.
+    pub taken: Taken,
 }
 
 impl Checkpoint {
@@ -80,15 +84,6 @@ impl Checkpoint {
     /// `Error::Io`, `Error::Format`, `Error::Config`; `Error::Weights` for tensors that no model of this kind has.
     pub fn open(path: &Path) -> Result<Self> {
         if path.is_dir() { folder::open(path) } else { single_file::open::open(path) }
-    }
-
-    /// What to warn of: tensors that lie beside the model and are left out.
-    pub fn warning(&self) -> Option<String> {
-        let (first, count) = (self.left_out.first()?, self.left_out.len());
-        let path = self.path.display();
-        Some(format!(
-            "warning: {path}: {count} of its tensors are no part of the model and left out, `{first}` first"
-        ))
     }
 
     /// A component.

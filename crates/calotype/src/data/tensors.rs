@@ -36,7 +36,7 @@ pub fn to_tensor(images: &[RgbImage], device: &Device) -> Result<Tensor<4>> {
 /// `[B, 3, H, W]`, about [−1, 1], to 8 bits: clamped, rounded half to even.
 ///
 /// # Errors
-/// `Error::Shape` unless there are three channels; `Error::NonFinite` for a NaN.
+/// `Error::Shape` unless there are three channels; `Error::Overflow` for a NaN.
 pub fn to_images(tensor: Tensor<4>) -> Result<Vec<RgbImage>> {
     let [b, c, height, width] = tensor.dims();
     if c != 3 {
@@ -48,7 +48,7 @@ pub fn to_images(tensor: Tensor<4>) -> Result<Vec<RgbImage>> {
         .try_into_vec::<f32>()
         .map_err(|e| Error::shape("picture", "numbers of 32 bits", format!("{e:?}")))?;
     if let Some(bad) = values.iter().find(|v| !v.is_finite()) {
-        return Err(Error::NonFinite { what: "picture".into(), step: 0, got: bad.to_string() });
+        return Err(Error::Overflow { what: "picture".into(), got: bad.to_string() });
     }
     let level = |x: f32| ((x / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8;
     let plane = height * width;
@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn refuses_nan_and_mixed_sizes() {
         let nan = Tensor::<4>::full([1, 3, 2, 2], f32::NAN, &Device::flex());
-        assert!(matches!(to_images(nan), Err(Error::NonFinite { .. })));
+        assert!(matches!(to_images(nan), Err(Error::Overflow { .. })));
         let mixed = [RgbImage::new(2, 2), RgbImage::new(4, 4)];
         assert!(matches!(to_tensor(&mixed, &Device::flex()), Err(Error::Shape { .. })));
     }

@@ -10,18 +10,46 @@ use super::{atomic, pickle, safetensors};
 use crate::error::{Error, Result};
 use crate::files::{NamedTensor, StoredTensor};
 
+/// What `DataParallel` and `torch.compile` put before the names of a network that they wrap.
+const WRAPPERS: [&str; 2] = ["module.", "_orig_mod."];
+/// Wrappers in wrappers.
+const MOST_WRAPPERS: usize = 4;
+
 /// Tensors by name, as they are stored.
 pub type Tensors = HashMap<String, StoredTensor>;
 
-/// The tensors of a file as they are stored, whichever of the two it is, by its content.
+/// The tensors of a file as they are stored, whichever of the two it is, by its content; without `module.` and
+/// `_orig_mod.` before every name.
 ///
 /// # Errors
 /// As [`WeightFormat::of`], [`pickle::open`] and [`safetensors::open`].
 pub fn open(path: &Path) -> Result<Tensors> {
+    Ok(unwrapped(open_file(path)?))
+}
+
+fn open_file(path: &Path) -> Result<Tensors> {
     match WeightFormat::of(path)? {
         WeightFormat::TorchSave => pickle::open(path),
         WeightFormat::Safetensors => safetensors::open(path),
     }
+}
+
+/// The same without what wrappers of networks put before every name; a single number beside them has a name of its own.
+fn unwrapped(mut tensors: Tensors) -> Tensors {
+    let is_under = |tensors: &Tensors, wrapper: &str| {
+        let mut weights = tensors.iter().filter(|(_, tensor)| tensor.shape().iter().product::<usize>() != 1);
+        tensors.keys().any(|name| name.starts_with(wrapper))
+            && weights.all(|(name, _)| name.starts_with(wrapper))
+    };
+    for _ in 0..MOST_WRAPPERS {
+        let Some(wrapper) = WRAPPERS.into_iter().find(|wrapper| is_under(&tensors, wrapper)) else { break };
+        let without = |(name, tensor): (String, StoredTensor)| {
+            let inner = name.strip_prefix(wrapper).map(str::to_owned);
+            (inner.unwrap_or(name), tensor)
+        };
+        tensors = tensors.into_iter().map(without).collect();
+    }
+    tensors
 }
 
 /// The texts of a safetensors file's header; none of a pickle.
@@ -96,7 +124,7 @@ fn open_shards(folder: &Path, index: &Path) -> Result<Tensors> {
                 format!("`{name}` is not the name of a file beside it"),
             ));
         }
-        for (tensor, stored) in open(&folder.join(name))? {
+        for (tensor, stored) in open_file(&folder.join(name))? {
             match weight_map.get(&tensor) {
                 Some(shard) if shard == name => tensors.insert(tensor, stored),
                 _ => {
@@ -111,6 +139,6 @@ fn open_shards(folder: &Path, index: &Path) -> Result<Tensors> {
         Some((tensor, shard)) => {
             Err(Error::format(index, FORMAT, format!("tensor `{tensor}` is not in `{shard}`")))
         }
-        None => Ok(tensors),
+        None => Ok(unwrapped(tensors)),
     }
 }

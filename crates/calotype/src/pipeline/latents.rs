@@ -23,7 +23,8 @@ pub fn write(path: &Path, latents: &Tensor<4>) -> Result<()> {
 /// Reads the tensor `latents`, which must have this shape.
 ///
 /// # Errors
-/// `Error::Format` where the file has none, `Error::Shape` for another shape; `Error::Io`.
+/// `Error::Format` where the file has none or a number in it is not finite, `Error::Shape` for another shape;
+/// `Error::Io`.
 pub fn read(path: &Path, expected: [usize; 4], device: &Device) -> Result<Tensor<4>> {
     let mut tensors = safetensors::read(path)?;
     let latents = tensors
@@ -32,6 +33,10 @@ pub fn read(path: &Path, expected: [usize; 4], device: &Device) -> Result<Tensor
     if latents.shape != expected {
         let what = format!("`{NAME}` of {}", path.display());
         return Err(Error::shape(what, format!("{expected:?}"), format!("{:?}", latents.shape)));
+    }
+    if let Some(bad) = latents.values.iter().find(|value| !value.is_finite()) {
+        let reason = format!("`{NAME}`: expected finite numbers, got {bad}");
+        return Err(Error::format(path, "safetensors", reason));
     }
     Ok(Tensor::from_data(TensorData::new(latents.values, expected), device))
 }

@@ -26,7 +26,8 @@ impl Request {
         };
         let progress = machine.progress;
         let mut checkpoint = Checkpoint::open(&find(model, progress)?)?;
-        checkpoint.warning().iter().for_each(|warning| progress.say(warning));
+        let class = self.sampler.map(|sampler| sampler.class());
+        checkpoint.notes(class).iter().for_each(|note| progress.say(note));
         if let Some(folder) = &self.tokenizer {
             checkpoint.use_tokenizers(folder)?;
         }

@@ -116,7 +116,8 @@ impl Model {
     ///
     /// # Errors
     /// `Error::Shape` if the noise or the origin does not fit; `Error::Argument` for steps or size out of range, a
-    /// model that inpaints without a mask, or a prompt that cannot be read; `Error::Stopped` if `on_step` stops it.
+    /// model that inpaints without a mask, or a prompt that cannot be read; `Error::Overflow` at the first step whose
+    /// latents are not finite; `Error::Stopped` if `on_step` stops it.
     pub fn sample_from(
         &self,
         requests: &[PictureRequest],
@@ -132,6 +133,7 @@ impl Model {
         let guided = Guided::new(self, requests, sampling, prepared.masked, hook)?;
         let mut denoise = |x_t: &Tensor<4>, at: Timestep| guided.predict(x_t, at);
         let mut after = |x: Tensor<4>, level: Level, done: usize, steps: usize| {
+            require_finite(&x, done, steps)?;
             guided.begin_step(done);
             if on_step(done, steps).is_break() {
                 return Err(Error::Stopped { step: done, steps });
@@ -148,7 +150,7 @@ impl Model {
     /// with it.
     ///
     /// # Errors
-    /// `Error::NonFinite` if the latents are not numbers.
+    /// `Error::Overflow` if the picture is not numbers.
     pub fn decode(&self, latents: Tensor<4>, tiled: bool) -> Result<Vec<RgbImage>> {
         to_images(self.vae.decode_scaled(latents, tiled))
     }
@@ -160,5 +162,17 @@ impl Model {
     pub fn generate(&self, requests: &[PictureRequest], sampling: &Sampling) -> Result<Vec<RgbImage>> {
         let on_step = &mut |_, _| ControlFlow::Continue(());
         self.decode(self.sample(requests, sampling, None, None, on_step)?, false)
+    }
+}
+
+/// What comes after such latents is no picture.
+fn require_finite(latents: &Tensor<4>, step: usize, steps: usize) -> Result<()> {
+    let values = latents.clone().into_data().convert::<f32>();
+    match values.iter::<f32>().find(|value| !value.is_finite()) {
+        Some(bad) => {
+            let what = format!("latents after step {step} of {steps}");
+            Err(Error::Overflow { what, got: bad.to_string() })
+        }
+        None => Ok(()),
     }
 }

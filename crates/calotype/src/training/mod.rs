@@ -189,7 +189,7 @@ pub fn train_part(part: TrainedPart, recipe: &Recipe, data: &PartData, session: 
         }
         (TrainedPart::Diffusion, validation) => {
             let base = BaseModel::load(recipe, session.run, device)?;
-            base.warning.iter().for_each(|warning| session.progress.say(warning));
+            base.notes.iter().for_each(|note| session.progress.say(note));
             match validation {
                 None => denoiser::train(recipe, &base, training, session, &Blind),
                 Some(validation) => {

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::checkpoint::single_file::{self, Architecture, Change, Recognised, Target, averaged};
-use crate::checkpoint::{CONFIGS, Checkpoint, SCHEDULER, StoredComponent};
+use crate::checkpoint::{CONFIGS, Checkpoint, SCHEDULER, StoredComponent, Taken};
 use crate::error::{Error, Result};
 use crate::files::StoredTensor;
 use crate::files::weights::{self, Tensors};
@@ -17,14 +17,21 @@ const FORMAT: &str = "Stable Diffusion in one file";
 
 /// Opens a file of the original code.
 pub fn open(path: &Path) -> Result<Checkpoint> {
-    let mut tensors = with_averages(weights::open(path)?);
+    let mut tensors = weights::open(path)?;
+    let averages = put_averages(&mut tensors);
     let shapes = tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shape().to_vec())).collect();
     let mut recognised =
         single_file::recognise(&shapes).map_err(|reason| Error::format(path, FORMAT, reason))?;
     settle_prediction(&mut recognised, &tensors);
-    if let Some(key) = single_file::unexpected(&shapes, &recognised).first() {
+    let unexpected = single_file::unexpected(&shapes, &recognised);
+    if let Some(key) = unexpected.first() {
         let expected = format!("a tensor of {}", recognised.architecture);
-        return Err(Error::weights("single-file", path, key, expected, format!("{:?}", shapes[*key])));
+        let more = if unexpected.len() > 1 {
+            format!(" (and {} more)", unexpected.len() - 1)
+        } else {
+            String::new()
+        };
+        return Err(Error::weights("single-file", path, key, expected, format!("{:?}{more}", shapes[*key])));
     }
     let left_out = single_file::left_out(&shapes, &recognised);
     let mut components: BTreeMap<ComponentKind, Tensors> = BTreeMap::new();
@@ -42,6 +49,7 @@ pub fn open(path: &Path) -> Result<Checkpoint> {
     }
     let Recognised { architecture, configs, .. } = recognised;
     let written = written_configs(path)?;
+    let taken = Taken { scheduler_of: written.scheduler.is_none().then_some(architecture), averages };
     let scheduler = written.scheduler.unwrap_or_else(|| format!("{:#}\n", configs.scheduler));
     let configs = [
         (ComponentKind::Unet, Some(configs.unet)),
@@ -64,15 +72,22 @@ pub fn open(path: &Path) -> Result<Checkpoint> {
         force_zeros_for_empty_prompt: components.contains_key(&ComponentKind::TextEncoder2),
         components,
         left_out,
+        taken,
     })
 }
 
-/// Puts the averages of a U-Net's weights in the place of the weights, if these are not there.
-fn with_averages(tensors: Tensors) -> Tensors {
+/// Puts the averages of a U-Net's weights in the place of the weights, if these are not there; whether it did.
+fn put_averages(tensors: &mut Tensors) -> bool {
     if tensors.keys().any(|key| key.starts_with("model.diffusion_model.")) {
-        return tensors;
+        return false;
     }
-    tensors.into_iter().map(|(key, tensor)| (averaged::key(&key).unwrap_or(key), tensor)).collect()
+    let averages: Tensors = tensors
+        .extract_if(|key, _| averaged::key(key).is_some())
+        .filter_map(|(key, tensor)| Some((averaged::key(&key)?, tensor)))
+        .collect();
+    let any = !averages.is_empty();
+    tensors.extend(averages);
+    any
 }
 
 /// What the header of a file that we wrote says, and names and shapes do not.

@@ -65,11 +65,11 @@ pub(super) fn config(architecture: Architecture, prediction: &Prediction) -> Val
         "set_alpha_to_one": false,
         "skip_prk_steps": true,
         "steps_offset": 1,
-        // Only Euler's class starts elsewhere than here by default.
-        "timestep_spacing": "leading",
         "trained_betas": null,
     });
+    // The folders of SD 1 and 2 do not have the key: each sampler takes the spacing of its class.
     if architecture == Architecture::StableDiffusionXl {
+        config["timestep_spacing"] = json!("leading");
         config["interpolation_type"] = json!("linear");
         config["sample_max_value"] = json!(1.0);
         config["use_karras_sigmas"] = json!(false);

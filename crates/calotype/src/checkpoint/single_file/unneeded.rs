@@ -46,8 +46,9 @@ const OF_TEXT: [&str; 5] = [
 /// is false is unknown.
 pub fn is_unneeded(key: &str, layout: &KeyLayout) -> bool {
     // Old transformers versions stored the constant 0..n beside every position embedding, and converters kept it.
-    let constant = key.ends_with("position_ids");
-    if constant || PREFIXES.iter().any(|prefix| key.starts_with(prefix)) || TABLES.contains(&key) {
+    // Layers of batch norm, which only discriminators have, count their batches.
+    let counted = key.ends_with("position_ids") || key.ends_with("num_batches_tracked");
+    if counted || PREFIXES.iter().any(|prefix| key.starts_with(prefix)) || TABLES.contains(&key) {
         return true;
     }
     [ComponentKind::TextEncoder, ComponentKind::TextEncoder2].into_iter().any(|component| {
@@ -60,8 +61,9 @@ pub fn is_unneeded(key: &str, layout: &KeyLayout) -> bool {
 }
 
 /// What belongs to something else: DreamBooth's words of 2022, pipelines' other networks, a trainer's state.
-const OTHERS: [&str; 10] = [
+const OTHERS: [&str; 11] = [
     "embedding_manager.",
+    "bundle_emb.",
     "safety_checker.",
     "image_encoder.",
     "feature_extractor.",
@@ -83,6 +85,19 @@ pub fn is_of_another(key: &str) -> bool {
     let text = TEXT.iter().find_map(|prefix| key.strip_prefix(prefix));
     let of_clip = text.is_some_and(is_of_whole_clip) || OF_CLIP.contains(&key);
     of_clip || OTHERS.iter().any(|prefix| key.starts_with(prefix))
+}
+
+/// What a key that [`is_of_another`] belongs to: its beginning.
+pub(in crate::checkpoint) fn owner(key: &str) -> &str {
+    if let Some(other) = OTHERS.iter().find(|prefix| key.starts_with(**prefix)) {
+        return other.trim_end_matches('.');
+    }
+    let mut end = 0;
+    let of_clip = key.split('.').find(|piece| {
+        end += piece.len() + 1;
+        OF_CLIP.contains(piece)
+    });
+    of_clip.map_or(key, |_| &key[..end - 1])
 }
 
 /// Whether a tensor is of a CLIP's vision tower, or of what compares texts with pictures.

@@ -57,13 +57,12 @@ fn refuse_misfits(
 ) -> Result<()> {
     let wrong = |tensor: &str, expected: String, got: String| {
         let error = Error::weights(model, path, tensor, expected, got);
-        // A single file has no config beside it.
-        let has_config = path.with_file_name("config.json").is_file();
-        if has_config { error.because(Cause::ConfigOfAnotherModel) } else { error }
+        if has_config(path) { error.because(Cause::ConfigOfAnotherModel) } else { error }
     };
     let known: HashSet<&str> = ours.iter().map(|(name, _)| name.as_str()).collect();
-    // Old transformers versions stored the constant 0..n beside the position embedding.
-    let unknown = |name: &&String| !known.contains(name.as_str()) && !name.ends_with("position_ids");
+    // Old transformers versions stored the constant 0..n beside the position embedding; batch norm counts batches.
+    let counted = |name: &str| ["position_ids", "num_batches_tracked"].iter().any(|end| name.ends_with(end));
+    let unknown = |name: &&String| !known.contains(name.as_str()) && !counted(name);
     let mut unexpected: Vec<&String> = tensors.keys().filter(unknown).collect();
     unexpected.sort();
     let missing: Vec<&(String, Vec<usize>)> =
@@ -94,6 +93,15 @@ fn refuse_misfits(
         }
         None => Ok(()),
     }
+}
+
+/// Whether a config lies beside a component's weights. A single file of a whole model has none, whatever lies there.
+fn has_config(weights: &Path) -> bool {
+    let name = weights.file_name().unwrap_or_default().to_string_lossy();
+    let is_of_component = ["diffusion_pytorch_model", "model", "pytorch_model"]
+        .iter()
+        .any(|stem| name.strip_prefix(stem).is_some_and(|rest| rest.starts_with(['.', '-'])));
+    is_of_component && weights.with_file_name("config.json").is_file()
 }
 
 /// The name that shares the longest beginning and end with `name`, if that is most of it.

@@ -26,8 +26,8 @@ pub struct BaseModel {
     pub model: Model,
     /// The model folder or file that this was read from; `None`: the run's own parts, and a random denoiser.
     pub origin: Option<PathBuf>,
-    /// What is left out of that folder or file, as a warning.
-    pub warning: Option<String>,
+    /// What is left out of that folder or file, and taken for what it does not say.
+    pub notes: Vec<String>,
 }
 
 impl BaseModel {
@@ -59,7 +59,7 @@ impl BaseModel {
         let network = Denoiser::new(&config, &mut Init::random(recipe.seed.wrapping_add(2), compute))?;
         let scheduler = scheduler(recipe, SchedulerConfig::default())?;
         let model = Model::new(vae, Component { network, config }, text, scheduler, &compute.device)?;
-        Ok(Self { model, origin: None, warning: None })
+        Ok(Self { model, origin: None, notes: vec![] })
     }
 
     fn of_model(recipe: &Recipe, path: &Path, compute: &Compute) -> Result<Self> {
@@ -67,7 +67,7 @@ impl BaseModel {
             Err(Error::config(recipe.path(), "model", expected, format!("`{}`, {got}", path.display())))
         };
         let mut checkpoint = Checkpoint::open(path)?;
-        let warning = checkpoint.warning();
+        let notes = checkpoint.notes(None);
         checkpoint.store_as(Storage::F32);
         if checkpoint.components.contains_key(&ComponentKind::TextEncoder2) {
             return refuse("a Stable Diffusion 1 or 2", "which has two text encoders");
@@ -83,7 +83,7 @@ impl BaseModel {
             return refuse("one that takes latents alone", "which is made for inpainting");
         }
         model.scheduler = scheduler(recipe, model.scheduler)?;
-        Ok(Self { model, origin: Some(path.to_owned()), warning })
+        Ok(Self { model, origin: Some(path.to_owned()), notes })
     }
 
     /// The same with an autoencoder whose products are in f32.

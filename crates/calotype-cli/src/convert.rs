@@ -34,7 +34,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     }
     output::require_file("OUT", &args.output)?;
     let mut checkpoint = Checkpoint::open(&find(&args.input, &context.bars)?)?;
-    checkpoint.notes(None).iter().for_each(|note| context.bars.say(note));
+    let notes = checkpoint.notes(None);
     if let Some(folder) = &args.tokenizer {
         checkpoint.use_tokenizers(folder)?;
     }
@@ -43,6 +43,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         checkpoint.store_as(storage);
     }
     checkpoint.write(&args.output)?;
+    notes.iter().for_each(|note| context.bars.say(note));
     let dtype = checkpoint.storage().to_string();
     let layout = if is_single_file(&args.output) { "single file" } else { "folder" };
     if context.json {

@@ -61,7 +61,7 @@ fn under(key: &str, value: &[u8]) -> Vec<u8> {
 /// What pytorch_lightning 1.4 writes: the weights, and a callback's state under its class, with a tensor in it.
 fn lightning(tensors: &[NamedTensor]) -> Vec<u8> {
     let best = NamedTensor { name: "best_model_score".into(), shape: vec![1], values: vec![0.5] };
-    let all = [tensors, &[best.clone()]].concat();
+    let all = [tensors, std::slice::from_ref(&best)].concat();
     let callback = state_dict(&[best], tensors.len());
     let class = b"cpytorch_lightning.callbacks.model_checkpoint\nModelCheckpoint\n";
     let object = [
@@ -101,7 +101,7 @@ fn under_module(tensors: &[NamedTensor]) -> Vec<NamedTensor> {
 }
 
 /// Options of a run with a single file of a small model, which has no tokenizer and whose pictures would be large.
-fn as_in<'a>(model: &'a str) -> Vec<&'a str> {
+fn as_in(model: &str) -> Vec<&str> {
     vec!["--tokenizer", model, "--width", "16", "--height", "16"]
 }
 
@@ -116,14 +116,15 @@ fn a_file_is_what_it_holds_and_not_what_it_is_called() {
     safetensors::write(&dir.join("bare.ckpt"), &tensors).unwrap();
     let bare = latents(&dir, "bare.ckpt", &as_in(&model));
     let weights = state_dict(&tensors, 0);
-    safetensors::write(&dir.join("parallel.safetensors"), &under_module(&tensors)).unwrap();
+    let parallel = under_module(&tensors);
+    safetensors::write(&dir.join("parallel.safetensors"), &parallel).unwrap();
     assert_eq!(latents(&dir, "parallel.safetensors", &as_in(&model)), bare, "module.");
     for (name, file) in [
         ("pickle.safetensors", torch_save(&weights, &tensors)),
         ("wrapped.ckpt", torch_save(&under("state_dict", &weights), &tensors)),
         ("model.pt", torch_save(&under("model", &weights), &tensors)),
         ("average.pt", torch_save(&under("state_dict_ema", &weights), &tensors)),
-        ("parallel.pt", torch_save(&under("state_dict", &state_dict(&under_module(&tensors), 0)), &tensors)),
+        ("parallel.pt", torch_save(&under("state_dict", &state_dict(&parallel, 0)), &parallel)),
         ("nested.bin", torch_save(&under("model", &under("state_dict", &weights)), &tensors)),
         ("lightning.ckpt", lightning(&tensors)),
     ] {
@@ -486,9 +487,12 @@ fn a_folder_and_a_single_file_sample_alike_or_say_what_is_open() {
     let dir = with_copy("sd1");
     dir.write("model/scheduler/scheduler_config.json", PUBLISHED);
     succeeds(&dir, &["convert", "model", "one.safetensors"]);
-    let tensors: Vec<NamedTensor> =
-        safetensors::read(&dir.join("one.safetensors")).unwrap().into_values().collect();
-    safetensors::write(&dir.join("bare.safetensors"), &tensors).unwrap();
+    // The same file without the scheduler that we keep in its header.
+    let tensors = safetensors::read(&dir.join("one.safetensors")).unwrap();
+    let mut header = safetensors::read_metadata(&dir.join("one.safetensors")).unwrap();
+    assert_eq!(header.remove("calotype.scheduler").as_deref(), Some(PUBLISHED));
+    let bare = tensors.values().map(|t| (t.name.as_str(), &t.shape[..], &t.values[..]));
+    safetensors::write_borrowed(&dir.join("bare.safetensors"), bare, header).unwrap();
     let run = |model: &str, sampler: &[&str]| {
         let args =
             ["generate", "a", "--model", model, "--steps", "3", "--out", "x.png", "--save-latents", "l"];

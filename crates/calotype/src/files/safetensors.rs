@@ -39,7 +39,7 @@ pub fn open(path: &Path) -> Result<HashMap<String, StoredTensor>> {
     let begin = file.as_ptr().addr();
     let mut views: Vec<(&str, TensorView)> = header.iter().collect();
     // The first of several faults is the same in every run.
-    views.sort_by(|(one, _), (other, _)| one.cmp(other));
+    views.sort_by_key(|(name, _)| *name);
     views
         .into_iter()
         .map(|(name, view)| {

@@ -26,8 +26,7 @@ impl Request {
         };
         let progress = machine.progress;
         let mut checkpoint = Checkpoint::open(&find(model, progress)?)?;
-        let class = self.sampler.map(|sampler| sampler.class());
-        checkpoint.notes(class).iter().for_each(|note| progress.say(note));
+        let notes = checkpoint.notes(self.sampler.map(|sampler| sampler.class()));
         if let Some(folder) = &self.tokenizer {
             checkpoint.use_tokenizers(folder)?;
         }
@@ -45,6 +44,8 @@ impl Request {
         // Without such instructions the kernels widen the numbers as they read them.
         let compute = Compute::new(machine.device, self.dtype.products());
         let mut model = checkpoint.into_model(&compute)?;
+        // Not beside the reason why a model is refused.
+        notes.iter().for_each(|note| progress.say(note));
         for file in &self.embedding {
             let word = model.text.learn(file)?;
             progress.say(&format!("{}: `{word}`", file.display()));

@@ -274,8 +274,15 @@ fn a_file_that_is_cut_off_is_refused() {
             assert!(!survives(&path), "{file}, {length} bytes");
         }
     }
-    std::fs::write(&path, b"<html>not found</html>").unwrap();
-    assert!(refusal(open(&path, "", "")).contains("another file, or cut off"));
+    for (other, said) in [
+        (&b"<html>not found</html>"[..], "it is a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "it is a Git LFS pointer"),
+        (b"caption,file\na cat,1.png\n", "another file, or cut off"),
+    ] {
+        std::fs::write(&path, other).unwrap();
+        let message = refusal(open(&path, "", ""));
+        assert!(message.contains(said), "{message}");
+    }
 }
 
 #[test]

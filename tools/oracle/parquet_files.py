@@ -95,11 +95,42 @@ def unclear(path: Path) -> list:
     return [(picture(0), ["first", "second"])]
 
 
+def odd_captions(path: Path) -> list:
+    """A string that is Latin-1, which Arrow does not look at; none; only spaces; and a row without picture."""
+    texts = [b"fine", "café".encode("latin-1"), None, b" ", b"no picture", b"two"]
+    binary = pa.array(texts, pa.binary())
+    strings = pa.Array.from_buffers(pa.string(), len(texts), binary.buffers(), binary.null_count)
+    pictures = [None if text == b"no picture" else stored(i) for i, text in enumerate(texts)]
+    pq.write_table(pa.table({"image": pa.array(pictures, IMAGE), "text": strings}), path, store_schema=False)
+    return [(row and row["bytes"], ["fine"] if i == 0 else ["two"] if i == 5 else []) for i, row in enumerate(pictures)]
+
+
+def odd_classes(path: Path) -> list:
+    """Classes that have no name, or an empty one."""
+    labels = [1, 7, -2, 0, 1]
+    features = {"label": {"names": ["", "dog"], "_type": "ClassLabel"}}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    table = pa.table({
+        "image": pa.array([stored(i) for i in range(5)], IMAGE),
+        "label": pa.array(labels, pa.int64()),
+    })
+    pq.write_table(table.replace_schema_metadata(metadata), path)
+    return [(picture(i), ["dog"] if label == 1 else []) for i, label in enumerate(labels)]
+
+
+def number_captions(path: Path) -> list:
+    """A column called as captions are, and it has numbers."""
+    table = pa.table({"image": pa.array([stored(i) for i in range(2)], IMAGE), "text": [1.5, 2.5]})
+    pq.write_table(table, path, store_schema=False)
+    return [(picture(i), []) for i in range(2)]
+
+
 def main() -> None:
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     expected = {}
-    for make in (hub, gaps, lists, classes, unclear):
+    makers = (hub, gaps, lists, classes, unclear, odd_captions, odd_classes, number_captions)
+    for make in makers:
         rows = make(folder / f"{make.__name__}.parquet")
         expected[make.__name__] = [
             {"picture": picture and picture.hex(), "captions": captions} for picture, captions in rows

@@ -218,8 +218,8 @@ fn print_inspection(inspection: &Inspection, small: &[&str], left_out: Vec<Strin
     let listed = inspection.faults.len() - inspection.unreadable.len();
     list("faults", inspection.faults[..listed].iter().map(ToString::to_string));
     list("unreadable", inspection.unreadable.iter().map(|one| one.reason.clone()));
-    list("equal files", inspection.duplicates.iter().map(|group| group.join(" = ")));
-    list("look the same", inspection.near_duplicates.iter().map(|group| group.join(" ~ ")));
+    list("equal files", inspection.duplicates.iter().map(|group| joined(group, " = ")));
+    list("look the same", inspection.near_duplicates.iter().map(|group| joined(group, " ~ ")));
     list("smaller than asked", small.iter().map(|&name| name.to_owned()));
     let problems = inspection.problems();
     if problems.is_empty() {
@@ -227,6 +227,13 @@ fn print_inspection(inspection: &Inspection, small: &[&str], left_out: Vec<Strin
     } else {
         list("problems", problems.into_iter());
     }
+}
+
+/// The first names of a group: thousands of pictures may look the same.
+fn joined(group: &[String], between: &str) -> String {
+    const SHOWN: usize = 5;
+    let shown = group[..group.len().min(SHOWN)].join(between);
+    if group.len() > SHOWN { format!("{shown} and {} more", group.len() - SHOWN) } else { shown }
 }
 
 fn list(what: &str, lines: impl ExactSizeIterator<Item = String>) {

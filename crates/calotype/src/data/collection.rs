@@ -22,11 +22,11 @@ pub enum CaptionNeed {
 pub enum FaultKind {
     /// A line of the metadata is broken.
     Metadata,
-    /// The file is not there.
+    /// The file, or a sample's picture, is not there.
     Missing,
     /// The file lies outside of the folder.
     Outside,
-    /// The file is named once more.
+    /// The file is named once more, or a sample has two pictures.
     Repeated,
     /// The caption is missing or cannot be read.
     Caption,
@@ -39,7 +39,7 @@ pub enum FaultKind {
 pub struct Fault {
     /// What it is.
     pub kind: FaultKind,
-    /// The file to mend or to remove.
+    /// The file to mend or to remove; in a shard or a table the member or the row, as [`Collection::name`] says it.
     pub file: String,
     /// Its line, from 1, where it has lines.
     pub line: Option<usize>,

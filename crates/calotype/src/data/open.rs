@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use super::collection::{CaptionNeed, Collection};
+use super::collection::{CaptionNeed, Collection, Fault};
 use super::image_folder::{ImageFolder, METADATA_CSV, METADATA_JSONL, walk};
 use super::parquet::{Columns, Parquet};
 use super::web_dataset::WebDataset;
 use super::web_dataset::remote::{is_url, resolve};
 use crate::error::{Error, Result};
 
-/// What becomes of an image folder's pictures, captions and lines that cannot be used.
+/// What becomes of pictures, captions, lines and samples that cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Faulty {
     /// The first is an error.
@@ -63,16 +63,16 @@ fn open_any(
     let paths: Vec<PathBuf> = names.iter().map(PathBuf::from).collect();
     let listed = |(name, path): (&String, &PathBuf)| is_url(name) || (!path.exists() && name.contains('{'));
     if names.iter().zip(&paths).any(listed) {
-        return Ok(Box::new(WebDataset::open(&resolve(names, cache)?)?));
+        return sampled(WebDataset::open(&resolve(names, cache)?)?, captions, faulty);
     }
     let all_are = |extension: &str| {
         !paths.is_empty() && paths.iter().all(|path| path.is_file() && has_extension(path, extension))
     };
     if all_are("tar") {
-        return Ok(Box::new(WebDataset::open(&paths)?));
+        return sampled(WebDataset::open(&paths)?, captions, faulty);
     }
     if all_are("parquet") {
-        return spilled(Parquet::open(&paths, columns)?, cache);
+        return spilled(Parquet::open(&paths, columns, captions)?, faulty, cache);
     }
     let [folder] = paths.as_slice() else {
         let expected = "one folder, or several .tar or several .parquet files";
@@ -95,9 +95,9 @@ fn open_any(
             return Err(Error::argument("data", expected, folder.display()));
         }
         return if shards {
-            Ok(Box::new(WebDataset::open_folder(folder)?))
+            sampled(WebDataset::open_folder(folder)?, captions, faulty)
         } else {
-            spilled(Parquet::open_folder(folder, columns)?, cache)
+            spilled(Parquet::open_folder(folder, columns, captions)?, faulty, cache)
         };
     }
     Ok(Box::new(match (faulty, captions) {
@@ -117,9 +117,27 @@ fn subfolders(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths.collect::<Result<Vec<_>>>()?.into_iter().filter(|path| path.is_dir()).collect())
 }
 
+/// Samples of shards. Where captions are needed and some have none, these are left out with the other faults.
+fn sampled(shards: WebDataset, captions: CaptionNeed, faulty: Faulty) -> Result<Box<dyn Collection>> {
+    refuse(&shards, faulty, "WebDataset shard")?;
+    let drop = captions == CaptionNeed::Required && faulty == Faulty::LeftOut;
+    Ok(Box::new(if drop { shards.without_captionless() } else { shards }))
+}
+
 /// Pictures by position: a parquet file unpacks a whole page for each.
-fn spilled(files: Parquet, cache: &Path) -> Result<Box<dyn Collection>> {
+fn spilled(files: Parquet, faulty: Faulty, cache: &Path) -> Result<Box<dyn Collection>> {
+    refuse(&files, faulty, "parquet")?;
     Ok(Box::new(files.spilled(cache, &mut |_, _| Ok(()))?))
+}
+
+/// Refuses the first fault, unless faults are left out.
+fn refuse(collection: &dyn Collection, faulty: Faulty, format: &'static str) -> Result<()> {
+    match collection.faults().into_iter().next() {
+        Some(Fault { file, reason, .. }) if faulty == Faulty::Refused => {
+            Err(Error::format(file, format, reason))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn has_extension(path: &Path, extension: &str) -> bool {

@@ -22,7 +22,8 @@
 //! - an orientation that stands only in XMP, in a PNG's text, or in an `eXIf` chunk after the pixels: Pillow
 //!   sees it, this does not.
 
-use std::io::Cursor;
+use std::fs::File;
+use std::io::{Cursor, Read};
 use std::path::Path;
 
 use image::metadata::Orientation;
@@ -35,8 +36,43 @@ use crate::files::content;
 /// claim to hold billions.
 pub const MAX_PIXELS: u64 = 1 << 28;
 
+/// Bytes that say the kind of a picture, or what lies in its place.
+const HEAD: u64 = 512;
+
 /// The kinds of files that are read.
-pub(super) const FORMATS: &str = "PNG, JPEG, WebP, GIF, BMP or TIFF";
+pub(crate) const FORMATS: &str = "PNG, JPEG, WebP, GIF, BMP or TIFF";
+
+/// Endings of pictures that are not read.
+const UNREAD: [&str; 21] = [
+    "avif", "heic", "heif", "hif", "jxl", "jp2", "j2k", "svg", "psd", "tga", "ppm", "pgm", "pnm", "ico",
+    "exr", "hdr", "dng", "cr2", "cr3", "nef", "arw",
+];
+
+/// Whether pictures with this ending are known, and not read.
+pub(crate) fn is_unread_kind(extension: &str) -> bool {
+    UNREAD.iter().any(|unread| extension.eq_ignore_ascii_case(unread))
+}
+
+/// That pictures of a kind are not read, and what to do about it. `extension`: their ending.
+pub(crate) fn unread_kind(extension: &str) -> String {
+    format!(
+        "pictures of the kind {} are not read, only {FORMATS}: write it again as one of these, for example with \
+         ImageMagick's `magick IN.{} OUT.png`",
+        extension.to_ascii_uppercase(),
+        extension.to_ascii_lowercase()
+    )
+}
+
+/// Refuses a kind of picture that is not read.
+///
+/// # Errors
+/// What to do about it.
+pub(crate) fn require_read(format: ImageFormat) -> std::result::Result<(), String> {
+    if READ.contains(&format) {
+        return Ok(());
+    }
+    Err(unread_kind(format.extensions_str().first().copied().unwrap_or_default()))
+}
 
 const READ: [ImageFormat; 6] = [
     ImageFormat::Png,
@@ -75,8 +111,15 @@ pub fn load(path: &Path) -> Result<RgbImage> {
 /// # Errors
 /// As [`load`].
 pub fn load_over(path: &Path, background: [u8; 3]) -> Result<RgbImage> {
-    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
-    decode(&bytes, &path.display().to_string(), background)
+    let name = path.display().to_string();
+    let mut bytes = Vec::new();
+    let mut file = File::open(path).map_err(Error::io("read", path))?;
+    file.by_ref().take(HEAD).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    // What does not begin as a picture is not read to its end.
+    let length = file.metadata().map_err(Error::io("read", path))?.len();
+    kind(&bytes, length, &name)?;
+    file.read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    decode(&bytes, &name, background)
 }
 
 /// Decodes a picture: upright, 8-bit RGB, transparent parts laid over `background` (see the
@@ -130,13 +173,7 @@ pub fn describe(bytes: &[u8], name: &str) -> Result<PictureInfo> {
 
 /// Reads the header, and refuses what is too large before anything is allocated for it.
 fn open<'a>(bytes: &'a [u8], name: &str) -> Result<(impl ImageDecoder + 'a, ImageFormat)> {
-    let format = image::guess_format(bytes).map_err(|_| match content::mistaken(bytes) {
-        Some(found) => found.error(name, FORMATS),
-        None => Error::format(name, FORMATS, format!("{} bytes, and no known beginning", bytes.len())),
-    })?;
-    if !READ.contains(&format) {
-        return Err(Error::format(name, FORMATS, format!("it is a {format:?}")));
-    }
+    let format = kind(bytes, bytes.len() as u64, name)?;
     let decoder = ImageReader::with_format(Cursor::new(bytes), format)
         .into_decoder()
         .map_err(|e| Error::format(name, FORMATS, e))?;
@@ -148,6 +185,27 @@ fn open<'a>(bytes: &'a [u8], name: &str) -> Result<(impl ImageDecoder + 'a, Imag
             Err(Error::format(name, FORMATS, reason))
         }
         _ => Ok((decoder, format)),
+    }
+}
+
+/// The kind of a file of `length` bytes, by its first ones.
+fn kind(head: &[u8], length: u64, name: &str) -> Result<ImageFormat> {
+    let format = image::guess_format(head).map_err(|_| match content::mistaken(head) {
+        Some(found) => found.error(name, FORMATS),
+        None => Error::format(name, FORMATS, without_known_beginning(head, length)),
+    })?;
+    require_read(format).map_err(|reason| Error::format(name, FORMATS, reason))?;
+    Ok(format)
+}
+
+/// What a file is that no picture begins like.
+fn without_known_beginning(bytes: &[u8], length: u64) -> String {
+    // ISO's base media files say their kind behind a length, `ftyp`: ISO/IEC 23008-12, Annex B.
+    let brand = bytes.get(4..12).and_then(|head| head.strip_prefix(b"ftyp"));
+    match (bytes, brand) {
+        (_, Some(b"heic" | b"heix" | b"hevc" | b"mif1" | b"msf1")) => unread_kind("heic"),
+        ([0xff, 0x0a, ..] | [0, 0, 0, 12, b'J', b'X', b'L', b' ', ..], _) => unread_kind("jxl"),
+        _ => format!("{length} bytes, and no known beginning"),
     }
 }
 

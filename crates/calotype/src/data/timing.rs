@@ -68,7 +68,7 @@ impl Loading {
         let pictures = Arc::new(CollectionPictures(open(
             &self.data,
             CaptionNeed::Optional,
-            Faulty::Refused,
+            Faulty::LeftOut,
             &self.columns,
             &self.cache,
         )?));

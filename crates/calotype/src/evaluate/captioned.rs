@@ -36,13 +36,7 @@ pub fn measure_clip_score(
     skip_broken: bool,
     on_pictures: &mut dyn FnMut(usize),
 ) -> Result<OfCaptions> {
-    if let Some(bare) = folder.entries().iter().find(|entry| entry.captions.is_empty()) {
-        return Err(Error::data(
-            "captions",
-            "one for each picture (metadata.jsonl, metadata.csv, or a .txt beside it)",
-            format!("none for `{}`", bare.path.display()),
-        ));
-    }
+    require_captions(folder)?;
     let (mut facts, mut cosines) = (SetFacts::default(), Vec::with_capacity(folder.len()));
     for entries in folder.entries().chunks(batch.max(1)) {
         let (mut pictures, mut captions) = (Vec::new(), Vec::new());
@@ -64,6 +58,21 @@ pub fn measure_clip_score(
         return Err(Error::data("captioned pictures", "at least 2 that can be read", cosines.len()));
     }
     Ok(OfCaptions { report: report(&cosines, extractor)?, facts })
+}
+
+/// Refuses pictures without captions.
+///
+/// # Errors
+/// `Error::Data` for a picture without one.
+pub(super) fn require_captions(folder: &ImageFolder) -> Result<()> {
+    match folder.entries().iter().find(|entry| entry.captions.is_empty()) {
+        Some(bare) => Err(Error::data(
+            "captions",
+            "one for each picture (metadata.jsonl, metadata.csv, or a .txt beside it)",
+            format!("none for `{}`", bare.path.display()),
+        )),
+        None => Ok(()),
+    }
 }
 
 /// Cosine of each picture with its caption: features are unit vectors.

@@ -7,19 +7,19 @@ use std::path::PathBuf;
 use burn::tensor::Device;
 use serde_json::json;
 
-use super::captioned::{OfCaptions, measure_clip_score};
+use super::captioned::{OfCaptions, measure_clip_score, require_captions};
 use super::extractor::ClipExtractor;
 use super::extractor_name::ExtractorName;
 use super::inception_v3::Tap;
-use super::measured::Measured;
+use super::measured::{Measured, Unmeasurable};
 use super::metric::Metric;
-use super::paired::{PairedMetric, matched, measure_pairs};
+use super::paired::{OfPairs, PairedMetric, matched, measure_pairs};
 use super::picture_set::{Decoding, PictureSet};
 use super::protocol::Protocol;
 use super::sample_size;
 use super::set_metrics::{MetricSettings, SetMetric, measure};
 use super::side::Side;
-use super::sources::{Sources, TooFew, is_npz};
+use super::sources::{Sources, is_npz};
 use super::warnings;
 use crate::data::collection::Collection;
 use crate::data::image_folder::ImageFolder;
@@ -65,57 +65,85 @@ pub struct Comparison {
 struct Opened {
     sources: Option<Sources>,
     sets: Vec<SetMetric>,
-    too_few: Vec<TooFew>,
-    pairs: Vec<PairedMetric>,
-    folders: Option<(PictureSet, PictureSet)>,
+    pairs: Option<Pairs>,
     captioned: Option<(ImageFolder, ClipExtractor)>,
+    /// What is known not to be measurable.
+    unmeasurable: Vec<Unmeasurable>,
+}
+
+/// What is measured on pairs of pictures, and its sides.
+struct Pairs {
+    metrics: Vec<PairedMetric>,
+    generated: PictureSet,
+    reference: PictureSet,
 }
 
 impl Comparison {
-    /// Measures. A metric of sets that there are too few pictures for has its reason in place of a value, if there is
-    /// anything else to measure.
+    /// Measures. A metric that cannot be measured (of too few or too small pictures, of statistics that need features)
+    /// has its reason in place of a value, if anything else is measured.
     ///
     /// # Errors
     /// `Error::Argument` for what is missing or does not go together; `Error::Data` for sides that cannot be
     /// measured or compared; those of reading weights and pictures.
     pub fn run(&self, device: &Device, progress: &dyn Progress) -> Result<Measured> {
-        let Opened { sources, sets, mut too_few, pairs, folders, captioned } = self.open(device)?;
+        let Opened { sources, sets, pairs, captioned, mut unmeasurable } = self.open(device)?;
         let mut measured = Measured::default();
-        let nothing_else = sets.is_empty() && pairs.is_empty() && captioned.is_none();
-        if nothing_else && self.stats_out.is_none() && !too_few.is_empty() {
-            return Err(too_few.swap_remove(0).reason);
+        if let Some(sources) = sources
+            && (!sets.is_empty() || self.stats_out.is_some())
+        {
+            unmeasurable.extend(self.measure_sets(sources, &sets, progress, &mut measured)?);
         }
-        if let Some(sources) = sources {
-            let suffix = sources.suffix();
-            too_few.iter().for_each(|one| measured.cannot(one.metric.numbers(&suffix), &one.reason));
-            if !sets.is_empty() || self.stats_out.is_some() {
-                self.measure_sets(sources, &sets, progress, &mut measured)?;
-            }
-        }
-        if let Some((generated, reference)) = folders {
-            self.measure_pairs(&pairs, (&generated, &reference), &mut measured)?;
+        if let Some(pairs) = pairs {
+            unmeasurable.extend(self.measure_pairs(&pairs, &mut measured)?);
         }
         if let Some((folder, extractor)) = captioned {
-            self.measure_captions(&folder, &extractor, progress, &mut measured)?;
+            unmeasurable.extend(self.measure_captions(&folder, &extractor, progress, &mut measured)?);
         }
-        Ok(measured)
+        measured.complete(unmeasurable)
     }
 
     fn open(&self, device: &Device) -> Result<Opened> {
         let of_sets = self.metrics.is_empty() || self.metrics.iter().any(|metric| metric.of_sets().is_some());
         let wanted = of_sets || self.stats_out.is_some();
         let sources = if wanted { Some(Sources::open(self, device)?) } else { None };
-        let (metrics, too_few) = match &sources {
+        let (metrics, mut unmeasurable) = match &sources {
             Some(sources) => sources.plan(self)?,
             None => (self.metrics.clone(), vec![]),
         };
-        let of_pairs = metrics.iter().map(|metric| metric.of_pairs(&self.lpips_weights, device));
-        let pairs: Vec<PairedMetric> = of_pairs.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
-        let folders = if pairs.is_empty() { None } else { Some(self.two_folders()?) };
-        let score = metrics.contains(&Metric::ClipScore);
-        let captioned = if score { Some(self.captioned(device)?) } else { None };
+        let mut opened = |names: Vec<String>, error| -> Result<()> {
+            unmeasurable.push(Unmeasurable::take(names, error)?);
+            Ok(())
+        };
+        let pairs = match self.pairs(&metrics, device) {
+            Ok(pairs) => pairs,
+            Err(error) => {
+                let names = metrics.iter().filter(|metric| metric.is_of_pairs()).map(Metric::to_string);
+                opened(names.collect(), error)?;
+                None
+            }
+        };
+        let captioned = match metrics.contains(&Metric::ClipScore).then(|| self.captioned(device)).transpose()
+        {
+            Ok(captioned) => captioned,
+            Err(error) => {
+                opened(vec![Metric::ClipScore.to_string()], error)?;
+                None
+            }
+        };
         let sets = metrics.iter().filter_map(|metric| metric.of_sets()).collect();
-        Ok(Opened { sources, sets, too_few, pairs, folders, captioned })
+        Ok(Opened { sources, sets, pairs, captioned, unmeasurable })
+    }
+
+    /// Metrics of pairs, and their sides, if there are any.
+    fn pairs(&self, metrics: &[Metric], device: &Device) -> Result<Option<Pairs>> {
+        let of_pairs = metrics.iter().map(|metric| metric.of_pairs(&self.lpips_weights, device));
+        let metrics: Vec<PairedMetric> =
+            of_pairs.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
+        if metrics.is_empty() {
+            return Ok(None);
+        }
+        let (generated, reference) = self.two_folders()?;
+        Ok(Some(Pairs { metrics, generated, reference }))
     }
 
     /// The settings for metrics whose names end in `suffix`.
@@ -149,6 +177,7 @@ impl Comparison {
             return Err(Error::data("generated", expected, "features or statistics"));
         }
         let folder = ImageFolder::open(&self.generated)?;
+        require_captions(&folder)?;
         Ok((folder, ClipExtractor::load(weights, vec![], device)?))
     }
 
@@ -159,27 +188,21 @@ impl Comparison {
         metrics: &[SetMetric],
         progress: &dyn Progress,
         measured: &mut Measured,
-    ) -> Result<()> {
+    ) -> Result<Vec<Unmeasurable>> {
         let suffix = sources.suffix();
         let settings = self.settings(&suffix);
         let (generated, reference) = sources.extract(metrics, self, progress)?;
         let reference = reference.as_ref();
         measured.warn(warnings::of_sides(&generated, reference));
-        let mut too_few = Vec::new();
+        let mut unmeasurable = Vec::new();
         for &metric in metrics {
             // Once more: pictures that cannot be read may have been left out.
-            match sample_size::require(metric, generated.n(), reference.and_then(Side::n), &settings) {
-                Ok(()) => {
-                    measured.numbers.extend(measure(metric, &generated, reference, &settings, &suffix)?);
-                }
-                Err(reason) => {
-                    measured.cannot(metric.numbers(&suffix), &reason);
-                    too_few.push(reason);
-                }
+            let found = sample_size::require(metric, generated.n(), reference.and_then(Side::n), &settings)
+                .and_then(|()| measure(metric, &generated, reference, &settings, &suffix));
+            match found {
+                Ok(reports) => measured.numbers.extend(reports),
+                Err(reason) => unmeasurable.push(Unmeasurable::take(metric.numbers(&suffix), reason)?),
             }
-        }
-        if too_few.len() == metrics.len() && !too_few.is_empty() {
-            return Err(too_few.swap_remove(0));
         }
         if metrics.contains(&SetMetric::Kid) {
             measured.warn(reference.and_then(|reference| settings.subset_warning(&generated, reference)));
@@ -189,29 +212,37 @@ impl Comparison {
                 measured.facts(name, facts);
             }
         }
-        let Some(path) = &self.stats_out else { return Ok(()) };
+        let Some(path) = &self.stats_out else { return Ok(unmeasurable) };
         generated.write_statistics(path)?;
         let written = json!({
             "file": path, "n": generated.n(), "features": generated.dimension(),
             "protocol": generated.protocol.to_json(),
         });
         measured.numbers.insert("statistics".into(), written);
-        Ok(())
+        Ok(unmeasurable)
     }
 
-    fn measure_pairs(
-        &self,
-        metrics: &[PairedMetric],
-        (generated, reference): (&PictureSet, &PictureSet),
-        measured: &mut Measured,
-    ) -> Result<()> {
-        let found = measure_pairs(metrics, generated, reference, self.batch, self.skip_broken)?;
-        measured.numbers.extend(found.reports);
-        let (ours, theirs) = (&found.generated, &found.reference);
-        measured.warn(warnings::of_pictures(Some(ours), Some(theirs), Decoding::Upright));
-        measured.facts("generated", ours);
-        measured.facts("reference", theirs);
-        Ok(())
+    fn measure_pairs(&self, pairs: &Pairs, measured: &mut Measured) -> Result<Vec<Unmeasurable>> {
+        let Pairs { metrics, generated, reference } = pairs;
+        let found = measure_pairs(metrics, generated, reference, self.batch, self.skip_broken);
+        let OfPairs { reports, generated, reference } = match found {
+            Ok(found) => found,
+            Err(error) => {
+                let names = metrics.iter().map(|metric| metric.name().to_owned()).collect();
+                return Ok(vec![Unmeasurable::take(names, error)?]);
+            }
+        };
+        let mut unmeasurable = Vec::new();
+        for (name, report) in reports {
+            match report {
+                Ok(report) => drop(measured.numbers.insert(name, report)),
+                Err(error) => unmeasurable.push(Unmeasurable::take(vec![name], error)?),
+            }
+        }
+        measured.warn(warnings::of_pictures(Some(&generated), Some(&reference), Decoding::Upright));
+        measured.facts("generated", &generated);
+        measured.facts("reference", &reference);
+        Ok(unmeasurable)
     }
 
     fn measure_captions(
@@ -220,7 +251,7 @@ impl Comparison {
         extractor: &ClipExtractor,
         progress: &dyn Progress,
         measured: &mut Measured,
-    ) -> Result<()> {
+    ) -> Result<Vec<Unmeasurable>> {
         let mut done = 0;
         progress.begin("clip-score", 0, folder.len());
         let mut step = |more| {
@@ -229,10 +260,13 @@ impl Comparison {
         };
         let found = measure_clip_score(folder, extractor, self.batch, self.skip_broken, &mut step);
         progress.end("clip-score");
-        let OfCaptions { report, facts } = found?;
+        let OfCaptions { report, facts } = match found {
+            Ok(found) => found,
+            Err(error) => return Ok(vec![Unmeasurable::take(vec![Metric::ClipScore.to_string()], error)?]),
+        };
         measured.numbers.insert("clip-score".into(), report);
         measured.warn(warnings::of_pictures(Some(&facts), None, Decoding::Upright));
         measured.facts("generated", &facts);
-        Ok(())
+        Ok(vec![])
     }
 }

@@ -3,7 +3,30 @@
 use serde_json::{Map, Value, json};
 
 use super::picture_set::SetFacts;
-use crate::error::Error;
+use crate::error::{Error, Result};
+
+/// What cannot be measured, and why.
+#[derive(Debug)]
+pub(super) struct Unmeasurable {
+    /// What its numbers would be called.
+    pub(super) numbers: Vec<String>,
+    pub(super) reason: Error,
+}
+
+impl Unmeasurable {
+    /// Takes an error about the metric of these numbers: the others can still be measured.
+    ///
+    /// # Errors
+    /// The error, if it is about more: a file, an option, somebody who stopped the work.
+    pub(super) fn take(numbers: Vec<String>, reason: Error) -> Result<Self> {
+        match reason {
+            Error::Data { .. } | Error::Shape { .. } | Error::NonFinite { .. } => {
+                Ok(Self { numbers, reason })
+            }
+            other => Err(other),
+        }
+    }
+}
 
 /// Numbers and warnings.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -23,10 +46,29 @@ impl Measured {
         }
     }
 
-    /// What cannot be measured, and why: a report without a value.
-    pub(super) fn cannot(&mut self, numbers: Vec<String>, reason: &Error) {
-        let report = json!({ "value": null, "reason": reason.to_string() });
-        self.numbers.extend(numbers.into_iter().map(|name| (name, report.clone())));
+    /// A report without a value for each number that cannot be measured, or is none.
+    ///
+    /// # Errors
+    /// The first reason, if nothing else is measured.
+    pub(super) fn complete(mut self, unmeasurable: Vec<Unmeasurable>) -> Result<Self> {
+        for Unmeasurable { numbers, reason } in &unmeasurable {
+            let report = json!({ "value": null, "reason": reason.to_string() });
+            self.numbers.extend(numbers.iter().map(|name| (name.clone(), report.clone())));
+        }
+        let is_report = |report: &&Value| report.get("value").is_some() || report.get("file").is_some();
+        let missing = |report: &&Value| report.get("reason").is_some();
+        let nothing_else = self.numbers.values().filter(is_report).all(|report| missing(&report));
+        match unmeasurable.into_iter().next() {
+            Some(first) if nothing_else => return Err(first.reason),
+            _ => {}
+        }
+        for report in self.numbers.values_mut() {
+            // JSON has no NaN.
+            if report.get("value").is_some_and(Value::is_null) && report.get("reason").is_none() {
+                report["reason"] = json!("the result is no finite number");
+            }
+        }
+        Ok(self)
     }
 
     /// What a folder holds; the first reading of it counts.

@@ -45,6 +45,11 @@ impl Metric {
         })
     }
 
+    /// Whether it is one of pairs of pictures.
+    pub fn is_of_pairs(self) -> bool {
+        matches!(self, Self::Psnr | Self::Ssim | Self::MsSsim | Self::Lpips)
+    }
+
     /// What it measures on pairs of pictures; `None` for another. `lpips_weights`: the files of LPIPS.
     ///
     /// # Errors

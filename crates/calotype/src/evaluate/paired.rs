@@ -58,6 +58,11 @@ impl PairedMetric {
         }
     }
 
+    /// Its name.
+    pub fn name(&self) -> &'static str {
+        self.protocol().0
+    }
+
     /// Its name, and what its number depends on.
     fn protocol(&self) -> (&'static str, Value) {
         match self {
@@ -82,9 +87,9 @@ impl PairedMetric {
     }
 
     /// Name and report of these numbers, one for each pair.
-    fn report(&self, values: &[f64]) -> (String, Value) {
+    fn report(&self, values: &[f64]) -> Value {
         let (mean, error) = mean_and_error(values);
-        let (name, mut protocol) = self.protocol();
+        let (_, mut protocol) = self.protocol();
         protocol["pictures"] = json!("upright by EXIF, transparency laid over white, 8 bits");
         protocol["calotype"] = json!(env!("CARGO_PKG_VERSION"));
         let mut report = json!({
@@ -98,7 +103,7 @@ impl PairedMetric {
             report["value_of_different_pairs"] = json!(mean);
             report["standard_error_of_different_pairs"] = json!(error);
         }
-        (name.to_owned(), report)
+        report
     }
 }
 
@@ -148,8 +153,8 @@ impl Pair<'_> {
 /// What [`measure_pairs`] finds.
 #[derive(Debug)]
 pub struct OfPairs {
-    /// Each metric's name and report.
-    pub reports: Vec<(String, Value)>,
+    /// Each metric's name, and its report, or why it has none: pictures may be too small for it.
+    pub reports: Vec<(String, Result<Value>)>,
     /// What was read on the generated side.
     pub generated: SetFacts,
     /// What was read on the reference side.
@@ -163,7 +168,7 @@ pub struct OfPairs {
 /// # Errors
 /// `Error::Data` for a file without its counterpart, or if fewer than 2 pairs are left; `Error::Io` and
 /// `Error::Format` naming a picture that cannot be read, unless `skip_broken`, which leaves its pair out;
-/// `Error::Shape`, naming both files, for pictures of different size, or too small for the metric.
+/// `Error::Shape`, naming both files, for pictures of different size.
 pub fn measure_pairs(
     metrics: &[PairedMetric],
     generated: &PictureSet,
@@ -172,9 +177,8 @@ pub fn measure_pairs(
     skip_broken: bool,
 ) -> Result<OfPairs> {
     let pairs = matched(generated, reference)?;
-    let facts = |set: &PictureSet| SetFacts { leftovers: set.leftovers(), ..SetFacts::default() };
-    let (mut of_generated, mut of_reference) = (facts(generated), facts(reference));
-    let mut values = vec![Vec::with_capacity(pairs.len()); metrics.len()];
+    let (mut of_generated, mut of_reference) = (generated.facts(), reference.facts());
+    let mut values: Vec<Result<Vec<f64>>> = metrics.iter().map(|_| Ok(vec![])).collect();
     for batch in pairs.chunks(batch.max(1)) {
         let read = |path: &Path| decode(path, Decoding::Upright);
         let decoded: Vec<[Result<Decoded>; 2]> =
@@ -196,13 +200,23 @@ pub fn measure_pairs(
             }
         }
         for (metric, values) in metrics.iter().zip(&mut values) {
-            values.extend(metric.of_pairs(&whole)?);
+            let Ok(all) = values else { continue };
+            match metric.of_pairs(&whole) {
+                Ok(more) => all.extend(more),
+                Err(reason) => *values = Err(reason),
+            }
+        }
+        if values.iter().all(Result::is_err) {
+            break; // nothing is left to measure
         }
     }
-    if of_generated.n < 2 {
+    if of_generated.n < 2 && values.iter().any(Result::is_ok) {
         return Err(Error::data("pairs of pictures", "at least 2 that can be read", of_generated.n));
     }
-    let reports = metrics.iter().zip(&values).map(|(metric, values)| metric.report(values)).collect();
+    let report = |(metric, values): (&PairedMetric, Result<Vec<f64>>)| {
+        (metric.name().to_owned(), values.map(|values| metric.report(&values)))
+    };
+    let reports = metrics.iter().zip(values).map(report).collect();
     Ok(OfPairs { reports, generated: of_generated, reference: of_reference })
 }
 

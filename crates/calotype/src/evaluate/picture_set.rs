@@ -7,11 +7,9 @@ use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Rgb
 use rayon::prelude::*;
 use serde::Serialize;
 
+use crate::data::image_folder::walk::{is_picture, is_unread_picture};
 use crate::data::picture;
 use crate::error::{Error, Result};
-
-/// Endings of the files that are taken for pictures.
-const PICTURES: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
 
 /// What a report says about a side.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -28,8 +26,10 @@ pub struct SetFacts {
     pub alpha: usize,
     /// Pictures of more than 8 bits, which are rounded to 8.
     pub deep: usize,
-    /// Files and folders that are no pictures.
+    /// Files and folders that are no pictures, or not of a kind that is read.
     pub leftovers: usize,
+    /// Of these the pictures, by name.
+    pub unread: Vec<String>,
     /// Pictures that could not be read, by name.
     pub broken: Vec<String>,
 }
@@ -39,6 +39,7 @@ pub struct SetFacts {
 pub struct PictureSet {
     paths: Vec<PathBuf>,
     leftovers: usize,
+    unread: Vec<String>,
 }
 
 /// How a file becomes a picture.
@@ -65,23 +66,34 @@ impl PictureSet {
     /// `Error::Io`; `Error::Format` for fewer than 2 pictures.
     pub fn open(folder: &Path) -> Result<Self> {
         let entries = std::fs::read_dir(folder).map_err(Error::io("read", folder))?;
-        let (mut paths, mut leftovers) = (Vec::new(), 0);
+        let (mut paths, mut leftovers, mut unread) = (Vec::new(), 0, Vec::new());
         for entry in entries {
             let path = entry.map_err(Error::io("read", folder))?.path();
-            let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("").to_lowercase();
-            if PICTURES.contains(&extension.as_str()) && path.is_file() {
-                paths.push(path)
-            } else {
-                leftovers += 1
+            if is_picture(&path) && path.is_file() {
+                paths.push(path);
+                continue;
+            }
+            leftovers += 1;
+            if is_unread_picture(&path) {
+                unread.push(path.display().to_string());
             }
         }
         paths.sort();
+        unread.sort();
         match paths.len() {
             0 | 1 => {
-                let reason = format!("{} PNG, JPEG or WebP files in it, at least 2 needed", paths.len());
+                let count = paths.len();
+                let more = match unread.first() {
+                    Some(first) => format!(
+                        "; of other kinds there are {}, the first `{first}`: they are to be written again as one of these",
+                        unread.len()
+                    ),
+                    None => String::new(),
+                };
+                let reason = format!("{count} {} files in it, at least 2 needed{more}", picture::FORMATS);
                 Err(Error::format(folder, "folder of pictures", reason))
             }
-            _ => Ok(Self { paths, leftovers }),
+            _ => Ok(Self { paths, leftovers, unread }),
         }
     }
 
@@ -95,9 +107,9 @@ impl PictureSet {
         &self.paths
     }
 
-    /// Files and folders that are no pictures.
-    pub fn leftovers(&self) -> usize {
-        self.leftovers
+    /// What is known of the folder before a picture is read.
+    pub(super) fn facts(&self) -> SetFacts {
+        SetFacts { leftovers: self.leftovers, unread: self.unread.clone(), ..SetFacts::default() }
     }
 
     /// Decodes all pictures as [`Decoding::AsPillow`], `batch` at a time, and gives each batch to `each` in
@@ -112,7 +124,7 @@ impl PictureSet {
         skip_broken: bool,
         mut each: impl FnMut(Vec<RgbImage>) -> Result<()>,
     ) -> Result<SetFacts> {
-        let mut facts = SetFacts { leftovers: self.leftovers, ..SetFacts::default() };
+        let mut facts = self.facts();
         for paths in self.paths.chunks(batch.max(1)) {
             let decoded: Vec<Result<Decoded>> =
                 paths.par_iter().map(|path| decode(path, Decoding::AsPillow)).collect();
@@ -153,20 +165,29 @@ impl SetFacts {
 /// # Errors
 /// `Error::Io`, `Error::Format`.
 pub(super) fn decode(path: &Path, reading: Decoding) -> Result<Decoded> {
-    let reader = ImageReader::open(path).map_err(Error::io("read", path))?;
+    let reader = ImageReader::open(path).and_then(ImageReader::with_guessed_format);
+    let reader = reader.map_err(Error::io("read", path))?;
+    let known = reader.format().map_or(Ok(()), picture::require_read);
+    known.map_err(|reason| Error::format(path, picture::FORMATS, reason))?;
     let decode = || -> std::result::Result<_, image::ImageError> {
-        let reader = reader.with_guessed_format()?;
         let format = reader.format().map_or("unknown", name).to_owned();
         let decoder = reader.into_decoder()?;
         let color = decoder.color_type();
         let picture = match reading {
-            Decoding::AsPillow => Some(DynamicImage::from_decoder(decoder)?.into_rgb8()),
+            Decoding::AsPillow => Some(DynamicImage::from_decoder(decoder)?),
             Decoding::Upright => None,
         };
         Ok((picture, format, color))
     };
-    let (picture, format, color) = decode().map_err(|e| Error::format(path, "PNG, JPEG or WebP", e))?;
-    let picture = picture.map_or_else(|| picture::load(path), Ok)?;
+    let (picture, format, color) = decode().map_err(|e| Error::format(path, picture::FORMATS, e))?;
+    let picture = match picture {
+        None => picture::load(path)?,
+        // A TIFF may have pixels that are no 8 or 16 bits.
+        Some(DynamicImage::ImageRgb32F(_) | DynamicImage::ImageRgba32F(_)) => {
+            return Err(Error::format(path, picture::FORMATS, format!("its pixels are {color:?}")));
+        }
+        Some(picture) => picture.into_rgb8(),
+    };
     Ok(Decoded { picture, format, color })
 }
 
@@ -175,6 +196,9 @@ fn name(format: ImageFormat) -> &'static str {
         ImageFormat::Png => "PNG",
         ImageFormat::Jpeg => "JPEG",
         ImageFormat::WebP => "WebP",
+        ImageFormat::Gif => "GIF",
+        ImageFormat::Bmp => "BMP",
+        ImageFormat::Tiff => "TIFF",
         _ => "other",
     }
 }

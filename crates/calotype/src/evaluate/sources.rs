@@ -7,6 +7,7 @@ use burn::tensor::Device;
 use super::comparison::Comparison;
 use super::extractor::Extractor;
 use super::extractor_name::ExtractorName;
+use super::measured::Unmeasurable;
 use super::metric::Metric;
 use super::picture_set::PictureSet;
 use super::sample_size;
@@ -32,12 +33,6 @@ impl SideSource {
             Self::Folder(set) => Some(set.files()),
         }
     }
-}
-
-/// A metric that the sides have too few pictures for.
-pub(super) struct TooFew {
-    pub(super) metric: SetMetric,
-    pub(super) reason: Error,
 }
 
 /// Both sides, and the extractor if one has pictures.
@@ -88,32 +83,35 @@ impl Sources {
         said.unwrap_or_else(|| self.name.suffix().into())
     }
 
-    /// The metrics asked for, or those that the sides allow, and of these what the sides have too few pictures for;
-    /// all others can be measured.
-    pub(super) fn plan(&self, asked: &Comparison) -> Result<(Vec<Metric>, Vec<TooFew>)> {
+    /// The metrics asked for, or those that the sides allow, and of these what the sides have too few pictures for, or
+    /// lack what it is made of; all others can be measured.
+    pub(super) fn plan(&self, asked: &Comparison) -> Result<(Vec<Metric>, Vec<Unmeasurable>)> {
         let settings = asked.settings(&self.suffix());
         sample_size::require_possible(&settings)?;
         let metrics = if asked.metrics.is_empty() { self.defaults(asked)? } else { asked.metrics.clone() };
-        for &metric in &metrics {
-            self.require_measurable(metric, asked)?;
-        }
         let distance = |metric: &Metric| metric.of_sets().is_some_and(|m| m != SetMetric::InceptionScore);
         if metrics.iter().any(distance) {
+            self.require_reference(&metrics)?;
             self.require_comparable()?;
         }
         let (generated, reference) = (self.generated.n(), self.reference.as_ref().and_then(SideSource::n));
-        let (mut possible, mut too_few) = (Vec::new(), Vec::new());
+        let (mut possible, mut unmeasurable) = (Vec::new(), Vec::new());
         for metric in metrics {
             let Some(of_sets) = metric.of_sets() else {
                 possible.push(metric);
                 continue;
             };
-            match sample_size::require(of_sets, generated, reference, &settings) {
+            let measurable = self
+                .require_measurable(metric, asked)
+                .and_then(|()| sample_size::require(of_sets, generated, reference, &settings));
+            match measurable {
                 Ok(()) => possible.push(metric),
-                Err(reason) => too_few.push(TooFew { metric: of_sets, reason }),
+                Err(reason) => {
+                    unmeasurable.push(Unmeasurable::take(of_sets.numbers(&self.suffix()), reason)?);
+                }
             }
         }
-        Ok((possible, too_few))
+        Ok((possible, unmeasurable))
     }
 
     fn defaults(&self, asked: &Comparison) -> Result<Vec<Metric>> {
@@ -155,9 +153,7 @@ impl Sources {
                 }
             };
         }
-        let reference = self.reference.as_ref().ok_or_else(|| {
-            Error::data("reference", format!("the other side of {}", of_sets.name()), "none")
-        })?;
+        let reference = self.reference.as_ref().ok_or_else(|| without_reference(of_sets))?;
         for source in [&self.generated, reference] {
             if let SideSource::File(side) = source
                 && of_sets.needs_rows()
@@ -166,6 +162,15 @@ impl Sources {
             }
         }
         Ok(())
+    }
+
+    /// Refuses distances without another side: that it was forgotten is nothing about one metric.
+    fn require_reference(&self, metrics: &[Metric]) -> Result<()> {
+        let distance = |metric: &Metric| metric.of_sets().filter(|m| *m != SetMetric::InceptionScore);
+        match metrics.iter().find_map(distance) {
+            Some(metric) if self.reference.is_none() => Err(without_reference(metric)),
+            _ => Ok(()),
+        }
     }
 
     fn require_comparable(&self) -> Result<()> {
@@ -214,6 +219,10 @@ impl Sources {
         let reference = reference.filter(|_| distance).map(|source| side("reference", source)).transpose()?;
         Ok((generated, reference))
     }
+}
+
+fn without_reference(metric: SetMetric) -> Error {
+    Error::data("reference", format!("the other side of {}", metric.name()), "none")
 }
 
 /// Whether a side is a file of features or statistics.

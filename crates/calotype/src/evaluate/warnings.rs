@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::picture_set::{Decoding, SetFacts};
 use super::side::Side;
+use crate::data::picture;
 
 /// Below this, FID depends more on n than on the model.
 const ENOUGH: usize = 10_000;
@@ -80,13 +81,29 @@ fn of_folder(facts: &SetFacts, reading: Decoding) -> Vec<String> {
             found.push(format!("{count} pictures {what}"));
         }
     }
-    if facts.leftovers > 0 {
-        found.push(format!("{} other files or folders, which are left out", facts.leftovers));
+    if !facts.unread.is_empty() {
+        found.push(format!(
+            "{} pictures of other kinds than {}, which are left out: {}",
+            facts.unread.len(),
+            picture::FORMATS,
+            names(&facts.unread)
+        ));
+    }
+    let others = facts.leftovers - facts.unread.len();
+    if others > 0 {
+        found.push(format!("{others} other files or folders, which are left out"));
     }
     if !facts.broken.is_empty() {
         found.push(format!("{} pictures that cannot be read, which are left out", facts.broken.len()));
     }
     found
+}
+
+/// The first few.
+fn names(all: &[String]) -> String {
+    const SHOWN: usize = 3;
+    let shown = all.iter().take(SHOWN).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    if all.len() > SHOWN { format!("{shown} and {} more", all.len() - SHOWN) } else { shown }
 }
 
 fn list(formats: &BTreeMap<String, usize>) -> String {

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{Cursor, Read, Write};
 use std::path::Path;
 
@@ -47,10 +48,8 @@ pub struct Npz {
 /// `Error::Io`; `Error::Format` for a file that is not such an archive, is truncated, or has an array of
 /// something else than numbers (pickled objects are not opened).
 pub fn read(path: &Path) -> Result<Npz> {
+    require_zip(path)?;
     let bytes = atomic::read(path)?;
-    if let Some(found) = content::mistaken(&bytes) {
-        return Err(found.error(path, FORMAT));
-    }
     let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|e| Error::format(path, FORMAT, e))?;
     let mut npz = Npz::default();
     for i in 0..archive.len() {
@@ -72,6 +71,19 @@ pub fn read(path: &Path) -> Result<Npz> {
         }
     }
     Ok(npz)
+}
+
+/// Looks at the first bytes: whatever else is called so need not be read as a whole to be refused.
+fn require_zip(path: &Path) -> Result<()> {
+    content::refuse_mistaken(path, FORMAT)?;
+    let mut start = [0; 4];
+    let mut file = File::open(path).map_err(Error::io("read", path))?;
+    let whole = file.read_exact(&mut start);
+    match start {
+        // A zip with files, or without.
+        [b'P', b'K', 3, 4] | [b'P', b'K', 5, 6] if whole.is_ok() => Ok(()),
+        _ => Err(Error::format(path, FORMAT, "it does not begin as a zip archive does")),
+    }
 }
 
 /// Writes arrays in f64 and texts, whole or not at all.
@@ -253,6 +265,36 @@ mod tests {
         assert_eq!(cube, Array::new(&[2, 1, 3], rows.to_vec()));
         assert_eq!(read(stored(">i8", true, "()", &7_i64.to_be_bytes())), Array::new(&[], vec![7.0]));
         assert_eq!(read(stored("<f8", true, "(0, 3)", &[])), Array::new(&[0, 3], vec![]));
+    }
+
+    /// As other programs write the same matrix: narrow and wide types, all orders, both versions of the header, four
+    /// indices, and compressed.
+    #[test]
+    fn matrices_of_any_type_and_order_are_the_same_numbers() {
+        let read = |bytes: Vec<u8>| read_npy(&mut &bytes[..]).unwrap();
+        let rows = [1.0_f64, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0];
+        let columns = [1.0_f64, 5.0, 3.0, 7.0, 2.0, 6.0, 4.0, 8.0]; // of 2 x 2 x 2
+        let expected = Array::new(&[2, 2, 2], rows.to_vec());
+        let half = columns.map(|v| half::f16::from_f64(v).to_be_bytes()).concat();
+        assert_eq!(read(stored(">f2", true, "(2, 2, 2)", &half)), expected);
+        let unsigned = columns.map(|v| (v as u32).to_be_bytes()).concat();
+        assert_eq!(read(stored(">u4", true, "(2, 2, 2)", &unsigned)), expected);
+        let long = rows.map(|v| (v as i64).to_be_bytes()).concat();
+        assert_eq!(read(stored(">i8", false, "(2, 2, 2)", &long)), expected);
+        let bytes = columns.map(|v| v as u8);
+        assert_eq!(read(stored("|u1", true, "(2, 2, 2)", &bytes)), expected);
+        let native = rows.map(f64::to_le_bytes).concat();
+        assert_eq!(read(stored("=f8", false, "(2,2,2)", &native)), expected);
+        let four = read(stored(">f8", true, "(1, 2, 2, 2)", &columns.map(f64::to_be_bytes).concat()));
+        assert_eq!(four, Array::new(&[1, 2, 2, 2], rows.to_vec()));
+        // Negative numbers, and the smallest that there are, keep their bytes.
+        let odd = [-0.0, f64::MIN_POSITIVE, -1.5e-300, 5e-324];
+        let all = read(stored(">f8", false, "(4,)", &odd.map(f64::to_be_bytes).concat())).values;
+        assert_eq!(all.iter().map(|v| v.to_bits()).collect::<Vec<_>>(), odd.map(f64::to_bits));
+        // Version 2.0 has four bytes of length.
+        let first = stored(">f8", true, "(2, 2, 2)", &columns.map(f64::to_be_bytes).concat());
+        let second = [b"\x93NUMPY\x02\x00", &first[8..10], &[0, 0], &first[10..]].concat();
+        assert_eq!(read(second), expected);
     }
 
     #[test]

@@ -49,8 +49,16 @@ impl Array {
 }
 
 /// The array that a JSON list or a generator object stands for.
+///
+/// # Errors
+/// `Error::Argument` for a value that is neither, an entry that is no number, or too many of them; `Error::Shape` for
+/// parts that differ; [`unreadable`] for an unknown generator.
 pub fn array(value: &Value) -> Result<Array> {
-    let Some(list) = value.as_array() else { return generate(&Inputs(value)) };
+    let list = match value {
+        Value::Array(list) => list,
+        Value::Object(_) => return generate(&Inputs(value)),
+        other => return Err(Error::argument("an array", "a list or an array object", other)),
+    };
     if !list.first().is_some_and(|first| first.is_array() || first.is_object()) {
         return Ok(Array::vector(list.iter().map(number).collect::<Result<_>>()?));
     }
@@ -63,43 +71,74 @@ pub fn array(value: &Value) -> Result<Array> {
     Ok(Array { shape, values: parts.into_iter().flat_map(|part| part.values).collect() })
 }
 
+/// Numbers of a generated array, at most.
+const MOST_NUMBERS: usize = 1 << 27;
+
+/// The length of a generated array along an axis; together they must not be absurd.
+fn lengths<const N: usize>(inputs: &Inputs, keys: [&str; N]) -> Result<[usize; N]> {
+    let mut lengths = [0; N];
+    for (length, key) in lengths.iter_mut().zip(keys) {
+        *length = inputs.integer(key)?;
+    }
+    match lengths.iter().try_fold(1_usize, |all, &length| all.checked_mul(length.max(1))) {
+        Some(all) if all <= MOST_NUMBERS => Ok(lengths),
+        _ => Err(Error::argument(
+            "an array",
+            format!("at most {MOST_NUMBERS} numbers"),
+            format!("{lengths:?}"),
+        )),
+    }
+}
+
 fn generate(inputs: &Inputs) -> Result<Array> {
     let num = |key: &str| inputs.number(key);
     let int = |key: &str| inputs.integer(key);
+    let length = |key: &str| Ok::<_, Error>(lengths(inputs, [key])?[0]);
+    let matrix = |rows: &str, columns: &str| lengths(inputs, [rows, columns]);
     let vector = |n: usize, at: &dyn Fn(usize) -> f64| Array::vector((0..n).map(at).collect());
     Ok(match inputs.text("gen")? {
         "sinmat" => {
             let (big_a, a, b, c) = (num("A")?, num("a")?, num("b")?, num("c")?);
             let (e, off) = (num("e")?, num("off")?);
-            Array::matrix(int("n")?, int("d")?, |i, j| {
+            let [n, d] = matrix("n", "d")?;
+            Array::matrix(n, d, |i, j| {
                 let (i, j) = (i as f64, j as f64);
                 big_a * (a * i * j + b * i + c * j + e).sin() + off
             })
         }
         "splitmix_normal" => {
-            let (n, d, shift) = (int("n")?, int("d")?, num("shift")?);
+            let ([n, d], shift) = (matrix("n", "d")?, num("shift")?);
             let scale = inputs.array("col_scale")?.values;
-            let seed = inputs.get("seed")?.as_u64().ok_or_else(|| unreadable("seed", "u64", "other"))?;
+            if scale.len() < d {
+                return Err(Error::shape("col_scale", format!("at least {d}"), scale.len()));
+            }
+            let seed = inputs.get("seed")?;
+            let seed = seed.as_u64().ok_or_else(|| Error::argument("seed", "0 to 2^64 - 1", seed))?;
             let z = splitmix_normal(seed, n * d);
             Array::matrix(n, d, |i, j| z[i * d + j] * scale[j] + shift)
         }
         "one_hot_mod" => {
-            let k = int("k")?;
-            Array::matrix(int("n")?, k, |i, j| f64::from(j == i % k))
+            let [n, k] = matrix("n", "k")?;
+            Array::matrix(n, k, |i, j| f64::from(j == i % k))
         }
         "one_hot_counts" => {
-            let counts = inputs.array("counts")?.values;
+            let counts = inputs.integers("counts")?;
+            let all = counts.iter().try_fold(0_usize, |all, &n| all.checked_add(n));
+            if all.and_then(|all| all.checked_mul(counts.len())).is_none_or(|all| all > MOST_NUMBERS) {
+                return Err(Error::argument("counts", format!("at most {MOST_NUMBERS} numbers"), "more"));
+            }
             let class: Vec<usize> =
-                counts.iter().enumerate().flat_map(|(c, &n)| std::iter::repeat_n(c, n as usize)).collect();
+                counts.iter().enumerate().flat_map(|(c, &n)| std::iter::repeat_n(c, n)).collect();
             Array::matrix(class.len(), counts.len(), |i, j| f64::from(j == class[i]))
         }
         "constant" => {
-            let value = num("value")?;
-            Array::matrix(int("n")?, int("d")?, |_, _| value)
+            let ([n, d], value) = (matrix("n", "d")?, num("value")?);
+            Array::matrix(n, d, |_, _| value)
         }
         "affine_mod" => {
             let (a, b, c, off, modulus) = (int("a")?, int("b")?, int("c")?, int("off")?, int("mod")?);
-            Array::matrix(int("h")?, int("w")?, |y, x| ((a * y + b * x + c * y * x + off) % modulus) as f64)
+            let [h, w] = matrix("h", "w")?;
+            Array::matrix(h, w, |y, x| ((a * y + b * x + c * y * x + off) % modulus) as f64)
         }
         "scaled" => {
             let factor = num("factor")?;
@@ -108,20 +147,20 @@ fn generate(inputs: &Inputs) -> Result<Array> {
         }
         "power" => {
             let (exponent, rank) = (num("exponent")?, int("rank")?);
-            vector(int("n")?, &|i| if i < rank { ((i + 1) as f64).powf(exponent) } else { 0.0 })
+            vector(length("n")?, &|i| if i < rank { ((i + 1) as f64).powf(exponent) } else { 0.0 })
         }
         "ramp" => {
             let (start, step) = (num("start")?, num("step")?);
-            vector(int("n")?, &|i| start + step * i as f64)
+            vector(length("n")?, &|i| start + step * i as f64)
         }
-        "alternating" => vector(int("n")?, &|i| if i % 2 == 0 { 1.0 } else { -1.0 }),
+        "alternating" => vector(length("n")?, &|i| if i % 2 == 0 { 1.0 } else { -1.0 }),
         "sin" => {
             let (a, e, off) = (num("a")?, num("e")?, num("off")?);
-            vector(int("n")?, &|i| (a * i as f64 + e).sin() + off)
+            vector(length("n")?, &|i| (a * i as f64 + e).sin() + off)
         }
         "cos_square_mod" => {
             let (a, modulus, e, off) = (num("a")?, int("mod")?, num("e")?, num("off")?);
-            vector(int("n")?, &|i| (a * ((i * i) % modulus) as f64 + e).cos() + off)
+            vector(length("n")?, &|i| (a * ((i * i) % modulus) as f64 + e).cos() + off)
         }
         "householder_cov" => {
             let reflections = inputs.get("reflect")?.as_array().map(Vec::as_slice).unwrap_or_default();

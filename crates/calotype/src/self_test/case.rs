@@ -143,7 +143,8 @@ fn to_json(value: f64) -> Value {
 }
 
 /// The error of a case that asks for what does not exist, or lacks what its kind needs: it fails, even
-/// where an error is expected. No computation gives an `Error::Format`.
+/// where an error is expected. No computation gives an `Error::Format`. A value outside of its type's range (−1, 1e99 or
+/// a fraction for an integer, a text for a number) is no such error: it is refused as any other value out of its range.
 pub fn unreadable(key: &str, expected: impl std::fmt::Display, got: impl std::fmt::Display) -> Error {
     Error::format(
         std::path::Path::new(key),
@@ -187,12 +188,12 @@ impl<'a> Inputs<'a> {
         number(self.get(key)?)
     }
 
-    /// An integer of at least 0.
+    /// An integer from 0 to 2^53.
     pub fn integer(self, key: &str) -> Result<usize> {
         integer(self.number(key)?)
     }
 
-    /// A list of integers of at least 0.
+    /// A list of integers from 0 to 2^53.
     pub fn integers(self, key: &str) -> Result<Vec<usize>> {
         self.list(key)?.into_iter().map(integer).collect()
     }
@@ -213,14 +214,22 @@ impl<'a> Inputs<'a> {
     }
 }
 
+/// Of larger ones a JSON number does not say which is meant.
+const LARGEST_INTEGER: f64 = (1_u64 << 53) as f64;
+
+/// # Errors
+/// `Error::Argument` for what is no such integer: a computation that takes one refuses it.
 fn integer(value: f64) -> Result<usize> {
-    if value < 0.0 || value.fract() != 0.0 {
-        return Err(unreadable("integer", "an integer of at least 0", value));
+    if value.fract() == 0.0 && (0.0..=LARGEST_INTEGER).contains(&value) {
+        return Ok(value as usize);
     }
-    Ok(value as usize)
+    Err(Error::argument("an integer", "0 to 2^53", value))
 }
 
 /// A JSON number, or the name of one that JSON does not have.
+///
+/// # Errors
+/// `Error::Argument` for a value of another type: a computation that takes a number refuses it.
 pub fn number(value: &Value) -> Result<f64> {
     match value {
         Value::Number(n) => n.as_f64(),
@@ -229,5 +238,5 @@ pub fn number(value: &Value) -> Result<f64> {
         Value::String(s) if s == "nan" => Some(f64::NAN),
         _ => None,
     }
-    .ok_or_else(|| unreadable("a number", "a number", value))
+    .ok_or_else(|| Error::argument("a number", "a number, \"inf\", \"-inf\" or \"nan\"", value))
 }

@@ -1,7 +1,7 @@
 //! Pixel errors, SSIM, 8 bits.
 
 use super::arrays::{Array, array};
-use super::case::{Found, Inputs, unreadable};
+use super::case::{Found, Inputs};
 use super::reference::Quantisation;
 use crate::error::{Error, Result};
 use crate::evaluate::pixel::{Plane, pixel_error, psnr};
@@ -48,7 +48,8 @@ pub fn ssim(inputs: Inputs) -> Result<Found> {
 
 pub fn ssim_channels(inputs: Inputs) -> Result<Found> {
     let channels = |key: &str| -> Result<Vec<Plane>> {
-        let list = inputs.get(key)?.as_array().ok_or_else(|| unreadable(key, "a list", "another value"))?;
+        let list =
+            inputs.get(key)?.as_array().ok_or_else(|| Error::argument(key, "a list", "another value"))?;
         list.iter().map(|channel| plane(array(channel)?)).collect()
     };
     let (x, y, range) = (channels("x")?, channels("y")?, inputs.number("data_range")?);

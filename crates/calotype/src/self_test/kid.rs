@@ -1,7 +1,7 @@
 //! Kernel distances.
 
-use super::case::{Found, Inputs, unreadable};
-use crate::error::Result;
+use super::case::{Found, Inputs};
+use crate::error::{Error, Result};
 use crate::evaluate::features::Features;
 use crate::evaluate::kid::{Kernel, KidOfSubsets, kernel_distance, kid_of_random_subsets, kid_of_subsets};
 
@@ -37,7 +37,8 @@ fn of_subsets(kid: KidOfSubsets) -> Found {
 
 pub fn subsets(inputs: Inputs) -> Result<Found> {
     let lists = |key: &str| -> Result<Vec<Vec<usize>>> {
-        let lists = inputs.get(key)?.as_array().ok_or_else(|| unreadable(key, "a list", "another value"))?;
+        let lists =
+            inputs.get(key)?.as_array().ok_or_else(|| Error::argument(key, "a list", "another value"))?;
         lists.iter().map(|list| Inputs(&serde_json::json!({ "rows": list })).integers("rows")).collect()
     };
     let (x, y) = (side(inputs, "x")?, side(inputs, "y")?);
@@ -48,6 +49,6 @@ pub fn random_subsets(inputs: Inputs) -> Result<Found> {
     let (x, y) = (side(inputs, "x")?, side(inputs, "y")?);
     let (size, n) = (inputs.integer("subset_size")?, inputs.integer("n_subsets")?);
     let seed = inputs.integer("seed")?;
-    let seed = u32::try_from(seed).map_err(|_| unreadable("seed", "32 bits", seed))?;
+    let seed = u32::try_from(seed).map_err(|_| Error::argument("seed", "32 bits", seed))?;
     Ok(of_subsets(kid_of_random_subsets(&x, &y, size, n, seed)?))
 }

@@ -271,4 +271,66 @@ mod tests {
             assert!(fails(&case), "{kind} {inputs}");
         }
     }
+
+    /// A value outside its type's range is refused, as one outside the range of its formula.
+    #[test]
+    fn values_out_of_range_are_refusals() {
+        let schedule = r#""schedule": {"T": 10, "schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02}"#;
+        let refused = |kind: &str, inputs: &str| {
+            let expected = [r#"{"error": true}"#, r#"{"beta": [0]}"#];
+            let outcomes = expected.map(|expected| {
+                let case = format!(
+                    r#"{{"id": "x", "kind": "{kind}", "inputs": {inputs}, "expected": {expected},
+                        "tol": {{"abs": 0, "rel": 0}}}}"#
+                );
+                let file =
+                    CaseFile { name: "x.json".into(), cases: vec![serde_json::from_str(&case).unwrap()] };
+                run(&[file])
+            });
+            // It passes as a refusal, and fails where a value is expected, with the reason.
+            (outcomes[0].passed, outcomes[1].failed) == (1, 1)
+        };
+        for t in [
+            "[-1]",
+            "[10]",
+            "[1e99]",
+            "[-1e99]",
+            "[0.5]",
+            "[\"one\"]",
+            "[\"nan\"]",
+            "[\"inf\"]",
+            "[null]",
+            "[true]",
+            "[{}]",
+            "[[1], [2, 3]]",
+            "3",
+            "\"all\"",
+            "null",
+            "[9007199254740994]",
+        ] {
+            let holds = refused("alpha_bar", &format!("{{{schedule}, \"t\": {t}}}"));
+            assert_eq!(holds, t != "[{}]", "{t}"); // an object without a generator cannot be read
+        }
+        for t in ["-1", "1.5", "1e99", "\"1000\"", "[10]", "null"] {
+            let inputs = schedule.replace("\"T\": 10", &format!("\"T\": {t}"));
+            assert!(refused("alpha_bar", &format!("{{{inputs}, \"t\": [1]}}")), "T = {t}");
+        }
+        for scale in ["\"2\"", "null", "[2]", "{}"] {
+            let inputs =
+                format!(r#"{{"cond": [1, 3], "uncond": [0, 1], "scale": {scale}, "rescale_phi": 0}}"#);
+            assert!(refused("guidance", &inputs), "scale = {scale}");
+        }
+        // Arrays that no memory holds.
+        for array in [
+            r#"{"gen": "constant", "n": 1e99, "d": 2, "value": 0}"#,
+            r#"{"gen": "constant", "n": 1e15, "d": 1, "value": 0}"#,
+            r#"{"gen": "constant", "n": 1e8, "d": 1e8, "value": 0}"#,
+            r#"{"gen": "one_hot_counts", "counts": [1, -1]}"#,
+            r#"{"gen": "one_hot_counts", "counts": [1e15]}"#,
+            r#"{"gen": "splitmix_normal", "n": 2, "d": 3, "shift": 0, "col_scale": [1], "seed": 1}"#,
+            r#"{"gen": "splitmix_normal", "n": 2, "d": 1, "shift": 0, "col_scale": [1], "seed": -1}"#,
+        ] {
+            assert!(refused("array", &format!("{{\"array\": {array}}}")), "{array}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! The pictures that a training and its validation see.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::data::buckets::Buckets;
@@ -60,17 +60,13 @@ impl PartData {
         let all = |names: &[String]| -> Result<Arc<dyn Pictures>> {
             let opened = |faulty| open(names, captions, faulty, &source.columns, &source.cache);
             let all = opened(Faulty::Refused);
-            // Only the faults of a folder can be left out.
-            let folder = names.iter().all(|name| Path::new(name).is_dir());
-            if !matches!(all, Err(Error::Format { .. } | Error::Data { .. }) if folder) {
-                return Ok(Arc::new(CollectionPictures(all?)));
-            }
-            match opened(Faulty::LeftOut) {
-                Ok(rest) if few_faults(rest.as_ref(), recipe.data.max_damaged) => {
-                    Ok(Arc::new(CollectionPictures(rest)))
+            let found = match all {
+                Err(error @ (Error::Format { .. } | Error::Data { .. })) => {
+                    usable(opened(Faulty::LeftOut), error, recipe.data.max_damaged)
                 }
-                _ => Ok(Arc::new(CollectionPictures(all?))),
-            }
+                other => other,
+            };
+            Ok(Arc::new(CollectionPictures(found?)))
         };
         let pictures = all(&source.data)?;
         let left_out = pictures.left_out();
@@ -113,10 +109,29 @@ impl PartData {
     }
 }
 
-/// Whether a collection has faults, and at most this share of its samples.
-fn few_faults(rest: &dyn Collection, most: f64) -> bool {
+/// The rest of a collection of which not more than a share of `most`, rounded down, has faults.
+///
+/// # Errors
+/// `error`, the first fault, with how many there are.
+fn usable(rest: Result<Box<dyn Collection>>, error: Error, most: f64) -> Result<Box<dyn Collection>> {
+    let Ok(rest) = rest else { return Err(error) };
     let faults = rest.faults().len();
-    faults > 0 && faults as f64 <= (most * (rest.len() + faults) as f64).floor()
+    let samples = rest.len() + faults;
+    let allowed = (most * samples as f64).floor();
+    if faults > 0 && faults as f64 <= allowed {
+        return Ok(rest);
+    }
+    let more = format!(
+        "\n  {faults} of {samples} samples have faults, at most {allowed} are left out (`data.max_damaged` of the recipe \
+         is {most}); an inspection of the data lists them all"
+    );
+    Err(match error {
+        Error::Format { path, format, reason, cause } => {
+            Error::Format { path, format, reason: reason + &more, cause }
+        }
+        Error::Data { what, expected, got } => Error::Data { what, expected, got: got + &more },
+        other => other,
+    })
 }
 
 fn training_set(

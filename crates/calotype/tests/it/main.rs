@@ -18,6 +18,7 @@ mod perceptual;
 mod pipeline;
 mod preflight;
 mod prompts;
+mod reports;
 mod source_files;
 mod stable_diffusion;
 mod support;

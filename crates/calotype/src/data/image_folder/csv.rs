@@ -26,13 +26,16 @@ const END: &str = "end of the table";
 /// required), a row is longer or shorter than the header, not UTF-8, or names no file in the folder.
 pub(super) fn read(path: &Path, bytes: &[u8], need: CaptionNeed, faults: &mut Faults) -> Result<Named> {
     let refuse = |reason: String| Error::format(path, FORMAT, reason);
-    let mut records = records(bytes, faults).map_err(refuse)?.into_iter();
+    let text = in_utf8(bytes);
+    let mut records = records(&text, faults).map_err(refuse)?.into_iter();
+    // What is no text was replaced to find the rows that have it.
+    let replaced = std::str::from_utf8(&text).is_err();
     let (_, header) = records.next().unwrap_or_default();
     let columns = Columns::of(&header, need).map_err(refuse)?;
     let mut rows: Vec<Row> = Vec::new();
     let mut row_of = HashMap::new();
     for (line, record) in records {
-        let row = match columns.row(line, &record) {
+        let row = match columns.row(line, &record, replaced) {
             Ok(row) => row,
             Err((kind, reason)) => {
                 let file = path.display().to_string();
@@ -61,11 +64,10 @@ fn add_captions(row: &mut Row, other: Row) {
 
 /// Every record with the number of the line that it begins in.
 fn records(bytes: &[u8], faults: &Faults) -> std::result::Result<Vec<(usize, StringRecord)>, String> {
-    let bytes = in_utf8(bytes);
-    let text = match std::str::from_utf8(&bytes) {
+    let text = match std::str::from_utf8(bytes) {
         Ok(text) => Cow::Borrowed(text),
         // The rows with what is no text are left out one by one.
-        Err(_) if faults.are_listed() => String::from_utf8_lossy(&bytes),
+        Err(_) if faults.are_listed() => String::from_utf8_lossy(bytes),
         Err(e) => {
             return Err(format!("line {}: it is not UTF-8", 1 + line_breaks(&bytes[..e.valid_up_to()])));
         }
@@ -113,12 +115,17 @@ impl Columns {
         Ok(Self { count: names.len(), file_name, caption })
     }
 
-    fn row(&self, line: usize, record: &StringRecord) -> std::result::Result<Row, (FaultKind, String)> {
+    fn row(
+        &self,
+        line: usize,
+        record: &StringRecord,
+        replaced: bool,
+    ) -> std::result::Result<Row, (FaultKind, String)> {
         if record.len() != self.count {
             let reason = format!("expected {} fields as in the header, got {}", self.count, record.len());
             return Err((FaultKind::Metadata, reason));
         }
-        if record.iter().any(|field| field.contains(char::REPLACEMENT_CHARACTER)) {
+        if replaced && record.iter().any(|field| field.contains(char::REPLACEMENT_CHARACTER)) {
             return Err((FaultKind::Caption, "it has bytes that are not UTF-8".into()));
         }
         let file = file_name(&record[self.file_name])?;

@@ -17,7 +17,7 @@ mod metadata;
 mod named;
 mod sidecar;
 mod unicode_name;
-pub(super) mod walk;
+pub(crate) mod walk;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
@@ -234,9 +234,9 @@ fn search(
 ) -> Result<(FolderLayout, Vec<Entry>)> {
     let mut files = walk(dir, real, faults)?;
     let shown = |path: &Path| dir.join(path).display().to_string();
-    let unread = files.unread.iter().map(|path| {
-        format!("`{}`: pictures of this kind are not read, only {}", shown(path), picture::FORMATS)
-    });
+    let ending = |path: &Path| path.extension().unwrap_or_default().to_string_lossy().into_owned();
+    let unread =
+        files.unread.iter().map(|path| format!("`{}`: {}", shown(path), picture::unread_kind(&ending(path))));
     left_out.extend(unread);
     let linked = files.linked.iter().map(|path| {
         format!("`{}` is a link to a folder, which is not searched: open that folder by itself", shown(path))

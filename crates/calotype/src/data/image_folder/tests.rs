@@ -457,3 +457,129 @@ fn links_to_folders_and_bad_links_are_named() {
     found.sort();
     assert_eq!(found, ["Missing c.jpg", "Outside b.jpg"]);
 }
+
+/// Names of other scripts, and letters of two accents: each stored in one form and named in the other.
+#[test]
+fn names_in_either_form_are_found_in_any_script_and_layout() {
+    for (composed, decomposed) in [
+        ("\u{ac15}\u{c544}\u{c9c0}", "\u{1100}\u{1161}\u{11bc}\u{110b}\u{1161}\u{110c}\u{1175}"), // 강아지
+        ("ti\u{1ebf}ng", "tie\u{302}\u{301}ng"),                                                  // tiếng
+        ("\u{c5}ngstrom", "\u{212b}ngstrom"), // the sign Å is the letter Å
+        ("\u{304c}", "\u{304b}\u{3099}"),     // が
+    ] {
+        for (stored, named) in [(composed, decomposed), (decomposed, composed)] {
+            let file = format!("{composed}/{stored} 1.jpg");
+            let line = format!("{{\"file_name\": \"./{decomposed}/{named} 1.jpg\", \"text\": \"x\"}}");
+            let folder = Folder::new(&[(&file, ""), (METADATA_JSONL, &line)]);
+            assert_eq!(folder.opened().1, [format!("{file}: x")], "{stored} {named}");
+            let list = Folder::new(&[(&file, ""), (METADATA_JSONL, &format!("[{line}]"))]);
+            assert_eq!(list.opened().1, [format!("{file}: x")]);
+            let beside = format!("{composed}/{named} 1.caption");
+            let folder = Folder::new(&[(&file, ""), (&beside, "x")]);
+            assert_eq!(folder.opened(), (FolderLayout::CaptionFiles, vec![format!("{file}: x")]));
+        }
+    }
+    // Where both forms are there, each name means its own file, and neither is named twice.
+    let both = [("caf\u{e9}.png", "one"), ("cafe\u{301}.png", "two")];
+    let lines =
+        both.map(|(name, text)| format!("{{\"file_name\": \"{name}\", \"text\": \"{text}\"}}")).join("\n");
+    let folder = Folder::new(&[(both[0].0, ""), (both[1].0, ""), (METADATA_JSONL, &lines)]);
+    assert_eq!(folder.opened().1, both.map(|(name, text)| format!("{name}: {text}")));
+}
+
+#[test]
+fn odd_numbers_of_python_do_no_harm_wherever_they_stand() {
+    let lines = [
+        r#"{"a": {"b": [NaN, {"c": -Infinity}]}, "file_name": "0.png", "text": "zero"}"#,
+        r#"{"NaN": Infinity, "file_name": "1.png", "text": ["one \" NaN", "-Infinity"]}"#,
+        r#"{"file_name":"2.png","text":"two","box":[-Infinity,NaN,Infinity,-1e400]}"#,
+        r#"{"file_name": "3.png", "text": NaN, "caption": "three"}"#,
+    ];
+    let pictures: Vec<String> = (0..4).map(|i| format!("{i}.png")).collect();
+    let mut files: Vec<(&str, &str)> = pictures.iter().map(|name| (name.as_str(), "")).collect();
+    let expected = ["0.png: zero", "1.png: one \" NaN | -Infinity", "3.png: three"];
+    let text = lines.join("\n");
+    files.push((METADATA_JSONL, &text));
+    let folder = Folder::new(&files);
+    let usable = ImageFolder::open_usable(&folder.0, CaptionNeed::Required).unwrap();
+    assert_eq!(folder.listed(&usable).1, expected);
+    // A number that is too large for any program is a fault of its line.
+    assert_eq!(faults(&usable), ["Metadata metadata.jsonl:3"]);
+    folder.write(METADATA_JSONL, format!("[{}]", lines.join(",\n")));
+    let usable = ImageFolder::open_usable(&folder.0, CaptionNeed::Required).unwrap();
+    assert_eq!(
+        (folder.listed(&usable).1, faults(&usable)),
+        (expected.map(String::from).to_vec(), vec!["Metadata metadata.jsonl:3".to_owned()])
+    );
+}
+
+#[test]
+fn metadata_in_utf_16_of_either_order_is_read_with_or_without_its_mark() {
+    let little = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+    let big = |text: &str| text.encode_utf16().flat_map(u16::to_be_bytes).collect::<Vec<u8>>();
+    let lines = "{\"file_name\": \"a.png\", \"text\": \"𝄞 és 中文\"}\r\n{\"file_name\": \"b.png\", \"text\": \"b\"}\r\n";
+    let table = "file_name,text,notes\r\na.png,\"𝄞 és 中文\",\"two\r\nlines\"\r\nb.png,b,\r\n";
+    let expected = ["a.png: 𝄞 és 中文", "b.png: b"];
+    for (name, text) in [(METADATA_JSONL, lines), (METADATA_CSV, table)] {
+        let folder = Folder::new(&[("a.png", ""), ("b.png", "")]);
+        for bytes in [big(&format!("\u{feff}{text}")), little(text), big(text)] {
+            folder.write(name, bytes);
+            assert_eq!(folder.opened().1, expected, "{name}");
+        }
+        // Cut in the middle of a character: no text, and said with its line.
+        folder.write(name, &little(text)[..41]);
+        assert!(folder.refused().contains(name), "{}", folder.refused());
+    }
+    let folder = Folder::new(&[("a.png", "")]);
+    folder.write("a.caption", big("\u{feff}eins\r\nzwei"));
+    assert_eq!(folder.opened().1, ["a.png: eins | zwei"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn loops_and_chains_of_links_end() {
+    use std::os::unix::fs::symlink;
+    let folder =
+        Folder::new(&[("one/a.jpg", "A"), ("one/a.txt", "a"), ("two/b.jpg", "B"), ("two/b.txt", "b")]);
+    let link = |to: &str, name: &str| symlink(to, folder.0.join(name)).unwrap();
+    link("..", "one/up");
+    link(".", "self");
+    link("two", "again.jpg"); // a folder that is called as a picture
+    link("loop", "loop");
+    link("chain2", "chain1");
+    link("two", "chain2");
+    link("../one/a.jpg", "two/c.jpg");
+    link("../one/a.txt", "two/c.txt");
+    link("ring2.png", "ring1.png");
+    link("ring1.png", "ring2.png");
+    let opened = ImageFolder::open_usable(&folder.0, CaptionNeed::Required).unwrap();
+    assert_eq!(folder.listed(&opened).1, ["one/a.jpg: a", "two/b.jpg: b", "two/c.jpg: a"]);
+    let mut found = faults(&opened);
+    found.sort();
+    assert_eq!(found, ["Missing ring1.png", "Missing ring2.png"]);
+    let named: Vec<String> = opened.left_out();
+    for name in ["one/up", "self", "again.jpg", "chain1", "chain2"] {
+        let path = format!("`{}` is a link to a folder", folder.0.join(name).display());
+        assert_eq!(named.iter().filter(|line| line.starts_with(&path)).count(), 1, "{name}: {named:?}");
+    }
+    assert_eq!(named.len(), 5);
+    // The folder itself may be a link, and metadata a link in it.
+    let beside = Folder::new(&[]);
+    symlink(folder.0.join("two"), beside.0.join("data")).unwrap();
+    assert_eq!(
+        ImageFolder::open(&beside.0.join("data")).err().map(|e| e.to_string().contains("data/c.")),
+        Some(true)
+    );
+    fs::remove_file(folder.0.join("two/c.jpg")).unwrap();
+    fs::remove_file(folder.0.join("two/c.txt")).unwrap();
+    folder.write("two/lines", r#"{"file_name": "b.jpg", "text": "named"}"#);
+    link("lines", "two/metadata.jsonl");
+    let through = ImageFolder::open(&beside.0.join("data")).unwrap();
+    assert_eq!(
+        (through.captions(0), through.layout()),
+        (&["named".to_owned()][..], FolderLayout::MetadataJsonl)
+    );
+    link("metadata.csv", "one/metadata.csv");
+    let ring = ImageFolder::open(&folder.0.join("one")).unwrap_err().to_string();
+    assert!(ring.contains("metadata.csv"), "{ring}");
+}

@@ -7,16 +7,12 @@ use std::path::{Path, PathBuf};
 use super::unicode_name::composed;
 use super::{FORMAT, METADATA_CSV, METADATA_JSONL};
 use crate::data::collection::{Fault, FaultKind, Faults};
+use crate::data::picture;
 use crate::error::{Error, Result};
 
 /// Endings of pictures.
-pub(in crate::data) const PICTURES: [&str; 10] =
+pub(crate) const PICTURES: [&str; 10] =
     ["png", "jpg", "jpeg", "jpe", "jfif", "webp", "gif", "bmp", "tif", "tiff"];
-/// Endings of pictures that are not read.
-const UNREAD: [&str; 21] = [
-    "avif", "heic", "heif", "hif", "jxl", "jp2", "j2k", "svg", "psd", "tga", "ppm", "pgm", "pnm", "ico",
-    "exr", "hdr", "dng", "cr2", "cr3", "nef", "arw",
-];
 /// Why a link is refused.
 pub(super) const LINK_OUTSIDE: &str = "it is a link to a file outside of the folder";
 
@@ -128,13 +124,13 @@ pub(super) fn place(real: &Path, path: &Path) -> Place {
 }
 
 /// By name: the content is looked at when the picture is decoded.
-pub(super) fn is_picture(path: &Path) -> bool {
+pub(crate) fn is_picture(path: &Path) -> bool {
     has_extension(path, &PICTURES)
 }
 
 /// Whether a file is called as a picture of a kind that is not read.
-pub(super) fn is_unread_picture(path: &Path) -> bool {
-    has_extension(path, &UNREAD)
+pub(crate) fn is_unread_picture(path: &Path) -> bool {
+    path.extension().and_then(|extension| extension.to_str()).is_some_and(picture::is_unread_kind)
 }
 
 pub(super) fn is_hidden(path: &Path) -> bool {

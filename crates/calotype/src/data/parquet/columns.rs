@@ -239,6 +239,16 @@ pub(super) fn text(
     }
 }
 
+/// That a column has the name of captions and is no text, as where they are numbers.
+pub(super) fn unread_captions(leaves: &[Leaf]) -> Option<String> {
+    let called = |leaf: &&Leaf| CAPTION_NAMES.contains(&leaf.name.as_str());
+    let leaf = leaves.iter().find(called)?;
+    let column = listing(std::slice::from_ref(leaf), &[]);
+    Some(format!(
+        "the column {column} is not read: captions are strings, lists of them, or a class with names"
+    ))
+}
+
 fn list_names(names: impl Iterator<Item = String>) -> String {
     names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }

@@ -23,6 +23,8 @@ const STACK: usize = 16 << 20;
 pub(super) struct Table {
     pub names: ColumnNames,
     pub groups: Vec<Group>,
+    /// That a column called as captions are is not read, if there is one and no other.
+    pub unread_captions: Option<String>,
 }
 
 /// A row group: its pictures and its captions.
@@ -66,7 +68,9 @@ pub(super) fn open(path: &Path, wanted: &Columns) -> Result<Table> {
         groups.push(Group { first_row, picture: chunk(&image)?, text });
         first_row += rows;
     }
-    Ok(Table { names, groups })
+    let unread = if text.is_none() { columns::unread_captions(&leaves) } else { None };
+    let unread_captions = unread.map(|reason| format!("`{}`: {reason}", path.display()));
+    Ok(Table { names, groups, unread_captions })
 }
 
 fn read(input: &Input) -> Result<(ParquetMetaData, Vec<Leaf>)> {

@@ -9,10 +9,9 @@
 //! files, from which each is one read.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::collection::Collection;
+use super::collection::{CaptionNeed, Collection, Fault, FaultKind};
 use crate::error::{Error, Result};
 
 mod chunk;
@@ -31,14 +30,15 @@ use spill::Spilled;
 
 const FORMAT: &str = "parquet";
 
-/// Opened parquet files. Rows that cannot be used are counted in [`Parquet::skipped`].
+/// Opened parquet files. Rows that cannot be used are its [faults](Collection::faults).
 pub struct Parquet {
     files: Vec<PathBuf>,
     left_out: Vec<PathBuf>,
     names: ColumnNames,
     rows: Vec<Row>,
     captions: CaptionList,
-    skipped: Vec<Skipped>,
+    unusable: Vec<Unusable>,
+    unread_captions: Option<String>,
     pictures: PictureGroups,
     /// One for each file, or none at all.
     spilled: Vec<Spilled>,
@@ -54,15 +54,13 @@ pub struct ColumnNames {
     pub text: Option<String>,
 }
 
-/// Rows that were left out for one reason.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Skipped {
-    /// Why, in words.
-    pub reason: &'static str,
-    /// How many.
-    pub rows: usize,
-    /// The first of them, as [`Collection::name`] would say it.
-    pub first: String,
+/// A row that cannot be used. Files may have millions of them: they are made [`Fault`]s when they are asked for.
+struct Unusable {
+    /// Number of its file.
+    file: u32,
+    row: usize,
+    kind: FaultKind,
+    reason: Cow<'static, str>,
 }
 
 /// Where a picture lies.
@@ -94,13 +92,14 @@ impl CaptionList {
 }
 
 impl Parquet {
-    /// Opens files of one data set: the columns found in the first must be in all.
+    /// Opens files of one data set: the columns found in the first must be in all. A row without a caption can be used
+    /// where captions are not needed; one whose caption is not UTF-8 or whose class has no name, in no case.
     ///
     /// # Errors
     /// `Error::Argument` if there is no path. `Error::Io` if a file cannot be read. `Error::Format` if one is
-    /// not a whole parquet file, if it is not clear which columns to read (with all that there are), if a
-    /// caption is not UTF-8 or a class has no name (with the row), or if no row can be used.
-    pub fn open(paths: &[PathBuf], columns: &Columns) -> Result<Self> {
+    /// not a whole parquet file, if it is not clear which columns to read (with all that there are), or if no row can be
+    /// used.
+    pub fn open(paths: &[PathBuf], columns: &Columns, need: CaptionNeed) -> Result<Self> {
         let Some(first) = paths.first() else {
             return Err(Error::argument("parquet files", "at least one", "none"));
         };
@@ -108,7 +107,7 @@ impl Parquet {
         let mut names = None;
         let mut rows = Vec::new();
         let mut captions = CaptionList::default();
-        let mut skipped = BTreeMap::new();
+        let (mut unusable, mut unread_captions) = (Vec::new(), None);
         let mut pictures = PictureGroups::default();
         for (file, path) in paths.iter().enumerate() {
             let table = footer::open(path, &columns)?;
@@ -120,37 +119,34 @@ impl Parquet {
                     format!("it has captions in {}, `{}` has none", said(&table.names), first.display());
                 return Err(Error::format(path, FORMAT, reason));
             }
+            unread_captions = unread_captions.or(table.unread_captions);
             for group in table.groups {
                 let first_row = group.first_row;
-                for (row, found) in rows::read(&group)?.into_iter().enumerate() {
+                for (row, found) in rows::read(&group, need)?.into_iter().enumerate() {
                     match found {
                         Found::Captions(texts) => {
                             rows.push(Row { group: pictures.next_group()?, row: row as u32 });
                             captions.push(texts);
                         }
-                        Found::Nothing(reason) => {
-                            let first = || row_name(path, first_row + row);
-                            let count = skipped.entry(reason).or_insert_with(|| (0, first()));
-                            count.0 += 1;
+                        Found::Fault(kind, reason) => {
+                            unusable.push(Unusable { file: file as u32, row: first_row + row, kind, reason });
                         }
                     }
                 }
                 pictures.push(PictureGroup { file, chunk: group.picture, first_row });
             }
         }
-        let skipped: Vec<Skipped> =
-            skipped.into_iter().map(|(reason, (rows, first))| Skipped { reason, rows, first }).collect();
         let Some(names) = names.filter(|_| !rows.is_empty()) else {
-            return Err(Error::format(first, FORMAT, nothing_usable(&skipped)));
+            return Err(Error::format(first, FORMAT, nothing_usable(paths, &unusable)));
         };
-        let files = paths.to_vec();
         Ok(Self {
-            files,
+            files: paths.to_vec(),
             left_out: Vec::new(),
             names,
             rows,
             captions,
-            skipped,
+            unusable,
+            unread_captions,
             pictures,
             spilled: Vec::new(),
         })
@@ -163,9 +159,9 @@ impl Parquet {
     /// # Errors
     /// `Error::Io` if a folder cannot be read, `Error::Format` if there is no such file; those of
     /// [`Parquet::open`].
-    pub fn open_folder(dir: &Path, columns: &Columns) -> Result<Self> {
+    pub fn open_folder(dir: &Path, columns: &Columns, need: CaptionNeed) -> Result<Self> {
         let found = files::find(dir)?;
-        Ok(Self { left_out: found.left_out, ..Self::open(&found.taken, columns)? })
+        Ok(Self { left_out: found.left_out, ..Self::open(&found.taken, columns, need)? })
     }
 
     /// The files that are read.
@@ -176,11 +172,6 @@ impl Parquet {
     /// Files of the folder that are not read, because they belong to a held-out split.
     pub fn left_out(&self) -> &[PathBuf] {
         &self.left_out
-    }
-
-    /// Rows that have no picture or no caption, by reason.
-    pub fn skipped(&self) -> &[Skipped] {
-        &self.skipped
     }
 
     /// Copies the pictures into `cache`, one flat file for each parquet file, and reads them from there. A
@@ -221,11 +212,13 @@ impl Parquet {
 
 impl Collection for Parquet {
     fn left_out(&self) -> Vec<String> {
-        let rows = self.skipped.iter().map(|Skipped { reason, rows, first }| {
-            format!("{rows} rows are left out: {reason}; the first is {first}")
-        });
         let files = self.left_out.iter().map(|path| format!("`{}` is of a held-out split", path.display()));
-        rows.chain(files).collect()
+        self.unread_captions.iter().cloned().chain(files).collect()
+    }
+
+    /// Rows without a picture; where captions are needed, rows without one; and rows whose caption cannot be read.
+    fn faults(&self) -> Vec<Fault> {
+        self.unusable.iter().map(|unusable| unusable.fault(&self.files)).collect()
     }
 
     fn len(&self) -> usize {
@@ -266,15 +259,20 @@ fn said(names: &ColumnNames) -> String {
     names.text.as_ref().map_or_else(|| "no column".into(), |text| format!("`{text}`"))
 }
 
-fn nothing_usable(skipped: &[Skipped]) -> String {
-    if skipped.is_empty() {
+impl Unusable {
+    fn fault(&self, files: &[PathBuf]) -> Fault {
+        let file = row_name(&files[self.file as usize], self.row);
+        Fault { kind: self.kind, file, line: None, reason: self.reason.to_string() }
+    }
+}
+
+fn nothing_usable(files: &[PathBuf], unusable: &[Unusable]) -> String {
+    const SHOWN: usize = 20;
+    if unusable.is_empty() {
         return "it has no rows".into();
     }
-    let reasons: Vec<String> = skipped
-        .iter()
-        .map(|one| format!("{} ({} rows, the first {})", one.reason, one.rows, one.first))
-        .collect();
-    format!("no row can be used: {}", reasons.join("; "))
+    let shown = unusable.iter().take(SHOWN).map(|one| format!("\n  {}", one.fault(files)));
+    format!("no row can be used; {} faults:{}", unusable.len(), shown.collect::<String>())
 }
 
 #[cfg(test)]

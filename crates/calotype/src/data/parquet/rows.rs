@@ -1,10 +1,13 @@
 //! Which rows of a row group can be used, and their captions.
 
 use ::parquet::column::reader::{ColumnReader, ColumnReaderImpl};
+use std::borrow::Cow;
+
 use ::parquet::data_type::{ByteArray, DataType};
 
 use super::chunk::{Chunk, Records};
 use super::footer::{Group, GroupText};
+use crate::data::collection::{CaptionNeed, FaultKind};
 use crate::error::Result;
 
 /// Rows that are decoded at once.
@@ -15,49 +18,64 @@ pub(super) enum Found {
     /// A picture and its captions.
     Captions(Vec<String>),
     /// Not all that is needed: why.
-    Nothing(&'static str),
+    Fault(FaultKind, Cow<'static, str>),
 }
 
-/// One [`Found`] for each row of `group`.
-pub(super) fn read(group: &Group) -> Result<Vec<Found>> {
+impl Found {
+    /// Of a row without a caption.
+    fn without_caption(need: CaptionNeed, reason: &'static str) -> Self {
+        match need {
+            CaptionNeed::Required => Found::Fault(FaultKind::Caption, reason.into()),
+            CaptionNeed::Optional => Found::Captions(Vec::new()),
+        }
+    }
+}
+
+/// One [`Found`] for each row of `group`. A row without a caption can be used where captions are not needed; one whose
+/// caption cannot be read, in no case.
+pub(super) fn read(group: &Group, need: CaptionNeed) -> Result<Vec<Found>> {
     let rows = group.picture.rows();
     let mut found = match &group.text {
         GroupText::None => (0..rows).map(|_| Found::Captions(Vec::new())).collect(),
-        GroupText::Strings(chunk) => strings(chunk)?,
-        GroupText::Classes(chunk, names) => classes(chunk, names)?,
+        GroupText::Strings(chunk) => strings(chunk, need)?,
+        GroupText::Classes(chunk, names) => classes(chunk, names, need)?,
     };
     // Only where the footer does not promise that all pictures are there: it needs a pass over them.
     if !group.picture.complete() {
         for (found, missing) in found.iter_mut().zip(missing_pictures(&group.picture)?) {
             if let Some(reason) = missing {
-                *found = Found::Nothing(reason);
+                *found = Found::Fault(FaultKind::Missing, reason.into());
             }
         }
     }
     Ok(found)
 }
 
-fn strings(chunk: &Chunk) -> Result<Vec<Found>> {
+fn strings(chunk: &Chunk, need: CaptionNeed) -> Result<Vec<Found>> {
     let ColumnReader::ByteArrayColumnReader(reader) = chunk.reader()? else {
         return Err(chunk.fault(0, "captions are not strings"));
     };
     let mut found = Vec::new();
-    each_row(chunk, reader, |row, values: &[Option<ByteArray>]| {
-        let mut texts = Vec::with_capacity(values.len());
-        for value in values.iter().flatten() {
-            let text = std::str::from_utf8(value.data());
-            let text = text.map_err(|e| chunk.fault(row, format!("a caption is not UTF-8: {e}")))?;
-            if !text.trim().is_empty() {
-                texts.push(text.to_owned());
+    each_row(chunk, reader, |_, values: &[Option<ByteArray>]| {
+        let texts = values.iter().flatten().map(|value| std::str::from_utf8(value.data()));
+        found.push(match texts.collect::<std::result::Result<Vec<&str>, _>>() {
+            Ok(texts) => {
+                let texts = texts.into_iter().filter(|text| !text.trim().is_empty());
+                let texts: Vec<String> = texts.map(str::to_owned).collect();
+                if texts.is_empty() {
+                    Found::without_caption(need, "no caption")
+                } else {
+                    Found::Captions(texts)
+                }
             }
-        }
-        found.push(if texts.is_empty() { Found::Nothing("no caption") } else { Found::Captions(texts) });
+            Err(e) => Found::Fault(FaultKind::Caption, format!("a caption is not UTF-8: {e}").into()),
+        });
         Ok(())
     })?;
     Ok(found)
 }
 
-fn classes(chunk: &Chunk, names: &[String]) -> Result<Vec<Found>> {
+fn classes(chunk: &Chunk, names: &[String], need: CaptionNeed) -> Result<Vec<Found>> {
     let ColumnReader::Int64ColumnReader(reader) = chunk.reader()? else {
         return Err(chunk.fault(0, "classes are not int64"));
     };
@@ -65,13 +83,16 @@ fn classes(chunk: &Chunk, names: &[String]) -> Result<Vec<Found>> {
     each_row(chunk, reader, |row, values: &[Option<i64>]| {
         found.push(match values {
             // datasets writes -1 where the class is not told, as test sets do.
-            [None | Some(-1)] => Found::Nothing("no class"),
+            [None | Some(-1)] => Found::without_caption(need, "no class"),
             [Some(class)] => {
                 let name = usize::try_from(*class).ok().and_then(|class| names.get(class));
-                let name = name.filter(|name| !name.trim().is_empty()).ok_or_else(|| {
-                    chunk.fault(row, format!("class {class} has no name among the {} classes", names.len()))
-                })?;
-                Found::Captions(vec![name.clone()])
+                match name.filter(|name| !name.trim().is_empty()) {
+                    Some(name) => Found::Captions(vec![name.clone()]),
+                    None => {
+                        let reason = format!("class {class} has no name among the {} classes", names.len());
+                        Found::Fault(FaultKind::Caption, reason.into())
+                    }
+                }
             }
             _ => return Err(chunk.fault(row, format!("expected one class, got {}", values.len()))),
         });

@@ -15,7 +15,13 @@ fn columns(image: &str, text: &str) -> Columns {
 }
 
 fn open(path: &Path, image: &str, text: &str) -> Result<Parquet> {
-    Parquet::open(&[path.to_owned()], &columns(image, text))
+    Parquet::open(&[path.to_owned()], &columns(image, text), CaptionNeed::Required)
+}
+
+/// Each fault as `Kind row: reason`.
+fn faults(data: &Parquet) -> Vec<String> {
+    let row = |file: &str| file.rsplit_once(" ").unwrap().1.to_owned();
+    data.faults().iter().map(|one| format!("{:?} {}: {}", one.kind, row(&one.file), one.reason)).collect()
 }
 
 fn refusal(result: Result<Parquet>) -> String {
@@ -67,17 +73,56 @@ fn every_way_of_writing_gives_the_rows_that_were_written() {
 }
 
 #[test]
-fn rows_without_picture_or_caption_are_counted() {
+fn rows_without_picture_or_caption_are_faults() {
     let path = golden("gaps.parquet");
     let data = open(&path, "", "").unwrap();
-    let skipped = |reason, rows, row: usize| Skipped { reason, rows, first: row_name(&path, row) };
     let all = [
-        skipped("no caption", 2, 3),
-        skipped("no picture", 1, 1),
-        skipped("the picture has no bytes in the file, at most a path", 1, 2),
+        "Missing 1: no picture",
+        "Missing 2: the picture has no bytes in the file, at most a path",
+        "Caption 3: no caption",
+        "Caption 5: no caption",
     ];
-    assert_eq!(data.skipped(), all);
-    assert_eq!(open(&golden("classes.parquet"), "", "").unwrap().skipped()[0].reason, "no class");
+    assert_eq!(faults(&data), all);
+    assert_eq!(data.faults()[0].file, row_name(&path, 1));
+    let classes = open(&golden("classes.parquet"), "", "").unwrap();
+    assert_eq!(faults(&classes), ["Caption 2: no class", "Caption 3: no class"]);
+    // Where captions are not needed, their rows are pictures like any others.
+    let all_pictures = Parquet::open(&[path], &Columns::default(), CaptionNeed::Optional).unwrap();
+    assert_eq!(faults(&all_pictures), all[..2]);
+    let captions: Vec<usize> = (0..all_pictures.len()).map(|i| all_pictures.captions(i).len()).collect();
+    assert_eq!(captions, [1, 0, 1, 0, 1]);
+}
+
+/// The other rows are read.
+#[test]
+fn a_caption_that_cannot_be_read_leaves_out_its_row() {
+    let not_utf_8 = "a caption is not UTF-8: incomplete utf-8 byte sequence from index 3";
+    let odd = open(&golden("odd_captions.parquet"), "", "").unwrap();
+    assert_has(&odd, &expected("odd_captions"));
+    let all = [
+        &format!("Caption 1: {not_utf_8}"),
+        "Caption 2: no caption",
+        "Caption 3: no caption",
+        "Missing 4: no picture",
+    ];
+    assert_eq!(faults(&odd), all);
+    let pictures =
+        Parquet::open(&[golden("odd_captions.parquet")], &Columns::default(), CaptionNeed::Optional);
+    let pictures = pictures.unwrap();
+    assert_eq!((pictures.len(), faults(&pictures)), (4, vec![all[0].to_owned(), all[3].to_owned()]));
+    // A class without a name, and with an empty one.
+    let classes = open(&golden("odd_classes.parquet"), "", "").unwrap();
+    assert_has(&classes, &expected("odd_classes"));
+    let nameless =
+        |row: usize, class: i64| format!("Caption {row}: class {class} has no name among the 2 classes");
+    assert_eq!(faults(&classes), [nameless(1, 7), nameless(2, -2), nameless(3, 0)]);
+    // A whole column of numbers is said not to be read; asked for by name, it is refused.
+    let numbers = open(&golden("number_captions.parquet"), "", "").unwrap();
+    assert_eq!((numbers.len(), numbers.names.text.as_deref()), (2, None));
+    let said = &Collection::left_out(&numbers)[0];
+    assert!(said.contains("the column `text` (float64) is not read: captions are strings"), "{said}");
+    let refused = refusal(open(&golden("number_captions.parquet"), "", "text"));
+    assert!(refused.contains("expected `text` to be strings"), "{refused}");
 }
 
 #[test]
@@ -98,8 +143,9 @@ fn unclear_columns_are_listed_and_can_be_named() {
     for text in ["sentences", "sentences.raw"] {
         assert_has(&open(&path, "image", text).unwrap(), &expected("unclear"));
     }
+    // The only row: nothing can be used.
     let found = refusal(open(&path, "image", "broken"));
-    assert!(found.contains("row 0: a caption is not UTF-8"), "{found}");
+    assert!(found.contains("1 faults:") && found.contains("row 0`: a caption is not UTF-8"), "{found}");
 }
 
 /// As the hub converts tar shards: jpg, txt, `__key__` and `__url__`; and a file with `text` and `caption`.
@@ -162,9 +208,10 @@ fn classes_need_names() {
 #[test]
 fn files_of_a_data_set_have_the_same_columns() {
     let (hub, lists) = (golden("hub.parquet"), golden("lists.parquet"));
-    let found = refusal(Parquet::open(&[hub.clone(), lists], &Columns::default()));
+    let found = refusal(Parquet::open(&[hub.clone(), lists], &Columns::default(), CaptionNeed::Required));
     assert!(found.contains("lists.parquet") && found.contains("`text`"), "{found}");
-    let twice = Parquet::open(&[hub.clone(), hub.clone()], &Columns::default()).unwrap();
+    let twice =
+        Parquet::open(&[hub.clone(), hub.clone()], &Columns::default(), CaptionNeed::Required).unwrap();
     assert_eq!((twice.len(), twice.name(5)), (8, row_name(&hub, 1)));
     assert_eq!(twice.bytes(5).unwrap(), twice.bytes(1).unwrap());
     let cache = TempDir::new();
@@ -173,7 +220,8 @@ fn files_of_a_data_set_have_the_same_columns() {
     for i in 0..8 {
         assert_eq!(spilled.bytes(i).unwrap(), pictures[i % 4]);
     }
-    assert!(matches!(Parquet::open(&[], &Columns::default()), Err(Error::Argument { .. })));
+    let none = Parquet::open(&[], &Columns::default(), CaptionNeed::Required);
+    assert!(matches!(none, Err(Error::Argument { .. })));
 }
 
 #[test]
@@ -185,7 +233,7 @@ fn a_folder_is_read_in_order_without_held_out_splits() {
     for name in names.iter().chain(&["data/deeper/x.parquet", ".cache/x.parquet", "data/readme.md"]) {
         std::fs::copy(golden("hub.parquet"), dir.join(name)).unwrap();
     }
-    let data = Parquet::open_folder(&dir, &Columns::default()).unwrap();
+    let data = Parquet::open_folder(&dir, &Columns::default(), CaptionNeed::Required).unwrap();
     let taken = ["data/train-0.parquet", "data/train-1.parquet", "testimony.parquet"];
     assert_eq!(data.files(), taken.map(|name| dir.join(name)));
     assert_eq!(data.left_out(), [dir.join("data/test-0.parquet")]);
@@ -193,10 +241,13 @@ fn a_folder_is_read_in_order_without_held_out_splits() {
     for name in taken {
         std::fs::remove_file(dir.join(name)).unwrap();
     }
-    let only_test = Parquet::open_folder(&dir, &Columns::default()).unwrap();
+    let only_test = Parquet::open_folder(&dir, &Columns::default(), CaptionNeed::Required).unwrap();
     assert_eq!((only_test.len(), only_test.left_out().len()), (4, 0));
     std::fs::remove_file(dir.join("data/test-0.parquet")).unwrap();
-    assert!(refusal(Parquet::open_folder(&dir, &Columns::default())).contains("`*.parquet`"));
+    assert!(
+        refusal(Parquet::open_folder(&dir, &Columns::default(), CaptionNeed::Required))
+            .contains("`*.parquet`")
+    );
 }
 
 #[test]

@@ -226,7 +226,7 @@ fn pictures_without_end_are_refused() {
 #[test]
 fn other_files_are_refused_by_content() {
     for (bytes, reason) in [
-        (b"\0\0\0\x1cftypavif\0\0\0\0".as_slice(), "it is a Avif"),
+        (b"\0\0\0\x1cftypavif\0\0\0\0".as_slice(), "the kind AVIF are not read"),
         (b"GIF89a\x01\0\x01\0", "GIF"),
         (b"BM", "BMP"),
         (b"II*\0\x08\0\0\0", "TIFF"),

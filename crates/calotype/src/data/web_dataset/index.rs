@@ -6,12 +6,16 @@ use std::path::Path;
 
 use super::captions;
 use super::members::{Kind, Member, Members, TEXT_LIMIT};
+use crate::data::collection::{Fault, FaultKind};
+use crate::data::picture;
 use crate::error::{Error, Result};
 
 /// No encoded picture is larger; a damaged or hostile file may say so.
 const PICTURE_LIMIT: u64 = 256 << 20;
 
 const PICTURES: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
+/// Pictures too, where a sample has none of those: beside one, a `.tiff` is often a mask or a depth map.
+const OTHER_PICTURES: [&str; 6] = ["jpe", "jfif", "gif", "bmp", "tif", "tiff"];
 const TEXTS: [&str; 6] = ["txt", "text", "caption", "captions", "json", "cls"];
 
 /// A picture in a shard, and its captions.
@@ -29,7 +33,9 @@ pub(super) struct Sample {
 pub(super) struct Indexed {
     pub file: File,
     pub samples: Vec<Sample>,
-    pub skipped: Vec<String>,
+    pub faults: Vec<Fault>,
+    /// Members that are no files and belong to no sample, each in a sentence.
+    pub left_out: Vec<String>,
 }
 
 /// Whether a lower-case file name is that of a tar compressed by gzip.
@@ -50,14 +56,15 @@ pub(super) fn index(path: &Path) -> Result<Indexed> {
     if is_gzip_name(&name) || members.is_gzip()? {
         return Err(compressed(path));
     }
-    let mut index = Index { path, keys: HashMap::new(), samples: Vec::new(), skipped: Vec::new() };
+    let (samples, faults, left_out) = (Vec::new(), Vec::new(), Vec::new());
+    let mut index = Index { path, keys: HashMap::new(), samples, faults, left_out };
     let mut current: Option<Group> = None;
     while let Some(member) = members.next()? {
         match member.kind {
             Kind::Folder => continue,
             Kind::File => {}
             Kind::Other(what) => {
-                index.skip(&member.name, format!("it is {what}, which is not read"));
+                index.pass_over(&member.name, what);
                 continue;
             }
         }
@@ -78,16 +85,12 @@ pub(super) fn index(path: &Path) -> Result<Indexed> {
     if let Some(done) = current {
         index.finish(done);
     }
-    if index.samples.is_empty() {
-        let reason = match index.skipped.first() {
-            None => "it holds no sample: no member is called KEY.jpg, KEY.png or the like".to_owned(),
-            Some(first) => {
-                format!("it holds no sample that can be used; {} were skipped: {first}", index.skipped.len())
-            }
-        };
+    let Index { samples, faults, left_out, .. } = index;
+    if samples.is_empty() && faults.is_empty() {
+        let reason = "it holds no sample: no member is called KEY.jpg, KEY.png or the like";
         return Err(Error::format(path, "WebDataset shard", reason));
     }
-    Ok(Indexed { file: members.into_file(), samples: index.samples, skipped: index.skipped })
+    Ok(Indexed { file: members.into_file(), samples, faults, left_out })
 }
 
 /// Key and extension: a name is cut at the first dot of its last part. Names without a dot, and those that
@@ -103,7 +106,8 @@ struct Index<'p> {
     /// The first member of each key: name and byte.
     keys: HashMap<String, (String, u64)>,
     samples: Vec<Sample>,
-    skipped: Vec<String>,
+    faults: Vec<Fault>,
+    left_out: Vec<String>,
 }
 
 impl Index<'_> {
@@ -125,13 +129,34 @@ impl Index<'_> {
     fn finish(&mut self, group: Group) {
         match group.into_sample() {
             Ok(sample) => self.samples.push(sample),
-            Err((key, reason)) => self.skip(&key, reason),
+            Err(unusable) => self.fault(unusable),
         }
     }
 
-    fn skip(&mut self, what: &str, reason: String) {
-        self.skipped.push(format!("{}: `{what}`: {reason}", self.path.display()));
+    fn fault(&mut self, Unusable { kind, part, reason }: Unusable) {
+        let file = format!("{}: {part}", self.path.display());
+        self.faults.push(Fault { kind, file, line: None, reason });
     }
+
+    /// A member that is no file: a fault if it is called as a part of a sample.
+    fn pass_over(&mut self, name: &str, what: &str) {
+        let extension = split(name).map(|(_, extension)| extension.to_ascii_lowercase());
+        let known = |list: &[&str]| extension.as_deref().is_some_and(|found| list.contains(&found));
+        if known(&PICTURES) || known(&OTHER_PICTURES) || known(&TEXTS) {
+            let reason = format!("it is {what}, which is not read");
+            self.fault(Unusable { kind: FaultKind::Unreadable, part: name.to_owned(), reason });
+        } else {
+            self.left_out.push(format!("`{}: {name}` is {what}, which is not read", self.path.display()));
+        }
+    }
+}
+
+/// Why a sample cannot be used.
+struct Unusable {
+    kind: FaultKind,
+    /// The member that is at fault, or the sample's key.
+    part: String,
+    reason: String,
 }
 
 /// The members of one key.
@@ -140,16 +165,25 @@ struct Group {
     /// Extensions, each with the byte of its member.
     extensions: BTreeMap<String, u64>,
     pictures: Vec<Member>,
+    /// Those of [`OTHER_PICTURES`].
+    other_pictures: Vec<Member>,
     captions: Vec<String>,
     class: Option<String>,
     /// The first text that cannot be read, and why.
-    fault: Option<String>,
+    fault: Option<Unusable>,
 }
 
 impl Group {
     fn new(key: &str) -> Self {
-        let (extensions, pictures, captions) = (BTreeMap::new(), Vec::new(), Vec::new());
-        Self { key: key.to_owned(), extensions, pictures, captions, class: None, fault: None }
+        Self {
+            key: key.to_owned(),
+            extensions: BTreeMap::new(),
+            pictures: Vec::new(),
+            other_pictures: Vec::new(),
+            captions: Vec::new(),
+            class: None,
+            fault: None,
+        }
     }
 
     fn add(&mut self, path: &Path, members: &mut Members, member: Member, extension: String) -> Result<()> {
@@ -161,20 +195,25 @@ impl Group {
         let extension = extension.to_ascii_lowercase();
         if PICTURES.contains(&extension.as_str()) {
             self.pictures.push(member);
+        } else if OTHER_PICTURES.contains(&extension.as_str()) {
+            self.other_pictures.push(member);
         } else if TEXTS.contains(&extension.as_str()) {
             if member.length > TEXT_LIMIT {
-                let (name, length) = (&member.name, member.length);
-                let reason =
-                    format!("byte {at}: `{name}`: a text of {length} bytes, at most {TEXT_LIMIT} are read");
-                self.fault.get_or_insert(reason);
+                let length = member.length;
+                let reason = format!("at byte {at}: a text of {length} bytes, at most {TEXT_LIMIT} are read");
+                self.unreadable_text(member.name, reason);
                 return Ok(());
             }
             let text = captions::utf8(members.text(&member)?);
             if let Err(reason) = text.and_then(|text| self.say(&extension, &text)) {
-                self.fault.get_or_insert(format!("`{}` at byte {at}: {reason}", member.name));
+                self.unreadable_text(member.name, format!("at byte {at}: {reason}"));
             }
         }
         Ok(())
+    }
+
+    fn unreadable_text(&mut self, member: String, reason: String) {
+        self.fault.get_or_insert(Unusable { kind: FaultKind::Caption, part: member, reason });
     }
 
     /// What a text says about the picture.
@@ -187,33 +226,51 @@ impl Group {
         Ok(())
     }
 
-    /// The sample; key and reason if it has not exactly one picture that can be read, or a text that cannot.
-    fn into_sample(mut self) -> std::result::Result<Sample, (String, String)> {
-        let fault = match self.pictures.as_slice() {
-            [] => {
-                let all: Vec<&str> = self.extensions.keys().take(8).map(String::as_str).collect();
-                Some(format!("no picture (jpg, jpeg, png, webp), only {}", all.join(", ")))
-            }
-            [one] if one.length == 0 => Some(format!("`{}` is empty", one.name)),
-            [one] if one.length > PICTURE_LIMIT => {
-                Some(format!("`{}` has {} bytes, at most {PICTURE_LIMIT} are read", one.name, one.length))
-            }
-            [_] => self.fault.take(),
-            [one, two, ..] => Some(format!("two pictures, `{}` and `{}`", one.name, two.name)),
-        };
-        match (self.pictures.pop(), fault) {
-            (Some(picture), None) => {
-                // The same caption often stands in a text and in JSON.
-                let mut known = HashSet::new();
-                self.captions.retain(|caption| known.insert(caption.clone()));
-                if self.captions.is_empty() {
-                    self.captions.extend(self.class);
-                }
-                self.captions.shrink_to_fit();
-                let Member { name, offset, length, .. } = picture;
-                Ok(Sample { name, offset, length: length as usize, captions: self.captions })
-            }
-            (_, fault) => Err((self.key, fault.unwrap_or_default())),
+    /// The sample, if it has exactly one picture that can be read, and no text that cannot.
+    fn into_sample(mut self) -> std::result::Result<Sample, Unusable> {
+        let Member { name, offset, length, .. } = self.picture()?;
+        if let Some(fault) = self.fault {
+            return Err(fault);
         }
+        // The same caption often stands in a text and in JSON.
+        let mut known = HashSet::new();
+        self.captions.retain(|caption| known.insert(caption.clone()));
+        if self.captions.is_empty() {
+            self.captions.extend(self.class);
+        }
+        self.captions.shrink_to_fit();
+        Ok(Sample { name, offset, length: length as usize, captions: self.captions })
+    }
+
+    fn picture(&mut self) -> std::result::Result<Member, Unusable> {
+        let mut pictures = std::mem::take(&mut self.pictures);
+        if pictures.is_empty() {
+            pictures = std::mem::take(&mut self.other_pictures);
+        }
+        let unusable = |kind, part: &str, reason| Err(Unusable { kind, part: part.to_owned(), reason });
+        match (pictures.pop(), pictures.pop()) {
+            (None, _) => unusable(FaultKind::Missing, &self.key, self.without_picture()),
+            (Some(two), Some(one)) => {
+                let reason = format!("two pictures, `{}` and `{}`", one.name, two.name);
+                unusable(FaultKind::Repeated, &self.key, reason)
+            }
+            (Some(one), None) if one.length == 0 => {
+                unusable(FaultKind::Unreadable, &one.name, "it is empty".into())
+            }
+            (Some(one), None) if one.length > PICTURE_LIMIT => {
+                let reason = format!("it has {} bytes, at most {PICTURE_LIMIT} are read", one.length);
+                unusable(FaultKind::Unreadable, &one.name, reason)
+            }
+            (Some(one), None) => Ok(one),
+        }
+    }
+
+    /// What there is in place of a picture.
+    fn without_picture(&self) -> String {
+        const SHOWN: usize = 8;
+        let all: Vec<&str> = self.extensions.keys().take(SHOWN).map(String::as_str).collect();
+        let unread = self.extensions.keys().find(|extension| picture::is_unread_kind(extension));
+        let more = unread.map_or(String::new(), |extension| format!("; {}", picture::unread_kind(extension)));
+        format!("no picture ({}), only {}{more}", PICTURES.join(", "), all.join(", "))
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! | member | what it is |
 //! |---|---|
-//! | `.jpg`, `.jpeg`, `.png`, `.webp` | the picture, exactly one |
+//! | `.jpg`, `.jpeg`, `.png`, `.webp` | the picture, exactly one; without it `.gif`, `.bmp`, `.tiff`, `.tif`, `.jpe`, `.jfif` |
 //! | `.txt`, `.text`, `.caption`, `.captions` | captions, one a line |
 //! | `.json` | captions under `caption`, `text`, `captions` or `texts`: a string or a list of strings |
 //! | `.cls` | the class: a number, or a name, which is the caption where there is no other |
@@ -25,7 +25,7 @@ mod shard;
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-use crate::data::collection::Collection;
+use crate::data::collection::{Collection, Fault, FaultKind};
 use crate::error::{Error, Result};
 use index::Sample;
 use shard::Shard;
@@ -39,7 +39,8 @@ pub struct WebDataset {
     shards: Vec<Shard>,
     /// Each with the number of its shard.
     samples: Vec<(usize, Sample)>,
-    skipped: Vec<String>,
+    faults: Vec<Fault>,
+    left_out: Vec<String>,
 }
 
 impl WebDataset {
@@ -49,18 +50,26 @@ impl WebDataset {
     /// - `Error::Argument` if there is no path.
     /// - `Error::Io` if a shard cannot be read.
     /// - `Error::Format`, with the shard and mostly the byte, if it is compressed, damaged or cut short; if it
-    ///   holds a sparse file or no sample that can be used; if a key or a member's name comes twice.
+    ///   holds a sparse file or no sample at all; if a key or a member's name comes twice; if no sample of any can be
+    ///   used.
     pub fn open(paths: &[PathBuf]) -> Result<Self> {
         if paths.is_empty() {
             return Err(Error::argument("shards of a WebDataset", "at least one tar file", "none"));
         }
-        let mut opened = Self { shards: Vec::with_capacity(paths.len()), samples: vec![], skipped: vec![] };
+        let shards = Vec::with_capacity(paths.len());
+        let mut opened = Self { shards, samples: vec![], faults: vec![], left_out: vec![] };
         for (number, path) in paths.iter().enumerate() {
             let indexed = index::index(path)?;
             opened.samples.extend(indexed.samples.into_iter().map(|sample| (number, sample)));
-            opened.skipped.extend(indexed.skipped);
+            opened.faults.extend(indexed.faults);
+            opened.left_out.extend(indexed.left_out);
             let file = (paths.len() <= OPEN_SHARDS).then_some(indexed.file);
             opened.shards.push(Shard::new(path.clone(), file));
+        }
+        if let (Some(first), true) = (opened.faults.first(), opened.samples.is_empty()) {
+            let count = opened.faults.len();
+            let reason = format!("no sample can be used; {count} faults, the first: {first}");
+            return Err(Error::format(&paths[0], "WebDataset shard", reason));
         }
         Ok(opened)
     }
@@ -100,17 +109,35 @@ impl WebDataset {
         Self::open(&tars)
     }
 
-    /// What the shards hold and this does not give: samples without a picture, or with two; those with a text that is
-    /// longer than 1 MiB, not UTF-8, or not the JSON described above; and members that are links or devices. Each with shard, key or name, and the reason.
-    pub fn skipped(&self) -> &[String] {
-        &self.skipped
+    /// Without the samples that have no caption where others have one: they are faults then.
+    pub(super) fn without_captionless(mut self) -> Self {
+        if self.samples.iter().all(|(_, sample)| sample.captions.is_empty()) {
+            return self;
+        }
+        let (kept, bare): (Vec<_>, Vec<_>) =
+            self.samples.into_iter().partition(|(_, sample)| !sample.captions.is_empty());
+        self.samples = kept;
+        self.faults.extend(bare.into_iter().map(|(shard, sample)| Fault {
+            kind: FaultKind::Caption,
+            file: format!("{}: {}", self.shards[shard].path().display(), sample.name),
+            line: None,
+            reason: "no caption, where other samples have one".into(),
+        }));
+        self
     }
 }
 
 /// `name` and `captions` panic unless `i` is less than the length, as slices do.
 impl Collection for WebDataset {
+    /// Links and devices that are not called as parts of a sample.
     fn left_out(&self) -> Vec<String> {
-        self.skipped().to_vec()
+        self.left_out.clone()
+    }
+
+    /// Samples without a picture, with two, or with an empty or too large one; those with a text that is longer than
+    /// 1 MiB, not UTF-8, or not the JSON described above; pictures and texts that are links or devices.
+    fn faults(&self) -> Vec<Fault> {
+        self.faults.clone()
     }
 
     fn len(&self) -> usize {

@@ -111,12 +111,12 @@ fn members_of_a_key_are_a_sample() {
             (format!("{shard}: 3.jpeg"), &three, "three".into()),
         ]
     );
-    assert!(data.skipped().is_empty());
+    assert!(data.faults().is_empty() && data.left_out().is_empty());
     assert!(matches!(data.bytes(5), Err(Error::Argument { .. })));
 }
 
 #[test]
-fn what_cannot_be_used_is_counted() {
+fn what_cannot_be_used_is_a_fault() {
     let folder = Folder::new();
     let mut builder = Builder::new(Vec::new());
     let mut add = |name: &str, bytes: &[u8]| {
@@ -132,20 +132,102 @@ fn what_cannot_be_used_is_counted() {
     let mut link = header(EntryType::Symlink, 1000);
     builder.append_link(&mut link, "link.jpg", "/etc/passwd").unwrap();
     builder.append_link(&mut header(EntryType::Link, 0), "hard.jpg", "good.png").unwrap();
+    builder.append_link(&mut header(EntryType::Symlink, 0), "latest", "good.png").unwrap();
     builder.append_data(&mut header(EntryType::Directory, 0), "folder.jpg/", &b""[..]).unwrap();
     let data = folder.open(&builder.into_inner().unwrap()).unwrap();
     assert_eq!((data.len(), &data.bytes(0).unwrap()[..]), (1, &b"G"[..]));
-    let shard = folder.0.join("s.tar").display().to_string();
     let expected = [
-        "`alone`: no picture (jpg, jpeg, png, webp), only npy, txt",
-        "`both`: two pictures, `both.jpg` and `both.JPG`",
-        "`empty`: `empty.png` is empty",
-        "`link.jpg`: it is a symbolic link, which is not read",
-        "`hard.jpg`: it is a hard link, which is not read",
+        "Missing alone: no picture (jpg, jpeg, png, webp), only npy, txt",
+        "Repeated both: two pictures, `both.jpg` and `both.JPG`",
+        "Unreadable empty.png: it is empty",
+        "Unreadable hard.jpg: it is a hard link, which is not read",
+        "Unreadable link.jpg: it is a symbolic link, which is not read",
     ];
-    let mut skipped = data.skipped().to_vec();
-    skipped.sort_by_key(|line| expected.iter().position(|end| line.ends_with(end)));
-    assert_eq!(skipped, expected.map(|end| format!("{shard}: {end}")));
+    assert_eq!(faults(&folder, &data), expected);
+    assert!(data.left_out()[0].ends_with("s.tar: latest` is a symbolic link, which is not read"));
+    assert_eq!(data.left_out().len(), 1);
+}
+
+/// Each fault as `Kind part: reason`, sorted.
+fn faults(folder: &Folder, data: &WebDataset) -> Vec<String> {
+    let shard = format!("{}: ", folder.0.join("s.tar").display());
+    let one = |fault: Fault| {
+        format!("{:?} {}: {}", fault.kind, fault.file.strip_prefix(&shard).unwrap(), fault.reason)
+    };
+    let mut all: Vec<String> = data.faults().into_iter().map(one).collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn other_kinds_of_pictures_count_where_there_is_no_usual_one() {
+    let folder = Folder::new();
+    let data = folder
+        .open(&tar(&[
+            ("1.gif", b"G"),
+            ("1.txt", b"one"),
+            ("2.TIFF", b"T"),
+            ("3.jpg", b"J"),
+            ("3.bmp", b"a mask"),
+            ("4.avif", b"A"),
+            ("4.txt", b"four"),
+            ("5.bmp", b"B"),
+            ("5.tif", b"T"),
+        ]))
+        .unwrap();
+    let pictures: Vec<_> = (0..data.len()).map(|i| data.bytes(i).unwrap().into_owned()).collect();
+    assert_eq!(pictures, [b"G", b"T", b"J"]);
+    let all = faults(&folder, &data);
+    assert_eq!(all.len(), 2, "{all:?}");
+    let (avif, two) = (&all[0], &all[1]);
+    assert!(avif.starts_with("Missing 4: no picture") && avif.contains("only avif, txt"), "{avif}");
+    assert!(avif.contains("the kind AVIF are not read") && avif.contains("magick IN.avif OUT.png"), "{avif}");
+    assert_eq!(two, "Repeated 5: two pictures, `5.bmp` and `5.tif`");
+}
+
+#[test]
+fn where_captions_are_needed_samples_without_are_faults_like_others() {
+    let folder = Folder::new();
+    let bare = |folder: &Folder| {
+        folder.open(&tar(&[
+            ("1.jpg", b"1"),
+            ("1.txt", b"one"),
+            ("2.jpg", b"2"),
+            ("3.jpg", b"3"),
+            ("3.cls", b"7"),
+        ]))
+    };
+    let data = bare(&folder).unwrap();
+    assert_eq!((data.len(), data.faults().len()), (3, 0));
+    let data = data.without_captionless();
+    assert_eq!((data.len(), data.captions(0)), (1, &["one".to_owned()][..]));
+    let reason = "no caption, where other samples have one";
+    assert_eq!(
+        faults(&folder, &data),
+        [format!("Caption 2.jpg: {reason}"), format!("Caption 3.jpg: {reason}")]
+    );
+    // Pictures alone are another kind of data.
+    let none = folder.open(&tar(&[("1.jpg", b"1"), ("2.jpg", b"2")])).unwrap().without_captionless();
+    assert_eq!((none.len(), none.faults().len()), (2, 0));
+}
+
+#[test]
+fn a_shard_of_faults_alone_does_not_refuse_the_others() {
+    let folder = Folder::new();
+    let good = folder.file("1.tar", &tar(&[("a.jpg", b"A"), ("a.txt", b"a")]));
+    let odd = folder.file("2.tar", &tar(&[("b.jpg", b"B"), ("b.txt", b"caf\xe9")]));
+    let data = WebDataset::open(&[good.clone(), odd.clone()]).unwrap();
+    assert_eq!((data.len(), data.faults().len()), (1, 1));
+    assert_eq!(data.faults()[0].file, format!("{}: b.txt", odd.display()));
+    let refused = WebDataset::open(&[odd]).unwrap_err().to_string();
+    assert!(
+        refused.contains("no sample can be used; 1 faults, the first") && refused.contains("b.txt"),
+        "{refused}"
+    );
+    // A tar of something else is no shard.
+    let other = folder.file("3.tar", &tar(&[("README", b"x")]));
+    let refused = WebDataset::open(&[good, other]).unwrap_err().to_string();
+    assert!(refused.contains("3.tar") && refused.contains("it holds no sample: no member"), "{refused}");
 }
 
 /// The others are read.
@@ -173,19 +255,20 @@ fn a_text_that_cannot_be_read_leaves_out_its_sample() {
     let data = folder.open(&tar(&members)).unwrap();
     let captions: Vec<_> = (0..data.len()).map(|i| data.captions(i).join(" ")).collect();
     assert_eq!(captions, ["one", ""]);
-    for (skipped, reason) in data.skipped().iter().zip([
-        "`2`: `2.txt` at byte 3072: not UTF-8",
-        "`3`: `3.json` at byte 5120: `caption`: expected a string or a list of strings, got `3`",
-        "`4.json`",
-        "`5.json`",
-        "`6.txt`: a text of 1048577 bytes",
-        "`7.cls`",
-        "`8.json`",
-        "`9.json`",
+    let all = faults(&folder, &data);
+    for (fault, reason) in all.iter().zip([
+        "Caption 2.txt: at byte 3072: not UTF-8",
+        "Caption 3.json: at byte 5120: `caption`: expected a string or a list of strings, got `3`",
+        "Caption 4.json: at byte",
+        "Caption 5.json: at byte",
+        ": a text of 1048577 bytes",
+        "Caption 7.cls: at byte",
+        "Caption 8.json: at byte",
+        "Caption 9.json: at byte",
     ]) {
-        assert!(skipped.contains(reason), "expected {reason}\ngot {skipped}");
+        assert!(fault.contains(reason), "expected {reason}\ngot {fault}");
     }
-    assert_eq!(data.skipped().len(), 8);
+    assert_eq!(all.len(), 8);
 }
 
 #[test]
@@ -221,15 +304,15 @@ fn faults_name_member_and_byte() {
         (vec![], "the file is empty"),
         (tar(&[]), "it holds no sample: no member"),
         (tar(&[("README", b"x")]), "it holds no sample: no member"),
-        (tar(&[("a.txt", b"x"), ("b.txt", b"x")]), "2 were skipped"),
+        (tar(&[("a.txt", b"x"), ("b.txt", b"x")]), "2 faults, the first: `"),
         (
             tar(&[picture, ("b.jpg", b"B"), ("a.txt", b"x")]),
             "key `a` comes twice: `a.jpg` at byte 0 and, after other keys, `a.txt` at byte 2048",
         ),
         (tar(&[picture, picture]), "`a.jpg` comes twice: at byte 0 and at byte 1024"),
-        (tar(&[picture, ("a.txt", &big)]), "byte 1024: `a.txt`: a text of 1048577 bytes"),
-        (tar(&[picture, ("a.txt", b"\xff")]), "`a.txt` at byte 1024: not UTF-8"),
-        (tar(&[picture, ("a.json", b"{\"a\"")]), "`a.json` at byte 1024: not JSON"),
+        (tar(&[picture, ("a.txt", &big)]), "a.txt`: at byte 1024: a text of 1048577 bytes"),
+        (tar(&[picture, ("a.txt", b"\xff")]), "a.txt`: at byte 1024: not UTF-8"),
+        (tar(&[picture, ("a.json", b"{\"a\"")]), "a.json`: at byte 1024: not JSON"),
         (tar(&[picture, ("a.json", b"{\"text\": 3}")]), "`text`: expected a string or a list"),
         ([tar(&[picture]), tar(&[("b.jpg", b"B")])].concat(), "byte 2048 there is more: are these joined"),
         (b"\x1f\x8b\x08rest".to_vec(), "run gunzip on it first"),
@@ -379,7 +462,7 @@ fn folders() {
 #[ignore = "needs CALOTYPE_TEST_DATA"]
 fn real_shards() {
     let data = WebDataset::open_folder(&test_data().join("data/caltech101-96")).unwrap();
-    assert_eq!((data.len(), data.skipped().len()), (6502, 0));
+    assert_eq!((data.len(), data.faults().len()), (6502, 0));
     let (mut pictures, mut captions) = (Sha256::new(), Sha256::new());
     for i in 0..data.len() {
         pictures.update(data.bytes(i).unwrap());

@@ -32,7 +32,9 @@ pub use folder::component_folder;
 pub use lora::merge::{MergedLora, WeightedLora};
 pub use networks::{clip, denoiser, text_encoder, vae};
 pub use notes::Taken;
-pub use trained::{write_autoencoder, write_clip, write_denoiser, write_model, write_text_encoder};
+pub use trained::{
+    text_encoder_tensors, write_autoencoder, write_clip, write_denoiser, write_model, write_text_encoder,
+};
 
 /// In the header of the single files that we write: every component's `config.json` under its folder's name.
 const CONFIGS: &str = "calotype.configs";

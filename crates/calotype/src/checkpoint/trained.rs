@@ -45,10 +45,15 @@ pub fn write_clip(folder: &Path, network: &Clip, config: &ClipConfig) -> Result<
 /// # Errors
 /// `Error::Io`.
 pub fn write_text_encoder(folder: &Path, network: &ClipText, config: &ClipTextConfig) -> Result<()> {
-    let named = |tensor: NamedTensor| NamedTensor { name: format!("text_model.{}", tensor.name), ..tensor };
-    let tensors: Vec<NamedTensor> = parameters::named_parameters(network).into_iter().map(named).collect();
+    let tensors = text_encoder_tensors(network);
     let config = ClipTextConfig { architectures: Some(vec!["CLIPTextModel".into()]), ..config.clone() };
     write(folder, ComponentKind::TextEncoder, &tensors, &config)
+}
+
+/// The tensors of a text tower as transformers' `CLIPTextModel` names them.
+pub fn text_encoder_tensors(network: &ClipText) -> Vec<NamedTensor> {
+    let named = |tensor: NamedTensor| NamedTensor { name: format!("text_model.{}", tensor.name), ..tensor };
+    parameters::named_parameters(network).into_iter().map(named).collect()
 }
 
 /// Writes a whole model with `denoiser` in place of its own; an autoencoder, text encoder and tokenizer that stand

@@ -1,6 +1,6 @@
 //! What training sees at a position of its run.
 
-use image::RgbImage;
+use image::{GrayImage, RgbImage};
 use serde::Serialize;
 
 /// One training picture, as pixels or encoded.
@@ -12,8 +12,19 @@ pub struct Item<I = RgbImage> {
     pub caption: String,
     /// Where it lies.
     pub name: String,
+    /// Which picture it is.
+    pub place: Place,
     /// Pictures that were to come before it and could not be read.
     pub damaged: Vec<Damaged>,
+}
+
+/// A thing in a picture, and what captions call it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DepictedObject {
+    /// A word or several, as captions have them.
+    pub noun: String,
+    /// As large as the picture: 255 where it is visible, 0 where it is not.
+    pub mask: GrayImage,
 }
 
 /// A picture that cannot be read.

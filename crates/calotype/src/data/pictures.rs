@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::collection::Collection;
 use super::emoji_scenes::{EmojiScenes, Split};
+use super::item::DepictedObject;
 use super::picture;
 use crate::error::Result;
 
@@ -33,6 +34,14 @@ pub trait Pictures: Send + Sync {
     /// As [`Pictures::picture`].
     fn captioned(&self, i: u64, background: [u8; 3]) -> Result<(RgbImage, Cow<'_, [String]>)> {
         Ok((self.picture(i, background)?, self.captions(i)))
+    }
+
+    /// What is known to be where in picture `i`: by default nothing.
+    ///
+    /// # Errors
+    /// As [`Pictures::picture`].
+    fn objects(&self, _i: u64) -> Result<Vec<DepictedObject>> {
+        Ok(Vec::new())
     }
 
     /// What of the source is not used, and why, each in a sentence.
@@ -118,6 +127,11 @@ impl Pictures for Scenes {
     fn captioned(&self, i: u64, _: [u8; 3]) -> Result<(RgbImage, Cow<'_, [String]>)> {
         let scene = self.scenes.scene(self.split, i);
         Ok((scene.image, Cow::Owned(vec![scene.caption])))
+    }
+
+    fn objects(&self, i: u64) -> Result<Vec<DepictedObject>> {
+        let objects = self.scenes.scene(self.split, i).objects.into_iter();
+        Ok(objects.map(|own| DepictedObject { noun: own.noun.name().to_owned(), mask: own.mask }).collect())
     }
 
     fn dimensions(&self, _: u64) -> Result<(u32, u32)> {

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use image::RgbImage;
+use image::{DynamicImage, RgbImage};
 use sha2::{Digest, Sha256};
 
 use super::buckets::{self, Buckets};
-pub use super::item::{Damaged, Item, Place};
+pub use super::item::{Damaged, DepictedObject, Item, Place};
 use super::pictures::Pictures;
 use super::transform::{Crop, Transform, TransformDraws};
 use crate::error::{Error, Result};
@@ -208,7 +208,7 @@ impl TrainingSet {
                     let name = self.pictures.name(place.picture);
                     let caption = self.choose(n, &captions);
                     let image = self.transformed(n, place, picture)?;
-                    return Ok(Item { image, caption, name, damaged });
+                    return Ok(Item { image, caption, name, place, damaged });
                 }
                 Err(error) => damaged.push(self.damaged(place.picture, &error)),
             }
@@ -223,6 +223,23 @@ impl TrainingSet {
     pub fn transformed(&self, n: u64, place: Place, picture: RgbImage) -> Result<RgbImage> {
         let name = self.pictures.name(place.picture);
         self.transform.apply(picture, place.size, self.draws(n), &name)
+    }
+
+    /// What is known to be where in the picture `place`, as position `n` sees it: mirrored, cut and scaled as the
+    /// picture is.
+    ///
+    /// # Errors
+    /// As [`Pictures::objects`] and [`TrainingSet::transformed`].
+    pub fn objects(&self, n: u64, place: Place) -> Result<Vec<DepictedObject>> {
+        // What is beside the picture belongs to no object.
+        let transform = Transform { background: [0; 3], ..self.transform };
+        let name = self.pictures.name(place.picture);
+        let seen = |DepictedObject { noun, mask }: DepictedObject| {
+            let mask =
+                transform.apply(DynamicImage::from(mask).to_rgb8(), place.size, self.draws(n), &name)?;
+            Ok(DepictedObject { noun, mask: DynamicImage::from(mask).to_luma8() })
+        };
+        self.pictures.objects(place.picture)?.into_iter().map(seen).collect()
     }
 
     /// Whether position `n` sees its picture mirrored.

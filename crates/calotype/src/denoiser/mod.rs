@@ -5,6 +5,7 @@
 //! Every network that can do that is a variant of [`Denoiser`], and a folder of its own.
 
 pub mod condition;
+pub mod grounding;
 pub mod recompute;
 pub mod unet;
 

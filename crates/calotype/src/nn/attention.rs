@@ -8,7 +8,13 @@ use super::{Init, Linear, Products};
 
 /// Sees the attention probabilities of every cross-attention layer during a forward pass.
 pub trait AttentionHook {
-    /// `probabilities`: `[B, heads, height·width, tokens]`, rows sum to 1.
+    /// How many of a layer's heads it sees: the first of them, by default all.
+    fn heads(&self, heads: usize) -> usize {
+        heads
+    }
+
+    /// `probabilities`: `[B, heads, height·width, tokens]`, rows sum to 1; part of the graph of gradients, if there is
+    /// one.
     fn cross_attention(&self, height: usize, width: usize, probabilities: &Tensor<4>);
 }
 
@@ -49,25 +55,64 @@ impl Attention {
     /// Queries from `x` `[B, N, width]`, keys and values from `context` `[B, L, context width]`.
     /// Returns `[B, N, width]`.
     pub fn forward(&self, x: Tensor<3>, context: Tensor<3>) -> Tensor<3> {
+        self.forward_watched(x, context, None)
+    }
+
+    /// The same; `watch` is shown the probabilities of as many heads as it asks for, `[B, heads, N, L]`. They are
+    /// computed only for those who want to see them.
+    pub fn forward_watched(&self, x: Tensor<3>, context: Tensor<3>, watch: Option<Watch>) -> Tensor<3> {
         let q = self.to_q.forward(x);
         let k = self.to_k.forward(context.clone());
         let v = self.to_v.forward(context);
+        if let Some(Watch { hook, height, width }) = watch {
+            let (seen, head_width) = (hook.heads(self.heads).min(self.heads), q.dims()[2] / self.heads);
+            let first = |x: &Tensor<3>| x.clone().narrow(2, 0, seen * head_width);
+            hook.cross_attention(height, width, &attention_probabilities(first(&q), first(&k), seen, false));
+        }
         self.to_out[0].forward(calotype_kernels::attention(q, k, v, self.heads, false, self.products))
     }
+}
 
-    /// The probabilities that [`forward`](Self::forward) weighs the values with, `[B, heads, N, L]`:
-    /// computed only for those who want to see them.
-    pub fn probabilities(&self, x: Tensor<3>, context: Tensor<3>) -> Tensor<4> {
-        let (q, k) = (self.to_q.forward(x), self.to_k.forward(context));
-        attention_probabilities(q, k, self.heads, false)
-    }
+/// A hook at one layer.
+#[derive(Clone, Copy)]
+pub struct Watch<'a> {
+    /// Who watches.
+    pub hook: &'a dyn AttentionHook,
+    /// Rows of the feature map.
+    pub height: usize,
+    /// Its columns.
+    pub width: usize,
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
     use burn::tensor::{Device, TensorData};
 
     use super::*;
+
+    /// Keeps the probabilities of the first heads.
+    struct Seen {
+        heads: usize,
+        shown: RefCell<Option<Tensor<4>>>,
+    }
+
+    impl Seen {
+        fn new(heads: usize) -> Self {
+            Self { heads, shown: RefCell::default() }
+        }
+    }
+
+    impl AttentionHook for Seen {
+        fn heads(&self, _: usize) -> usize {
+            self.heads
+        }
+
+        fn cross_attention(&self, _: usize, _: usize, probabilities: &Tensor<4>) {
+            *self.shown.borrow_mut() = Some(probabilities.clone());
+        }
+    }
 
     #[test]
     fn the_probabilities_shown_are_those_used() {
@@ -77,7 +122,13 @@ mod tests {
         let x = Tensor::<3>::from_data(TensorData::new(numbers(2 * 5 * 12), [2, 5, 12]), &device);
         let context = Tensor::<3>::from_data(TensorData::new(numbers(2 * 4 * 8), [2, 4, 8]), &device);
 
-        let probabilities = attention.probabilities(x.clone(), context.clone());
+        let (all, first) = (Seen::new(3), Seen::new(1));
+        for hook in [&all, &first] {
+            let watch = Watch { hook, height: 1, width: 5 };
+            attention.forward_watched(x.clone(), context.clone(), Some(watch));
+        }
+        let [probabilities, first] = [all, first].map(|seen| seen.shown.into_inner().unwrap());
+        assert_eq!(first.into_data(), probabilities.clone().narrow(1, 0, 1).into_data());
         for sum in probabilities.clone().sum_dim(3).into_data().iter::<f32>() {
             assert!((sum - 1.0).abs() < 1e-6, "a row sums to {sum}");
         }

@@ -3,6 +3,7 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 
+use super::attention::Watch;
 use super::{Attention, AttentionHook, Conv2d, GroupNorm, Init, LayerNorm, Linear};
 
 /// Shazeer 2020, arXiv:2002.05202: GEGLU(x) = a ⊙ GELU(b), [a, b] = W x.
@@ -53,15 +54,12 @@ impl TransformerBlock {
         }
     }
 
-    /// `watch` gets the probabilities of the cross-attention.
-    fn forward(&self, x: Tensor<3>, context: &Tensor<3>, watch: Option<&dyn Fn(&Tensor<4>)>) -> Tensor<3> {
+    /// `watch` sees the probabilities of the cross-attention.
+    fn forward(&self, x: Tensor<3>, context: &Tensor<3>, watch: Option<Watch>) -> Tensor<3> {
         let h = self.norm1.forward(x.clone());
         let x = x + self.attn1.forward(h.clone(), h);
         let h = self.norm2.forward(x.clone());
-        if let Some(watch) = watch {
-            watch(&self.attn2.probabilities(h.clone(), context.clone()));
-        }
-        let x = x + self.attn2.forward(h, context.clone());
+        let x = x + self.attn2.forward_watched(h, context.clone(), watch);
         x.clone() + self.ff.forward(self.norm3.forward(x))
     }
 }
@@ -134,8 +132,7 @@ impl Transformer2d {
             Projection::Linear(linear) => linear.forward(tokens(h)),
         };
         for block in &self.transformer_blocks {
-            let watch = hook.map(|hook| move |p: &Tensor<4>| hook.cross_attention(height, width, p));
-            h = block.forward(h, context, watch.as_ref().map(|watch| watch as &dyn Fn(&Tensor<4>)));
+            h = block.forward(h, context, hook.map(|hook| Watch { hook, height, width }));
         }
         let h = match &self.proj_out {
             Projection::Conv(conv) => conv.forward(map(h)),

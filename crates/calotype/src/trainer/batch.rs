@@ -35,7 +35,7 @@ impl<S: Default> Batch<S> {
         for positions in training.positions(step) {
             let mut share = S::default();
             for position in positions {
-                let Item { image, caption, name, damaged } = item(position)?;
+                let Item { image, caption, name, damaged, .. } = item(position)?;
                 add(&mut share, position, image, &caption);
                 batch.captions.push(caption);
                 batch.items.push(name);

@@ -51,7 +51,11 @@ impl BaseModel {
             let (path, got) = (folder.join("vae/config.json"), format!("`{}`", config.class_name));
             return Err(Error::config(path, "_class_name", "AutoencoderKL", got));
         }
-        let encoder = checkpoint::text_encoder(stored(ComponentKind::TextEncoder)?, compute)?;
+        let mut encoder = checkpoint::text_encoder(stored(ComponentKind::TextEncoder)?, compute)?;
+        if recipe.diffusion()?.train_text_encoder {
+            // An earlier training of this part may have left a text encoder of its own.
+            encoder.network = checkpoint::clip(&folder.join("clip"), compute)?.network.text().clone();
+        }
         let tokenizer = ClipTokenizer::load(&folder.join("tokenizer"))?;
         let text = TextStack::of_clip(tokenizer, encoder);
         let side = recipe.data.size as usize / vae.downsampling();
@@ -108,21 +112,37 @@ impl BaseModel {
         Ok(text.forward(ids)?.last_hidden_state)
     }
 
-    /// Writes a whole model with another denoiser: the base's other parts, or those that the run has trained.
+    /// Writes a whole model with another denoiser, and another text encoder if there is one: the base's other parts, or
+    /// those that the run has trained.
     ///
     /// # Errors
     /// `Error::Io`, and those of reading the base again.
-    pub fn save_with(&self, denoiser: &Denoiser, folder: &Path) -> Result<()> {
+    pub fn save_with(&self, denoiser: &Denoiser, text: Option<&ClipText>, folder: &Path) -> Result<()> {
         let Some(origin) = &self.origin else {
-            return checkpoint::write_model(folder, &self.model, denoiser);
+            checkpoint::write_model(folder, &self.model, denoiser)?;
+            let written = text.map(|text| {
+                let config = &self.model.text.first().encoder.config;
+                checkpoint::write_text_encoder(
+                    &folder.join(ComponentKind::TextEncoder.folder()),
+                    text,
+                    config,
+                )
+            });
+            return written.unwrap_or(Ok(()));
         };
         // Opened again and not kept: its weights are as they are stored there, ours in f32.
         let mut whole = Checkpoint::open(origin)?;
         let stored =
             |tensor: NamedTensor| Some((tensor.name, StoredTensor::from_f32(tensor.shape, tensor.values)?));
-        let weights = parameters::named_parameters(denoiser).into_iter().filter_map(stored).collect();
         let kind = ComponentKind::of_denoiser(&self.model.denoiser.config);
-        whole.components.entry(kind).and_modify(|stored| stored.weights = weights);
+        let mut put = |kind, tensors: Vec<NamedTensor>| {
+            let weights = tensors.into_iter().filter_map(stored).collect();
+            whole.components.entry(kind).and_modify(|stored| stored.weights = weights);
+        };
+        put(kind, parameters::named_parameters(denoiser));
+        if let Some(text) = text {
+            put(ComponentKind::TextEncoder, checkpoint::text_encoder_tensors(text));
+        }
         whole.scheduler = self.model.scheduler.to_json();
         whole.write_folder(folder)
     }

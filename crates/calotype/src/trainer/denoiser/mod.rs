@@ -6,6 +6,8 @@ pub mod latent_cache;
 pub mod lora;
 pub mod objective;
 mod recompute;
+pub mod regions;
+pub mod text_along;
 
 use std::path::Path;
 
@@ -23,8 +25,9 @@ use crate::text_encoder::ClipText;
 use base_model::BaseModel;
 use lora::LoraInTraining;
 use objective::Denoising;
+use text_along::DenoiserWithText;
 
-/// What is trained of a denoiser: all of its weights, or a low-rank change.
+/// What is trained of a denoiser: all of its weights, those of the text encoder with them, or a low-rank change.
 pub trait DenoiserInTraining: Module + Sync {
     /// The denoiser as it stands.
     fn denoiser(&self, base: &BaseModel) -> Denoiser;
@@ -49,7 +52,7 @@ impl DenoiserInTraining for Denoiser {
     }
 
     fn save(&self, base: &BaseModel, model: &Path) -> Result<()> {
-        base.save_with(self, model)
+        base.save_with(self, None, model)
     }
 }
 
@@ -59,7 +62,7 @@ impl DenoiserInTraining for Denoiser {
 ///
 /// # Errors
 /// As [`training_loop::train`], [`Denoising::new`] and [`LoraInTraining::new`].
-pub fn train<W: Watch<Denoiser> + Watch<LoraInTraining>>(
+pub fn train<W: Watch<Denoiser> + Watch<DenoiserWithText> + Watch<LoraInTraining>>(
     recipe: &Recipe,
     base: &BaseModel,
     data: &TrainingSet,
@@ -67,12 +70,16 @@ pub fn train<W: Watch<Denoiser> + Watch<LoraInTraining>>(
     watch: &W,
 ) -> Result<()> {
     let objective = Denoising::new(recipe, base, data, session.device)?;
-    let trained = match &recipe.diffusion()?.lora {
-        None => training_loop::train(session, objective, base.model.denoiser.network.clone(), watch),
+    let diffusion = recipe.diffusion()?;
+    let trained = match &diffusion.lora {
         Some(lora) => {
             let lora = LoraInTraining::new(base, lora, recipe, session.device)?;
             training_loop::train(session, objective, lora, watch)
         }
+        None if diffusion.train_text_encoder => {
+            training_loop::train(session, objective, DenoiserWithText::new(base), watch)
+        }
+        None => training_loop::train(session, objective, base.model.denoiser.network.clone(), watch),
     };
     trained.map(|_| ())
 }
@@ -83,11 +90,15 @@ pub fn train<W: Watch<Denoiser> + Watch<LoraInTraining>>(
 /// As [`preflight::check`], [`Denoising::new`] and [`LoraInTraining::new`].
 pub fn check(recipe: &Recipe, base: &BaseModel, data: &TrainingSet, session: Session) -> Result<Findings> {
     let objective = Denoising::new(recipe, base, data, session.device)?;
-    match &recipe.diffusion()?.lora {
-        None => preflight::check(&objective, &base.model.denoiser.network, session.threads),
+    let diffusion = recipe.diffusion()?;
+    match &diffusion.lora {
         Some(lora) => {
             let lora = LoraInTraining::new(base, lora, recipe, session.device)?;
             preflight::check(&objective, &lora, session.threads)
         }
+        None if diffusion.train_text_encoder => {
+            preflight::check(&objective, &DenoiserWithText::new(base), session.threads)
+        }
+        None => preflight::check(&objective, &base.model.denoiser.network, session.threads),
     }
 }

@@ -9,8 +9,11 @@ use super::base_model::BaseModel;
 use super::draws::{Draws, NoiseLevels, Seeded, drops_caption};
 use super::latent_cache::{Encoding, LatentCache, Posterior, TextCache, posterior_of};
 use super::recompute;
-use crate::data::source::{Damaged, Item, TrainingSet};
+use super::regions::regions;
+use crate::data::source::{Damaged, Item, Place, TrainingSet};
 use crate::denoiser::Condition;
+use crate::denoiser::grounding::{GroundedAttention, Region, Regions};
+use crate::diffusion::flow::shift;
 use crate::diffusion::forward_process::offset_noise;
 use crate::diffusion::{Edm, LossWeight, NoiseSchedule, PredictionType, Times, TrainingSample};
 use crate::error::Result;
@@ -20,7 +23,9 @@ use crate::trainer::batch::Batch;
 use crate::trainer::data_parallel::{BatchGradients, differentiated, scalar};
 use crate::trainer::objective::{Damage, Input, InputKind, Objective, ShareLoss};
 use crate::trainer::preflight::text_tower_fault;
-use crate::trainer::recipe::{DiffusionRecipe, EdmRecipe, FlowTimes, Recipe, TrainingRecipe};
+use crate::trainer::recipe::{
+    DiffusionRecipe, EdmRecipe, FlowTimes, GroundingRecipe, LayoutFirst, Recipe, TrainingRecipe,
+};
 use crate::trainer::session::Session;
 use crate::trainer::settings::TrainingSettings;
 
@@ -38,6 +43,9 @@ pub struct Denoising<'a> {
     caption_dropout: f64,
     noise_offset: f64,
     loss_weight: LossWeight,
+    grounding: Option<GroundingRecipe>,
+    timestep_shift: f64,
+    layout_first: Option<LayoutFirst>,
     no_caption: Vec<u32>,
     latents: Option<LatentCache>,
     texts: Option<TextCache>,
@@ -53,6 +61,10 @@ pub struct Latents {
     pub(super) z_0: Vec<f32>,
     shape: [usize; 4],
     ids: Vec<Vec<u32>>,
+    /// What each caption names, and where it is; nothing unless that is taught.
+    regions: Vec<Vec<Region>>,
+    /// Whether these are of the steps in which the layout comes first.
+    layout_first: bool,
 }
 
 impl<'a> Denoising<'a> {
@@ -85,6 +97,9 @@ impl<'a> Denoising<'a> {
             caption_dropout: diffusion.caption_dropout,
             noise_offset: diffusion.noise_offset,
             loss_weight: diffusion.loss_weight(),
+            grounding: diffusion.grounding,
+            timestep_shift: diffusion.timestep_shift,
+            layout_first: diffusion.layout_first,
             damaged: data.left_out().to_vec(),
             no_caption: base.model.tokenizer().encode_padded("").ids,
             latents: None,
@@ -101,7 +116,10 @@ impl<'a> Denoising<'a> {
         let (flow_times, levels) = (FlowTimes::default(), levels(EdmRecipe::default(), self.edm));
         let draws = Seeded { seed, flow_times, shift: self.base.shift()?, levels };
         let (caption_dropout, noise_offset, loss_weight) = (0.0, 0.0, LossWeight::Uniform);
-        Ok(Self { draws: Box::new(draws), caption_dropout, noise_offset, loss_weight, ..self })
+        let (grounding, timestep_shift, layout_first) = (None, 1.0, None);
+        let draws = Box::new(draws);
+        let plain = Self { draws, caption_dropout, noise_offset, loss_weight, ..self };
+        Ok(Self { grounding, timestep_shift, layout_first, ..plain })
     }
 
     /// The same with other random numbers.
@@ -112,33 +130,37 @@ impl<'a> Denoising<'a> {
     /// z₀ of the sample at a position, its caption, its name and what was damaged before it.
     fn item(&self, n: u64) -> Result<Item<Latent>> {
         let Some(cache) = &self.latents else {
-            let Item { image, caption, name, damaged } = self.data.item(n)?;
-            let size = image.dimensions();
-            let image = self.latent(n, &posterior_of(self.base, image, &self.device)?, size);
-            return Ok(Item { image, caption, name, damaged });
+            let Item { image, caption, name, place, damaged } = self.data.item(n)?;
+            let posterior = posterior_of(self.base, image, &self.device)?;
+            let image = self.latent(n, &posterior, place, &caption)?;
+            return Ok(Item { image, caption, name, place, damaged });
         };
         let (place, posterior) = cache.at(self.data, n)?;
-        let image = self.latent(n, &posterior, place.size);
         let (caption, name) = (self.data.caption(n, place), self.data.pictures().name(place.picture));
-        Ok(Item { image, caption, name, damaged: vec![] })
+        let image = self.latent(n, &posterior, place, &caption)?;
+        Ok(Item { image, caption, name, place, damaged: vec![] })
     }
 
-    /// z₀ of the sample at a position: drawn from its posterior, and scaled.
-    fn latent(&self, n: u64, posterior: &Posterior, (width, height): (u32, u32)) -> Latent {
-        let vae = &self.base.model.vae;
+    /// z₀ of the sample at a position: drawn from its posterior, and scaled; and what its caption is about.
+    fn latent(&self, n: u64, posterior: &Posterior, place: Place, caption: &str) -> Result<Latent> {
+        let (vae, (width, height)) = (&self.base.model.vae, place.size);
         let shape = [height, width].map(|side| side as usize / vae.downsampling());
         let mut z_0 = posterior.sample(&self.draws.posterior(n, posterior.mean.len()));
         vae.scale(&mut z_0);
-        Latent { z_0, shape }
+        let tokenizer = self.base.model.tokenizer();
+        if drops_caption(self.recipe.seed, n, self.caption_dropout) {
+            return Ok(Latent { z_0, shape, ids: self.no_caption.clone(), regions: vec![] });
+        }
+        let regions = match self.grounding {
+            Some(_) => regions(tokenizer, caption, &self.data.objects(n, place)?, shape)?,
+            None => vec![],
+        };
+        Ok(Latent { z_0, shape, ids: tokenizer.encode_padded(caption).ids, regions })
     }
 
-    /// The tokens that the sample at a position is trained with.
-    fn ids(&self, n: u64, caption: &str) -> Vec<u32> {
-        if drops_caption(self.recipe.seed, n, self.caption_dropout) {
-            self.no_caption.clone()
-        } else {
-            self.base.model.tokenizer().encode_padded(caption).ids
-        }
+    /// The settings of the first steps, where they hold.
+    fn layout_first(&self, share: &Latents) -> Option<LayoutFirst> {
+        self.layout_first.filter(|_| share.layout_first)
     }
 
     /// Noise is added to clean latents: what the denoiser is trained on.
@@ -150,10 +172,12 @@ impl<'a> Denoising<'a> {
         let tensor = |values: Vec<f32>, shape: [usize; 4]| {
             Tensor::<4>::from_data(TensorData::new(values, shape), &self.device)
         };
+        let shift = self.layout_first(share).map_or(self.timestep_shift, |first| first.timestep_shift);
         let (mut t, mut noise) = (Vec::with_capacity(b), Vec::with_capacity(b * c * h * w));
         for &position in &share.positions {
-            let (timestep, eps) = self.draws.noise(position, self.schedule.num_timesteps(), c * h * w);
-            t.push(timestep);
+            let timesteps = self.schedule.num_timesteps();
+            let (timestep, eps) = self.draws.noise(position, timesteps, c * h * w);
+            t.push(shifted_timestep(timestep, timesteps, shift));
             noise.extend(eps);
         }
         let mut eps = tensor(noise, share.shape);
@@ -174,6 +198,21 @@ impl<'a> Denoising<'a> {
             _ => Times::Steps(&self.schedule, t),
         };
         TrainingSample::new(z_0, eps, &times, prediction, self.loss_weight)
+    }
+
+    /// The loss of the attention that `seen` has kept, unweighted, if there is anything to teach.
+    fn grounding_loss(
+        &self,
+        grounding: GroundingRecipe,
+        seen: GroundedAttention,
+        timesteps: &[f64],
+        share: &Latents,
+    ) -> Option<Tensor<1>> {
+        let noisy = grounding.noisy_from * self.schedule.num_timesteps() as f64;
+        let weight = |&t: &f64| if t > noisy { grounding.noisy_factor } else { 1.0 };
+        let weights: Vec<f64> = timesteps.iter().map(weight).collect();
+        let [_, _, height, width] = share.shape;
+        seen.loss(&Regions { samples: &share.regions, grid: [height, width], weights: &weights })
     }
 
     /// Text features of a share, of the text tower as it stands: on an autodiff device where that is trained.
@@ -210,7 +249,7 @@ impl<N: DenoiserInTraining> Objective<N> for Denoising<'_> {
     }
 
     fn logged(&self) -> Vec<&'static str> {
-        vec!["loss"]
+        if self.grounding.is_some() { vec!["loss", "denoising", "grounding"] } else { vec!["loss"] }
     }
 
     /// Latents and text features go to the run's files, if the recipe wants that and the data ends.
@@ -239,11 +278,14 @@ impl<N: DenoiserInTraining> Objective<N> for Denoising<'_> {
 
     fn prepare(&self, step: usize) -> Result<Batch<Latents>> {
         let (training, channels) = (&self.diffusion.training, self.base.model.vae.latent_channels());
-        let add = |share: &mut Latents, position, latent: Latent, caption: &str| {
+        let first = self.layout_first.map_or(0.0, |first| first.share * training.steps as f64);
+        let add = |share: &mut Latents, position, latent: Latent, _: &str| {
             share.positions.push(position);
             share.shape = [share.positions.len(), channels, latent.shape[0], latent.shape[1]];
             share.z_0.extend(latent.z_0);
-            share.ids.push(self.ids(position, caption));
+            share.ids.push(latent.ids);
+            share.regions.push(latent.regions);
+            share.layout_first = (step as f64) < first;
         };
         Batch::assemble(training, step, &self.damaged, |n| self.item(n), add)
     }
@@ -252,9 +294,25 @@ impl<N: DenoiserInTraining> Objective<N> for Denoising<'_> {
         let context = self.context(network.text(self.base).as_ref(), share)?.autodiff();
         let sample = self.noised(share)?;
         let (x_t, condition) = (sample.x_t.clone().autodiff(), Condition::of_context(context));
-        let predicted = network.denoiser(self.base).forward(x_t, &sample.timesteps, &condition, None)?;
-        let total = sample.loss(predicted);
-        Ok(ShareLoss { logged: vec![scalar(&total)], terms: vec![("denoising", total.clone())], total })
+        let denoiser = network.denoiser(self.base);
+        let Some(grounding) = self.grounding else {
+            let total = sample.loss(denoiser.forward(x_t, &sample.timesteps, &condition, None)?);
+            return Ok(ShareLoss {
+                logged: vec![scalar(&total)],
+                terms: vec![("denoising", total.clone())],
+                total,
+            });
+        };
+        let seen = GroundedAttention::new(grounding.heads);
+        let denoising = sample.loss(denoiser.forward(x_t, &sample.timesteps, &condition, Some(&seen))?);
+        let Some(taught) = self.grounding_loss(grounding, seen, &sample.timesteps, share) else {
+            let logged = vec![scalar(&denoising), scalar(&denoising), 0.0];
+            return Ok(ShareLoss { logged, terms: vec![("denoising", denoising.clone())], total: denoising });
+        };
+        let weight = self.layout_first(share).map_or(grounding.weight, |first| first.grounding);
+        let total = denoising.clone() + taught.clone() * weight;
+        let logged = vec![scalar(&total), scalar(&denoising), scalar(&taught)];
+        Ok(ShareLoss { total, terms: vec![("denoising", denoising), ("grounding", taught)], logged })
     }
 
     fn share_gradients(&self, network: &N, step: usize, share: &Latents) -> Result<BatchGradients> {
@@ -278,6 +336,16 @@ impl<N: DenoiserInTraining> Objective<N> for Denoising<'_> {
     }
 }
 
+/// u ↦ s·u/(1 + (s − 1)·u) for the middle u = (t + ½)/T of a timestep: with s above 1 there are more noisy timesteps. Esser
+/// et al. 2024, arXiv:2403.03206, Eq. 23, there for flows.
+fn shifted_timestep(t: usize, timesteps: usize, s: f64) -> usize {
+    if s == 1.0 {
+        return t;
+    }
+    let u = (t as f64 + 0.5) / timesteps as f64;
+    ((shift(u, s) * timesteps as f64) as usize).min(timesteps - 1)
+}
+
 /// How the noise levels of a model are spread, if it is an EDM.
 fn levels(recipe: EdmRecipe, edm: Option<Edm>) -> NoiseLevels {
     NoiseLevels::new(recipe, edm.map_or(1.0, |edm| edm.sigma_data))
@@ -289,4 +357,8 @@ struct Latent {
     z_0: Vec<f32>,
     /// Height and width.
     shape: [usize; 2],
+    /// The tokens that it is trained with.
+    ids: Vec<u32>,
+    /// What they name, and where it is; nothing unless that is taught.
+    regions: Vec<Region>,
 }

@@ -65,6 +65,18 @@ pub struct DiffusionRecipe {
     /// about a third more time.
     #[serde(default)]
     pub gradient_checkpointing: bool,
+    /// More noisy timesteps than others, where it is above 1: u ↦ s·u/(1 + (s − 1)·u).
+    #[serde(default = "none")]
+    pub timestep_shift: f64,
+    /// Teaches the attention of nouns where their objects are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grounding: Option<GroundingRecipe>,
+    /// What is different in the first steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layout_first: Option<LayoutFirst>,
+    /// Whether the text encoder is trained with the denoiser. CLIP's own stays in `clip/`.
+    #[serde(default)]
+    pub train_text_encoder: bool,
     /// Trains a low-rank change in place of the weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraRecipe>,
@@ -131,6 +143,44 @@ impl Default for EdmRecipe {
     }
 }
 
+/// `[diffusion.grounding]`: [`crate::denoiser::grounding`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GroundingRecipe {
+    /// What the loss counts beside that of the denoiser.
+    pub weight: f64,
+    /// Share of the heads of each layer that are taught.
+    pub heads: f64,
+    /// Samples at noisy timesteps count so many times as much.
+    pub noisy_factor: f64,
+    /// Timesteps above this share of all are noisy.
+    pub noisy_from: f64,
+}
+
+impl Default for GroundingRecipe {
+    fn default() -> Self {
+        Self { weight: 0.2, heads: 0.5, noisy_factor: 5.0, noisy_from: 0.7 }
+    }
+}
+
+/// `[diffusion.layout_first]`: the first steps teach where things belong, the others what they look like.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LayoutFirst {
+    /// Share of the steps.
+    pub share: f64,
+    /// In place of `grounding.weight`.
+    pub grounding: f64,
+    /// In place of `timestep_shift`.
+    pub timestep_shift: f64,
+}
+
+impl Default for LayoutFirst {
+    fn default() -> Self {
+        Self { share: 0.5, grounding: 1.0, timestep_shift: 3.0 }
+    }
+}
+
 /// `[diffusion.lora]`. Hu et al. 2021, arXiv:2106.09685.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -154,6 +204,11 @@ impl Default for LoraRecipe {
 
 fn yes() -> bool {
     true
+}
+
+/// A shift that is none.
+fn none() -> f64 {
+    1.0
 }
 
 impl DiffusionRecipe {
@@ -197,6 +252,12 @@ impl DiffusionRecipe {
         if self.cache_latents {
             check.that(data.is_repeatable(), "cache_latents", "false with random crops", true)?;
         }
+        self.validate_layout(check)?;
+        if self.train_text_encoder {
+            check.that(!self.cache_text, "cache_text", "false while the text encoder is trained", true)?;
+            let lora = "false with `lora`, which names the layers of the text encoder that it changes";
+            check.that(self.lora.is_none(), "train_text_encoder", lora, true)?;
+        }
         if let Some(lora) = &self.lora {
             let schedule = self.prediction.is_none() && !self.zero_terminal_snr && flow.shift.is_none();
             let expected =
@@ -219,6 +280,35 @@ impl DiffusionRecipe {
         check.that(self.lora.is_none(), "lora", "a `model` that it changes", "no `model`")
     }
 
+    /// Grounding, and the timesteps that are drawn.
+    fn validate_layout(&self, check: &Check) -> Result<()> {
+        let positive = |x: f64| x > 0.0 && x.is_finite();
+        let share = |x: f64| (0.0..=1.0).contains(&x);
+        check.that(positive(self.timestep_shift), "timestep_shift", "above 0", self.timestep_shift)?;
+        if let Some(first) = &self.layout_first {
+            check.that(share(first.share), "layout_first.share", "0 to 1", first.share)?;
+            let weight = first.grounding;
+            check.that(
+                weight >= 0.0 && weight.is_finite(),
+                "layout_first.grounding",
+                "at least 0",
+                weight,
+            )?;
+            let shift = first.timestep_shift;
+            check.that(positive(shift), "layout_first.timestep_shift", "above 0", shift)?;
+        }
+        let Some(GroundingRecipe { weight, heads, noisy_factor, noisy_from }) = self.grounding else {
+            return check.that(self.layout_first.is_none(), "layout_first", "`grounding` beside it", "none");
+        };
+        check.that(weight >= 0.0 && weight.is_finite(), "grounding.weight", "at least 0", weight)?;
+        check.that(heads > 0.0 && share(heads), "grounding.heads", "above 0, at most 1", heads)?;
+        let factor = noisy_factor;
+        check.that(factor >= 0.0 && factor.is_finite(), "grounding.noisy_factor", "at least 0", factor)?;
+        check.that(share(noisy_from), "grounding.noisy_from", "0 to 1", noisy_from)?;
+        let whole = "false with `grounding`, which needs the attention of the whole network";
+        check.that(!self.gradient_checkpointing, "gradient_checkpointing", whole, true)
+    }
+
     /// A key that is there and means nothing where there are no timesteps.
     pub(crate) fn key_of_timesteps(&self) -> Option<&'static str> {
         [
@@ -226,6 +316,8 @@ impl DiffusionRecipe {
             ("min_snr_gamma", self.min_snr_gamma.is_some()),
             ("p2", self.p2.is_some()),
             ("zero_terminal_snr", self.zero_terminal_snr),
+            ("timestep_shift", self.timestep_shift != 1.0),
+            ("grounding", self.grounding.is_some()),
         ]
         .into_iter()
         .find_map(|(key, there)| there.then_some(key))

@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 
 pub use clip::{ClipObjective, ClipRecipe};
 pub use data::{BucketRecipe, DataRecipe};
-pub use diffusion::{DiffusionRecipe, EdmRecipe, FlowTimes, LoraRecipe, P2Recipe};
+pub use diffusion::{
+    DiffusionRecipe, EdmRecipe, FlowTimes, GroundingRecipe, LayoutFirst, LoraRecipe, P2Recipe,
+};
 pub use training::{EmaSnapshots, TrainingRecipe};
 pub use vae::{
     AdversarialRecipe, AutoencoderObjective, DiscriminatorLoss, PerceptualRecipe, Reconstruction, VaeRecipe,

@@ -169,7 +169,61 @@ def unet_linear(generator):
     )
 
 
-MODELS = {"autoencoder_kl": autoencoder_kl, "clip": clip, "unet": unet, "unet_linear": unet_linear}
+class KeepProbabilities:
+    """An attention processor that is written out, and keeps the probabilities of cross-attention, [B, heads, N, L]."""
+
+    def __init__(self):
+        self.kept = []
+
+    def __call__(self, attention, hidden_states, encoder_hidden_states=None, **_):
+        context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+
+        def split(x):
+            return x.unflatten(-1, (attention.heads, -1)).transpose(1, 2)
+
+        q, k, v = split(attention.to_q(hidden_states)), split(attention.to_k(context)), split(attention.to_v(context))
+        probabilities = torch.softmax(q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5, -1)
+        if encoder_hidden_states is not None:
+            self.kept.append(probabilities)
+        return attention.to_out[0]((probabilities @ v).transpose(1, 2).flatten(2))
+
+
+def unet_grounded(generator):
+    """The grounding of words in regions beside the plain loss: half of the heads, weights for each sample."""
+    model, inputs, _, metadata = unet_linear(generator)
+    # Two regions in the first sample, one in the second; which tokens name them, and what of each cell they cover.
+    inputs["naming"] = torch.tensor([[[0, 1, 1, 0, 0], [0, 0, 0, 1, 0]], [[0, 0, 1, 0, 0], [0, 0, 0, 0, 0]]]).float()
+    inputs["coverage"] = torch.rand(2, 2, 7, 7, generator=generator).round(decimals=2)
+    inputs["weights"] = torch.tensor([1.0, 5.0])
+
+    def forward(model, sample, timestep, encoder_hidden_states, noise, naming, coverage, weights):
+        keep = KeepProbabilities()
+        model.set_attn_processor(keep)
+        output = model(sample, timestep, encoder_hidden_states).sample
+        layers, keep.kept = keep.kept, []  # a model with them could not be copied
+        there = naming.sum(-1) > 0
+        grounding = 0
+        for probabilities in layers:
+            half = probabilities[:, : probabilities.shape[1] // 2].mean(1)
+            attention = torch.einsum("bnt,bot->bon", half, naming).clamp(1e-4, 1 - 1e-4)
+            side = round(probabilities.shape[2] ** 0.5)
+            cells = torch.nn.functional.adaptive_avg_pool2d(coverage, side).flatten(2)
+            entropy = torch.nn.functional.binary_cross_entropy(attention, cells, reduction="none").mean(-1)
+            of_sample = (entropy * there).sum(-1) / there.sum(-1)
+            grounding = grounding + (of_sample * weights).mean() / len(layers)
+        loss = ((output - noise) ** 2).mean() + 0.7 * grounding
+        return {"output": output, "grounding": grounding.reshape(1)}, loss
+
+    return model, inputs, forward, metadata
+
+
+MODELS = {
+    "autoencoder_kl": autoencoder_kl,
+    "clip": clip,
+    "unet": unet,
+    "unet_linear": unet_linear,
+    "unet_grounded": unet_grounded,
+}
 
 
 def perturb(model, generator):

@@ -49,7 +49,7 @@ struct Render {
     /// Most objects in a scene: 1 to 3
     #[arg(long, default_value_t = 3)]
     max_objects: usize,
-    /// Which compositions
+    /// Which scenes
     #[arg(long, value_enum, default_value_t = SplitName::Train)]
     split: SplitName,
 }
@@ -97,18 +97,25 @@ struct Time {
 enum SplitName {
     /// Those that training sees
     Train,
-    /// Those that training never sees
+    /// Pairs of nouns that training never sees together
     HeldOut,
+    /// New scenes of pairs that training does see
+    Seen,
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     match &args.verb {
         Verb::Render(render) => {
-            let config =
-                EmojiScenesConfig { size: render.size, seed: render.seed, max_objects: render.max_objects };
+            let config = EmojiScenesConfig {
+                size: render.size,
+                seed: render.seed,
+                max_objects: render.max_objects,
+                ..EmojiScenesConfig::default()
+            };
             let split = match render.split {
                 SplitName::Train => Split::Train,
                 SplitName::HeldOut => Split::HeldOut,
+                SplitName::Seen => Split::Seen,
             };
             output::require_folder("out", &render.out)?;
             render_folder(&EmojiScenes::new(config)?, split, render.n, &render.out)?;

@@ -26,7 +26,7 @@
 //! use calotype::nn::Init;
 //!
 //! # fn main() -> calotype::Result<()> {
-//! let scenes = EmojiScenes::new(EmojiScenesConfig { size: 32, seed: 0, max_objects: 2 })?;
+//! let scenes = EmojiScenes::new(EmojiScenesConfig { max_objects: 2, ..EmojiScenesConfig::default() })?;
 //! let scene = scenes.scene(Split::Train, 0);
 //! let device = Device::flex();
 //! let config = AutoencoderConfig { norm_num_groups: 4, ..Default::default() }.with_levels(vec![8, 16]);

@@ -44,6 +44,11 @@ pub trait Pictures: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// A caption of picture `i` that exchanges two of its nouns, and is wrong for it; by default none is known.
+    fn exchanged(&self, _i: u64) -> Option<String> {
+        None
+    }
+
     /// What of the source is not used, and why, each in a sentence.
     fn left_out(&self) -> Vec<String> {
         Vec::new()
@@ -102,7 +107,7 @@ impl Pictures for CollectionPictures {
 pub struct Scenes {
     /// The scenes.
     pub scenes: EmojiScenes,
-    /// Which of their compositions.
+    /// Which of them.
     pub split: Split,
 }
 
@@ -127,6 +132,10 @@ impl Pictures for Scenes {
     fn captioned(&self, i: u64, _: [u8; 3]) -> Result<(RgbImage, Cow<'_, [String]>)> {
         let scene = self.scenes.scene(self.split, i);
         Ok((scene.image, Cow::Owned(vec![scene.caption])))
+    }
+
+    fn exchanged(&self, i: u64) -> Option<String> {
+        self.scenes.scene(self.split, i).exchanged_caption()
     }
 
     fn objects(&self, i: u64) -> Result<Vec<DepictedObject>> {

@@ -3,6 +3,7 @@
 use image::RgbImage;
 use rayon::prelude::*;
 
+use super::measure::{Measure, measure};
 use crate::data::emoji_scenes::SceneSpec;
 use crate::error::Result;
 use crate::evaluate::prompt_accuracy::{Proportion, sign_test};
@@ -78,6 +79,14 @@ impl Verdicts {
         })
     }
 
+    /// Share of relations that hold in the pictures of the model in which both of their nouns are found.
+    ///
+    /// # Errors
+    /// `Error::Argument` if there is no such picture.
+    pub(super) fn relations(&self) -> Result<Proportion> {
+        relations(&self.model)
+    }
+
     /// `count`: (hits, trials) of one picture.
     fn accuracy(&self, count: impl Fn(&Verdict) -> (usize, usize)) -> Result<Accuracy> {
         let proportion = |verdicts: &[Verdict]| {
@@ -101,6 +110,44 @@ impl Verdicts {
     /// How likely pure chance puts the model as far above the empty prompt.
     pub(super) fn p_value_above_unconditional(&self) -> f64 {
         p_value(&self.model, &self.unconditional)
+    }
+}
+
+fn relations(verdicts: &[Verdict]) -> Result<Proportion> {
+    let both = |verdict: &&Verdict| verdict.nouns_found.iter().take(2).all(|&found| found);
+    let asked: Vec<bool> =
+        verdicts.iter().filter(both).filter_map(|verdict| verdict.relation_holds).collect();
+    Proportion::new(asked.iter().filter(|&&holds| holds).count(), asked.len())
+}
+
+/// What new scenes of pairs of nouns that training has shown give, beside the unseen pairs of everything else.
+#[derive(Debug, Clone)]
+pub struct SeenPairs {
+    /// Share of pictures with every noun and the relation.
+    pub prompts: Proportion,
+    /// Share of nouns that are found.
+    pub nouns: Proportion,
+    /// Share of relations that hold where both nouns are found.
+    pub relations: Measure<Proportion>,
+}
+
+impl SeenPairs {
+    /// Checks `generated`, one picture for each of `specs`.
+    ///
+    /// # Errors
+    /// Those of [`SceneChecker::check`]; `Error::Argument` for no pictures.
+    pub(super) fn of(checker: &SceneChecker, specs: &[SceneSpec], generated: &[RgbImage]) -> Result<Self> {
+        let verdicts = generated.par_iter().zip(specs).map(|(image, spec)| checker.check(image, spec));
+        let verdicts = verdicts.collect::<Result<Vec<_>>>()?;
+        let found = verdicts.iter().flat_map(|verdict| &verdict.nouns_found);
+        Ok(Self {
+            prompts: Proportion::new(
+                verdicts.iter().filter(|verdict| verdict.correct).count(),
+                verdicts.len(),
+            )?,
+            nouns: Proportion::new(found.clone().filter(|&&found| found).count(), found.count())?,
+            relations: measure(relations(&verdicts))?,
+        })
     }
 }
 

@@ -1,8 +1,8 @@
-//! What `demo` measures, all of it on compositions that training never saw.
+//! What `demo` measures, on pairs of nouns that training never shows together unless it says otherwise.
 
 use image::RgbImage;
 
-use super::accuracy::{Accuracy, Checked, Verdicts};
+use super::accuracy::{Accuracy, Checked, SeenPairs, Verdicts};
 use super::clip_metrics::ClipMetrics;
 use super::heat_maps::localise;
 use super::measure::{Measure, measure};
@@ -11,6 +11,7 @@ use crate::data::emoji_scenes::{EmojiScenes, Scene, SceneSpec, Split, noun_phras
 use crate::error::Result;
 use crate::evaluate::extractor::ClipExtractor;
 use crate::evaluate::pixel::{psnr_rgb, ssim_rgb};
+use crate::evaluate::prompt_accuracy::Proportion;
 use crate::evaluate::scene_checker::{SceneChecker, Verdict};
 use crate::explain::Explanation;
 use crate::explain::localisation::Localisation;
@@ -46,6 +47,10 @@ pub struct Evaluation {
     pub p_value_above_unconditional: f64,
     /// Share of nouns that are found.
     pub nouns: Measure<Accuracy>,
+    /// Share of relations that hold where both nouns are found.
+    pub relations: Measure<Proportion>,
+    /// The same of pairs of nouns that training has shown, in new scenes.
+    pub seen: Measure<SeenPairs>,
     /// The pictures against the scenes.
     pub generated: ClipMetrics,
     /// The pictures of the empty prompt against the scenes.
@@ -87,7 +92,12 @@ pub fn evaluate(recipe: &Recipe, data: &EmojiScenes, session: Session) -> Result
         reconstructions: &reconstructions,
     };
     let verdicts = Verdicts::of(&checker, &specs, &checked)?;
-    let clip = measure(ClipExtractor::load(&session.run.model(), noun_phrases(), session.device))?;
+    let seen = measure(seen_pairs(&subject, data, &checker, n))?;
+    let clip = measure(ClipExtractor::load(
+        &session.run.model(),
+        noun_phrases(&data.config().nouns),
+        session.device,
+    ))?;
     let (localisation, localised_pictures) =
         localise(&subject, data, &checker, (&scenes, &explanations, &verdicts.model))?;
     Ok(Evaluation {
@@ -98,6 +108,8 @@ pub fn evaluate(recipe: &Recipe, data: &EmojiScenes, session: Session) -> Result
         p_value_above_chance: verdicts.p_value_above_chance(),
         p_value_above_unconditional: verdicts.p_value_above_unconditional(),
         nouns: measure(verdicts.nouns())?,
+        relations: measure(verdicts.relations())?,
+        seen,
         generated: ClipMetrics::of(&clip, &generated, &truth)?,
         unconditional_clip: ClipMetrics::of(&clip, &unconditional, &truth)?,
         localisation,
@@ -109,6 +121,15 @@ pub fn evaluate(recipe: &Recipe, data: &EmojiScenes, session: Session) -> Result
         sampling: subject.sampling,
         guidance: subject.guidance,
     })
+}
+
+/// Pictures of `n` prompts about pairs that training has shown, checked.
+fn seen_pairs(subject: &Subject, data: &EmojiScenes, checker: &SceneChecker, n: usize) -> Result<SeenPairs> {
+    let scenes: Vec<Scene> = (0..n as u64).map(|i| data.scene(Split::Seen, i)).collect();
+    let prompts: Vec<&str> = scenes.iter().map(|scene| scene.caption.as_str()).collect();
+    let specs: Vec<SceneSpec> = scenes.iter().map(|scene| scene.spec.clone()).collect();
+    let generated = images(&subject.sample("pictures of seen pairs", &prompts, subject.guidance)?);
+    SeenPairs::of(checker, &specs, &generated)
 }
 
 fn images(explanations: &[Explanation]) -> Vec<RgbImage> {

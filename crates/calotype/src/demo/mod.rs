@@ -13,7 +13,7 @@ mod subject;
 #[cfg(test)]
 mod tests;
 
-pub use accuracy::Accuracy;
+pub use accuracy::{Accuracy, SeenPairs};
 pub use clip_metrics::ClipMetrics;
 pub use evaluation::{Evaluation, evaluate};
 pub use measure::Measure;

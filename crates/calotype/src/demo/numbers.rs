@@ -2,11 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::accuracy::Accuracy;
+use super::accuracy::{Accuracy, SeenPairs};
 use super::clip_metrics::ClipMetrics;
 use super::evaluation::Evaluation;
 use super::measure::{Measure, part, shown};
 use super::subject::MeanRetrieval;
+use crate::evaluate::prompt_accuracy::Proportion;
 use crate::explain::localisation::Localisation;
 
 /// Name, value and how it was measured.
@@ -22,7 +23,7 @@ impl Evaluation {
             "heat_map_pictures": self.localised_pictures,
             "heat_map_words": self.localisation.as_ref().map_or(0, |localisation| localisation.n),
             "protocol": {
-                "scenes": self.scenes.len(), "split": "held-out compositions", "sampler": self.sampling.sampler.kind.name(),
+                "scenes": self.scenes.len(), "split": "held-out pairs of nouns", "sampler": self.sampling.sampler.kind.name(),
                 "steps": self.sampling.sampler.steps, "guidance": self.guidance, "seed": self.sampling.seed,
                 "commit": commit,
             },
@@ -62,6 +63,11 @@ impl Evaluation {
             ("noun_accuracy_chance", part(nouns, |nouns| nouns.chance.rate())),
             ("noun_accuracy_ground_truth", part(nouns, |nouns| nouns.ground_truth.rate())),
             ("noun_accuracy_reconstruction", part(nouns, |nouns| nouns.reconstruction.rate())),
+            ("relation_accuracy", part(&self.relations, Proportion::rate)),
+            ("prompt_accuracy_seen_pairs", part(&self.seen, |seen| seen.prompts.rate())),
+            ("noun_accuracy_seen_pairs", part(&self.seen, |seen| seen.nouns.rate())),
+            ("relation_accuracy_seen_pairs", self.seen_relations().map(|relations| relations.rate())),
+            ("heat_map_pointing", part(words, |words| words.pointing_game.mean)),
             ("fd_clip", self.generated.fd_clip.clone()),
             ("fd_clip_unconditional", self.unconditional_clip.fd_clip.clone()),
             ("is_clip", self.generated.is_clip.clone()),
@@ -76,8 +82,28 @@ impl Evaluation {
         let mut rows = self.of_parts();
         rows.extend(of_accuracy("Prompt accuracy (all nouns and the relation)", &self.accuracy, &sampled));
         rows.extend(of_accuracy("Noun accuracy", &self.nouns, &sampled));
+        rows.extend(self.of_relations_and_seen_pairs(&sampled));
         rows.extend(self.of_sets_and_words(&sampled));
         rows
+    }
+
+    /// How often relations hold in pictures of seen pairs.
+    fn seen_relations(&self) -> Measure<Proportion> {
+        self.seen.as_ref().map_err(Clone::clone).and_then(|seen| seen.relations.clone())
+    }
+
+    fn of_relations_and_seen_pairs(&self, sampled: &str) -> Vec<Row> {
+        let text = |relations: &Measure<Proportion>| shown(relations, Proportion::to_string);
+        let seen = |seen: &SeenPairs| {
+            let SeenPairs { prompts, nouns, relations } = seen;
+            format!("prompts {prompts}; nouns {nouns}; relations {}", text(relations))
+        };
+        let given = "where both nouns are found; two sprites thrown at random: 18.9 %";
+        let new = format!("{sampled}, but of pairs of nouns that training has shown, in new scenes");
+        vec![
+            row("Relation accuracy", text(&self.relations), &format!("{sampled}; {given}")),
+            row("Seen pairs", shown(&self.seen, seen), &new),
+        ]
     }
 
     /// How the pictures were made.
@@ -118,15 +144,18 @@ impl Evaluation {
         let inside = |localisation: &Localisation| {
             let inside = 100.0 * localisation.mass_inside.mean;
             let share = 100.0 * localisation.area_share.mean;
-            format!("{inside:.1} % of the mass on {share:.1} % of the area")
+            let pointing = 100.0 * localisation.pointing_game.mean;
+            format!(
+                "{inside:.1} % of the mass on {share:.1} % of the area, the hottest pixel in {pointing:.1} %"
+            )
         };
         let n = self.localisation.as_ref().map_or(0, |localisation| localisation.n);
         let words = format!("{n} words in {} pictures, boxes by the checker", self.localised_pictures);
         vec![
             row("fd-clip", distance(&self.generated), &format!("{sampled}; {clip}")),
             row("fd-clip, empty prompt", distance(&self.unconditional_clip), clip),
-            row("is-clip", score, &format!("40 nouns, 1 split; {clip}")),
-            row("Heat map's mass inside the object's box", shown(&self.localisation, inside), &words),
+            row("is-clip", score, &format!("a class for each noun, 1 split; {clip}")),
+            row("Heat map inside the object's box", shown(&self.localisation, inside), &words),
         ]
     }
 }

@@ -83,7 +83,7 @@ pub(super) fn summary(recipe: &Recipe, evaluation: &Evaluation) -> Vec<String> {
         format!(
             "All three parts of this latent diffusion model were trained on emoji-scenes of {0}x{0} pixels: a \
              variational autoencoder, a pair of CLIP towers, and a U-Net that predicts noise. Every number below \
-             is measured on compositions of nouns and relation that training never saw.",
+             is measured on pairs of nouns that training never shows together, unless it says otherwise.",
             recipe.data.size
         ),
         match &evaluation.accuracy {

@@ -1,4 +1,4 @@
-use super::accuracy::Accuracy;
+use super::accuracy::{Accuracy, SeenPairs};
 use super::clip_metrics::ClipMetrics;
 use super::evaluation::Evaluation;
 use super::measure::{Measure, measure};
@@ -47,6 +47,8 @@ fn measured(recipe: &Recipe) -> Evaluation {
         p_value_above_chance: 0.5,
         p_value_above_unconditional: 0.5,
         nouns: Ok(accuracy()),
+        relations: Ok(half()),
+        seen: Ok(SeenPairs { prompts: half(), nouns: half(), relations: Ok(half()) }),
         generated: clip(),
         unconditional_clip: clip(),
         localisation: Ok(Localisation::of(&[hit]).unwrap()),
@@ -57,16 +59,18 @@ fn measured(recipe: &Recipe) -> Evaluation {
 /// Takes one metric away; its names in `metrics.json`.
 type Missing = (fn(&mut Evaluation, String), &'static [&'static str]);
 
-const METRICS: [Missing; 9] = [
+const METRICS: [Missing; 11] = [
     (|e, why| e.psnr = Err(why), &["reconstruction_psnr"]),
     (|e, why| e.ssim = Err(why), &["reconstruction_ssim"]),
     (|e, why| e.retrieval = Err(why), &["clip_retrieval_at_1", "clip_retrieval_chance"]),
     (|e, why| e.accuracy = Err(why), &["prompt_accuracy", "prompt_accuracy_chance"]),
     (|e, why| e.nouns = Err(why), &["noun_accuracy", "noun_accuracy_ground_truth"]),
+    (|e, why| e.relations = Err(why), &["relation_accuracy"]),
+    (|e, why| e.seen = Err(why), &["prompt_accuracy_seen_pairs", "relation_accuracy_seen_pairs"]),
     (|e, why| e.generated.fd_clip = Err(why), &["fd_clip"]),
     (|e, why| e.unconditional_clip.fd_clip = Err(why), &["fd_clip_unconditional"]),
     (|e, why| e.generated.is_clip = Err(why), &["is_clip"]),
-    (|e, why| e.localisation = Err(why), &["heat_map_mass_inside", "heat_map_area_share"]),
+    (|e, why| e.localisation = Err(why), &["heat_map_mass_inside", "heat_map_pointing"]),
 ];
 
 #[test]

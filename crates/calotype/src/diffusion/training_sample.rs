@@ -89,6 +89,16 @@ impl TrainingSample {
         Ok(Self { x_t, timesteps: levels.iter().map(|c| c.c_noise).collect(), target, weights: None })
     }
 
+    /// Mean (target − predicted)² of each sample: `B` numbers, whatever their weights.
+    pub fn errors(&self, predicted: Tensor<4>) -> Vec<f64> {
+        let squares = (self.target.clone() - predicted).square().into_data();
+        let squares: Vec<f32> = squares.iter::<f32>().collect();
+        let each = squares.len() / self.timesteps.len().max(1);
+        let mean =
+            |errors: &[f32]| errors.iter().map(|&error| f64::from(error)).sum::<f64>() / errors.len() as f64;
+        squares.chunks(each.max(1)).map(mean).collect()
+    }
+
     /// mean_B w · mean (target − predicted)², `[1]`. Ho et al. 2020, Eq. 14, where w = 1.
     ///
     /// `predicted`: `[B, C, H, W]`, on an autodiff device.

@@ -7,7 +7,7 @@ use burn::tensor::Device;
 
 use super::comparison::Comparison;
 use super::extractor::{ClipExtractor, Extractor, InceptionExtractor};
-use crate::data::emoji_scenes::noun_phrases;
+use crate::data::emoji_scenes::{Noun, noun_phrases};
 use crate::error::{Error, Result};
 
 /// What turns pictures into features.
@@ -68,7 +68,8 @@ impl ExtractorName {
                 Ok(Box::new(InceptionExtractor::load(weights()?, protocol, tap, device)?))
             }
             Self::Clip => {
-                let classes = if asked.classes.is_empty() { noun_phrases() } else { asked.classes.clone() };
+                let classes =
+                    if asked.classes.is_empty() { noun_phrases(&Noun::ALL) } else { asked.classes.clone() };
                 Ok(Box::new(ClipExtractor::load(weights()?, classes, device)?))
             }
             Self::Onnx(path) => match &asked.weights {

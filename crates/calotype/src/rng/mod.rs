@@ -34,7 +34,7 @@ pub enum Purpose {
     SamplerNoise = 8,
     /// Splits and subsets in evaluation.
     Evaluation = 9,
-    /// Which compositions are held out.
+    /// Which pairs of nouns are held out.
     Split = 10,
     /// The order of a collection of pictures; index = epoch.
     Epoch = 11,

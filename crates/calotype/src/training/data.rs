@@ -89,7 +89,7 @@ impl PartData {
         Ok(Self { training, validation: validation.map(still).transpose()?, left_out })
     }
 
-    /// The embedded scenes, and those of held-out compositions.
+    /// The embedded scenes, and those of held-out pairs of nouns.
     ///
     /// # Errors
     /// As [`TrainingSet::new`]; `Error::Config` for a recipe without the part's section.

@@ -5,6 +5,7 @@ use image::RgbImage;
 
 use super::VALIDATION_SEED;
 use super::grid::grid;
+use super::swap_choice::SwapChoice;
 use crate::data::source::TrainingSet;
 use crate::denoiser::Denoiser;
 use crate::diffusion::guidance::Guidance;
@@ -34,13 +35,14 @@ const GUIDANCE: f64 = 4.0;
 /// Seed of their noise: the same at every validation, so that pictures show the training alone.
 const SEED: u64 = 1;
 
-/// The loss on validation pictures with fixed noise and timesteps; pictures of the recipe's prompts, and where each
+/// The loss on validation pictures with fixed noise and timesteps; swap choice; pictures of the recipe's prompts, and where each
 /// word went.
 pub struct DenoiserWatch<'a> {
     base: &'a BaseModel,
     objective: Denoising<'a>,
     /// Encoded once: every look is at the same ones.
     shares: Vec<Latents>,
+    swap_choice: Option<SwapChoice<'a>>,
     prompts: &'a [String],
     side: usize,
 }
@@ -70,7 +72,8 @@ impl<'a> DenoiserWatch<'a> {
         for step in 0..whole.div_ceil(batch_size) {
             shares.extend(Objective::<Denoiser>::prepare(&encoding, step)?.shares);
         }
-        Ok(Self { base, objective, shares, prompts: &diffusion.prompts, side })
+        let swap_choice = SwapChoice::new(recipe, base, data, &encoding, device)?;
+        Ok(Self { base, objective, shares, swap_choice, prompts: &diffusion.prompts, side })
     }
 
     fn loss<N: DenoiserInTraining>(&self, network: &N) -> Result<f64> {
@@ -134,7 +137,10 @@ fn sampling(base: &BaseModel, side: usize) -> Sampling {
 
 impl<N: DenoiserInTraining> Watch<N> for DenoiserWatch<'_> {
     fn look(&self, network: &N, _: usize) -> Result<Observation> {
-        let numbers = vec![("validation_loss".into(), self.loss(network)?)];
+        let mut numbers = vec![("validation_loss".into(), self.loss(network)?)];
+        if let Some(swap_choice) = &self.swap_choice {
+            numbers.push(("validation_swap_choice".into(), swap_choice.of(network)?));
+        }
         Ok(Observation { numbers, pictures: self.pictures(network)? })
     }
 }

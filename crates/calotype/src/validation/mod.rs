@@ -7,6 +7,7 @@ mod autoencoder;
 mod clip;
 mod denoiser;
 mod grid;
+mod swap_choice;
 
 pub use autoencoder::AutoencoderWatch;
 pub use clip::ClipWatch;

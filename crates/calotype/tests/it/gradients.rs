@@ -12,6 +12,7 @@ use calotype::autoencoder::{
     AutoencoderConfig, AutoencoderKl,
     loss::{Reconstruction, autoencoder_loss},
 };
+use calotype::denoiser::grounding::{GroundedAttention, Region, Regions};
 use calotype::denoiser::{Condition, Unet, UnetConfig};
 use calotype::files::{NamedTensor, StoredTensor, safetensors};
 use calotype::nn::{Init, parameters};
@@ -150,6 +151,36 @@ fn unet(file: &str) {
 #[test]
 fn unet_2d_condition() {
     unet("unet.safetensors");
+}
+
+/// The grounding of words in regions beside the plain loss.
+#[test]
+fn unet_with_grounded_attention() {
+    let golden = Golden::open("unet_grounded.safetensors");
+    let network = golden.load(Unet::new(&golden.config(), &mut Init::zeros(&Device::flex())).unwrap());
+    let numbers = |key: &str| golden.tensors[key].values.clone();
+    let timesteps: Vec<f64> = numbers("input.timestep").iter().map(|&t| f64::from(t)).collect();
+    let weights: Vec<f64> = numbers("input.weights").iter().map(|&w| f64::from(w)).collect();
+    let (naming, coverage) = (numbers("input.naming"), numbers("input.coverage"));
+    let tokens = golden.tensors["input.naming"].shape[2];
+    let region = |i: usize| {
+        let rows = (0..tokens).filter(|row| naming[i * tokens + row] == 1.0).collect();
+        Region { rows, coverage: coverage[i * 49..][..49].to_vec() }
+    };
+    let samples = [0, 2].map(|first| {
+        [region(first), region(first + 1)].into_iter().filter(|region| !region.rows.is_empty()).collect()
+    });
+
+    let seen = GroundedAttention::new(0.5);
+    let condition = Condition::of_context(golden.tensor("input.encoder_hidden_states"));
+    let output =
+        network.forward(golden.tensor("input.sample"), &timesteps, &condition, Some(&seen)).unwrap();
+    let grounding =
+        seen.loss(&Regions { samples: &samples, grid: [7, 7], weights: &weights }).expect("three regions");
+    golden.assert_output("output.output", output.clone());
+    golden.assert_output("output.grounding", grounding.clone());
+    let denoising = (output - golden.tensor("input.noise")).square().mean();
+    golden.assert_loss(&network, denoising + grounding * 0.7);
 }
 
 /// Linear projections, heads and transformer layers for each level, odd latent sizes.

@@ -75,12 +75,7 @@ impl Part {
 
 /// The recipe's embedded data.
 pub fn scenes(recipe: &Recipe, members: Option<Vec<u64>>) -> Result<TrainingSet> {
-    let scenes = EmojiScenes::new(EmojiScenesConfig {
-        size: recipe.data.size,
-        seed: recipe.seed,
-        max_objects: recipe.data.max_objects,
-    })?;
-    let scenes = Arc::new(Scenes { scenes, split: Split::Train });
+    let scenes = Arc::new(Scenes { scenes: recipe.scenes()?, split: Split::Train });
     TrainingSet::new(scenes, members, recipe.seed, recipe.data.size, recipe.data.transform)
 }
 

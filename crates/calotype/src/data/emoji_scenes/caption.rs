@@ -71,6 +71,11 @@ impl Relation {
         }
     }
 
+    /// Whether it is another relation with its objects exchanged.
+    pub fn is_directed(self) -> bool {
+        !matches!(self, Relation::NextTo | Relation::FarFrom)
+    }
+
     /// The ways a caption says it; the first is the name.
     pub fn phrasings(self) -> &'static [&'static str] {
         match self {
@@ -135,9 +140,29 @@ fn noun_phrase(noun: &str, size: Option<Size>, definite: bool) -> String {
     format!("{article} {described}")
 }
 
-/// "a cat", "an egg": every noun with its article.
-pub fn noun_phrases() -> Vec<String> {
-    Noun::ALL.iter().map(|noun| noun_phrase(noun.name(), None, false)).collect()
+/// `caption` with `a` in place of `b` and `b` in place of `a`.
+pub(super) fn exchanged(caption: &str, a: Noun, b: Noun) -> String {
+    let mut words: Vec<&str> = caption.split(' ').collect();
+    for word in &mut words {
+        *word = if *word == a.name() {
+            b.name()
+        } else if *word == b.name() {
+            a.name()
+        } else {
+            word
+        };
+    }
+    for i in 1..words.len() {
+        if matches!(words[i - 1], "a" | "an") {
+            words[i - 1] = article(words[i]);
+        }
+    }
+    words.join(" ")
+}
+
+/// "a cat", "an egg": each noun with its article.
+pub fn noun_phrases(nouns: &[Noun]) -> Vec<String> {
+    nouns.iter().map(|noun| noun_phrase(noun.name(), None, false)).collect()
 }
 
 fn article(next: &str) -> &'static str {
@@ -151,6 +176,14 @@ mod tests {
 
     fn square(x: u32, y: u32) -> Rect {
         Rect { x, y, width: 10, height: 10 }
+    }
+
+    #[test]
+    fn nouns_are_exchanged_with_their_articles() {
+        let caption = "an apple on top of a big cat against a green background";
+        let other = "a cat on top of a big apple against a green background";
+        assert_eq!(exchanged(caption, Noun::Apple, Noun::Cat), other);
+        assert_eq!(exchanged(other, Noun::Apple, Noun::Cat), caption);
     }
 
     #[test]

@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn the_folder_holds_the_scenes() {
-        let scenes = EmojiScenes::new(EmojiScenesConfig { size: 32, seed: 5, max_objects: 3 }).unwrap();
+        let scenes = EmojiScenes::new(EmojiScenesConfig { seed: 5, ..EmojiScenesConfig::default() }).unwrap();
         let root = TempDir::new();
         let out = root.join("new/folder");
         render_folder(&scenes, Split::HeldOut, 12, &out).unwrap();

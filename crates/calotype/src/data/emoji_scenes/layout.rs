@@ -2,9 +2,10 @@
 
 use image::{GrayImage, Luma, Rgb, RgbImage};
 
+use super::EmojiScenesConfig;
 use super::caption::Relation;
 use super::scene::{Colour, Rect, SceneObject, Size};
-use super::split::{Split, is_held_out};
+use super::split::{Split, has_held_out_pair, is_held_out};
 use super::sprites::{Noun, Sprite, Sprites};
 use crate::rng::Philox;
 
@@ -31,9 +32,10 @@ const TWO_OBJECTS: f64 = 0.55;
 const TRIES: usize = 500;
 
 impl SceneLayout {
-    /// Draws a layout for a canvas of `canvas` pixels, with at most `max_objects` objects; held-out
-    /// scenes have two at least.
-    pub fn draw(sprites: &Sprites, canvas: u32, max_objects: usize, split: Split, rng: &mut Philox) -> Self {
+    /// Draws a layout of some of the config's nouns, with at most as many objects as it says; what is measured with has
+    /// two at least.
+    pub fn draw(sprites: &Sprites, config: &EmojiScenesConfig, split: Split, rng: &mut Philox) -> Self {
+        let canvas = config.size;
         // Number and relation are drawn once: a relation that is hard to place is not rarer for it.
         let share = rng.uniform();
         let count = match split {
@@ -41,27 +43,18 @@ impl SceneLayout {
             _ if share < ONE_OBJECT + TWO_OBJECTS => 2,
             _ => 3,
         };
-        let least = if split == Split::HeldOut { 2 } else { 1 };
-        let count = count.min(max_objects).max(least);
+        let count = count.min(config.max_objects).max(split.least_objects());
         let relation = (count > 1).then(|| Relation::ALL[rng.below(Relation::ALL.len())]);
         loop {
-            let nouns = draw_nouns(count, rng);
-            if let Some(relation) = relation
-                && is_held_out(nouns[0], relation, nouns[1]) != (split == Split::HeldOut)
-            {
-                continue;
-            }
-            let colours: Vec<Colour> = Colour::ALL
-                .into_iter()
-                .filter(|&colour| nouns.iter().all(|&noun| sprites.stands_out(noun, colour)))
-                .collect();
-            if colours.is_empty() {
+            let nouns = draw_nouns(&config.nouns, count, rng);
+            let colours = colours(sprites, &nouns);
+            if !split.has(&nouns) || colours.is_empty() {
                 continue;
             }
             let background = colours[rng.below(colours.len())];
             let found = (0..TRIES)
                 .map(|_| place(sprites, canvas, &nouns, rng))
-                .find(|placements| is_good(placements, relation, canvas, split));
+                .find(|placements| is_good(placements, relation, canvas));
             if let Some(placements) = found {
                 return Self { background, relation, placements };
             }
@@ -97,10 +90,45 @@ fn paint(under: &mut Rgb<u8>, &[r, g, b, alpha]: &[f32; 4]) {
     }
 }
 
-fn draw_nouns(count: usize, rng: &mut Philox) -> Vec<Noun> {
+/// Background colours on which all of `nouns` stand out.
+fn colours(sprites: &Sprites, nouns: &[Noun]) -> Vec<Colour> {
+    let all_stand_out = |&colour: &Colour| nouns.iter().all(|&noun| sprites.stands_out(noun, colour));
+    Colour::ALL.into_iter().filter(all_stand_out).collect()
+}
+
+/// Whether scenes of `split` with `count` of these nouns can be drawn.
+pub(super) fn can_draw(sprites: &Sprites, of: &[Noun], split: Split, count: usize) -> bool {
+    fn some(sprites: &Sprites, of: &[Noun], split: Split, count: usize, chosen: &mut Vec<Noun>) -> bool {
+        if chosen.len() == count {
+            return split.has(chosen) && !colours(sprites, chosen).is_empty();
+        }
+        of.iter().any(|&noun| {
+            if chosen.contains(&noun) {
+                return false;
+            }
+            chosen.push(noun);
+            let found = some(sprites, of, split, count, chosen);
+            chosen.pop();
+            found
+        })
+    }
+    some(sprites, of, split, count, &mut Vec::new())
+}
+
+impl Split {
+    /// Whether scenes of the split may show these nouns, in this order.
+    fn has(self, nouns: &[Noun]) -> bool {
+        match self {
+            Self::Train | Self::Seen => !has_held_out_pair(nouns),
+            Self::HeldOut => is_held_out(nouns[0], nouns[1]),
+        }
+    }
+}
+
+fn draw_nouns(of: &[Noun], count: usize, rng: &mut Philox) -> Vec<Noun> {
     let mut nouns = Vec::with_capacity(count);
     while nouns.len() < count {
-        let noun = Noun::ALL[rng.below(Noun::ALL.len())];
+        let noun = of[rng.below(of.len())];
         if !nouns.contains(&noun) {
             nouns.push(noun);
         }
@@ -127,9 +155,8 @@ fn place(sprites: &Sprites, canvas: u32, nouns: &[Noun], rng: &mut Philox) -> Ve
         .collect()
 }
 
-/// Whether no two objects overlap, the relation holds beyond doubt, and no training scene shows a
-/// held-out composition, not even one that its caption does not mention.
-fn is_good(placements: &[Placement], relation: Option<Relation>, canvas: u32, split: Split) -> bool {
+/// Whether no two objects overlap, and the relation holds beyond doubt.
+fn is_good(placements: &[Placement], relation: Option<Relation>, canvas: u32) -> bool {
     let pixel = canvas / 32;
     for (i, a) in placements.iter().enumerate() {
         for (j, b) in placements.iter().enumerate().skip(i + 1) {
@@ -147,15 +174,5 @@ fn is_good(placements: &[Placement], relation: Option<Relation>, canvas: u32, sp
             return false;
         }
     }
-    split == Split::HeldOut || !shows_held_out(placements)
-}
-
-fn shows_held_out(placements: &[Placement]) -> bool {
-    placements.iter().any(|a| {
-        placements.iter().filter(|b| b.noun != a.noun).any(|b| {
-            Relation::ALL
-                .into_iter()
-                .any(|relation| relation.holds(&a.rect, &b.rect) && is_held_out(a.noun, relation, b.noun))
-        })
-    })
+    true
 }

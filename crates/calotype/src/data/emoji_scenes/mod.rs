@@ -2,13 +2,13 @@
 //!
 //! Each has a coloured background, an English caption, and the exact mask of every named object.
 //!
-//! Scene i of a split is a pure function of (seed, split, i). Compositions such as
-//! `cat left of window` are divided between the splits ([`split::is_held_out`]), so held-out scenes
-//! ask whether a model combines what it knows. The graphics are Twemoji's, CC-BY 4.0.
+//! Scene i of a split is a pure function of (seed, split, i). A tenth of all pairs of nouns is never together in a
+//! training scene ([`split::is_held_out`]), so held-out scenes ask whether a model combines what it knows. The graphics
+//! are Twemoji's, CC-BY 4.0.
 //!
 //! ```
 //! use calotype::data::emoji_scenes::{EmojiScenes, EmojiScenesConfig, Split};
-//! let scenes = EmojiScenes::new(EmojiScenesConfig { size: 32, seed: 0, max_objects: 3 })?;
+//! let scenes = EmojiScenes::new(EmojiScenesConfig { size: 32, ..EmojiScenesConfig::default() })?;
 //! let scene = scenes.scene(Split::Train, 0);
 //! assert_eq!(scene.image.dimensions(), (32, 32));
 //! # Ok::<(), calotype::Error>(())
@@ -39,10 +39,19 @@ use layout::SceneLayout;
 pub struct EmojiScenesConfig {
     /// Side of the square picture in pixels: 32, 64 or 128.
     pub size: u32,
-    /// Another seed, other scenes; the held-out compositions stay.
+    /// Another seed, other scenes; the held-out pairs stay.
     pub seed: u64,
-    /// At most this many objects: 1, 2 or 3. Held-out scenes have two even where this is 1.
+    /// At most this many objects: 1, 2 or 3. Scenes to measure with have two even where this is 1.
     pub max_objects: usize,
+    /// What the scenes are of.
+    pub nouns: Vec<Noun>,
+}
+
+/// Scenes of 32 pixels with all nouns, up to three in each.
+impl Default for EmojiScenesConfig {
+    fn default() -> Self {
+        Self { size: 32, seed: 0, max_objects: 3, nouns: Noun::ALL.to_vec() }
+    }
 }
 
 /// A source of scenes; holds the resized sprites.
@@ -59,7 +68,8 @@ impl EmojiScenes {
     /// Decodes and resizes the sprites (some milliseconds).
     ///
     /// # Errors
-    /// `Error::Argument` unless `size` is 32, 64 or 128 and `max_objects` 1 to 3.
+    /// `Error::Argument` unless `size` is 32, 64 or 128 and `max_objects` 1 to 3; for nouns that no scene of some split
+    /// can be drawn with, or that are named twice.
     pub fn new(config: EmojiScenesConfig) -> Result<Self> {
         if ![32, 64, 128].contains(&config.size) {
             return Err(Error::argument("size of emoji-scenes", "32, 64 or 128 pixels", config.size));
@@ -67,7 +77,21 @@ impl EmojiScenes {
         if !(1..=3).contains(&config.max_objects) {
             return Err(Error::argument("max_objects", "1, 2 or 3", config.max_objects));
         }
-        Ok(Self { sprites: Sprites::new(config.size)?, config })
+        let sprites = Sprites::new(config.size)?;
+        let twice = config.nouns.iter().enumerate().find(|(i, noun)| config.nouns[..*i].contains(noun));
+        if let Some((_, noun)) = twice {
+            return Err(Error::argument("nouns of emoji-scenes", "each once", format!("`{noun}` twice")));
+        }
+        let count = |split: Split| split.least_objects().max(config.max_objects);
+        let enough = [Split::Train, Split::HeldOut]
+            .into_iter()
+            .all(|split| layout::can_draw(&sprites, &config.nouns, split, count(split)));
+        if !enough {
+            let expected = "nouns of which some are never shown together in training, and others are";
+            let got = config.nouns.iter().map(|noun| noun.name()).collect::<Vec<_>>().join(", ");
+            return Err(Error::argument("nouns of emoji-scenes", expected, got));
+        }
+        Ok(Self { sprites, config })
     }
 
     /// What decides the scenes.
@@ -75,11 +99,11 @@ impl EmojiScenes {
         &self.config
     }
 
-    /// Scene `index` of `split`. `index` must be below 2⁴⁷.
+    /// Scene `index` of `split`. `index` must be below 2⁴⁶.
     pub fn scene(&self, split: Split, index: u64) -> Scene {
-        let mut rng = Philox::new(self.config.seed, Purpose::Scene, 2 * index + split as u64);
+        let mut rng = Philox::new(self.config.seed, Purpose::Scene, split.stream(index));
         let size = self.config.size;
-        let layout = SceneLayout::draw(&self.sprites, size, self.config.max_objects, split, &mut rng);
+        let layout = SceneLayout::draw(&self.sprites, &self.config, split, &mut rng);
         let (image, objects) = layout.render(&self.sprites, size);
         // Three nouns fill a caption; their sizes stay unsaid.
         let says_size = if objects.len() < 3 { SAYS_SIZE } else { 0.0 };

@@ -3,7 +3,7 @@
 use image::{GrayImage, RgbImage};
 use serde::Serialize;
 
-use super::caption::Relation;
+use super::caption::{self, Relation};
 use super::sprites::Noun;
 use crate::named::named_enum;
 
@@ -139,6 +139,15 @@ pub struct SceneObject {
     pub rect: Rect,
     /// As large as the picture: 255 where the object is visible, else 0.
     pub mask: GrayImage,
+}
+
+impl Scene {
+    /// The caption with its first two nouns exchanged; none where that is as true as the caption, or there is one noun.
+    pub fn exchanged_caption(&self) -> Option<String> {
+        let [(a, _), (b, _), ..] = self.spec.objects[..] else { return None };
+        let directed = self.spec.relation.is_some_and(Relation::is_directed);
+        directed.then(|| caption::exchanged(&self.caption, a, b))
+    }
 }
 
 /// A picture, its caption and its ground truth.

@@ -2,7 +2,7 @@
 
 use image::imageops::{self, FilterType};
 use image::{ImageBuffer, ImageFormat, Rgba};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use twemoji_assets::png::codes;
 
 use super::scene::{Colour, Rect, Size};
@@ -14,7 +14,7 @@ macro_rules! nouns {
         named_enum! {
             /// A thing that a scene can show, by the word that captions use. The 40 differ in shape and colour
             /// even at 10 pixels.
-            #[derive(Hash, PartialOrd, Ord, Serialize)]
+            #[derive(Hash, PartialOrd, Ord, Serialize, Deserialize)]
             #[serde(rename_all = "lowercase")]
             #[repr(u8)]
             pub enum Noun {

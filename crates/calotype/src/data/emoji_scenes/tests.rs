@@ -3,7 +3,7 @@ use crate::testing::assert_refuses;
 use std::collections::{HashMap, HashSet};
 
 fn scenes(size: u32) -> EmojiScenes {
-    EmojiScenes::new(EmojiScenesConfig { size, seed: 11, max_objects: 3 }).unwrap()
+    EmojiScenes::new(EmojiScenesConfig { size, seed: 11, ..EmojiScenesConfig::default() }).unwrap()
 }
 
 #[test]
@@ -30,21 +30,40 @@ fn golden_scene() {
 const GOLDEN: (&str, u64) = ("a banana left of a whale against a purple background", 1891830509231055110);
 
 #[test]
-fn no_training_scene_shows_a_held_out_composition() {
+fn no_training_scene_shows_a_held_out_pair() {
     let scenes = scenes(32);
     for i in 0..3000 {
-        let scene = scenes.scene(Split::Train, i);
-        for a in &scene.objects {
-            for b in scene.objects.iter().filter(|b| b.noun != a.noun) {
-                for relation in Relation::ALL.into_iter().filter(|r| r.holds(&a.rect, &b.rect)) {
-                    assert!(!split::is_held_out(a.noun, relation, b.noun), "{i}: {}", scene.caption);
+        for split in [Split::Train, Split::Seen] {
+            let scene = scenes.scene(split, i);
+            for a in &scene.objects {
+                for b in scene.objects.iter().filter(|b| b.noun != a.noun) {
+                    assert!(!split::is_held_out(a.noun, b.noun), "{i}: {}", scene.caption);
                 }
             }
         }
+        assert!(scenes.scene(Split::Seen, i).objects.len() >= 2);
         let scene = scenes.scene(Split::HeldOut, i);
-        let (objects, relation) = (&scene.spec.objects, scene.spec.relation.unwrap());
-        assert!(split::is_held_out(objects[0].0, relation, objects[1].0), "{i}: {}", scene.caption);
+        let objects = &scene.spec.objects;
+        assert!(split::is_held_out(objects[0].0, objects[1].0), "{i}: {}", scene.caption);
     }
+}
+
+#[test]
+fn scenes_are_of_the_nouns_that_are_asked_for() {
+    let nouns = vec![Noun::Cat, Noun::Window, Noun::House, Noun::Tree, Noun::Star, Noun::Frog, Noun::Car];
+    let scenes = EmojiScenes::new(EmojiScenesConfig { nouns: nouns.clone(), ..EmojiScenesConfig::default() });
+    let scenes = scenes.unwrap();
+    for split in [Split::Train, Split::HeldOut, Split::Seen] {
+        for i in 0..200 {
+            assert!(scenes.scene(split, i).objects.iter().all(|object| nouns.contains(&object.noun)));
+        }
+    }
+    let of = |nouns: &[Noun]| {
+        EmojiScenes::new(EmojiScenesConfig { nouns: nouns.to_vec(), ..EmojiScenesConfig::default() })
+    };
+    assert_refuses(of(&[Noun::Cat, Noun::Dog, Noun::Cat]), "`cat` twice");
+    assert_refuses(of(&[Noun::Cat]), "some are never shown together in training, and others are, got cat");
+    assert_refuses(of(&[]), "some are never shown together");
 }
 
 #[test]
@@ -130,7 +149,7 @@ fn every_noun_stands_out_on_most_colours() {
 
 #[test]
 fn fewer_objects_on_demand() {
-    let config = EmojiScenesConfig { size: 32, seed: 2, max_objects: 1 };
+    let config = EmojiScenesConfig { seed: 2, max_objects: 1, ..EmojiScenesConfig::default() };
     let scenes = EmojiScenes::new(config).unwrap();
     for i in 0..100 {
         assert_eq!(scenes.scene(Split::Train, i).objects.len(), 1);
@@ -143,6 +162,9 @@ fn impossible_configurations_are_refused() {
     for (size, max_objects) in [(0, 2), (48, 2), (256, 2), (32, 0), (32, 4)] {
         let expected =
             if size == 32 { "max_objects: expected 1, 2 or 3" } else { "size of emoji-scenes: expected 32" };
-        assert_refuses(EmojiScenes::new(EmojiScenesConfig { size, seed: 0, max_objects }), expected);
+        assert_refuses(
+            EmojiScenes::new(EmojiScenesConfig { size, max_objects, ..EmojiScenesConfig::default() }),
+            expected,
+        );
     }
 }

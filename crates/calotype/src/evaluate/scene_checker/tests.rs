@@ -6,7 +6,8 @@ use crate::testing::assert_refuses;
 const N: usize = 200;
 
 fn scenes(size: u32, split: Split, n: usize) -> Vec<Scene> {
-    let source = EmojiScenes::new(EmojiScenesConfig { size, seed: 77, max_objects: 3 }).unwrap();
+    let source =
+        EmojiScenes::new(EmojiScenesConfig { size, seed: 77, ..EmojiScenesConfig::default() }).unwrap();
     (0..n as u64).map(|i| source.scene(split, i)).collect()
 }
 

@@ -19,6 +19,7 @@ use crate::diffusion::{Edm, LossWeight, NoiseSchedule, PredictionType, Times, Tr
 use crate::error::Result;
 use crate::runs::folder::TrainedPart;
 use crate::text_encoder::ClipText;
+use crate::text_encoder::tokenizer::ClipTokenizer;
 use crate::trainer::batch::Batch;
 use crate::trainer::data_parallel::{BatchGradients, differentiated, scalar};
 use crate::trainer::objective::{Damage, Input, InputKind, Objective, ShareLoss};
@@ -54,7 +55,7 @@ pub struct Denoising<'a> {
 }
 
 /// Clean latents and captions of some samples.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Latents {
     positions: Vec<u64>,
     /// Scaled samples of the posteriors, `[B, C, h, w]`.
@@ -65,6 +66,22 @@ pub struct Latents {
     regions: Vec<Vec<Region>>,
     /// Whether these are of the steps in which the layout comes first.
     layout_first: bool,
+}
+
+impl Latents {
+    fn push(&mut self, position: u64, channels: usize, latent: Latent) {
+        self.positions.push(position);
+        self.shape = [self.positions.len(), channels, latent.shape[0], latent.shape[1]];
+        self.z_0.extend(latent.z_0);
+        self.ids.push(latent.ids);
+        self.regions.push(latent.regions);
+    }
+
+    /// The same pictures with other captions, one for each.
+    pub fn with_captions(&self, captions: &[String], tokenizer: &ClipTokenizer) -> Self {
+        let ids = captions.iter().map(|caption| tokenizer.encode_padded(caption).ids).collect();
+        Self { ids, ..self.clone() }
+    }
 }
 
 impl<'a> Denoising<'a> {
@@ -161,6 +178,29 @@ impl<'a> Denoising<'a> {
     /// The settings of the first steps, where they hold.
     fn layout_first(&self, share: &Latents) -> Option<LayoutFirst> {
         self.layout_first.filter(|_| share.layout_first)
+    }
+
+    /// The samples at `positions`.
+    ///
+    /// # Errors
+    /// Those of the data.
+    pub fn latents(&self, positions: &[u64]) -> Result<Latents> {
+        let mut latents = Latents::default();
+        for &position in positions {
+            latents.push(position, self.base.model.vae.latent_channels(), self.item(position)?.image);
+        }
+        Ok(latents)
+    }
+
+    /// The error of each sample: of what the network predicts, whatever that is.
+    ///
+    /// # Errors
+    /// As [`Objective::loss`].
+    pub fn errors<N: DenoiserInTraining>(&self, network: &N, share: &Latents) -> Result<Vec<f64>> {
+        let sample = self.noised(share)?;
+        let condition = Condition::of_context(self.context(network.text(self.base).as_ref(), share)?);
+        let denoiser = network.denoiser(self.base);
+        Ok(sample.errors(denoiser.forward(sample.x_t.clone(), &sample.timesteps, &condition, None)?))
     }
 
     /// Noise is added to clean latents: what the denoiser is trained on.
@@ -280,11 +320,7 @@ impl<N: DenoiserInTraining> Objective<N> for Denoising<'_> {
         let (training, channels) = (&self.diffusion.training, self.base.model.vae.latent_channels());
         let first = self.layout_first.map_or(0.0, |first| first.share * training.steps as f64);
         let add = |share: &mut Latents, position, latent: Latent, _: &str| {
-            share.positions.push(position);
-            share.shape = [share.positions.len(), channels, latent.shape[0], latent.shape[1]];
-            share.z_0.extend(latent.z_0);
-            share.ids.push(latent.ids);
-            share.regions.push(latent.regions);
+            share.push(position, channels, latent);
             share.layout_first = (step as f64) < first;
         };
         Batch::assemble(training, step, &self.damaged, |n| self.item(n), add)

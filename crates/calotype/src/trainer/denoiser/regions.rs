@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn words_are_found_and_masks_are_shares_of_cells() {
         let captions = ["a hot dog left of a cat", "a cat", "the dog and a hot bath"];
-        let tokenizer = ClipTokenizer::train(captions, 600, 16).unwrap();
+        let tokenizer = ClipTokenizer::train(captions.into_iter(), 600, 16).unwrap();
         let objects =
             [object("hot dog", |x, _| x < 3), object("cat", |_, y| y == 3), object("tree", |_, _| true)];
         let found = regions(&tokenizer, captions[0], &objects, [1, 2]).unwrap();
@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn what_is_cut_off_names_nothing() {
         let caption = "a cat and a cat and a cat and a dog";
-        let tokenizer = ClipTokenizer::train([caption], 600, 8).unwrap();
+        let tokenizer = ClipTokenizer::train([caption].into_iter(), 600, 8).unwrap();
         let objects = [object("dog", |_, _| true)];
         assert_eq!(regions(&tokenizer, caption, &objects, [1, 1]).unwrap(), []);
     }

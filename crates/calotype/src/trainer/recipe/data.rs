@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Check;
+use crate::data::emoji_scenes::Noun;
 use crate::data::transform::{Crop, Transform};
 use crate::error::Result;
 
@@ -15,11 +16,14 @@ pub struct DataRecipe {
     /// Most objects in an embedded scene, 1 to 3.
     #[serde(default = "super::three")]
     pub max_objects: usize,
+    /// What the embedded scenes are of; all 40 nouns if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nouns: Option<Vec<Noun>>,
     /// How pictures of other sizes are brought to this one.
     #[serde(default)]
     pub transform: Transform,
     /// Share of the pictures that training does not see and validation does; for the embedded data, whose
-    /// held-out compositions are another split, only 0 or not matters.
+    /// held-out pairs of nouns are another split, only 0 or not matters.
     #[serde(default = "a_fiftieth")]
     pub validation: f64,
     /// Share of the pictures that may be damaged before the run stops.

@@ -21,7 +21,7 @@ pub use vae::{
     AdversarialRecipe, AutoencoderObjective, DiscriminatorLoss, PerceptualRecipe, Reconstruction, VaeRecipe,
 };
 
-use crate::data::emoji_scenes::{EmojiScenes, EmojiScenesConfig};
+use crate::data::emoji_scenes::{EmojiScenes, EmojiScenesConfig, Noun};
 use crate::error::{Error, Result};
 use crate::runs::folder::TrainedPart;
 use crate::sampler::SamplerKind;
@@ -154,7 +154,8 @@ impl Recipe {
     /// As [`EmojiScenes::new`].
     pub fn scenes(&self) -> Result<EmojiScenes> {
         let DataRecipe { size, max_objects, .. } = self.data;
-        EmojiScenes::new(EmojiScenesConfig { size, seed: self.seed, max_objects })
+        let nouns = self.data.nouns.clone().unwrap_or_else(|| Noun::ALL.to_vec());
+        EmojiScenes::new(EmojiScenesConfig { size, seed: self.seed, max_objects, nouns })
     }
 
     /// The recipe as TOML.

@@ -173,8 +173,7 @@ fn unet_with_grounded_attention() {
 
     let seen = GroundedAttention::new(0.5);
     let condition = Condition::of_context(golden.tensor("input.encoder_hidden_states"));
-    let output =
-        network.forward(golden.tensor("input.sample"), &timesteps, &condition, Some(&seen)).unwrap();
+    let output = network.forward(golden.tensor("input.sample"), &timesteps, &condition, Some(&seen)).unwrap();
     let grounding =
         seen.loss(&Regions { samples: &samples, grid: [7, 7], weights: &weights }).expect("three regions");
     golden.assert_output("output.output", output.clone());

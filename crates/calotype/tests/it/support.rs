@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use burn::tensor::Device;
 use calotype::Result;
-use calotype::data::emoji_scenes::{EmojiScenes, EmojiScenesConfig, Split};
+use calotype::data::emoji_scenes::Split;
 use calotype::data::pictures::Scenes;
 use calotype::data::source::TrainingSet;
 use calotype::progress::Silent;

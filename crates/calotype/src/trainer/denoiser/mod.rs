@@ -7,6 +7,7 @@ pub mod lora;
 pub mod objective;
 mod recompute;
 pub mod regions;
+pub mod samples;
 pub mod text_along;
 
 use std::path::Path;

@@ -6,20 +6,21 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use super::DenoiserInTraining;
 use super::base_model::BaseModel;
-use super::draws::{Draws, NoiseLevels, Seeded, drops_caption};
-use super::latent_cache::{Encoding, LatentCache, Posterior, TextCache, posterior_of};
+use super::draws::{Draws, NoiseLevels, Seeded};
+use super::latent_cache::{Encoding, LatentCache, TextCache};
 use super::recompute;
-use super::regions::regions;
-use crate::data::source::{Damaged, Item, Place, TrainingSet};
+pub use super::samples::Latents;
+use super::samples::{Latent, Samples};
+use crate::data::source::{Damaged, TrainingSet};
 use crate::denoiser::Condition;
-use crate::denoiser::grounding::{GroundedAttention, Region, Regions};
+use crate::denoiser::grounding::{GroundedAttention, Regions};
 use crate::diffusion::flow::shift;
 use crate::diffusion::forward_process::offset_noise;
 use crate::diffusion::{Edm, LossWeight, NoiseSchedule, PredictionType, Times, TrainingSample};
 use crate::error::Result;
+use crate::nn::AttentionHook;
 use crate::runs::folder::TrainedPart;
 use crate::text_encoder::ClipText;
-use crate::text_encoder::tokenizer::ClipTokenizer;
 use crate::trainer::batch::Batch;
 use crate::trainer::data_parallel::{BatchGradients, differentiated, scalar};
 use crate::trainer::objective::{Damage, Input, InputKind, Objective, ShareLoss};
@@ -35,53 +36,19 @@ pub struct Denoising<'a> {
     recipe: &'a Recipe,
     diffusion: &'a DiffusionRecipe,
     pub(super) base: &'a BaseModel,
-    data: &'a TrainingSet,
-    device: Device,
+    samples: Samples<'a>,
     schedule: NoiseSchedule,
     /// The form of an EDM, which has noise levels in place of the schedule's timesteps.
     edm: Option<Edm>,
     draws: Box<dyn Draws + 'a>,
-    caption_dropout: f64,
     noise_offset: f64,
     loss_weight: LossWeight,
     grounding: Option<GroundingRecipe>,
     timestep_shift: f64,
     layout_first: Option<LayoutFirst>,
-    no_caption: Vec<u32>,
-    latents: Option<LatentCache>,
     texts: Option<TextCache>,
     /// Pictures that the encoding of the latents could not read; the first batch reports them.
     damaged: Vec<Damaged>,
-}
-
-/// Clean latents and captions of some samples.
-#[derive(Clone, Default)]
-pub struct Latents {
-    positions: Vec<u64>,
-    /// Scaled samples of the posteriors, `[B, C, h, w]`.
-    pub(super) z_0: Vec<f32>,
-    shape: [usize; 4],
-    ids: Vec<Vec<u32>>,
-    /// What each caption names, and where it is; nothing unless that is taught.
-    regions: Vec<Vec<Region>>,
-    /// Whether these are of the steps in which the layout comes first.
-    layout_first: bool,
-}
-
-impl Latents {
-    fn push(&mut self, position: u64, channels: usize, latent: Latent) {
-        self.positions.push(position);
-        self.shape = [self.positions.len(), channels, latent.shape[0], latent.shape[1]];
-        self.z_0.extend(latent.z_0);
-        self.ids.push(latent.ids);
-        self.regions.push(latent.regions);
-    }
-
-    /// The same pictures with other captions, one for each.
-    pub fn with_captions(&self, captions: &[String], tokenizer: &ClipTokenizer) -> Self {
-        let ids = captions.iter().map(|caption| tokenizer.encode_padded(caption).ids).collect();
-        Self { ids, ..self.clone() }
-    }
 }
 
 impl<'a> Denoising<'a> {
@@ -97,12 +64,16 @@ impl<'a> Denoising<'a> {
     ) -> Result<Self> {
         let diffusion = recipe.diffusion()?;
         let edm = Edm::of(&base.model.scheduler)?;
+        let samples = Samples {
+            caption_dropout: diffusion.caption_dropout,
+            with_regions: diffusion.grounding.is_some(),
+            ..Samples::new(recipe, base, data, device)
+        };
         Ok(Self {
             recipe,
             diffusion,
             base,
-            data,
-            device: device.clone(),
+            samples,
             schedule: base.model.scheduler.noise_schedule()?,
             edm,
             draws: Box::new(Seeded {
@@ -111,15 +82,12 @@ impl<'a> Denoising<'a> {
                 shift: base.shift()?,
                 levels: levels(diffusion.edm.unwrap_or_default(), edm),
             }),
-            caption_dropout: diffusion.caption_dropout,
             noise_offset: diffusion.noise_offset,
             loss_weight: diffusion.loss_weight(),
             grounding: diffusion.grounding,
             timestep_shift: diffusion.timestep_shift,
             layout_first: diffusion.layout_first,
             damaged: data.left_out().to_vec(),
-            no_caption: base.model.tokenizer().encode_padded("").ids,
-            latents: None,
             texts: None,
         })
     }
@@ -132,47 +100,16 @@ impl<'a> Denoising<'a> {
     pub fn for_validation(self, seed: u64) -> Result<Self> {
         let (flow_times, levels) = (FlowTimes::default(), levels(EdmRecipe::default(), self.edm));
         let draws = Seeded { seed, flow_times, shift: self.base.shift()?, levels };
-        let (caption_dropout, noise_offset, loss_weight) = (0.0, 0.0, LossWeight::Uniform);
+        let samples = Samples { caption_dropout: 0.0, with_regions: false, ..self.samples };
+        let (draws, noise_offset, loss_weight) = (Box::new(draws), 0.0, LossWeight::Uniform);
         let (grounding, timestep_shift, layout_first) = (None, 1.0, None);
-        let draws = Box::new(draws);
-        let plain = Self { draws, caption_dropout, noise_offset, loss_weight, ..self };
+        let plain = Self { samples, draws, noise_offset, loss_weight, ..self };
         Ok(Self { grounding, timestep_shift, layout_first, ..plain })
     }
 
     /// The same with other random numbers.
     pub fn with_draws(self, draws: impl Draws + 'a) -> Self {
         Self { draws: Box::new(draws), ..self }
-    }
-
-    /// z₀ of the sample at a position, its caption, its name and what was damaged before it.
-    fn item(&self, n: u64) -> Result<Item<Latent>> {
-        let Some(cache) = &self.latents else {
-            let Item { image, caption, name, place, damaged } = self.data.item(n)?;
-            let posterior = posterior_of(self.base, image, &self.device)?;
-            let image = self.latent(n, &posterior, place, &caption)?;
-            return Ok(Item { image, caption, name, place, damaged });
-        };
-        let (place, posterior) = cache.at(self.data, n)?;
-        let (caption, name) = (self.data.caption(n, place), self.data.pictures().name(place.picture));
-        let image = self.latent(n, &posterior, place, &caption)?;
-        Ok(Item { image, caption, name, place, damaged: vec![] })
-    }
-
-    /// z₀ of the sample at a position: drawn from its posterior, and scaled; and what its caption is about.
-    fn latent(&self, n: u64, posterior: &Posterior, place: Place, caption: &str) -> Result<Latent> {
-        let (vae, (width, height)) = (&self.base.model.vae, place.size);
-        let shape = [height, width].map(|side| side as usize / vae.downsampling());
-        let mut z_0 = posterior.sample(&self.draws.posterior(n, posterior.mean.len()));
-        vae.scale(&mut z_0);
-        let tokenizer = self.base.model.tokenizer();
-        if drops_caption(self.recipe.seed, n, self.caption_dropout) {
-            return Ok(Latent { z_0, shape, ids: self.no_caption.clone(), regions: vec![] });
-        }
-        let regions = match self.grounding {
-            Some(_) => regions(tokenizer, caption, &self.data.objects(n, place)?, shape)?,
-            None => vec![],
-        };
-        Ok(Latent { z_0, shape, ids: tokenizer.encode_padded(caption).ids, regions })
     }
 
     /// The settings of the first steps, where they hold.
@@ -187,7 +124,11 @@ impl<'a> Denoising<'a> {
     pub fn latents(&self, positions: &[u64]) -> Result<Latents> {
         let mut latents = Latents::default();
         for &position in positions {
-            latents.push(position, self.base.model.vae.latent_channels(), self.item(position)?.image);
+            latents.push(
+                position,
+                self.base.model.vae.latent_channels(),
+                self.samples.item(position, self.draws.as_ref())?.image,
+            );
         }
         Ok(latents)
     }
@@ -210,7 +151,7 @@ impl<'a> Denoising<'a> {
     pub fn noised(&self, share: &Latents) -> Result<TrainingSample> {
         let [b, c, h, w] = share.shape;
         let tensor = |values: Vec<f32>, shape: [usize; 4]| {
-            Tensor::<4>::from_data(TensorData::new(values, shape), &self.device)
+            Tensor::<4>::from_data(TensorData::new(values, shape), &self.samples.device)
         };
         let shift = self.layout_first(share).map_or(self.timestep_shift, |first| first.timestep_shift);
         let (mut t, mut noise) = (Vec::with_capacity(b), Vec::with_capacity(b * c * h * w));
@@ -262,7 +203,7 @@ impl<'a> Denoising<'a> {
     pub(super) fn context(&self, text: Option<&ClipText>, share: &Latents) -> Result<Tensor<3>> {
         match (text, &self.texts) {
             (Some(text), _) => BaseModel::encode_text(text, &share.ids),
-            (None, Some(texts)) => texts.get(&share.ids, &self.device),
+            (None, Some(texts)) => texts.get(&share.ids, &self.samples.device),
             (None, None) => BaseModel::encode_text(self.base.text(), &share.ids),
         }
     }
@@ -281,11 +222,11 @@ impl<N: DenoiserInTraining> Objective<N> for Denoising<'_> {
     }
 
     fn settings(&self) -> TrainingSettings<DiffusionRecipe> {
-        TrainingSettings::new(self.recipe, self.data, self.diffusion.identity())
+        TrainingSettings::new(self.recipe, self.samples.data, self.diffusion.identity())
     }
 
     fn damage(&self) -> Damage {
-        Damage::of(self.data, &self.recipe.data)
+        Damage::of(self.samples.data, &self.recipe.data)
     }
 
     fn logged(&self) -> Vec<&'static str> {
@@ -297,17 +238,17 @@ impl<N: DenoiserInTraining> Objective<N> for Denoising<'_> {
         let Session { device, threads, progress, .. } = *session;
         let encoding = Encoding { device, precision: self.diffusion.training.precision, threads, progress };
         let folder = session.run.cache();
-        if self.diffusion.cache_latents && self.data.count().is_some() {
+        if self.diffusion.cache_latents && self.samples.data.count().is_some() {
             let path = folder.join("latents.store");
-            let (latents, damaged) = LatentCache::fill(&path, self.base, self.data, encoding)?;
-            self.latents = Some(latents);
+            let (latents, damaged) = LatentCache::fill(&path, self.base, self.samples.data, encoding)?;
+            self.samples.cache = Some(latents);
             self.damaged.extend(damaged);
         }
-        if self.diffusion.cache_text && self.data.count().is_some() {
+        if self.diffusion.cache_text && self.samples.data.count().is_some() {
             let mut texts = TextCache::open(&folder.join("captions.store"), self.base, encoding)?;
-            let captions = self.data.all().into_iter();
+            let captions = self.samples.data.all().into_iter();
             let mut captions: Vec<String> = captions
-                .flat_map(|place| self.data.pictures().captions(place.picture).into_owned())
+                .flat_map(|place| self.samples.data.pictures().captions(place.picture).into_owned())
                 .collect();
             captions.push(String::new());
             texts.fill(self.base, &captions, encoding)?;
@@ -323,32 +264,30 @@ impl<N: DenoiserInTraining> Objective<N> for Denoising<'_> {
             share.push(position, channels, latent);
             share.layout_first = (step as f64) < first;
         };
-        Batch::assemble(training, step, &self.damaged, |n| self.item(n), add)
+        Batch::assemble(training, step, &self.damaged, |n| self.samples.item(n, self.draws.as_ref()), add)
     }
 
     fn loss(&self, network: &N, _: usize, share: &Latents) -> Result<ShareLoss> {
         let context = self.context(network.text(self.base).as_ref(), share)?.autodiff();
         let sample = self.noised(share)?;
         let (x_t, condition) = (sample.x_t.clone().autodiff(), Condition::of_context(context));
+        let seen = self.grounding.map(|grounding| GroundedAttention::new(grounding.heads));
+        let hook = seen.as_ref().map(|seen| seen as &dyn AttentionHook);
         let denoiser = network.denoiser(self.base);
-        let Some(grounding) = self.grounding else {
-            let total = sample.loss(denoiser.forward(x_t, &sample.timesteps, &condition, None)?);
-            return Ok(ShareLoss {
-                logged: vec![scalar(&total)],
-                terms: vec![("denoising", total.clone())],
-                total,
-            });
+        let denoising = sample.loss(denoiser.forward(x_t, &sample.timesteps, &condition, hook)?);
+        let mut terms = vec![("denoising", denoising.clone())];
+        let Some((grounding, seen)) = self.grounding.zip(seen) else {
+            return Ok(ShareLoss { logged: vec![scalar(&denoising)], terms, total: denoising });
         };
-        let seen = GroundedAttention::new(grounding.heads);
-        let denoising = sample.loss(denoiser.forward(x_t, &sample.timesteps, &condition, Some(&seen))?);
-        let Some(taught) = self.grounding_loss(grounding, seen, &sample.timesteps, share) else {
-            let logged = vec![scalar(&denoising), scalar(&denoising), 0.0];
-            return Ok(ShareLoss { logged, terms: vec![("denoising", denoising.clone())], total: denoising });
-        };
-        let weight = self.layout_first(share).map_or(grounding.weight, |first| first.grounding);
-        let total = denoising.clone() + taught.clone() * weight;
-        let logged = vec![scalar(&total), scalar(&denoising), scalar(&taught)];
-        Ok(ShareLoss { total, terms: vec![("denoising", denoising), ("grounding", taught)], logged })
+        let (mut total, mut taught) = (denoising.clone(), 0.0);
+        if let Some(loss) = self.grounding_loss(grounding, seen, &sample.timesteps, share) {
+            let weight = self.layout_first(share).map_or(grounding.weight, |first| first.grounding);
+            taught = scalar(&loss);
+            total = total + loss.clone() * weight;
+            terms.push(("grounding", loss));
+        }
+        let logged = vec![scalar(&total), scalar(&denoising), taught];
+        Ok(ShareLoss { total, terms, logged })
     }
 
     fn share_gradients(&self, network: &N, step: usize, share: &Latents) -> Result<BatchGradients> {
@@ -385,16 +324,4 @@ fn shifted_timestep(t: usize, timesteps: usize, s: f64) -> usize {
 /// How the noise levels of a model are spread, if it is an EDM.
 fn levels(recipe: EdmRecipe, edm: Option<Edm>) -> NoiseLevels {
     NoiseLevels::new(recipe, edm.map_or(1.0, |edm| edm.sigma_data))
-}
-
-/// A clean latent.
-struct Latent {
-    /// `[C, h, w]`, scaled.
-    z_0: Vec<f32>,
-    /// Height and width.
-    shape: [usize; 2],
-    /// The tokens that it is trained with.
-    ids: Vec<u32>,
-    /// What they name, and where it is; nothing unless that is taught.
-    regions: Vec<Region>,
 }

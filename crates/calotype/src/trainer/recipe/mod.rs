@@ -3,6 +3,7 @@
 mod clip;
 mod data;
 mod diffusion;
+mod grounding;
 mod in_run;
 mod training;
 mod vae;
@@ -13,9 +14,8 @@ use serde::{Deserialize, Serialize};
 
 pub use clip::{ClipObjective, ClipRecipe};
 pub use data::{BucketRecipe, DataRecipe};
-pub use diffusion::{
-    DiffusionRecipe, EdmRecipe, FlowTimes, GroundingRecipe, LayoutFirst, LoraRecipe, P2Recipe,
-};
+pub use diffusion::{DiffusionRecipe, EdmRecipe, FlowTimes, LoraRecipe, P2Recipe};
+pub use grounding::{GroundingRecipe, LayoutFirst};
 pub use training::{EmaSnapshots, TrainingRecipe};
 pub use vae::{
     AdversarialRecipe, AutoencoderObjective, DiscriminatorLoss, PerceptualRecipe, Reconstruction, VaeRecipe,

@@ -1,0 +1,127 @@
+//! The samples of a denoiser's training, before noise is added to them.
+
+use burn::tensor::Device;
+
+use super::base_model::BaseModel;
+use super::draws::{Draws, drops_caption};
+use super::latent_cache::{LatentCache, Posterior, posterior_of};
+use super::regions::regions;
+use crate::data::source::{Item, Place, TrainingSet};
+use crate::denoiser::grounding::Region;
+use crate::error::Result;
+use crate::text_encoder::tokenizer::ClipTokenizer;
+use crate::trainer::recipe::Recipe;
+
+/// Clean latents and captions of some samples.
+#[derive(Clone, Default)]
+pub struct Latents {
+    pub(super) positions: Vec<u64>,
+    /// Scaled samples of the posteriors, `[B, C, h, w]`.
+    pub(super) z_0: Vec<f32>,
+    pub(super) shape: [usize; 4],
+    pub(super) ids: Vec<Vec<u32>>,
+    /// What each caption names, and where it is; nothing unless that is taught.
+    pub(super) regions: Vec<Vec<Region>>,
+    /// Whether these are of the steps in which the layout comes first.
+    pub(super) layout_first: bool,
+}
+
+impl Latents {
+    pub(super) fn push(&mut self, position: u64, channels: usize, latent: Latent) {
+        self.positions.push(position);
+        self.shape = [self.positions.len(), channels, latent.shape[0], latent.shape[1]];
+        self.z_0.extend(latent.z_0);
+        self.ids.push(latent.ids);
+        self.regions.push(latent.regions);
+    }
+
+    /// The same pictures with other captions, one for each.
+    pub fn with_captions(&self, captions: &[String], tokenizer: &ClipTokenizer) -> Self {
+        let ids = captions.iter().map(|caption| tokenizer.encode_padded(caption).ids).collect();
+        Self { ids, ..self.clone() }
+    }
+}
+
+/// A clean latent.
+pub(super) struct Latent {
+    /// `[C, h, w]`, scaled.
+    z_0: Vec<f32>,
+    /// Height and width.
+    shape: [usize; 2],
+    /// The tokens that it is trained with.
+    ids: Vec<u32>,
+    /// What they name, and where it is; nothing unless that is taught.
+    regions: Vec<Region>,
+}
+
+/// Where samples come from.
+pub(super) struct Samples<'a> {
+    pub base: &'a BaseModel,
+    pub data: &'a TrainingSet,
+    pub device: Device,
+    pub seed: u64,
+    pub caption_dropout: f64,
+    /// Whether what captions name is looked up.
+    pub with_regions: bool,
+    pub no_caption: Vec<u32>,
+    /// Latents that are there already.
+    pub cache: Option<LatentCache>,
+}
+
+impl<'a> Samples<'a> {
+    /// Of every caption, with nothing cached.
+    pub fn new(recipe: &Recipe, base: &'a BaseModel, data: &'a TrainingSet, device: &Device) -> Self {
+        Self {
+            base,
+            data,
+            device: device.clone(),
+            seed: recipe.seed,
+            caption_dropout: 0.0,
+            with_regions: false,
+            no_caption: base.model.tokenizer().encode_padded("").ids,
+            cache: None,
+        }
+    }
+
+    /// The sample at position `n`, its caption, its name and what was damaged before it.
+    ///
+    /// # Errors
+    /// Those of the data.
+    pub fn item(&self, n: u64, draws: &dyn Draws) -> Result<Item<Latent>> {
+        let Some(cache) = &self.cache else {
+            let Item { image, caption, name, place, damaged } = self.data.item(n)?;
+            let posterior = posterior_of(self.base, image, &self.device)?;
+            let image = self.latent(n, &posterior, place, &caption, draws)?;
+            return Ok(Item { image, caption, name, place, damaged });
+        };
+        let (place, posterior) = cache.at(self.data, n)?;
+        let (caption, name) = (self.data.caption(n, place), self.data.pictures().name(place.picture));
+        let image = self.latent(n, &posterior, place, &caption, draws)?;
+        Ok(Item { image, caption, name, place, damaged: vec![] })
+    }
+
+    /// z₀ of the sample at position `n`, drawn from its posterior and scaled; its tokens, and what they name.
+    fn latent(
+        &self,
+        n: u64,
+        posterior: &Posterior,
+        place: Place,
+        caption: &str,
+        draws: &dyn Draws,
+    ) -> Result<Latent> {
+        let (vae, (width, height)) = (&self.base.model.vae, place.size);
+        let shape = [height, width].map(|side| side as usize / vae.downsampling());
+        let mut z_0 = posterior.sample(&draws.posterior(n, posterior.mean.len()));
+        vae.scale(&mut z_0);
+        if drops_caption(self.seed, n, self.caption_dropout) {
+            return Ok(Latent { z_0, shape, ids: self.no_caption.clone(), regions: vec![] });
+        }
+        let tokenizer = self.base.model.tokenizer();
+        let regions = if self.with_regions {
+            regions(tokenizer, caption, &self.data.objects(n, place)?, shape)?
+        } else {
+            vec![]
+        };
+        Ok(Latent { z_0, shape, ids: tokenizer.encode_padded(caption).ids, regions })
+    }
+}

@@ -9,6 +9,7 @@ mod formula;
 mod fuzz;
 mod golden;
 mod gradients;
+mod grounding;
 mod inception;
 mod layering;
 #[cfg(feature = "onnx")]

@@ -303,7 +303,13 @@ impl<N: DenoiserInTraining> Objective<N> for Denoising<'_> {
     }
 
     fn doubts(&self) -> Result<Vec<String>> {
-        Ok(text_tower_fault(self.base.text()).into_iter().collect())
+        let mut doubts: Vec<String> = text_tower_fault(self.base.text()).into_iter().collect();
+        if self.grounding.is_some() && !self.samples.know_objects()? {
+            doubts.push(
+                "`diffusion.grounding` has nothing to teach: no picture says where its objects are".into(),
+            );
+        }
+        Ok(doubts)
     }
 
     fn save(&self, network: &N, model: &Path) -> Result<()> {

@@ -12,6 +12,9 @@ use crate::error::Result;
 use crate::text_encoder::tokenizer::ClipTokenizer;
 use crate::trainer::recipe::Recipe;
 
+/// Pictures that are asked whether they know their objects.
+const KNOWN_AMONG: u64 = 64;
+
 /// Clean latents and captions of some samples.
 #[derive(Clone, Default)]
 pub struct Latents {
@@ -98,6 +101,19 @@ impl<'a> Samples<'a> {
         let (caption, name) = (self.data.caption(n, place), self.data.pictures().name(place.picture));
         let image = self.latent(n, &posterior, place, &caption, draws)?;
         Ok(Item { image, caption, name, place, damaged: vec![] })
+    }
+
+    /// Whether it is known of one of the first pictures what is where in it.
+    ///
+    /// # Errors
+    /// Those of the data.
+    pub fn know_objects(&self) -> Result<bool> {
+        for n in 0..KNOWN_AMONG {
+            if !self.data.objects(n, self.data.place(n))?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// z₀ of the sample at position `n`, drawn from its posterior and scaled; its tokens, and what they name.

@@ -4,7 +4,7 @@ use image::RgbImage;
 use rayon::prelude::*;
 
 use super::measure::{Measure, measure};
-use crate::data::emoji_scenes::SceneSpec;
+use crate::data::emoji_scenes::{Scene, SceneSpec};
 use crate::error::Result;
 use crate::evaluate::prompt_accuracy::{Proportion, sign_test};
 use crate::evaluate::scene_checker::{SceneChecker, Verdict};
@@ -123,6 +123,12 @@ fn relations(verdicts: &[Verdict]) -> Result<Proportion> {
 /// What new scenes of pairs of nouns that training has shown give, beside the unseen pairs of everything else.
 #[derive(Debug, Clone)]
 pub struct SeenPairs {
+    /// The scenes whose captions are the prompts.
+    pub scenes: Vec<Scene>,
+    /// The model's pictures of them.
+    pub pictures: Vec<RgbImage>,
+    /// What the checker says of the pictures.
+    pub verdicts: Vec<Verdict>,
     /// Share of pictures with every noun and the relation.
     pub prompts: Proportion,
     /// Share of nouns that are found.
@@ -132,13 +138,13 @@ pub struct SeenPairs {
 }
 
 impl SeenPairs {
-    /// Checks `generated`, one picture for each of `specs`.
+    /// Checks `pictures`, one for each of `scenes`.
     ///
     /// # Errors
     /// Those of [`SceneChecker::check`]; `Error::Argument` for no pictures.
-    pub(super) fn of(checker: &SceneChecker, specs: &[SceneSpec], generated: &[RgbImage]) -> Result<Self> {
-        let verdicts = generated.par_iter().zip(specs).map(|(image, spec)| checker.check(image, spec));
-        let verdicts = verdicts.collect::<Result<Vec<_>>>()?;
+    pub(super) fn of(checker: &SceneChecker, scenes: Vec<Scene>, pictures: Vec<RgbImage>) -> Result<Self> {
+        let check = |(image, scene): (&RgbImage, &Scene)| checker.check(image, &scene.spec);
+        let verdicts = pictures.par_iter().zip(&scenes).map(check).collect::<Result<Vec<_>>>()?;
         let found = verdicts.iter().flat_map(|verdict| &verdict.nouns_found);
         Ok(Self {
             prompts: Proportion::new(
@@ -147,6 +153,9 @@ impl SeenPairs {
             )?,
             nouns: Proportion::new(found.clone().filter(|&&found| found).count(), found.count())?,
             relations: measure(relations(&verdicts))?,
+            scenes,
+            pictures,
+            verdicts,
         })
     }
 }

@@ -127,9 +127,8 @@ pub fn evaluate(recipe: &Recipe, data: &EmojiScenes, session: Session) -> Result
 fn seen_pairs(subject: &Subject, data: &EmojiScenes, checker: &SceneChecker, n: usize) -> Result<SeenPairs> {
     let scenes: Vec<Scene> = (0..n as u64).map(|i| data.scene(Split::Seen, i)).collect();
     let prompts: Vec<&str> = scenes.iter().map(|scene| scene.caption.as_str()).collect();
-    let specs: Vec<SceneSpec> = scenes.iter().map(|scene| scene.spec.clone()).collect();
-    let generated = images(&subject.sample("pictures of seen pairs", &prompts, subject.guidance)?);
-    SeenPairs::of(checker, &specs, &generated)
+    let pictures = images(&subject.sample("pictures of seen pairs", &prompts, subject.guidance)?);
+    SeenPairs::of(checker, scenes, pictures)
 }
 
 fn images(explanations: &[Explanation]) -> Vec<RgbImage> {

@@ -95,7 +95,7 @@ impl Evaluation {
     fn of_relations_and_seen_pairs(&self, sampled: &str) -> Vec<Row> {
         let text = |relations: &Measure<Proportion>| shown(relations, Proportion::to_string);
         let seen = |seen: &SeenPairs| {
-            let SeenPairs { prompts, nouns, relations } = seen;
+            let SeenPairs { prompts, nouns, relations, .. } = seen;
             format!("prompts {prompts}; nouns {nouns}; relations {}", text(relations))
         };
         let given = "where both nouns are found; two sprites thrown at random: 18.9 %";

@@ -1,9 +1,13 @@
 //! `report.html`, and the pictures beside it.
 
+use image::RgbImage;
+
 use super::accuracy::Accuracy;
 use super::evaluation::Evaluation;
 use super::measure::Measure;
+use crate::data::emoji_scenes::Scene;
 use crate::error::Result;
+use crate::evaluate::scene_checker::Verdict;
 use crate::explain::overlay::overlay;
 use crate::files::png;
 use crate::report::{Chart, Content, Curve, Figure, FigureRow, Report, Section, Table};
@@ -11,8 +15,8 @@ use crate::runs::folder::{RunFolder, TrainedPart};
 use crate::trainer::Recipe;
 use crate::trainer::metrics_log::read_series;
 
-/// Pictures in a row, and rows, of the sample grid.
-const GRID: (usize, usize) = (5, 5);
+/// Pictures in a row, and rows, of each sample grid.
+const GRID: (usize, usize) = (6, 3);
 /// Pairs of original and reconstruction.
 const PAIRS: usize = 5;
 /// Prompts whose words are shown.
@@ -35,6 +39,7 @@ pub(super) fn write(
         facts: facts(evaluation),
         sections: vec![
             samples(run, evaluation)?,
+            seen_pairs(evaluation),
             heat_maps(run, evaluation)?,
             metrics(evaluation, commit),
             reconstructions(evaluation),
@@ -100,20 +105,34 @@ fn samples(run: &RunFolder, evaluation: &Evaluation) -> Result<Section> {
     for (i, explanation) in evaluation.explanations.iter().enumerate() {
         png::write(&folder.join(format!("{i:04}.png")), &explanation.image)?;
     }
-    let figures: Vec<Figure> =
-        (evaluation.scenes.iter().zip(&evaluation.explanations).zip(&evaluation.verdicts))
-            .take(GRID.0 * GRID.1)
-            .map(|((scene, explanation), verdict)| Figure {
-                image: explanation.image.clone(),
-                caption: format!("{} {}", if verdict.correct { "✓" } else { "✗" }, scene.caption),
-            })
-            .collect();
+    let images = evaluation.explanations.iter().map(|explanation| &explanation.image);
     Ok(Section {
-        title: "Pictures".into(),
-        text: "The first held-out prompts, not chosen. ✓: the checker found every noun and the relation."
-            .into(),
-        content: Content::Figures(rows(figures, GRID.0)),
+        title: "Pictures of pairs that training never showed together".into(),
+        text: "The first prompts, not chosen. ✓: the checker found every noun and the relation.".into(),
+        content: grid(&evaluation.scenes, images, &evaluation.verdicts),
     })
+}
+
+fn seen_pairs(evaluation: &Evaluation) -> Section {
+    let (text, content) = match &evaluation.seen {
+        Ok(seen) => {
+            let text =
+                "New scenes, the first prompts. The difference to those above is what combining costs.";
+            (text.to_owned(), grid(&seen.scenes, seen.pictures.iter(), &seen.verdicts))
+        }
+        Err(reason) => (format!("Not measured: {reason}."), Content::Figures(vec![])),
+    };
+    Section { title: "Pictures of pairs that training has shown".into(), text, content }
+}
+
+/// The first pictures, with their prompts and verdicts.
+fn grid<'a>(scenes: &[Scene], images: impl Iterator<Item = &'a RgbImage>, verdicts: &[Verdict]) -> Content {
+    let figure = |((scene, image), verdict): ((&Scene, &RgbImage), &Verdict)| Figure {
+        image: image.clone(),
+        caption: format!("{} {}", if verdict.correct { "✓" } else { "✗" }, scene.caption),
+    };
+    let figures = scenes.iter().zip(images).zip(verdicts).take(GRID.0 * GRID.1).map(figure);
+    Content::Figures(rows(figures.collect(), GRID.0))
 }
 
 fn rows(figures: Vec<Figure>, width: usize) -> Vec<FigureRow> {

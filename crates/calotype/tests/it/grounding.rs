@@ -109,14 +109,14 @@ fn keys_that_mean_nothing_together_are_refused() {
     };
     let with = |keys: &str| format!("caption_dropout = 0.1\n{keys}");
     refused(&with("layout_first = {}"), "`grounding` beside it");
-    refused(&with("grounding = { heads = 0.0 }"), "diffusion.grounding.heads: expected above 0, at most 1");
-    refused(&with("grounding = { weight = -1.0 }"), "diffusion.grounding.weight: expected at least 0");
+    refused(&with("grounding = { heads = 0.0 }"), "diffusion.grounding.heads`: expected above 0, at most 1");
+    refused(&with("grounding = { weight = -1.0 }"), "diffusion.grounding.weight`: expected at least 0");
     refused(
         &with("grounding = {}\nlayout_first = { share = 1.5 }"),
-        "diffusion.layout_first.share: expected 0 to 1",
+        "diffusion.layout_first.share`: expected 0 to 1",
     );
     refused(&with("grounding = {}\ngradient_checkpointing = true"), "false with `grounding`");
-    refused(&with("grounding = {}\nedm = {}"), "diffusion.grounding: expected nothing with `edm`");
-    refused(&with("timestep_shift = 0.0"), "diffusion.timestep_shift: expected above 0");
+    refused(&with("grounding = {}\nedm = {}"), "diffusion.grounding`: expected nothing with `edm`");
+    refused(&with("timestep_shift = 0.0"), "diffusion.timestep_shift`: expected above 0");
     refused(&with("train_text_encoder = true\ncache_text = true"), "false while the text encoder is trained");
 }

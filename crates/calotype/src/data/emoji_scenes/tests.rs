@@ -62,9 +62,11 @@ fn scenes_are_of_the_nouns_that_are_asked_for() {
     let of = |nouns: &[Noun]| {
         EmojiScenes::new(EmojiScenesConfig { nouns: nouns.to_vec(), ..EmojiScenesConfig::default() })
     };
-    assert_refuses(of(&[Noun::Cat, Noun::Dog, Noun::Cat]), "`cat` twice");
-    assert_refuses(of(&[Noun::Cat]), "some are never shown together in training, and others are, got cat");
-    assert_refuses(of(&[]), "some are never shown together");
+    let twice = of(&[Noun::Cat, Noun::Dog, Noun::Cat]);
+    assert_refuses(twice, "nouns of emoji-scenes: expected each once, got `cat` twice");
+    let too_few = "nouns of emoji-scenes: expected nouns of which some are never shown together in training";
+    assert_refuses(of(&[Noun::Cat]), too_few);
+    assert_refuses(of(&[]), too_few);
 }
 
 #[test]

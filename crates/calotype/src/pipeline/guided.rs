@@ -1,6 +1,6 @@
 //! The network's output under guidance: both passes, and what goes into them.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 
 use burn::tensor::Tensor;
 
@@ -17,30 +17,18 @@ use crate::text_encoder::reading::PromptOptions;
 /// The network's output under guidance, for the requests of a batch.
 pub(super) struct Guided<'a> {
     denoiser: &'a Denoiser,
-    /// What the network is told, each different one once.
-    told: Vec<Told>,
-    /// Which of them it is told at each step; the last step's holds from there on.
-    of_step: Vec<usize>,
-    step: Cell<usize>,
-    /// Of each prediction for a prompt: its picture, and its weight among those of that picture.
-    rows: Vec<(usize, f64)>,
-    /// Whether a picture has several.
+    requests: &'a [PictureRequest],
+    sampling: &'a Sampling,
+    positive: Encoded,
+    /// `None` where no request has guidance.
+    negative: Option<Encoded>,
+    told: RefCell<Told>,
+    /// Whether a picture has several predictions for its prompts.
     has_sums: bool,
     guidance: Vec<Guidance>,
     /// What an inpainting U-Net takes beside the latent, `[B, C + 1, h, w]`.
     masked: Option<Tensor<4>>,
     hook: Option<&'a dyn AttentionHook>,
-}
-
-/// What the network is told at a step.
-struct Told {
-    /// A sample for each row.
-    positive: Condition,
-    /// One for each picture; `None` where no request has guidance.
-    negative: Option<Condition>,
-    /// Both as one batch, for one pass in place of two; `None` where somebody watches the positive one alone, or
-    /// their texts have another number of tokens.
-    both: Option<Condition>,
 }
 
 /// The texts of a batch, and what the encoders make of them, a sample for each.
@@ -49,12 +37,25 @@ struct Encoded {
     features: Condition,
 }
 
+/// What the network is told at a step.
+struct Told {
+    /// Which texts these are.
+    texts: [Vec<usize>; 2],
+    /// A sample for each of the script's rows.
+    positive: Condition,
+    /// One for each picture; `None` where no request has guidance.
+    negative: Option<Condition>,
+    /// Both as one batch, for one pass in place of two; `None` where somebody watches the positive one alone, or
+    /// their texts have another number of tokens.
+    both: Option<Condition>,
+}
+
 impl<'a> Guided<'a> {
     /// Reads the texts of a batch; `masked` is what an inpainting U-Net takes beside the latent.
     pub fn new(
         model: &'a Model,
-        requests: &[PictureRequest],
-        sampling: &Sampling,
+        requests: &'a [PictureRequest],
+        sampling: &'a Sampling,
         masked: Option<Tensor<4>>,
         hook: Option<&'a dyn AttentionHook>,
     ) -> Result<Self> {
@@ -73,15 +74,34 @@ impl<'a> Guided<'a> {
         } else {
             Some(Encoded::negative_prompts(model, requests, sampling)?)
         };
-        let with_sizes = |text, pictures: &[usize]| with_sizes(text, pictures, requests, sampling);
-        let (told, of_step) = told(&positive, negative.as_ref(), hook.is_some(), with_sizes);
-        let rows = positive.script.rows.iter().map(|row| (row.picture, row.weight)).collect();
-        Ok(Self { denoiser, told, of_step, step: Cell::new(0), rows, has_sums, guidance, masked, hook })
+        let nothing =
+            Told { texts: [vec![], vec![]], positive: positive.features.clone(), negative: None, both: None };
+        let told = RefCell::new(nothing);
+        let guided =
+            Self { denoiser, requests, sampling, positive, negative, told, has_sums, guidance, masked, hook };
+        guided.begin_step(0);
+        Ok(guided)
     }
 
     /// What is asked from now on belongs to this step, counted from 0.
     pub fn begin_step(&self, step: usize) {
-        self.step.set(step.min(self.of_step.len() - 1));
+        let at = |encoded: &Encoded| encoded.script.at(step);
+        let texts = [at(&self.positive), self.negative.as_ref().map(at).unwrap_or_default()];
+        let mut told = self.told.borrow_mut();
+        if told.texts == texts {
+            return;
+        }
+        let positive = self.condition(&self.positive, &texts[0]);
+        let negative = self.negative.as_ref().map(|encoded| self.condition(encoded, &texts[1]));
+        let unwatched = negative.as_ref().filter(|_| self.hook.is_none());
+        let both = unwatched.and_then(|negative| positive.followed_by(negative));
+        *told = Told { texts, positive, negative, both };
+    }
+
+    /// These of the texts, one for each row, with what some networks are told beside them.
+    fn condition(&self, encoded: &Encoded, texts: &[usize]) -> Condition {
+        let pictures: Vec<usize> = encoded.script.rows.iter().map(|row| row.picture).collect();
+        with_sizes(encoded.features.samples(texts), &pictures, self.requests, self.sampling)
     }
 
     /// The guided prediction for x_t `[B, C, h, w]`.
@@ -90,7 +110,7 @@ impl<'a> Guided<'a> {
             Some(masked) => Tensor::cat(vec![x_t.clone(), masked.clone()], 1),
             None => x_t.clone(),
         };
-        let Told { positive, negative, both } = &self.told[self.of_step[self.step.get()]];
+        let Told { positive, negative, both, .. } = &*self.told.borrow();
         let guided = self.has_sums || self.guidance.iter().any(|guidance| guidance.is_on(sigma));
         let Some(negative) = negative.as_ref().filter(|_| guided) else {
             return self.ask(input, t, positive, self.hook);
@@ -99,7 +119,7 @@ impl<'a> Guided<'a> {
         let (cond, uncond) = match both {
             // Weights are read once for both; the results are the same.
             Some(both) => {
-                let (rows, batch) = (self.rows.len(), self.guidance.len());
+                let (rows, batch) = (self.positive.script.rows.len(), self.guidance.len());
                 let output = self.ask(Tensor::cat(vec![of_rows, input], 0), t, both, None)?;
                 (output.clone().narrow(0, 0, rows), output.narrow(0, rows, batch))
             }
@@ -116,7 +136,8 @@ impl<'a> Guided<'a> {
         if !self.has_sums {
             return input.clone();
         }
-        let samples = self.rows.iter().map(|(picture, _)| input.clone().narrow(0, *picture, 1));
+        let rows = &self.positive.script.rows;
+        let samples = rows.iter().map(|row| input.clone().narrow(0, row.picture, 1));
         Tensor::cat(samples.collect(), 0)
     }
 
@@ -126,8 +147,8 @@ impl<'a> Guided<'a> {
             return Ok(cond);
         }
         let of_picture = |picture: usize| {
-            let rows = self.rows.iter().enumerate().filter(|(_, row)| row.0 == picture);
-            let parts: Vec<_> = rows.map(|(i, row)| (cond.clone().narrow(0, i, 1), row.1)).collect();
+            let rows = self.positive.script.rows.iter().enumerate().filter(|(_, row)| row.picture == picture);
+            let parts: Vec<_> = rows.map(|(i, row)| (cond.clone().narrow(0, i, 1), row.weight)).collect();
             match &parts[..] {
                 [(only, _)] => Ok(only.clone()),
                 _ => compose(&parts, uncond.clone().narrow(0, picture, 1)),
@@ -167,39 +188,6 @@ fn features(model: &Model, script: &Script, options: PromptOptions) -> Result<Co
     let first: Vec<&str> = script.texts.iter().map(|texts| texts.first.as_str()).collect();
     let second: Vec<&str> = script.texts.iter().map(|texts| texts.second.as_str()).collect();
     model.text.encode([&first, &second], options)
-}
-
-/// What the network is told, and which of it at each step.
-///
-/// - `watched`: somebody watches the positive pass alone.
-/// - `with_sizes`: text features for these pictures with what is told beside them.
-fn told(
-    positive: &Encoded,
-    negative: Option<&Encoded>,
-    watched: bool,
-    with_sizes: impl Fn(Condition, &[usize]) -> Condition,
-) -> (Vec<Told>, Vec<usize>) {
-    let (mut told, mut keys, mut of_step) = (Vec::new(), Vec::new(), Vec::new());
-    let steps = [Some(positive), negative].into_iter().flatten().map(|encoded| encoded.script.steps()).max();
-    for step in 0..steps.unwrap_or(1) {
-        let of = |encoded: &Encoded| encoded.script.at(step);
-        let key = (of(positive), negative.map(of));
-        let found = keys.iter().position(|known| *known == key);
-        of_step.push(found.unwrap_or(keys.len()));
-        if found.is_some() {
-            continue;
-        }
-        let condition = |encoded: &Encoded| {
-            let pictures: Vec<usize> = encoded.script.rows.iter().map(|row| row.picture).collect();
-            with_sizes(encoded.features.samples(&of(encoded)), &pictures)
-        };
-        let (positive, negative) = (condition(positive), negative.map(condition));
-        let unwatched = negative.as_ref().filter(|_| !watched);
-        let both = unwatched.and_then(|negative| positive.followed_by(negative));
-        told.push(Told { positive, negative, both });
-        keys.push(key);
-    }
-    (told, of_step)
 }
 
 /// The text features with what some networks are told beside them. `pictures`: which request each sample is for.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::checkpoint::WeightedLora;
 use crate::error::{Error, Result};
+use crate::files::safetensors;
 use crate::text_encoder::extra_network::{LoraTag, tags};
 
 /// Endings of LoRA files; of several files of one name the first of these is taken.
@@ -22,8 +23,17 @@ struct Found {
     order: (usize, usize),
 }
 
+impl Found {
+    /// What a safetensors file says of it; nothing where it cannot be read.
+    fn name_in_training(&self) -> Option<String> {
+        let has_header = ENDINGS[self.order.1] == "safetensors";
+        if has_header { safetensors::read_metadata(&self.path).ok()?.remove("ss_output_name") } else { None }
+    }
+}
+
 /// The files of the prompt's tags, in order. Names are compared with those of the files that lie in `folder` and in the
-/// folders inside it, so none leads out of it.
+/// folders inside it, so none leads out of it; a name that no file has may be the one that training gave it
+/// (`ss_output_name` of kohya's sd-scripts).
 ///
 /// # Errors
 /// `Error::Argument` for a tag that cannot be read or names no file, or several; `Error::Io`.
@@ -41,6 +51,10 @@ pub(super) fn named_in(prompt: &str, folder: &Path) -> Result<Vec<WeightedLora>>
             let LoraTag { name, weight } = tag.lora()?;
             let refused = |expected: String| Error::argument("prompt", expected, tag.written);
             let mut named: Vec<&Found> = files.iter().filter(|file| file.name == name).collect();
+            if named.is_empty() {
+                named =
+                    files.iter().filter(|file| file.name_in_training().as_deref() == Some(name)).collect();
+            }
             named.sort_by(|a, b| (a.order, &a.path).cmp(&(b.order, &b.path)));
             match named[..] {
                 [] => Err(refused(known(name, &files, folder))),
@@ -148,6 +162,11 @@ mod tests {
         }
         let error = named_in("<lora:Fim:1>", &folder).unwrap_err().to_string();
         assert!(error.contains("`: film, ink, a.v2, got <lora:Fim:1>"), "{error}");
+        let metadata = [("ss_output_name".to_owned(), "watercolour".to_owned())].into();
+        let tensors = [("a", &[1][..], &[0.5][..])].into_iter();
+        safetensors::write_borrowed(&folder.join("wc-000010.safetensors"), tensors, metadata).unwrap();
+        let named = named_in("<lora:watercolour:0.3>", &folder).unwrap();
+        assert_eq!(named[0].file, at("wc-000010.safetensors"));
         assert_refuses(named_in("<lora:>", &folder), "prompt: expected a LoRA's tag with a name");
         assert_refuses(named_in("a cat", &dir.join("none")), "lora_dir: expected a folder");
         assert_eq!(named_in("a cat <hypernet:x:1>", &folder).unwrap(), []);

@@ -106,13 +106,16 @@ fn about_syntax(picture: &PictureRequest, sampling: &Sampling, origin: &Origin) 
 fn about_schedule(remark: &Remark, steps: usize, taken: usize) -> String {
     match remark {
         Remark::Neither(written) => {
-            format!("\"{}\" is text: it is neither [from:to:when] nor [a|b]", shortened(written))
+            format!(
+                "\"{}\" is text of less weight: it is neither [from:to:when] nor [a|b]",
+                shortened(written)
+            )
         }
         Remark::NeverClosed(written) => {
-            format!("\"{}\" is text: the bracket is never closed", shortened(written))
+            format!("\"{}\" is text of less weight: the bracket is never closed", shortened(written))
         }
         Remark::TurnedOff(written) => format!(
-            "\"{}\" is text, as in stable-diffusion-webui, because of a | outside square brackets or a backslash \
+            "\"{}\" is text of less weight, as in stable-diffusion-webui, because of a | outside square brackets or a backslash \
              at the end of a line; write it \\|",
             shortened(written)
         ),

@@ -291,14 +291,21 @@ fn number(text: &str, steps: usize) -> Option<i64> {
 
 /// The text at a step, counted from 1.
 fn text_at(items: &[Item], step: usize) -> String {
-    let text = |item: &Item| match item {
-        Item::Text(text) => (*text).to_owned(),
-        Item::Change { before, after, when, .. } => {
-            text_at(if step as i64 <= *when { before } else { after }, step)
+    let mut text = String::new();
+    write_at(items, step, &mut text);
+    text
+}
+
+fn write_at(items: &[Item], step: usize, text: &mut String) {
+    for item in items {
+        match item {
+            Item::Text(own) => text.push_str(own),
+            Item::Change { before, after, when, .. } => {
+                write_at(if step as i64 <= *when { before } else { after }, step, text);
+            }
+            Item::Turns(words) => write_at(&words[(step - 1) % words.len()], step, text),
         }
-        Item::Turns(words) => text_at(&words[(step - 1) % words.len()], step),
-    };
-    items.iter().map(text).collect()
+    }
 }
 
 /// All changes, the outer before the inner.

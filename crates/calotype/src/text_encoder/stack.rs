@@ -10,6 +10,9 @@ use crate::denoiser::Condition;
 use crate::error::{Error, Result};
 use crate::nn::Component;
 
+/// Texts encoded at a time; their features do not depend on it.
+const AT_ONCE: usize = 16;
+
 /// A text encoder with its tokenizer.
 #[derive(Clone)]
 pub enum TextTower {
@@ -93,9 +96,14 @@ impl TextStack {
         for (tower, readings) in towers.zip(readings) {
             let filled = readings.into_iter().map(|reading| reading.filled_up(&tower.tokenizer, count));
             let chunks = filled.map(|reading| Ok(reading?.chunks)).collect::<Result<Vec<_>>>()?;
-            let (context, of_first) = tower.features(&chunks, options.clip_skip, two)?;
-            contexts.push(context);
-            pooled = two.then_some(of_first);
+            let parts = chunks.chunks(AT_ONCE).map(|chunks| tower.features(chunks, options.clip_skip, two));
+            let (context, of_first): (Vec<_>, Vec<_>) =
+                parts.collect::<Result<Vec<_>>>()?.into_iter().unzip();
+            if context.is_empty() {
+                return Err(Error::argument("prompts", "at least one", 0));
+            }
+            contexts.push(Tensor::cat(context, 0));
+            pooled = two.then(|| Tensor::cat(of_first, 0));
         }
         Ok(Condition { pooled, ..Condition::of_context(Tensor::cat(contexts, 2)) })
     }

@@ -196,6 +196,26 @@ fn prompts_of_many_chunks_and_plain_ones() {
 }
 
 #[test]
+fn texts_are_encoded_as_each_by_itself() {
+    for name in ["sd1", "sdxl"] {
+        let model = model(name);
+        let texts: Vec<String> = (0..40).map(|i| format!("{i} cats and (a dog:{})", 1 + i % 3)).collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let all = model.text.encode([&texts, &texts], PromptOptions::default()).unwrap();
+        assert_eq!(all.context.dims()[0], 40);
+        for (i, text) in texts.iter().enumerate() {
+            let (one, alone) = (all.samples(&[i]), encoded(&model, text));
+            assert_eq!(one.context.into_data(), alone.context.into_data(), "{name} {text}");
+            assert_eq!(
+                one.pooled.map(Tensor::into_data),
+                alone.pooled.map(Tensor::into_data),
+                "{name} {text}"
+            );
+        }
+    }
+}
+
+#[test]
 fn what_cannot_be_read_is_refused() {
     let model = model("sd1");
     let nested = format!("{}a{}", "[".repeat(100), ":b:3]".repeat(100));
@@ -209,6 +229,11 @@ fn what_cannot_be_read_is_refused() {
             model.sample(&requests, &sampling(SamplerKind::Euler, 2), None, None, on_step).unwrap_err();
         assert!(error.to_string().starts_with(beginning), "{error}");
     }
+    let second = [Some("a cat AND a dog AND a house".to_owned()), None];
+    let requests = [PictureRequest { second_prompts: second, ..request("a cat AND a dog", 5.0, 0) }];
+    let on_step = &mut |_, _| ControlFlow::Continue(());
+    let error = model.sample(&requests, &sampling(SamplerKind::Euler, 2), None, None, on_step).unwrap_err();
+    assert_eq!(error.to_string(), "second prompt: expected as many prompts as the first encoder's, 2, got 3");
 }
 
 #[test]

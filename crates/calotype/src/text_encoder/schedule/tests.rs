@@ -162,5 +162,6 @@ fn brackets_without_end_are_read_or_refused_at_once() {
     let many = "[a:b:3]".repeat(9000);
     assert_eq!(schedule(&many, 1000).len(), 2);
     assert_refuses(Schedule::of(&"a".repeat(70_000), 6), "prompt: expected at most 65536 bytes");
-    assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
+    // A second at most, on a machine that has nothing else to do.
+    assert!(since.elapsed() < Duration::from_secs(30), "{:?}", since.elapsed());
 }

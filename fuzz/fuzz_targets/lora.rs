@@ -24,7 +24,7 @@ fuzz_target!(|text: &str| {
             found
                 .entries
                 .iter()
-                .all(|entry| entry.rank > 0 && model[&entry.component].contains_key(&entry.target))
+                .all(|entry| entry.rank != Some(0) && model[&entry.component].contains_key(&entry.target))
         );
     }
 });

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use calotype::checkpoint::lora::bundle::BundledWord;
 use calotype::checkpoint::{Checkpoint, WeightedLora, find, is_single_file};
 use calotype::files::{Storage, output};
 use calotype::{Error, Result};
@@ -38,7 +39,15 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     if let Some(folder) = &args.tokenizer {
         checkpoint.use_tokenizers(folder)?;
     }
-    let layers = checkpoint.merge_loras(&args.lora)?;
+    let merged = checkpoint.merge_loras(&args.lora)?;
+    for (lora, merged) in args.lora.iter().zip(&merged) {
+        merged.warning().iter().for_each(|warning| context.bars.say(warning));
+        for BundledWord { word, .. } in &merged.words {
+            let file = lora.file.display();
+            let why = "no model's files have a place for it (generate learns it with --lora)";
+            context.bars.say(&format!("warning: the word `{word}` in {file} is left out: {why}"));
+        }
+    }
     if let Some(storage) = args.dtype {
         checkpoint.store_as(storage);
     }
@@ -47,6 +56,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let dtype = checkpoint.storage().to_string();
     let layout = if is_single_file(&args.output) { "single file" } else { "folder" };
     if context.json {
+        let layers: usize = merged.iter().map(|merged| merged.layers).sum();
         message::json(&serde_json::json!({
             "output": args.output, "layout": layout, "dtype": dtype, "lora_layers": layers,
         }));

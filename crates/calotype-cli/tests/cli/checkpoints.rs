@@ -111,9 +111,10 @@ fn a_scheduler_that_is_not_known_here_goes_through() {
     );
 }
 
-/// (names and numbers of a tensor, `[rows, columns]`), each its own.
-pub fn ramp(name: &str, shape: [usize; 2], scale: f32) -> NamedTensor {
-    let values = (0..shape[0] * shape[1]).map(|i| ((i % 7) as f32 - 3.0) * scale).collect();
+/// A tensor whose neighbouring numbers differ.
+pub fn ramp(name: &str, shape: &[usize], scale: f32) -> NamedTensor {
+    let count: usize = shape.iter().product();
+    let values = (0..count).map(|i| ((i % 7) as f32 - 3.0) * scale).collect();
     NamedTensor { name: name.into(), shape: shape.to_vec(), values }
 }
 
@@ -125,8 +126,8 @@ fn a_lora_is_merged_with_its_weight() {
     let kohya = format!("lora_unet_{}", key.replace('.', "_"));
     let alpha = NamedTensor { name: format!("{kohya}.alpha"), shape: vec![1], values: vec![1.0] };
     let tensors = [
-        ramp(&format!("{kohya}.lora_down.weight"), [2, 8], 0.1),
-        ramp(&format!("{kohya}.lora_up.weight"), [8, 2], 0.2),
+        ramp(&format!("{kohya}.lora_down.weight"), &[2, 8], 0.1),
+        ramp(&format!("{kohya}.lora_up.weight"), &[8, 2], 0.2),
         alpha,
     ];
     safetensors::write(&dir.join("style.safetensors"), &tensors).unwrap();
@@ -305,7 +306,7 @@ fn a_learned_word_stands_for_its_rows() {
     let text = safetensors::read(&PathBuf::from(&model).join("text_encoder/model.safetensors")).unwrap();
     let table = text.values().find(|t| t.name.ends_with("token_embedding.weight")).unwrap();
     let width = table.shape[1];
-    let rows = ramp("<thing>", [2, width], 0.3);
+    let rows = ramp("<thing>", &[2, width], 0.3);
     safetensors::write(&dir.join("learned.safetensors"), &[rows]).unwrap();
     let with = |prompt: &str, more: &[&str]| {
         let args = ["generate", prompt, "--model", &model, "--steps", "2", "--out", "p.png"];
@@ -315,7 +316,7 @@ fn a_learned_word_stands_for_its_rows() {
     let learned: &[&str] = &["--embedding", "learned.safetensors"];
     assert_ne!(with("a <thing>", learned), with("a <thing>", &[]));
     assert_eq!(with("a red cat", learned), with("a red cat", &[]));
-    safetensors::write(&dir.join("other.safetensors"), &[ramp("<x>", [1, width + 1], 0.3)]).unwrap();
+    safetensors::write(&dir.join("other.safetensors"), &[ramp("<x>", &[1, width + 1], 0.3)]).unwrap();
     let args = ["generate", "a", "--model", &model, "--embedding", "other.safetensors", "--out", "p.png"];
     assert_says(&fails(&dir, 1, &args), &["other.safetensors", "the text encoder's width"]);
 }
@@ -327,7 +328,7 @@ fn what_has_no_effect_is_named_once() {
     let text = safetensors::read(&PathBuf::from(&model).join("text_encoder/model.safetensors")).unwrap();
     let width = text.values().find(|t| t.name.ends_with("token_embedding.weight")).unwrap().shape[1];
     for file in ["EasyNeg.safetensors", "Bad Hands (neg).safetensors"] {
-        safetensors::write(&dir.join(file), &[ramp("emb_params", [2, width], 0.3)]).unwrap();
+        safetensors::write(&dir.join(file), &[ramp("emb_params", &[2, width], 0.3)]).unwrap();
     }
     let warnings = |prompt: &str, more: &[&str]| {
         let args = ["generate", prompt, "--model", &model, "--steps", "2", "--out", "p.png"];

@@ -14,6 +14,7 @@ use support::{
     CLIP, DIFFUSION, Part, TINY, TempDir, VAE, assert_holds, components, files, write_files, write_model,
 };
 
+mod adapters;
 mod bench;
 mod checkpoints;
 mod collections;

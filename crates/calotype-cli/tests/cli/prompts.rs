@@ -26,8 +26,8 @@ fn with_loras() -> TempDir {
     let layer = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_q";
     let lora = |scale: f32| {
         [
-            ramp(&format!("{layer}.lora_down.weight"), [2, 8], scale),
-            ramp(&format!("{layer}.lora_up.weight"), [8, 2], scale),
+            ramp(&format!("{layer}.lora_down.weight"), &[2, 8], scale),
+            ramp(&format!("{layer}.lora_up.weight"), &[8, 2], scale),
         ]
     };
     safetensors::write(&dir.join("loras/style.safetensors"), &lora(0.8)).unwrap();
@@ -141,8 +141,8 @@ fn a_picture_of_such_a_prompt_repeats_it() {
     let key = "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_q.weight";
     let width = tensors.unwrap()[key].shape[0];
     let lora = [
-        ramp(&format!("{layer}.lora_down.weight"), [1, width], 0.5),
-        ramp(&format!("{layer}.lora_up.weight"), [width, 1], 0.5),
+        ramp(&format!("{layer}.lora_down.weight"), &[1, width], 0.5),
+        ramp(&format!("{layer}.lora_up.weight"), &[width, 1], 0.5),
     ];
     safetensors::write(&dir.join("loras/style.safetensors"), &lora).unwrap();
     let args = ["generate", prompt, "--model", &model, "--lora-dir", "loras", "--steps", "4", "-n", "2"];

@@ -17,7 +17,7 @@ fn text(text: &str) -> Vec<u8> {
 }
 
 /// Instructions that make a dict of f32 tensors, whose storages are numbered from `first`.
-fn state_dict(tensors: &[NamedTensor], first: usize) -> Vec<u8> {
+pub fn state_dict(tensors: &[NamedTensor], first: usize) -> Vec<u8> {
     let mut pickle = b"}(".to_vec();
     let numbers = |numbers: &[usize]| {
         let each = numbers.iter().flat_map(|n| [b"J", &(*n as u32).to_le_bytes()[..]].concat());
@@ -40,7 +40,7 @@ fn state_dict(tensors: &[NamedTensor], first: usize) -> Vec<u8> {
 
 /// A file of `torch.save` up to PyTorch 1.5: `object` is the instructions that make what is saved, `tensors` those
 /// whose storages it has, in order.
-fn torch_save(object: &[u8], tensors: &[NamedTensor]) -> Vec<u8> {
+pub fn torch_save(object: &[u8], tensors: &[NamedTensor]) -> Vec<u8> {
     let mut file = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.".to_vec();
     file.extend([b"\x80\x02}", &text("little_endian")[..], b"\x88s."].concat());
     file.extend([b"\x80\x02", object, b".\x80\x02]("].concat());
@@ -54,7 +54,7 @@ fn torch_save(object: &[u8], tensors: &[NamedTensor]) -> Vec<u8> {
 }
 
 /// A dict of one entry.
-fn under(key: &str, value: &[u8]) -> Vec<u8> {
+pub fn under(key: &str, value: &[u8]) -> Vec<u8> {
     [b"}", &text(key)[..], value, b"s"].concat()
 }
 

@@ -1,7 +1,10 @@
 //! The model of a request, with everything that the request does to it.
 
+use std::path::PathBuf;
+
 use super::lora_dir;
 use super::request::Request;
+use crate::checkpoint::lora::bundle::BundledWord;
 use crate::checkpoint::{Checkpoint, WeightedLora, find};
 use crate::error::{Error, Result};
 use crate::files::Storage;
@@ -30,12 +33,15 @@ impl Request {
         if let Some(folder) = &self.tokenizer {
             checkpoint.use_tokenizers(folder)?;
         }
+        let mut words: Vec<(&PathBuf, BundledWord)> = Vec::new();
         for WeightedLora { file, weight } in self.lora.iter().chain(&tagged) {
             let merged = checkpoint.merge_lora(file, *weight)?;
             progress.say(&format!("{}: {} layers, weight {weight}", file.display(), merged.layers));
-            if let Some(name) = merged.unmatched.first() {
-                let count = merged.unmatched.len();
-                progress.say(&format!("warning: {count} of its tensors have no layer here, `{name}` first"));
+            merged.warning().iter().for_each(|warning| progress.say(warning));
+            // A file may be merged twice, named beside the prompt and in it.
+            let known = |(known, _): &(&PathBuf, _)| known.canonicalize().ok() == file.canonicalize().ok();
+            if !words.iter().any(known) {
+                words.extend(merged.words.into_iter().map(|word| (file, word)));
             }
         }
         if self.dtype == Precision::Bf16 {
@@ -46,6 +52,10 @@ impl Request {
         let mut model = checkpoint.into_model(&compute)?;
         // Not beside the reason why a model is refused.
         notes.iter().for_each(|note| progress.say(note));
+        for (file, BundledWord { word, tensors }) in &words {
+            model.text.learn_word(file, word, tensors)?;
+            progress.say(&format!("{}: `{word}`", file.display()));
+        }
         for file in &self.embedding {
             let word = model.text.learn(file)?;
             progress.say(&format!("{}: `{word}`", file.display()));

@@ -414,6 +414,56 @@ fn lora_file(model: &Value, file: &Value) -> (Shapes, BTreeMap<String, String>) 
 }
 
 #[test]
+fn lycoris() {
+    let shapes = |all: &[(&str, &[usize])]| -> Shapes {
+        all.iter().map(|(name, shape)| ((*name).to_owned(), shape.to_vec())).collect()
+    };
+    let [linear, conv]: [&[usize]; 2] = [&[6, 8], &[6, 8, 3, 3]];
+    let own = shapes(&[
+        ("a.weight", linear),
+        ("a.bias", &[6]),
+        ("b.weight", conv),
+        ("c.weight", conv),
+        ("d.weight", linear),
+        ("e.weight", &[6]),
+        ("e.bias", &[6]),
+        ("f.weight", linear),
+    ]);
+    let file = shapes(&[
+        ("unet.a.hada_w1_a", &[6, 2]),
+        ("unet.a.hada_w1_b", &[2, 8]),
+        ("unet.a.hada_w2_a", &[6, 2]),
+        ("unet.a.hada_w2_b", &[2, 8]),
+        ("unet.a.alpha", &[]),
+        ("unet.a.dora_scale", &[1, 8]),
+        ("unet.a.diff_b", &[6]),
+        ("unet.b.lokr_w1", &[2, 2]),
+        ("unet.b.lokr_w2_a", &[2, 3]),
+        ("unet.b.lokr_w2_b", &[2, 4]),
+        ("unet.b.lokr_t2", &[2, 2, 3, 3]),
+        ("unet.b.scalar", &[1]),
+        ("unet.c.lora_down.weight", &[2, 8, 1, 1]),
+        ("unet.c.lora_mid.weight", &[2, 2, 3, 3]),
+        ("unet.c.lora_up.weight", &[6, 2, 1, 1]),
+        ("unet.c.lora_magnitude_vector", &[6]),
+        ("unet.d.weight", &[8]),
+        ("unet.d.on_input", &[1]),
+        ("unet.e.w_norm", &[6]),
+        ("unet.e.b_norm", &[6]),
+        ("unet.f.lokr_w1_a", &[2, 2]),
+        ("unet.f.lokr_w1_b", &[2, 2]),
+        ("unet.f.lokr_w2", &[3, 4]),
+    ]);
+    let (path, metadata) = (Path::new("style.safetensors"), BTreeMap::new());
+    let fits = |tensors: &Shapes, unet: &Shapes| {
+        let own = BTreeMap::from([(ComponentKind::Unet, unet.clone())]);
+        lora::assign(LoraFile { path, tensors, metadata: &metadata }, &own).is_ok()
+    };
+    fuzz(std::slice::from_ref(&file), 5000, |tensors| fits(tensors, &own));
+    fuzz(std::slice::from_ref(&own), 2000, |unet| fits(&file, unet));
+}
+
+#[test]
 fn loras() {
     let golden = golden_json("lora_names.json");
     let model = &golden["models"][0];

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::LoraFile;
+use super::{Entry, LoraFile};
 use crate::error::Result;
 use crate::model::ComponentKind;
 
@@ -15,6 +15,8 @@ const OF_DIFFUSERS: &str = "lora_adapter_metadata";
 /// The configuration; empty where the file has none.
 #[derive(Debug, Default)]
 pub(super) struct AdapterConfig {
+    /// Where it stands.
+    key: String,
     values: Map<String, Value>,
 }
 
@@ -22,7 +24,7 @@ impl AdapterConfig {
     /// Takes it from the texts of the file.
     ///
     /// # Errors
-    /// `Error::Format` if it is not JSON, asks for another method than LoRA, or has a pattern or an alpha
+    /// `Error::Format` if it is not JSON, asks for another method than LoRA and DoRA, or has a pattern or an alpha
     /// that cannot be used.
     pub(super) fn new(file: LoraFile) -> Result<Self> {
         let Some((key, text)) =
@@ -34,9 +36,6 @@ impl AdapterConfig {
         let values: Map<String, Value> = serde_json::from_str(text).map_err(|e| refuse(e.to_string()))?;
         for (key, value) in &values {
             match key.rsplit('.').next().unwrap_or(key) {
-                "use_dora" if *value == Value::Bool(true) => {
-                    return Err(refuse("DoRA is not supported".into()));
-                }
                 "peft_type" if value.as_str() != Some("LORA") => {
                     return Err(refuse(format!("expected `peft_type` LORA, got {value}")));
                 }
@@ -49,7 +48,23 @@ impl AdapterConfig {
                 _ => {}
             }
         }
-        Ok(Self { values })
+        Ok(Self { key: key.clone(), values })
+    }
+
+    /// Refuses a file that should have DoRA's lengths and has none.
+    ///
+    /// # Errors
+    /// `Error::Format`.
+    pub(super) fn check_magnitudes(&self, file: LoraFile, entries: &[Entry]) -> Result<()> {
+        let has_dora = |entry: &&Entry| self.get(entry.component, "use_dora") == Some(&Value::Bool(true));
+        match entries.iter().find(has_dora) {
+            Some(entry) if entries.iter().all(|entry| entry.magnitude.is_none()) => {
+                let target = &entry.target;
+                let reason = format!("`use_dora` is true, and `{target}` has no magnitude");
+                Err(file.fault(format!("metadata `{}`: {reason}", self.key)))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Alpha of a layer (its path in the component); with `use_rslora` the scale is alpha / √rank.

@@ -1,8 +1,8 @@
-//! Which family of models a LoRA file seems to be for.
+//! What a file seems to be for, where it does not fit: another family of models, or no model's layers at all.
 
 use std::collections::BTreeMap;
 
-use super::key::Layer;
+use super::key::{Layer, Role};
 use super::{LoraFile, ModelShapes, Places};
 use crate::error::Result;
 use crate::model::ComponentKind;
@@ -39,6 +39,15 @@ pub(super) fn refuse_transformers(file: LoraFile) -> Result<()> {
     }
 }
 
+/// Whether a file of which nothing belongs to the model seems to be a learned word (textual inversion).
+pub(super) fn is_learned_word(file: LoraFile) -> bool {
+    let named = |name: &String| {
+        name.starts_with("string_to_param.") || ["emb_params", "clip_l", "clip_g"].contains(&name.as_str())
+    };
+    let alone = file.tensors.len() == 1 && file.tensors.values().all(|shape| matches!(shape.len(), 1 | 2));
+    alone || file.tensors.keys().any(named)
+}
+
 /// The end of a message: what the file seems to be for, and what the model is, if they differ.
 pub(super) fn note(
     file: LoraFile,
@@ -48,7 +57,8 @@ pub(super) fn note(
 ) -> Option<String> {
     let of_file = layers.iter().find_map(|(stem, layer)| {
         let name = places.get(stem).map_or(stem.as_str(), |(_, target)| target.trim_end_matches(".weight"));
-        let shape = file.tensors.get(layer.down.as_ref()?)?;
+        let inner = layer.get(Role::Down).or(layer.get(Role::HadaB1));
+        let shape = file.tensors.get(inner?)?;
         is_context_key(name).then(|| shape.get(1).copied()).flatten()
     })?;
     let of_model = model.get(&ComponentKind::Unet)?.iter().find_map(|(name, shape)| {

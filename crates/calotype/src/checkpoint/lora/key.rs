@@ -7,20 +7,51 @@ use crate::error::Result;
 use crate::model::ComponentKind;
 
 /// What a tensor is in its layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Role {
-    /// The first matrix, from the input to the rank.
+    /// LoRA's first matrix, from the input to the rank.
     Down,
-    /// The last matrix, from the rank to the output.
+    /// Its last matrix, from the rank to the output.
     Up,
     /// The convolution between the two.
     Mid,
     /// The scalar of the scale.
     Alpha,
+    /// A factor of ΔW.
+    Scalar,
+    /// LoHa's matrices, and their cores.
+    HadaA1,
+    HadaB1,
+    HadaA2,
+    HadaB2,
+    HadaT1,
+    HadaT2,
+    /// LoKr's matrices, whole or in two, and the core of the second.
+    LokrW1,
+    LokrA1,
+    LokrB1,
+    LokrW2,
+    LokrA2,
+    LokrB2,
+    LokrT2,
+    /// (IA)³'s factors of channels.
+    Channels,
+    /// Whether these are the input's.
+    OnInput,
+    /// The difference of a weight.
+    Difference,
+    /// The difference of a bias.
+    BiasDifference,
+    /// What LoRA's last matrix adds to a bias.
+    UpBias,
+    /// DoRA's lengths, of rows or columns by their shape.
+    Magnitude,
+    /// DoRA's lengths of rows.
+    RowMagnitude,
 }
 
 /// Endings of names; a longer one stands before those that it ends with.
-const ENDINGS: [(&str, Role); 16] = [
+const ENDINGS: [(&str, Role); 42] = [
     (".lora_down.weight", Role::Down),
     (".lora_up.weight", Role::Up),
     (".lora_mid.weight", Role::Mid),
@@ -37,46 +68,108 @@ const ENDINGS: [(&str, Role); 16] = [
     (".lora.alpha", Role::Alpha),
     ("_lora.alpha", Role::Alpha),
     (".alpha", Role::Alpha),
+    (".scalar", Role::Scalar),
+    (".hada_w1_a", Role::HadaA1),
+    (".hada_w1_b", Role::HadaB1),
+    (".hada_w2_a", Role::HadaA2),
+    (".hada_w2_b", Role::HadaB2),
+    (".hada_t1", Role::HadaT1),
+    (".hada_t2", Role::HadaT2),
+    (".lokr_w1", Role::LokrW1),
+    (".lokr_w1_a", Role::LokrA1),
+    (".lokr_w1_b", Role::LokrB1),
+    (".lokr_w2", Role::LokrW2),
+    (".lokr_w2_a", Role::LokrA2),
+    (".lokr_w2_b", Role::LokrB2),
+    (".lokr_t2", Role::LokrT2),
+    (ON_INPUT, Role::OnInput),
+    (".diff", Role::Difference),
+    (".w_norm", Role::Difference),
+    (".diff_b", Role::BiasDifference),
+    (".b_norm", Role::BiasDifference),
+    (".lora_up.bias", Role::UpBias),
+    (".lora_linear_layer.up.bias", Role::UpBias),
+    (".lora.up.bias", Role::UpBias),
+    (".lora_B.bias", Role::UpBias),
+    (".dora_scale", Role::Magnitude),
+    (".lora_magnitude_vector.weight", Role::RowMagnitude),
+    (".lora_magnitude_vector", Role::RowMagnitude),
+];
+
+/// The ending that tells an (IA)³ layer, whose other tensor is a `weight` like many.
+const ON_INPUT: &str = ".on_input";
+
+/// Parts of PEFT's names in memory, which have the adapter's name after them: `to_q.lora_A.default.weight`.
+const BEFORE_ADAPTER: [(&str, &str, Role); 4] = [
+    (".lora_A.", ".weight", Role::Down),
+    (".lora_B.", ".weight", Role::Up),
+    (".lora_B.", ".bias", Role::UpBias),
+    (".lora_magnitude_vector.", ".weight", Role::RowMagnitude),
 ];
 
 /// The layer's name as the file has it, and the role; `None` for a name that is no LoRA's.
 pub(super) fn split(name: &str) -> Option<(&str, Role)> {
     let by_ending = ENDINGS.iter().find_map(|(ending, role)| Some((name.strip_suffix(ending)?, *role)));
     by_ending.or_else(|| {
-        // PEFT's names in memory have the adapter's name between: `to_q.lora_A.default.weight`.
-        let name = name.strip_suffix(".weight")?;
-        let (layer, adapter, role) = [(".lora_A.", Role::Down), (".lora_B.", Role::Up)]
-            .into_iter()
-            .find_map(|(mark, role)| name.rsplit_once(mark).map(|(layer, adapter)| (layer, adapter, role)))?;
-        (!adapter.contains('.')).then_some((layer, role))
+        BEFORE_ADAPTER.iter().find_map(|(mark, ending, role)| {
+            let (layer, adapter) = name.strip_suffix(ending)?.rsplit_once(mark)?;
+            (!adapter.contains('.')).then_some((layer, *role))
+        })
     })
 }
 
 /// Names of the tensors of one layer.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Layer {
-    /// The first matrix.
-    pub(super) down: Option<String>,
-    /// The last matrix.
-    pub(super) up: Option<String>,
-    /// The convolution between.
-    pub(super) mid: Option<String>,
-    /// The scalar.
-    pub(super) alpha: Option<String>,
+    tensors: BTreeMap<Role, String>,
 }
 
 impl Layer {
-    /// All names of the layer.
-    pub(super) fn names(&self) -> impl Iterator<Item = &String> {
-        [&self.down, &self.up, &self.mid, &self.alpha].into_iter().flatten()
+    /// The tensor in a role.
+    pub(super) fn get(&self, role: Role) -> Option<&String> {
+        self.tensors.get(&role)
     }
 
-    fn slot(&mut self, role: Role) -> &mut Option<String> {
-        match role {
-            Role::Down => &mut self.down,
-            Role::Up => &mut self.up,
-            Role::Mid => &mut self.mid,
-            Role::Alpha => &mut self.alpha,
+    /// The tensor in a role that another one of the layer needs.
+    ///
+    /// # Errors
+    /// `Error::Format` with that other one.
+    pub(super) fn expect(&self, role: Role, file: LoraFile) -> Result<String> {
+        self.get(role).cloned().ok_or_else(|| {
+            let beside = self.names().next().map_or("", String::as_str);
+            file.fault(format!("`{beside}` has no `{}` beside it; is the file complete?", role.word()))
+        })
+    }
+
+    /// All names of the layer.
+    pub(super) fn names(&self) -> impl Iterator<Item = &String> {
+        self.tensors.values()
+    }
+
+    /// Whether it changes no more than a bias or a norm: what may belong to a layer with one axis.
+    pub(super) fn is_difference(&self) -> bool {
+        let differences = [Role::Difference, Role::BiasDifference];
+        self.tensors.keys().all(|role| differences.contains(role) || *role == Role::Alpha)
+    }
+
+    /// Whether anything in it changes a weight or a bias: a scale alone does not.
+    pub(super) fn changes_something(&self) -> bool {
+        let scales = [Role::Alpha, Role::Scalar, Role::Magnitude, Role::RowMagnitude];
+        self.tensors.keys().any(|role| !scales.contains(role))
+    }
+}
+
+impl Role {
+    /// What the tensor is called in messages.
+    fn word(self) -> &'static str {
+        match self {
+            Role::Down => "down",
+            Role::Up => "up",
+            Role::Channels => "weight",
+            _ => {
+                let ending = ENDINGS.iter().find(|(_, role)| *role == self).map_or("", |(ending, _)| ending);
+                ending.trim_start_matches('.')
+            }
         }
     }
 }
@@ -84,16 +177,20 @@ impl Layer {
 /// The layers by the name that the file gives them, and the tensors that are of none.
 ///
 /// # Errors
-/// `Error::Format` for a layer with only one of `down` and `up`, or two tensors in one role.
+/// `Error::Format` for two tensors in one role.
 pub(super) fn layers(file: LoraFile) -> Result<(BTreeMap<String, Layer>, Vec<String>)> {
     let mut layers: BTreeMap<String, Layer> = BTreeMap::new();
     let mut other = Vec::new();
     for name in file.tensors.keys() {
-        let Some((stem, role)) = split(name) else {
+        let channels = || {
+            let stem = name.strip_suffix(".weight")?;
+            file.tensors.contains_key(&format!("{stem}{ON_INPUT}")).then_some((stem, Role::Channels))
+        };
+        let Some((stem, role)) = split(name).or_else(channels) else {
             other.push(name.clone());
             continue;
         };
-        let before = layers.entry(stem.to_owned()).or_default().slot(role).replace(name.clone());
+        let before = layers.entry(stem.to_owned()).or_default().tensors.insert(role, name.clone());
         if let Some(before) = before {
             let reason = format!(
                 "`{before}` and `{name}` are the same tensor of one layer; two adapters in one file?"
@@ -101,23 +198,15 @@ pub(super) fn layers(file: LoraFile) -> Result<(BTreeMap<String, Layer>, Vec<Str
             return Err(file.fault(reason));
         }
     }
-    for layer in layers.values() {
-        let lonely = match (&layer.down, &layer.up, &layer.mid) {
-            (Some(down), None, _) => Some((down, "up")),
-            (None, Some(up), _) => Some((up, "down")),
-            (None, None, Some(mid)) => Some((mid, "down and up")),
-            _ => None,
-        };
-        if let Some((name, missing)) = lonely {
-            let reason = format!("`{name}` has no `{missing}` beside it; is the file complete?");
-            return Err(file.fault(reason));
-        }
-    }
     Ok((layers, other))
 }
 
 /// Beginnings of layer names that say the component.
-const PARTS: [(&str, ComponentKind); 9] = [
+const PARTS: [(&str, ComponentKind); 13] = [
+    ("lycoris_unet_", ComponentKind::Unet),
+    ("lycoris_te1_", ComponentKind::TextEncoder),
+    ("lycoris_te2_", ComponentKind::TextEncoder2),
+    ("lycoris_te_", ComponentKind::TextEncoder),
     ("lora_unet_", ComponentKind::Unet),
     ("lora_te1_", ComponentKind::TextEncoder),
     ("lora_te2_", ComponentKind::TextEncoder2),
@@ -142,12 +231,15 @@ impl Stem {
     /// Takes the layer's name apart.
     pub(super) fn parse(stem: &str) -> Self {
         let mut component = None;
+        // PEFT's wrapper, and LyCORIS' own prefix for layers of a network that it is not told.
         let mut rest = stem.strip_prefix("base_model.model.").unwrap_or(stem);
         if let Some((inner, named)) =
             PARTS.iter().find_map(|(p, component)| Some((rest.strip_prefix(p)?, *component)))
         {
             component = Some(named);
             rest = inner.strip_prefix("base_model.model.").unwrap_or(inner);
+        } else if let Some(inner) = rest.strip_prefix("lycoris_") {
+            rest = inner;
         }
         Self { component, dotted: rest.replace(".processor.", ".") }
     }

@@ -1,26 +1,44 @@
-//! A LoRA merged into the weights: W += weight · (α/r) · up · down. Hu et al. 2021, arXiv:2106.09685, Eq. 3.
+//! A LoRA merged into the weights: W += weight · (α/r) · ΔW. Hu et al. 2021, arXiv:2106.09685, Eq. 3.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Checkpoint;
-use crate::checkpoint::lora::{self, Alpha, Entry, FORMAT, LoraFile};
-use crate::error::{Error, Result};
+use crate::checkpoint::lora::bundle::{self, BundledWord};
+use crate::checkpoint::lora::delta::{self, Numbers};
+use crate::checkpoint::lora::entry::Entry;
+use crate::checkpoint::lora::{self, FORMAT, LoraFile};
+use crate::error::{Cause, Error, Result};
 use crate::files::weights::{self, Tensors};
 use crate::files::{Storage, StoredTensor, atomic};
 use crate::model::ComponentKind;
 
 /// What a LoRA changed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct MergedLora {
     /// Layers of the model that it changed.
     pub layers: usize,
     /// Tensors of the file that belong to no layer of it.
     pub unmatched: Vec<String>,
+    /// Words that were learned with it, which the model's text encoders are still to learn.
+    pub words: Vec<BundledWord>,
+}
+
+impl MergedLora {
+    /// What to warn of: tensors that changed nothing.
+    pub fn warning(&self) -> Option<String> {
+        match &self.unmatched[..] {
+            [] => None,
+            [tensor] => Some(format!("warning: one of its tensors has no layer here, `{tensor}`")),
+            [first, ..] => {
+                let count = self.unmatched.len();
+                Some(format!("warning: {count} of its tensors have no layer here, `{first}` first"))
+            }
+        }
+    }
 }
 
 /// A LoRA file and its strength; as text `FILE` or `FILE:WEIGHT`.
@@ -61,23 +79,20 @@ impl From<WeightedLora> for String {
 }
 
 impl Checkpoint {
-    /// Merges LoRAs in full precision, and rounds the weights once to the dtype that they had. Returns how many layers
-    /// were changed, each counted for every LoRA.
+    /// Merges LoRAs in full precision, and rounds the weights once to the dtype that they had. Returns what each changed.
     ///
     /// # Errors
     /// As [`Checkpoint::merge_lora`].
-    pub fn merge_loras(&mut self, loras: &[WeightedLora]) -> Result<usize> {
+    pub fn merge_loras(&mut self, loras: &[WeightedLora]) -> Result<Vec<MergedLora>> {
         if loras.is_empty() {
-            return Ok(0);
+            return Ok(vec![]);
         }
         let before = self.storage();
         self.store_as(Storage::F32);
-        let mut layers = 0;
-        for WeightedLora { file, weight } in loras {
-            layers += self.merge_lora(file, *weight)?.layers;
-        }
+        let merged =
+            loras.iter().map(|WeightedLora { file, weight }| self.merge_lora(file, *weight)).collect();
         self.store_as(before);
-        Ok(layers)
+        merged
     }
 
     /// Merges a LoRA of any usual naming into the weights, which keep their dtype.
@@ -91,9 +106,15 @@ impl Checkpoint {
         if !weight.is_finite() {
             return Err(Error::argument("lora", "FILE:WEIGHT with a finite weight", weight));
         }
-        let tensors = weights::open(file)?;
-        if let Some((name, _)) = tensors.iter().find(|(_, tensor)| !tensor.is_finite()) {
-            return Err(Error::format(file, FORMAT, format!("tensor `{name}` has NaN or infinity")));
+        let mut tensors = weights::open(file)?;
+        let not_finite = tensors.iter().filter(|(_, tensor)| !tensor.is_finite()).map(|(name, _)| name).min();
+        if let Some(name) = not_finite {
+            let error = Error::format(file, FORMAT, format!("tensor `{name}` has NaN or infinity"));
+            return Err(error.because(Cause::NotFinite));
+        }
+        let words = bundle::take(&mut tensors);
+        if tensors.is_empty() && !words.is_empty() {
+            return Ok(MergedLora { layers: 0, unmatched: vec![], words });
         }
         let shapes = tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shape().to_vec())).collect();
         let components = [ComponentKind::Unet, ComponentKind::TextEncoder, ComponentKind::TextEncoder2];
@@ -104,10 +125,12 @@ impl Checkpoint {
         for entry in &assignment.entries {
             let weights = self.components.get_mut(&entry.component).map(|component| &mut component.weights);
             let Some(target) = weights.and_then(|weights| weights.get_mut(&entry.target)) else { continue };
-            add(entry, &tensors, weight, target)
-                .map_err(|reason| Error::format(file, FORMAT, format!("`{}`: {reason}", entry.down)))?;
+            add(entry, &tensors, weight, target).map_err(|reason| {
+                let reason = format!("`{}`: {reason}", entry.change.first_tensor());
+                Error::format(file, FORMAT, reason)
+            })?;
         }
-        Ok(MergedLora { layers: assignment.entries.len(), unmatched: assignment.unmatched })
+        Ok(MergedLora { layers: assignment.layers, unmatched: assignment.unmatched, words })
     }
 }
 
@@ -122,47 +145,22 @@ fn metadata(file: &Path) -> Result<BTreeMap<String, String>> {
     Ok(metadata)
 }
 
-fn add(
+/// Changes a weight, which keeps its dtype.
+pub(super) fn add(
     entry: &Entry,
     tensors: &Tensors,
     weight: f64,
     target: &mut StoredTensor,
 ) -> std::result::Result<(), String> {
-    let get = |name: &str| tensors.get(name).map(StoredTensor::to_f32).ok_or("no such tensor");
-    let (up, down) = (get(&entry.up)?, get(&entry.down)?);
-    let rank = entry.rank;
-    let alpha = match &entry.alpha {
-        None => rank as f64,
-        Some(Alpha::Value(alpha)) => *alpha,
-        Some(Alpha::Tensor(name)) => f64::from(*get(name)?.first().ok_or("an alpha without a number")?),
-    };
-    let scale = (weight * alpha / rank as f64) as f32;
+    let numbers = Numbers(tensors);
     let (storage, shape) = (target.storage(), target.shape().to_vec());
     let mut values = target.to_f32();
-    match &entry.mid {
-        None => {
-            let columns = down.len() / rank;
-            values.par_chunks_mut(columns).zip(up.par_chunks(rank)).for_each(|(row, up)| {
-                for (up, down) in up.iter().zip(down.chunks(columns)) {
-                    row.iter_mut().zip(down).for_each(|(w, d)| *w += scale * up * d);
-                }
-            });
-        }
-        // W[o, i, :] += Σ_ab up[o, a]·mid[a, b, :]·down[b, i]: a kernel between two 1×1 convolutions.
-        Some(mid) => {
-            let mid = get(mid)?;
-            let places = mid.len() / (rank * rank);
-            let inputs = down.len() / rank;
-            values.par_chunks_mut(inputs * places).zip(up.par_chunks(rank)).for_each(|(row, up)| {
-                for (a, up) in up.iter().enumerate() {
-                    for b in 0..rank {
-                        let mid = &mid[(a * rank + b) * places..][..places];
-                        for (to, down) in row.chunks_mut(places).zip(&down[b * inputs..]) {
-                            to.iter_mut().zip(mid).for_each(|(w, m)| *w += scale * up * m * down);
-                        }
-                    }
-                }
-            });
+    match &entry.magnitude {
+        None => delta::add(&entry.change, numbers, entry.scale(numbers, weight)?, &shape, &mut values)?,
+        Some(magnitude) => {
+            let mut merged = values.clone();
+            delta::add(&entry.change, numbers, entry.scale(numbers, 1.0)?, &shape, &mut merged)?;
+            magnitude.apply(numbers, &merged, weight as f32, &shape, &mut values)?;
         }
     }
     let merged = StoredTensor::from_f32(shape, values).ok_or("another number of weights")?;

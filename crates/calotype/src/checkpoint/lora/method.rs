@@ -1,24 +1,22 @@
-//! Adapters that are not LoRA, refused by name: applied as LoRA they would give another picture.
+//! Adapters that are not known here, refused by name: applied in part they would give another picture.
 
 use super::LoraFile;
 use crate::error::Result;
 
 /// Marks in tensor names, and what they are marks of.
-const OTHERS: [(&str, &str); 14] = [
-    (".dora_scale", "DoRA (weight-decomposed adaptation)"),
-    (".lora_magnitude_vector", "DoRA (weight-decomposed adaptation)"),
-    (".hada_", "LoHa (Hadamard products)"),
-    (".lokr_", "LoKr (Kronecker products)"),
-    (".oft_", "OFT (orthogonal finetuning)"),
+const OTHERS: [(&str, &str); 12] = [
+    (".oft_", "OFT or BOFT (orthogonal finetuning)"),
     (".boft_", "BOFT (orthogonal finetuning)"),
-    (".on_input", "(IA)³"),
     (".a1.weight", "GLoRA"),
+    (".a2.weight", "GLoRA"),
     (".b1.weight", "GLoRA"),
-    (".diff", "full weight differences"),
-    (".w_norm", "trained normalisation layers"),
+    (".b2.weight", "GLoRA"),
+    (".lambda_layer", "T-LoRA"),
+    (".lokr_t1", "LoKr with a kernel in its first matrix"),
+    (".ia3_l", "PEFT's (IA)³"),
     (".lora_embedding_", "adapters of embeddings"),
-    (".lora_B.bias", "LoRA with biases"),
-    (".lora_up.bias", "LoRA with biases"),
+    (".vera_lambda_", "VeRA"),
+    (".hra_u", "HRA (Householder reflections)"),
 ];
 
 /// Refuses a file of another method.
@@ -35,7 +33,7 @@ pub(super) fn refuse_others(file: LoraFile) -> Result<()> {
             })
         });
         if let Some((_, method)) = marked {
-            let reason = format!("`{name}` is of {method}; only plain LoRA can be applied");
+            let reason = format!("`{name}` is of {method}, which cannot be applied here");
             return Err(file.fault(reason));
         }
     }

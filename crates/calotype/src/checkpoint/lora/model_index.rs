@@ -22,10 +22,8 @@ impl<'a> ModelIndex<'a> {
         let mut weights: BTreeMap<(ComponentKind, String), Option<&'a str>> = BTreeMap::new();
         for (&component, shapes) in model {
             let stability = (component == ComponentKind::Unet).then(|| StabilityNames::new(shapes));
-            for (target, shape) in shapes {
-                let Some(layer) = target.strip_suffix(".weight").filter(|_| shape.len() > 1) else {
-                    continue;
-                };
+            for target in shapes.keys() {
+                let Some(layer) = target.strip_suffix(".weight") else { continue };
                 let mut names = match component {
                     ComponentKind::Unet => unet_names(layer),
                     ComponentKind::TextEncoder | ComponentKind::TextEncoder2 => text_encoder_names(layer),

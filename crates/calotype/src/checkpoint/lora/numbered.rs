@@ -18,8 +18,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::change::Change;
+use super::fit::Fit;
 use super::key::Layer;
-use super::{LoraFile, ModelShapes, Places, Shapes, fit};
+use super::{LoraFile, ModelShapes, Places, Shapes};
 use crate::error::{Error, Result};
 use crate::model::ComponentKind;
 
@@ -78,8 +80,9 @@ pub(super) fn places(
             orders.iter().filter(|order| numbers == (0..order.len()).collect()).collect();
         let fitting = |order: &[&String]| {
             let fits = |(n, target): (usize, &&String)| {
-                let layer = layers.get(&stem(n));
-                layer.is_some_and(|layer| fit::rank(file.tensors, layer, target, &shapes[*target]).is_ok())
+                let change = layers.get(&stem(n)).and_then(|layer| Change::of(layer, file).ok().flatten());
+                let fit = Fit { tensors: file.tensors, target, shape: &shapes[*target] };
+                change.is_some_and(|change| fit.rank(&change).is_ok())
             };
             order.iter().enumerate().filter(|place| fits(*place)).count()
         };

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use super::Shapes;
 
 /// Layers outside the blocks.
-const OUTSIDE: [(&str, &str); 6] = [
+const OUTSIDE: [(&str, &str); 7] = [
     ("conv_in", "input_blocks.0.0"),
+    ("conv_norm_out", "out.0"),
     ("conv_out", "out.2"),
     ("time_embedding.linear_1", "time_embed.0"),
     ("time_embedding.linear_2", "time_embed.2"),
@@ -15,8 +16,10 @@ const OUTSIDE: [(&str, &str); 6] = [
 ];
 
 /// Layers inside a residual block.
-const RESNET: [(&str, &str); 4] = [
+const RESNET: [(&str, &str); 6] = [
+    ("norm1", "in_layers.0"),
     ("conv1", "in_layers.2"),
+    ("norm2", "out_layers.0"),
     ("time_emb_proj", "emb_layers.1"),
     ("conv2", "out_layers.3"),
     ("conv_shortcut", "skip_connection"),

@@ -2,6 +2,7 @@
 //! each tensor went to.
 
 mod analog;
+mod lycoris;
 mod refusals;
 
 use std::collections::BTreeMap;
@@ -9,8 +10,10 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::change::Change;
+use super::entry::{Alpha, Entry};
 use super::names::kohya_name;
-use super::{Alpha, Assignment, LoraFile, ModelShapes as Model, Shapes, assign};
+use super::{Assignment, LoraFile, ModelShapes as Model, Shapes, assign};
 use crate::error::Result;
 use crate::model::ComponentKind;
 
@@ -59,6 +62,14 @@ fn read(tensors: &Shapes, metadata: &BTreeMap<String, String>, model: &Model) ->
 
 /// Names of `down` and `up`, rank, alpha.
 type Tensors = (String, String, usize, Option<Alpha>);
+
+/// Names of the tensors of plain LoRA.
+fn down_and_up(entry: &Entry) -> (&str, &str) {
+    match &entry.change {
+        Change::LowRank { down, up, mid: None } => (down, up),
+        other => panic!("{other:?}"),
+    }
+}
 
 /// One file of the golden data: its tensors, its metadata, and what `assign` must say, by (component, target).
 struct Case {
@@ -109,10 +120,11 @@ fn every_way_of_naming_is_read_as_diffusers_reads_it() {
             assert!(got.unmatched.is_empty(), "{name}: {:?}", got.unmatched);
             assert_eq!(got.entries.len(), case.expected.len(), "{name}");
             for entry in got.entries {
-                let found = (entry.down, entry.up, entry.rank, entry.alpha);
+                let (down, up) = down_and_up(&entry);
+                let found = (down.to_owned(), up.to_owned(), entry.rank.unwrap(), entry.alpha.clone());
                 let expected = case.expected.get(&(entry.component, entry.target.clone()));
                 assert_eq!(Some(&found), expected, "{name}: {}", entry.target);
-                assert_eq!(entry.mid, None);
+                assert_eq!((&entry.scalar, &entry.magnitude), (&None, &None));
                 layers += 1;
             }
         }
@@ -164,7 +176,8 @@ fn a_tucker_convolution_has_three_tensors() {
             .map(|(role, shape)| (format!("{stem}.lora_{role}.weight"), shape))
             .collect();
     let got = read(&tensors, &BTreeMap::new(), &model).unwrap();
-    assert_eq!(got.entries[0].mid, Some(format!("{stem}.lora_mid.weight")));
+    let Change::LowRank { mid: Some(mid), .. } = &got.entries[0].change else { panic!("{got:?}") };
+    assert_eq!(mid, &format!("{stem}.lora_mid.weight"));
     assert_eq!(got.entries[0].target, "mid_block.resnets.0.conv1.weight");
     tensors.insert(format!("{stem}.lora_mid.weight"), vec![2, 2, 1, 1]);
     let error = read(&tensors, &BTreeMap::new(), &model).unwrap_err().to_string();
@@ -179,7 +192,7 @@ fn a_linear_layer_takes_the_tensors_of_a_1x1_convolution() {
         .into_iter()
         .map(|(role, shape)| (format!("{stem}.lora_{role}.weight"), shape))
         .collect();
-    assert_eq!(read(&tensors, &BTreeMap::new(), &model).unwrap().entries[0].rank, 2);
+    assert_eq!(read(&tensors, &BTreeMap::new(), &model).unwrap().entries[0].rank, Some(2));
 }
 
 #[test]
@@ -211,6 +224,6 @@ fn peft_scales_by_the_root_of_the_rank_if_asked() {
     case.metadata.insert(super::ADAPTER_CONFIG.into(), config.into());
     for entry in read(&case.tensors, &case.metadata, &model).unwrap().entries {
         let alpha = if entry.target.ends_with("attn1.to_q.weight") { 3.0 } else { 8.0 };
-        assert_eq!(entry.alpha, Some(Alpha::Value(alpha * (entry.rank as f64).sqrt())));
+        assert_eq!(entry.alpha, Some(Alpha::Value(alpha * (entry.rank.unwrap() as f64).sqrt())));
     }
 }

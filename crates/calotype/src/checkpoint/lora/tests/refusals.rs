@@ -25,13 +25,14 @@ fn one_layer(stem: &str, down: &[usize], up: &[usize]) -> Shapes {
 fn other_methods_than_lora() {
     let (model, case) = golden_case("sd1", "kohya");
     for (name, method) in [
-        ("lora_unet_conv_in.dora_scale", "DoRA"),
-        ("unet.conv_in.lora_magnitude_vector", "DoRA"),
-        ("lora_unet_conv_in.hada_w1_a", "LoHa"),
-        ("lora_unet_conv_in.lokr_w1", "LoKr"),
-        ("lora_unet_conv_in.diff", "weight differences"),
-        ("lora_unet_conv_in.diff_b", "weight differences"),
         ("lora_unet_conv_in.oft_blocks", "OFT"),
+        ("lora_unet_conv_in.boft_R", "BOFT"),
+        ("lora_unet_conv_in.a1.weight", "GLoRA"),
+        ("lora_unet_conv_in.b2.weight", "GLoRA"),
+        ("lora_unet_conv_in.lambda_layer", "T-LoRA"),
+        ("lora_unet_conv_in.lokr_t1", "LoKr with a kernel in its first matrix"),
+        ("base_model.model.conv_in.ia3_l", "PEFT's (IA)³"),
+        ("base_model.model.conv_in.vera_lambda_b", "VeRA"),
     ] {
         let mut tensors = case.tensors.clone();
         tensors.insert(name.to_owned(), vec![1]);
@@ -108,6 +109,11 @@ fn incomplete_or_doubled_layers() {
 #[test]
 fn files_of_nothing_known() {
     let (model, _) = golden_case("sd1", "kohya");
+    for word in ["string_to_param.*", "emb_params", "clip_l", "<cat-toy>"] {
+        let word: Shapes = [(word.to_owned(), vec![2, 12])].into();
+        let error = read(&word, &BTreeMap::new(), &model).unwrap_err();
+        assert!(error.hint().is_some_and(|hint| hint.contains("embedding")), "{error}");
+    }
     says(&message(&Shapes::new(), &[], &model), &["none of its 0 tensors"]);
     let weights: Shapes = [("encoder.conv_in.weight".to_owned(), vec![8, 4, 3, 3])].into();
     says(&message(&weights, &[], &model), &["none of its 1 tensors", "encoder.conv_in.weight"]);
@@ -125,7 +131,7 @@ fn metadata_that_cannot_be_used() {
     let (model, case) = golden_case("sd1", "diffusers peft");
     for (text, piece) in [
         ("{", "EOF"),
-        (r#"{"unet.use_dora": true}"#, "DoRA"),
+        (r#"{"unet.use_dora": true}"#, "`use_dora` is true, and `down_blocks"),
         (r#"{"peft_type": "LOHA"}"#, "LOHA"),
         (r#"{"unet.lora_alpha": "big"}"#, "big"),
         (r#"{"unet.alpha_pattern": {".*to_k": 2}}"#, "regular expression"),

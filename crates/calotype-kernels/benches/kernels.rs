@@ -1,4 +1,4 @@
-//! GFLOP/s of the products in a U-Net's convolutions and linear maps, one thread.
+//! GFLOP/s of the products in a U-Net's convolutions and linear maps, one thread; and what subnormal numbers cost.
 //!
 //! `cargo bench -p calotype-kernels`. The share is of the best that one thread reached in a product
 //! whose operands stay in the first level cache.
@@ -6,6 +6,7 @@
 use std::time::Instant;
 
 use calotype_kernels::Isa;
+use calotype_kernels::attention::{self, AttentionShape};
 use calotype_kernels::conv2d::{self, Conv2dShape};
 use calotype_kernels::linear;
 use calotype_kernels::product::{self, Columns, Product, Start, Term};
@@ -82,6 +83,28 @@ fn main() {
         ];
         print_row(&format!("linear {rows}, {input} → {output}"), row, peak);
     }
+    println!();
+    subnormals(isa);
+}
+
+/// What a processor asks for a product with subnormal numbers, and for attention that must not make any: the time of
+/// the same work, once without masked places, once with.
+fn subnormals(isa: Isa) {
+    let (rows, input, output) = (1024, 64, 512);
+    let (x, w, b) = (numbers(rows * input), numbers(input * output), numbers(output));
+    let few: Vec<f32> =
+        x.iter().enumerate().map(|(i, &x)| if i % 64 == 0 { f32::MIN_POSITIVE / 4.0 } else { x }).collect();
+    let [plain, with] = [&x, &few].map(|x| seconds(|| drop(linear::forward(isa, x, &w, &b, input))));
+    println!("linear with 1 of 64 numbers subnormal: {:.2} times the time", with / plain);
+    let [seen, masked] = [false, true].map(|causal| {
+        let s = AttentionShape { queries: 24, keys: 24, heads: 4, head_width: 32, causal };
+        let x = numbers(64 * s.queries * s.heads * s.head_width);
+        seconds(|| drop(attention::backward(isa, &s, &x, &x, &x, &x)))
+    });
+    println!(
+        "gradients of causal attention: {:.2} times the time of attention without a mask",
+        masked / seen
+    );
 }
 
 fn print_row(name: &str, row: [f64; 3], peak: f64) {

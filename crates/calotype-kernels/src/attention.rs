@@ -90,9 +90,7 @@ fn forward_sample(
             };
             let to = first * s.width() + head * s.head_width;
             product::run(isa, &product, &p, &mut y[to..], &[(0, 0)]);
-            for (row, reciprocal) in y[to..].chunks_mut(s.width()).zip(&reciprocals[..count]) {
-                row[..s.head_width].iter_mut().for_each(|y| *y *= reciprocal);
-            }
+            scale_rows(isa, &mut y[to..], s.width(), s.head_width, &reciprocals[..count]);
         }
     }
 }
@@ -220,9 +218,7 @@ fn probabilities(
     count: usize,
 ) -> Buffer {
     let (mut p, reciprocals) = weights(isa, s, s.scale(), q, keys_t, first, count);
-    for (row, reciprocal) in p.chunks_exact_mut(s.keys).zip(&reciprocals[..count]) {
-        row.iter_mut().for_each(|x| *x *= reciprocal);
-    }
+    scale_rows(isa, &mut p, s.keys, s.keys, &reciprocals[..count]);
     p
 }
 
@@ -258,6 +254,18 @@ fn weights(
     (p, reciprocals)
 }
 
+/// 2⁻¹⁰⁰, which f32 does not notice beside the largest weight of a row: that is 1, and its last digit 2⁻²⁴. What is
+/// smaller is zero. A place that is masked, or that nobody looks at, would be a subnormal number, or make some in the
+/// products that it goes into (docs/decisions/subnormals.md).
+const NEGLIGIBLE: f32 = 7.888_609e-31;
+
+/// eˣ, x ≤ 0.
+#[inline(always)]
+fn weight(x: f32) -> f32 {
+    // ln 2⁻¹⁰⁰
+    if x < -69.314_72 { 0.0 } else { exp(x) }
+}
+
 /// Numbers that are summed side by side: a vector.
 const LANES: usize = 16;
 
@@ -278,16 +286,27 @@ by_isa! {
             let (chunks, rest) = row.as_chunks_mut::<LANES>();
             for chunk in chunks {
                 for (sum, x) in sums.iter_mut().zip(chunk) {
-                    *x = exp((*x - largest) * scale);
+                    *x = weight((*x - largest) * scale);
                     *sum += *x;
                 }
             }
             let mut sum = sums.iter().sum::<f32>();
             for x in rest {
-                *x = exp((*x - largest) * scale);
+                *x = weight((*x - largest) * scale);
                 sum += *x;
             }
             *reciprocal = 1.0 / sum;
+        }
+    }
+}
+
+by_isa! {
+    /// Multiplies the first `columns` numbers of each row by a factor of its own; rows begin `stride` numbers apart.
+    fn scale_rows(x: &mut [f32], stride: usize, columns: usize, factors: &[f32]) {
+        for (row, factor) in x.chunks_mut(stride).zip(factors) {
+            for x in &mut row[..columns] {
+                *x *= factor;
+            }
         }
     }
 }
@@ -306,7 +325,8 @@ by_isa! {
             let rest: f32 = (whole..columns).map(|i| dp[i] * p[i]).sum();
             let sum = sums.iter().sum::<f32>() + rest;
             for (d, p) in dp.iter_mut().zip(p) {
-                *d = p * (*d - sum) * scale;
+                let ds = p * (*d - sum) * scale;
+                *d = if ds.abs() < NEGLIGIBLE { 0.0 } else { ds };
             }
         }
     }

@@ -50,6 +50,7 @@ pub mod winograd;
 pub mod work;
 
 pub use isa::{Isa, Products};
+pub use math::flushed;
 pub use ops::{
     Padding, attention, conv2d, geglu, group_norm, has_kernels, layer_norm, linear, upsample_nearest,
 };

@@ -1,7 +1,13 @@
-//! exp, the logistic function and erf as polynomials that the compiler vectorises.
+//! exp, the logistic function and erf as polynomials that the compiler vectorises; none returns a subnormal number.
 
-/// eˣ to 2 units in the last place, for x clamped to [−87, 88]. Cephes' `expf`: 2ⁿ·e^r with
-/// |r| ≤ ln(2)/2.
+/// `x`, or zero where it is subnormal (docs/decisions/subnormals.md).
+#[inline(always)]
+pub fn flushed(x: f32) -> f32 {
+    if x.abs() < f32::MIN_POSITIVE { 0.0 } else { x }
+}
+
+/// eˣ to 2 units in the last place, for x of at most 88; of larger ones e⁸⁸, and 0 below −87. Cephes' `expf`:
+/// 2ⁿ·e^r with |r| ≤ ln(2)/2.
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
     // ln 2 in two parts, so that n·ln 2 loses no digits.
@@ -9,6 +15,7 @@ pub fn exp(x: f32) -> f32 {
     const LN2_LOW: f32 = -2.121_944_4e-4;
     // Adding and subtracting 1.5·2²³ rounds to an integer.
     const ROUND: f32 = 12_582_912.0;
+    let vanishes = x < -87.0;
     let x = x.clamp(-87.0, 88.0);
     let n = (x * std::f32::consts::LOG2_E + ROUND) - ROUND;
     let r = x - n * LN2_HIGH - n * LN2_LOW;
@@ -19,12 +26,14 @@ pub fn exp(x: f32) -> f32 {
     let p = p * r + 1.666_666_5e-1;
     let p = p * r + 0.5;
     let e = p * r * r + r + 1.0;
-    e * f32::from_bits(((n as i32 + 127) as u32) << 23)
+    if vanishes { 0.0 } else { e * f32::from_bits(((n as i32 + 127) as u32) << 23) }
 }
 
-/// 1 / (1 + e⁻ˣ).
+/// 1 / (1 + e⁻ˣ), for x of at least −87; of smaller ones 1.6e-38.
 #[inline(always)]
 pub fn logistic(x: f32) -> f32 {
+    // Not `max`, which would lose a NaN.
+    let x = if x < -87.0 { -87.0 } else { x };
     1.0 / (1.0 + exp(-x))
 }
 
@@ -59,7 +68,21 @@ mod tests {
             let expected = 1.0 / (1.0 + (-f64::from(x)).exp());
             assert!((f64::from(super::logistic(x)) - expected).abs() < 2e-7, "logistic({x})");
         }
-        assert!(super::exp(1e4).is_finite() && super::exp(-1e4) >= 0.0);
+        assert!(super::exp(1e4).is_finite() && super::exp(-87.1) == 0.0 && super::exp(-1e4) == 0.0);
+        assert!(super::exp(f32::NEG_INFINITY) == 0.0 && super::exp(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn nothing_is_subnormal() {
+        for i in -20_000..20_000 {
+            let x = i as f32 / 100.0;
+            assert!(!super::exp(x).is_subnormal() && !super::logistic(x).is_subnormal(), "{x}");
+        }
+        let tiny = f32::MIN_POSITIVE;
+        let kept = [0.0, tiny, -tiny, 1.0, f32::INFINITY].map(super::flushed);
+        assert_eq!(kept, [0.0, tiny, -tiny, 1.0, f32::INFINITY]);
+        assert_eq!([tiny / 2.0, -tiny / 2.0, f32::from_bits(1)].map(super::flushed), [0.0; 3]);
+        assert!(super::flushed(f32::NAN).is_nan());
     }
 
     #[test]

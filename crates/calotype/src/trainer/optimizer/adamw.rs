@@ -2,6 +2,8 @@
 //!
 //! Loshchilov & Hutter 2019, arXiv:1711.05101, algorithm 2.
 
+use calotype_kernels::flushed;
+
 use super::{Moment, Slot, Step};
 
 /// m and v, zero.
@@ -26,8 +28,9 @@ pub(super) fn update(step: &Step, slot: &mut Slot, gradient: &[f32]) {
     let moments = m.values.iter_mut().zip(&mut v.values);
     for ((value, (m, v)), g) in slot.value.iter_mut().zip(moments).zip(gradient) {
         let g = g * step.clip;
-        *m = beta_1 * *m + (1.0 - beta_1) * g;
-        *v = beta_2 * *v + (1.0 - beta_2) * g * g;
+        // The moments of a weight that has no gradient any more would end as subnormal numbers, and stay there.
+        *m = flushed(beta_1 * *m + (1.0 - beta_1) * g);
+        *v = flushed(beta_2 * *v + (1.0 - beta_2) * g * g);
         *value = *value * keep - step_size * *m / (v.sqrt() * root_correction + epsilon);
     }
 }

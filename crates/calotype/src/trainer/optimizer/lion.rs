@@ -2,6 +2,8 @@
 //!
 //! Chen et al. 2023, arXiv:2302.06675, algorithm 2.
 
+use calotype_kernels::flushed;
+
 use super::{Moment, Slot, Step};
 
 /// m, zero.
@@ -24,7 +26,7 @@ pub(super) fn update(step: &Step, slot: &mut Slot, gradient: &[f32]) {
     for ((value, m), g) in slot.value.iter_mut().zip(&mut m.values).zip(gradient) {
         let g = g * step.clip;
         *value = *value * keep - rate * sign(beta_1 * *m + rest_1 * g);
-        *m = beta_2 * *m + rest_2 * g;
+        *m = flushed(beta_2 * *m + rest_2 * g);
     }
 }
 

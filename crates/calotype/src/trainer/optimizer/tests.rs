@@ -37,6 +37,28 @@ const EVERY_RULE: [&str; 4] = [
     "rule = 'adafactor'\nscale_parameter = false\nemas = [{ decay = 0.5 }]",
 ];
 
+/// Moments of a weight that has no gradient any more fall by a tenth a step: to zero, not to a subnormal number that
+/// rounding keeps alive.
+#[test]
+fn moments_without_gradients_end_at_zero() {
+    for rule in ["rule = 'adamw'\nbeta_2 = 0.9", "rule = 'lion'\nbeta_2 = 0.9"] {
+        let tensor = |value| NamedTensor { name: "x".into(), shape: vec![3], values: vec![value; 3] };
+        let mut optimizer = Optimizer::new(vec![tensor(1.0)], config(rule));
+        let moments = |optimizer: &Optimizer| -> Vec<f32> {
+            let state = optimizer.state();
+            let moments = state.iter().filter(|(name, ..)| name.starts_with("m.") || name.starts_with("v."));
+            moments.flat_map(|(.., values)| values.iter().copied()).collect()
+        };
+        optimizer.step(&[tensor(0.5)], 1e-3).unwrap();
+        assert!(moments(&optimizer).iter().all(|m| *m != 0.0), "{rule}");
+        for _ in 0..1000 {
+            optimizer.step(&[tensor(0.0)], 1e-3).unwrap();
+            assert!(!moments(&optimizer).iter().any(|m| m.is_subnormal()), "{rule}");
+        }
+        assert!(moments(&optimizer).iter().all(|m| *m == 0.0), "{rule}");
+    }
+}
+
 #[test]
 fn every_rule_takes_the_reference_implementations_steps() {
     let golden = golden();

@@ -2,7 +2,8 @@
 //! tested against.
 
 use crate::Padding;
-use burn::tensor::activation::{gelu, silu, softmax};
+use crate::activation::Activation;
+use burn::tensor::activation::{gelu, sigmoid, silu, softmax};
 use burn::tensor::ops::{ConvOptions, InterpolateMode, InterpolateOptions, PadMode};
 use burn::tensor::{Tensor, TensorData, module};
 
@@ -65,6 +66,14 @@ pub fn layer_norm<const D: usize>(
 pub fn geglu(x: Tensor<3>) -> Tensor<3> {
     let width = x.dims()[2] / 2;
     x.clone().narrow(2, 0, width) * gelu(x.narrow(2, width, width))
+}
+
+/// See [`crate::activation`](fn@crate::activation).
+pub fn activation<const D: usize>(x: Tensor<D>, f: Activation) -> Tensor<D> {
+    match f {
+        Activation::Gelu => gelu(x),
+        Activation::QuickGelu => x.clone() * sigmoid(x * 1.702),
+    }
 }
 
 /// See [`crate::upsample_nearest`].

@@ -26,9 +26,12 @@ pub fn backward(isa: Isa, x: &[f32], dy: &[f32], d: usize) -> Buffer {
     dx
 }
 
+/// 1/√(2π), the normal distribution's density at 0.
+pub(crate) const DENSITY: f32 = 0.398_942_3;
+
 /// The normal distribution's Φ(x).
 #[inline(always)]
-fn normal_cdf(x: f32) -> f32 {
+pub(crate) fn normal_cdf(x: f32) -> f32 {
     0.5 * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))
 }
 
@@ -45,8 +48,6 @@ by_isa! {
 
 by_isa! {
     fn backward_rows(x: &[f32], dy: &[f32], d: usize, dx: &mut [f32]) {
-        // 1/√(2π)
-        const DENSITY: f32 = 0.398_942_3;
         for (dx, (x, dy)) in dx.chunks_exact_mut(2 * d).zip(x.chunks_exact(2 * d).zip(dy.chunks_exact(d))) {
             let (value, gate) = x.split_at(d);
             let (dvalue, dgate) = dx.split_at_mut(d);

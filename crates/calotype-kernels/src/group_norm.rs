@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use crate::elementwise::add_assign_piece;
 use crate::isa::{Isa, by_isa};
 use crate::math::logistic;
 use crate::memory::Buffer;
@@ -19,28 +20,63 @@ pub struct GroupNormShape {
     pub epsilon: f32,
     /// SiLU afterwards.
     pub silu: bool,
+    /// Pixels of a row of a picture.
+    pub width: usize,
 }
 
-/// SiLU(x̂·γ + β) or x̂·γ + β, where x̂ = (x − μ)/√(σ² + ε) for each group of each picture.
-pub fn forward(isa: Isa, s: &GroupNormShape, x: &[f32], gamma: &[f32], beta: &[f32]) -> Buffer {
+/// What is normalised.
+#[derive(Debug, Clone, Copy)]
+pub struct Input<'a> {
+    /// `[B, pixels, C]`.
+    pub x: &'a [f32],
+    /// Added to every pixel of a picture before: `[B, C]`, or nothing.
+    pub shift: &'a [f32],
+}
+
+impl Input<'_> {
+    /// The shift of every picture.
+    fn shifts(&self, s: &GroupNormShape) -> Vec<f32> {
+        let pictures = self.x.len() / (s.pixels * s.channels);
+        if self.shift.is_empty() { vec![0.0; pictures * s.channels] } else { self.shift.to_vec() }
+    }
+}
+
+/// SiLU(x̂·γ + β) or x̂·γ + β, where x̂ = (x + shift − μ)/√(σ² + ε) for each group of each picture.
+pub fn forward(isa: Isa, s: &GroupNormShape, input: Input, gamma: &[f32], beta: &[f32]) -> Buffer {
+    let (x, shifts) = (input.x, input.shifts(s));
     let mut y = Buffer::any(x.len());
     let picture = s.pixels * s.channels;
-    y.par_chunks_mut(picture).zip(x.par_chunks(picture)).for_each(|(y, x)| {
-        let moments = Moments::of(isa, s, x);
-        affine(isa, x, &moments.mean, &moments.scale(gamma), beta, s.silu, y);
+    let inputs = x.par_chunks(picture).zip(shifts.par_chunks(s.channels));
+    y.par_chunks_mut(picture).zip(inputs).for_each(|(y, (x, added))| {
+        let moments = Moments::of(isa, s, x, added);
+        affine(isa, x, added, &moments.mean, &moments.scale(gamma), beta, s.silu, y);
     });
     y
 }
 
-/// (∂L/∂x, ∂L/∂γ, ∂L/∂β). Sums over pictures are taken in their order, whatever the threads.
+/// Of the loss.
+#[derive(Debug)]
+pub struct Gradients {
+    /// ∂L/∂x.
+    pub x: Buffer,
+    /// ∂L/∂γ.
+    pub gamma: Vec<f32>,
+    /// ∂L/∂β.
+    pub beta: Vec<f32>,
+    /// ∂L/∂shift, `[B, C]`, where there is one.
+    pub shift: Vec<f32>,
+}
+
+/// Sums over pictures are taken in their order, whatever the threads.
 pub fn backward(
     isa: Isa,
     s: &GroupNormShape,
-    x: &[f32],
+    input: Input,
     gamma: &[f32],
     beta: &[f32],
     dy: &[f32],
-) -> (Buffer, Vec<f32>, Vec<f32>) {
+) -> Gradients {
+    let (x, shifts) = (input.x, input.shifts(s));
     let c = s.channels;
     let picture = s.pixels * c;
     let pictures = x.len() / picture;
@@ -48,13 +84,13 @@ pub fn backward(
     // For each picture Σ dz and Σ dz·x̂ over its pixels.
     let mut sums = vec![0.0; pictures * 2 * c];
     dx.par_chunks_mut(picture)
-        .zip(x.par_chunks(picture).zip(dy.par_chunks(picture)))
+        .zip(x.par_chunks(picture).zip(shifts.par_chunks(c)).zip(dy.par_chunks(picture)))
         .zip(sums.par_chunks_mut(2 * c))
-        .for_each(|((dx, (x, dy)), sums)| {
-            let moments = Moments::of(isa, s, x);
+        .for_each(|((dx, ((x, added), dy)), sums)| {
+            let moments = Moments::of(isa, s, x, added);
             let scale = moments.scale(gamma);
             let (sum_dz, sum_dz_x) = sums.split_at_mut(c);
-            through_silu(isa, x, dy, &moments.mean, &scale, beta, s.silu, dx, sum_dz, sum_dz_x);
+            through_silu(isa, x, added, dy, &moments.mean, &scale, beta, s.silu, dx, sum_dz, sum_dz_x);
             sum_dz_x.iter_mut().zip(&moments.reciprocal_std).for_each(|(sum, r)| *sum *= r);
             // dx = (γ·dz − mean(γ·dz) − x̂·mean(γ·dz·x̂)) / σ
             let size = (s.pixels * c / s.groups) as f32;
@@ -74,14 +110,26 @@ pub fn backward(
                     shift[i] = r * mean_dz;
                 }
             }
-            finish(isa, x, &moments.mean, &scale, &b, &shift, dx);
+            finish(isa, x, added, &moments.mean, &scale, &b, &shift, dx);
         });
     let (mut dgamma, mut dbeta) = (vec![0.0; c], vec![0.0; c]);
     for sums in sums.chunks_exact(2 * c) {
         dbeta.iter_mut().zip(&sums[..c]).for_each(|(t, s)| *t += s);
         dgamma.iter_mut().zip(&sums[c..]).for_each(|(t, s)| *t += s);
     }
-    (dx, dgamma, dbeta)
+    let mut shift = vec![0.0; input.shift.len()];
+    shift
+        .par_chunks_mut(c)
+        .zip(dx.par_chunks(picture))
+        .for_each(|(shift, dx)| sum_of_pixels(isa, s, dx, shift));
+    Gradients { x: dx, gamma: dgamma, beta: dbeta, shift }
+}
+
+/// sum += Σ over the pixels of a picture: the rows first, then their columns.
+fn sum_of_pixels(isa: Isa, s: &GroupNormShape, picture: &[f32], sum: &mut [f32]) {
+    let mut rows = Buffer::zeros(s.width * s.channels);
+    picture.chunks_exact(rows.len()).for_each(|row| add_assign_piece(isa, row, &mut rows));
+    rows.chunks_exact(s.channels).for_each(|pixel| add_assign_piece(isa, pixel, sum));
 }
 
 /// μ and 1/√(σ² + ε) of one picture, repeated for each channel of a group.
@@ -93,12 +141,12 @@ struct Moments {
 impl Moments {
     /// In two passes: the variance is a mean of squared differences, so that a large mean costs no
     /// digits.
-    fn of(isa: Isa, s: &GroupNormShape, x: &[f32]) -> Self {
+    fn of(isa: Isa, s: &GroupNormShape, x: &[f32], added: &[f32]) -> Self {
         let mut sums = vec![0.0f64; s.channels];
-        channel_sums(isa, x, &mut sums);
+        channel_sums(isa, x, added, &mut sums);
         let mean = s.group_means(&sums);
         sums.fill(0.0);
-        channel_squares(isa, x, &mean, &mut sums);
+        channel_squares(isa, x, added, &mean, &mut sums);
         let variance = s.group_means(&sums);
         let reciprocal_std = variance.iter().map(|v| 1.0 / (v + s.epsilon).sqrt()).collect();
         Self { mean, reciprocal_std }
@@ -128,15 +176,15 @@ impl GroupNormShape {
 const RUN: usize = 32;
 
 by_isa! {
-    /// Σ over pixels of each channel.
-    fn channel_sums(x: &[f32], sums: &mut [f64]) {
+    /// Σ over pixels of x + added of each channel.
+    fn channel_sums(x: &[f32], added: &[f32], sums: &mut [f64]) {
         let c = sums.len();
         let mut part = vec![0.0f32; c];
         for pixels in x.chunks(RUN * c) {
             part.fill(0.0);
             for pixel in pixels.chunks_exact(c) {
-                for (s, x) in part.iter_mut().zip(pixel) {
-                    *s += x;
+                for (s, (x, a)) in part.iter_mut().zip(pixel.iter().zip(added)) {
+                    *s += x + a;
                 }
             }
             for (s, p) in sums.iter_mut().zip(&part) {
@@ -147,16 +195,17 @@ by_isa! {
 }
 
 by_isa! {
-    /// Σ over pixels of (x − mean)² of each channel.
-    fn channel_squares(x: &[f32], mean: &[f32], sums: &mut [f64]) {
+    /// Σ over pixels of (x + added − mean)² of each channel.
+    fn channel_squares(x: &[f32], added: &[f32], mean: &[f32], sums: &mut [f64]) {
         let c = sums.len();
+        let (added, mean) = (&added[..c], &mean[..c]);
         let mut part = vec![0.0f32; c];
         for pixels in x.chunks(RUN * c) {
             part.fill(0.0);
             for pixel in pixels.chunks_exact(c) {
-                for (s, (x, m)) in part.iter_mut().zip(pixel.iter().zip(mean)) {
-                    let d = x - m;
-                    *s += d * d;
+                for i in 0..c {
+                    let d = pixel[i] + added[i] - mean[i];
+                    part[i] += d * d;
                 }
             }
             for (s, p) in sums.iter_mut().zip(&part) {
@@ -167,13 +216,21 @@ by_isa! {
 }
 
 by_isa! {
-    /// y = f((x − mean)·scale + shift), f SiLU or nothing.
-    fn affine(x: &[f32], mean: &[f32], scale: &[f32], shift: &[f32], silu: bool, y: &mut [f32]) {
+    /// y = f((x + added − mean)·scale + shift), f SiLU or nothing.
+    fn affine(
+        x: &[f32],
+        added: &[f32],
+        mean: &[f32],
+        scale: &[f32],
+        shift: &[f32],
+        silu: bool,
+        y: &mut [f32],
+    ) {
         let c = scale.len();
-        let (mean, shift) = (&mean[..c], &shift[..c]);
+        let (added, mean, shift) = (&added[..c], &mean[..c], &shift[..c]);
         for (y, x) in y.chunks_exact_mut(c).zip(x.chunks_exact(c)) {
             for i in 0..c {
-                y[i] = (x[i] - mean[i]) * scale[i] + shift[i];
+                y[i] = (x[i] + added[i] - mean[i]) * scale[i] + shift[i];
             }
         }
         if silu {
@@ -185,10 +242,11 @@ by_isa! {
 }
 
 by_isa! {
-    /// dz = dy·f'(z) with z = (x − mean)·scale + shift, and Σ dz, Σ dz·(x − mean) over pixels of each
-    /// channel.
+    /// dz = dy·f'(z) with z = (x + added − mean)·scale + shift, and Σ dz, Σ dz·(x + added − mean) over pixels of
+    /// each channel.
     fn through_silu(
         x: &[f32],
+        added: &[f32],
         dy: &[f32],
         mean: &[f32],
         scale: &[f32],
@@ -199,13 +257,13 @@ by_isa! {
         sum_dz_x: &mut [f32],
     ) {
         let c = scale.len();
-        let (mean, shift) = (&mean[..c], &shift[..c]);
+        let (added, mean, shift) = (&added[..c], &mean[..c], &shift[..c]);
         let (sum_dz, sum_dz_x) = (&mut sum_dz[..c], &mut sum_dz_x[..c]);
         let pixels = dz.chunks_exact_mut(c).zip(x.chunks_exact(c).zip(dy.chunks_exact(c)));
         for (dz, (x, dy)) in pixels {
             if silu {
                 for i in 0..c {
-                    let z = (x[i] - mean[i]) * scale[i] + shift[i];
+                    let z = (x[i] + added[i] - mean[i]) * scale[i] + shift[i];
                     let s = logistic(z);
                     dz[i] = dy[i] * s * (1.0 + z * (1.0 - s));
                 }
@@ -214,20 +272,20 @@ by_isa! {
             }
             for i in 0..c {
                 sum_dz[i] += dz[i];
-                sum_dz_x[i] += dz[i] * (x[i] - mean[i]);
+                sum_dz_x[i] += dz[i] * (x[i] + added[i] - mean[i]);
             }
         }
     }
 }
 
 by_isa! {
-    /// dx = dz·a − (x − mean)·b − shift.
-    fn finish(x: &[f32], mean: &[f32], a: &[f32], b: &[f32], shift: &[f32], dx: &mut [f32]) {
+    /// dx = dz·a − (x + added − mean)·b − shift.
+    fn finish(x: &[f32], added: &[f32], mean: &[f32], a: &[f32], b: &[f32], shift: &[f32], dx: &mut [f32]) {
         let c = a.len();
-        let (mean, b, shift) = (&mean[..c], &b[..c], &shift[..c]);
+        let (added, mean, b, shift) = (&added[..c], &mean[..c], &b[..c], &shift[..c]);
         for (dx, x) in dx.chunks_exact_mut(c).zip(x.chunks_exact(c)) {
             for i in 0..c {
-                dx[i] = dx[i] * a[i] - (x[i] - mean[i]) * b[i] - shift[i];
+                dx[i] = dx[i] * a[i] - (x[i] + added[i] - mean[i]) * b[i] - shift[i];
             }
         }
     }

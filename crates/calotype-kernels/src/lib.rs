@@ -14,6 +14,12 @@
 //! | [`attention`] | softmax(Q Kᵀ/√d) V in blocks of queries, [`mod@attention`] |
 //! | [`geglu`] | gate of a feed-forward layer, [`mod@geglu`] |
 //! | [`upsample_nearest`] | [`mod@upsample`] |
+//! | [`activation`] | GELU and its approximation, [`mod@activation`] |
+//! | [`add`], [`add_rows`] | [`elementwise`] |
+//! | [`concat`] | channels side by side, [`mod@concat`] |
+//! | [`mean_square_error`] | [`mean_square`] |
+//! | [`channels_last`], [`channels_first`] | transposes, [`layout`] |
+//! | [`fork`] | sums the gradients of several readers, [`elementwise`] |
 //!
 //! Weights may be stored in f32, bf16 or f16 ([`stored`]), in memory or in a [`mapped`] file; pictures are f32.
 //!
@@ -27,18 +33,24 @@
 #![deny(clippy::undocumented_unsafe_blocks)]
 #![warn(clippy::match_bool, clippy::todo, clippy::unimplemented)]
 
+pub mod activation;
 pub mod attention;
 pub mod bf16;
 pub mod composed;
+pub mod concat;
 pub mod conv2d;
+pub mod elementwise;
+mod functions;
 pub mod geglu;
 pub mod group_norm;
 mod isa;
 mod kept;
 pub mod layer_norm;
+pub mod layout;
 pub mod linear;
 pub mod mapped;
 mod math;
+pub mod mean_square;
 pub mod memory;
 mod ops;
 pub mod peak;
@@ -49,8 +61,11 @@ pub mod upsample;
 pub mod winograd;
 pub mod work;
 
+pub use activation::Activation;
+pub use functions::{
+    activation, add, add_rows, attention, channels_first, channels_last, concat, conv2d, fork, geglu,
+    group_norm, group_norm_shifted, has_kernels, layer_norm, linear, mean_square_error, upsample_nearest,
+};
 pub use isa::{Isa, Products};
 pub use math::flushed;
-pub use ops::{
-    Padding, attention, conv2d, geglu, group_norm, has_kernels, layer_norm, linear, upsample_nearest,
-};
+pub use ops::Padding;

@@ -73,11 +73,28 @@ impl Buffer {
         buffer
     }
 
+    /// A copy of `values`.
+    pub fn copy_of(values: &[f32]) -> Self {
+        let mut buffer = Self::any(values.len());
+        buffer.copy_from_slice(values);
+        buffer
+    }
+
     /// As the storage of a tensor.
     pub fn into_bytes(self) -> Bytes {
         let bytes = self.length * size_of::<f32>();
         // SAFETY: `memory` has at least `bytes` bytes, all initialised.
         unsafe { Bytes::from_controller(Box::new(Storage(self)), bytes) }
+    }
+}
+
+/// Gives the memory of a vector that was a tensor's to the pool, which had let it go: a gradient, say, that an optimiser
+/// has read. Any other vector is freed.
+pub fn recycle(mut values: Vec<f32>) {
+    let size = values.capacity();
+    if size >= SMALLEST && size_class(size) == size {
+        values.resize(size, 0.0);
+        let _surplus = pool().keep(values);
     }
 }
 
@@ -103,11 +120,16 @@ impl Pool {
         self.live_numbers -= size;
     }
 
+    /// Takes a live buffer back, as [`Pool::keep`].
+    fn give(&mut self, values: Vec<f32>) -> Vec<Vec<f32>> {
+        self.leave(values.len());
+        self.keep(values)
+    }
+
     /// Keeps a buffer. Idle and live buffers together are a quarter more than were ever live, at most;
     /// above that, buffers of the size that was not asked for the longest go. Returns them.
-    fn give(&mut self, values: Vec<f32>) -> Vec<Vec<f32>> {
+    fn keep(&mut self, values: Vec<f32>) -> Vec<Vec<f32>> {
         let size = values.len();
-        self.leave(size);
         self.idle_numbers += size;
         self.classes.entry(size).or_default().idle.push(values);
         let mut surplus = Vec::new();
@@ -242,6 +264,21 @@ mod tests {
         assert!(Buffer::any(5000).pooled && !Buffer::any(10).pooled);
         // Of a length that is a size class, but never counted as live.
         assert!(!Buffer::from(vec![0.0; 4096]).pooled);
+    }
+
+    #[test]
+    fn a_tensor_that_became_a_vector_goes_round_again() {
+        // Of a size that no other test asks for.
+        let length = 7 * 1024 - 3;
+        let values = Buffer::any(length).into_bytes().try_into_vec::<f32>().unwrap();
+        let address = values.as_ptr();
+        recycle(values);
+        let again = Buffer::any(length);
+        assert_eq!((again.as_ptr(), again.len()), (address, length));
+        // One that a size class would not fit.
+        let mut other = Vec::with_capacity(9001);
+        other.push(1.0);
+        recycle(other);
     }
 
     #[test]

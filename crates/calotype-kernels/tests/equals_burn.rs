@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use calotype_kernels as kernels;
 use calotype_kernels::Products::F32;
-use calotype_kernels::composed;
+use calotype_kernels::{Activation, composed};
 
 /// Numbers in ±1 that differ for every tensor.
 fn numbers<const D: usize>(shape: [usize; D], seed: u32) -> Tensor<D> {
@@ -218,6 +218,182 @@ fn attention() {
     }
 }
 
+#[test]
+fn group_norm_of_a_shifted_picture() {
+    for (b, h, w, c, groups) in [(1, 1, 2, 8, 2), (2, 5, 3, 12, 4), (3, 8, 8, 32, 8), (1, 33, 9, 6, 3)] {
+        for silu in [false, true] {
+            compare(
+                &format!("group norm {b}×{h}×{w}×{c} shifted, {groups} groups, SiLU {silu}"),
+                (leaf([b, h, w, c], 1), leaf([b, c], 2), leaf([c], 3)),
+                |x, shift, gamma| {
+                    let beta = gamma.clone();
+                    kernels::group_norm_shifted(x, shift, gamma, beta, groups, 1e-5, silu)
+                },
+                |x, shift, gamma| {
+                    let x = x + shift.reshape([b, 1, 1, c]);
+                    composed::group_norm(x, gamma.clone(), gamma, groups, 1e-5, silu)
+                },
+            );
+        }
+    }
+}
+
+#[test]
+fn activations() {
+    for f in [Activation::Gelu, Activation::QuickGelu] {
+        for shape in [[1, 1, 1], [3, 77, 13], [2, 33, 128]] {
+            compare(
+                &format!("{f:?} of {shape:?}"),
+                (leaf(shape, 1), leaf([1], 2), leaf([1], 3)),
+                |x, _, _| kernels::activation(x.mul_scalar(6.0), f),
+                |x, _, _| composed::activation(x.mul_scalar(6.0), f),
+            );
+        }
+    }
+}
+
+#[test]
+fn concatenation() {
+    for (b, h, w, of_a, of_b) in [(1, 1, 1, 1, 1), (2, 5, 7, 3, 4), (3, 9, 8, 96, 31), (1, 64, 33, 8, 24)] {
+        compare(
+            &format!("{b}×{h}×{w}×({of_a} + {of_b})"),
+            (leaf([b, h, w, of_a], 1), leaf([b, h, w, of_b], 2), leaf([1], 3)),
+            |x, y, _| kernels::concat(x, y),
+            |x, y, _| Tensor::cat(vec![x, y], 3),
+        );
+    }
+}
+
+/// The bits of a value and of all gradients, which are burn's.
+fn same_bits<const A: usize, const B: usize, const Y: usize>(
+    what: &str,
+    (a, b): (Tensor<A>, Tensor<B>),
+    kernel: impl Fn(Tensor<A>, Tensor<B>) -> Tensor<Y>,
+    burn: impl Fn(Tensor<A>, Tensor<B>) -> Tensor<Y>,
+) {
+    let run = |f: &dyn Fn(Tensor<A>, Tensor<B>) -> Tensor<Y>| {
+        let y = f(a.clone(), b.clone());
+        let gradients = (y.clone() * numbers(y.dims(), 99).autodiff()).sum().backward();
+        [
+            y.inner().into_data(),
+            a.grad(&gradients).unwrap().into_data(),
+            b.grad(&gradients).unwrap().into_data(),
+        ]
+        .map(|data| data.iter::<f32>().map(f32::to_bits).collect::<Vec<u32>>())
+    };
+    assert_eq!(run(&kernel), run(&burn), "{what}");
+}
+
+#[test]
+fn sums_are_burns_to_the_bit() {
+    for shape in [[1, 1, 1], [3, 77, 13], [2, 300, 96]] {
+        same_bits(
+            &format!("sum of {shape:?}"),
+            (leaf(shape, 1), leaf(shape, 2)),
+            |a, b| kernels::add(a.clone().square(), kernels::add(a, b)),
+            |a, b| a.clone().square() + (a + b),
+        );
+        let [_, rows, width] = shape;
+        same_bits(
+            &format!("{rows}×{width} for each of {shape:?}"),
+            (leaf(shape, 1), leaf([rows, width], 2)),
+            kernels::add_rows,
+            |x, row| x + row.unsqueeze::<3>(),
+        );
+    }
+}
+
+#[test]
+fn mean_square_error() {
+    for shape in [[1, 1, 1], [3, 77, 13], [2, 300, 96]] {
+        compare(
+            &format!("mean squared error of {shape:?}"),
+            (leaf(shape, 1), leaf(shape, 2), leaf([1], 3)),
+            |a, b, _| kernels::mean_square_error(a, b) * 3.0,
+            |a, b, _| (a - b).square().mean() * 3.0,
+        );
+    }
+}
+
+#[test]
+fn orders_of_a_pictures_numbers() {
+    for (b, h, w, c) in [(1, 1, 1, 1), (2, 5, 7, 3), (3, 64, 33, 4), (1, 9, 8, 100)] {
+        same_bits(
+            &format!("{b}×{c}×{h}×{w}"),
+            (leaf([b, c, h, w], 1), leaf([b, h, w, c], 2)),
+            |first, last| {
+                kernels::channels_last(first) * last.clone()
+                    + kernels::channels_last(kernels::channels_first(last))
+            },
+            |first, last| first.permute([0, 2, 3, 1]) * last.clone() + last,
+        );
+    }
+}
+
+/// A shift in the norm is what burn would have added before, and its gradient has burn's sums.
+#[test]
+fn a_shift_has_the_bits_of_a_sum_before() {
+    for (b, h, w, c) in [(1, 1, 1, 4), (3, 5, 7, 12), (2, 16, 16, 32)] {
+        let (gamma, beta) = (numbers([c], 4), numbers([c], 5));
+        same_bits(
+            &format!("{b}×{h}×{w}×{c}"),
+            (leaf([b, h, w, c], 1), leaf([b, c], 2)),
+            |x, shift| {
+                let (gamma, beta) = (gamma.clone().autodiff(), beta.clone().autodiff());
+                kernels::group_norm_shifted(x, shift, gamma, beta, 2, 1e-5, true)
+            },
+            |x, shift| {
+                let (gamma, beta) = (gamma.clone().autodiff(), beta.clone().autodiff());
+                kernels::group_norm(x + shift.reshape([b, 1, 1, c]), gamma, beta, 2, 1e-5, true)
+            },
+        );
+    }
+}
+
+/// What every reader of a fork hands back is summed once; readers that nobody asks are none.
+#[test]
+fn a_fork_sums_the_gradients_of_its_readers() {
+    let shape = [2, 33, 40];
+    same_bits(
+        "three readers, one of them forked again",
+        (leaf(shape, 1), leaf(shape, 2)),
+        |a, b| {
+            let [first, second, third, _unread] = kernels::fork(a.square());
+            let [inner, unread] = kernels::fork(third);
+            drop(unread);
+            first * b.clone() + (second.exp() * inner) * b
+        },
+        |a, b| {
+            let a = a.square();
+            a.clone() * b.clone() + (a.clone().exp() * a) * b
+        },
+    );
+    let a = leaf(shape, 1);
+    let [x, y] = kernels::fork(a.clone());
+    let gradients = (x.sum() + y.sum() * 2.0).backward();
+    assert!(a.grad(&gradients).unwrap().into_data().iter::<f32>().all(|g| g == 3.0));
+    let [plain, _] = kernels::fork(numbers(shape, 1));
+    assert!(!plain.is_tracked());
+}
+
+/// A sum may be written where a summand lies only if nobody else reads it.
+#[test]
+fn sums_leave_their_summands_alone() {
+    let (a, b) = (numbers([5000], 1), numbers([5000], 2));
+    let before = [a.clone(), b.clone()].map(|x| x.into_data());
+    let bits = |x: Tensor<1>| x.into_data().iter::<f32>().map(f32::to_bits).collect::<Vec<u32>>();
+    let expected = bits(a.clone() + b.clone());
+    assert_eq!(bits(kernels::add(a.clone(), b.clone())), expected);
+    assert_eq!(bits(kernels::add(a.clone(), numbers([5000], 2))), expected);
+    assert_eq!(bits(kernels::add(numbers([5000], 1), b.clone())), expected);
+    assert_eq!([a, b].map(|x| x.into_data()), before);
+    let part = numbers([6000], 7);
+    let whole = bits(part.clone());
+    let sum = bits(kernels::add(part.clone().narrow(0, 500, 5000), numbers([5000], 2)));
+    assert_eq!(sum, bits(part.clone().narrow(0, 500, 5000) + numbers([5000], 2)));
+    assert_eq!(bits(part), whole);
+}
+
 /// Inputs up to 1e4 give no NaN.
 #[test]
 fn large_numbers_stay_finite() {
@@ -244,8 +420,14 @@ fn threads_change_nothing() {
         pool.install(|| {
             let (x, weight, bias) = (leaf([5, 12, 12, 20], 1), leaf([24, 20, 3, 3], 2), leaf([24], 3));
             let h = kernels::conv2d(x.clone(), weight.clone(), bias, 1, [[1, 1]; 2], F32);
-            let h = kernels::group_norm(h, leaf([24], 4), leaf([24], 5), 4, 1e-5, true).reshape([5, 144, 24]);
-            let y = kernels::attention(h.clone(), h.clone(), h, 3, false, F32);
+            let h =
+                kernels::group_norm_shifted(h, leaf([5, 24], 6), leaf([24], 4), leaf([24], 5), 4, 1e-5, true);
+            let [h, skip] = kernels::fork(h);
+            let h = kernels::concat(h.clone(), h).reshape([5, 144, 48]);
+            let h = kernels::add_rows(h, leaf([144, 48], 7));
+            let [q, k, v] = kernels::fork(kernels::activation(h, Activation::QuickGelu));
+            let y = kernels::attention(q, k, v, 3, false, F32).reshape([5, 12, 12, 48]);
+            let y = kernels::add(y, kernels::concat(skip.clone(), skip));
             let gradients = y.clone().square().sum().backward();
             let numbers = |data: TensorData| data.iter::<f32>().map(f32::to_bits).collect::<Vec<u32>>();
             [

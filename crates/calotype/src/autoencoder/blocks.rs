@@ -2,6 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
+use calotype_kernels::{add, fork};
 
 use super::AutoencoderConfig;
 use crate::nn::resample::{Downsample, Upsample};
@@ -90,8 +91,9 @@ impl SpatialAttention {
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let [b, h, w, c] = x.dims();
-        let tokens = self.group_norm.forward(x.clone()).reshape([b, h * w, c]);
-        x + self.attention.forward(tokens.clone(), tokens).reshape([b, h, w, c])
+        let [x, residual] = fork(x);
+        let tokens = self.group_norm.forward(x).reshape([b, h * w, c]);
+        add(residual, self.attention.forward_self(tokens).reshape([b, h, w, c]))
     }
 }
 

@@ -4,6 +4,7 @@
 //! What the discriminator adds to either is in [`super::discriminator`].
 
 use burn::tensor::Tensor;
+use calotype_kernels::mean_square_error;
 use serde::{Deserialize, Serialize};
 
 use super::DiagonalGaussian;
@@ -35,10 +36,9 @@ impl Reconstruction {
     ///
     /// `x`, `reconstruction`: `[B, 3, H, W]` in [−1, 1].
     pub fn error(self, x: Tensor<4>, reconstruction: Tensor<4>) -> Tensor<1> {
-        let difference = x - reconstruction;
         match self {
-            Self::Mse => difference.square().mean(),
-            Self::L1 => difference.abs().mean(),
+            Self::Mse => mean_square_error(x, reconstruction),
+            Self::L1 => (x - reconstruction).abs().mean(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
-use calotype_kernels::work;
+use calotype_kernels::{mean_square_error, work};
 
 use super::{Benchmark, Mode};
 use crate::autoencoder::loss::{Reconstruction, autoencoder_loss};
@@ -13,7 +13,7 @@ use crate::machine::Machine;
 use crate::nn::{Compute, Init, parameters};
 use crate::rng::{Philox, Purpose};
 use crate::trainer::batch::Batch;
-use crate::trainer::data_parallel::{differentiated, mean_of_shares};
+use crate::trainer::data_parallel::{differentiated, mean_of_shares, recycle};
 use crate::trainer::objective::ShareLoss;
 use crate::trainer::optimizer::{Optimizer, OptimizerConfig};
 use crate::trainer::weights::{Weights, fill};
@@ -67,6 +67,7 @@ where
             |network: &M, share: &P| differentiated(network, |_| true, |network| loss(network, share));
         let computed = mean_of_shares(network, &self.batch, self.threads, steps, gradients)?;
         optimizer.step(&computed.gradients, 1e-4)?;
+        recycle(computed.gradients);
         self.network = fill(optimizer, self.network.clone(), Weights::Current);
         Ok(())
     }
@@ -143,7 +144,7 @@ pub(super) fn unet(config: &UnetConfig, asked: &Benchmark, machine: Machine) -> 
     let loss = |network: &Unet, on: &Noisy| {
         let condition = Condition::of_context(on.condition.context.clone().autodiff());
         let predicted = network.forward(on.x_t.clone().autodiff(), &on.timesteps, &condition, None)?;
-        Ok((on.eps.clone().autodiff() - predicted).square().mean())
+        Ok(mean_square_error(on.eps.clone().autodiff(), predicted))
     };
     Ok(timed(network, noisy, asked, machine, (forward, loss)))
 }

@@ -1,6 +1,7 @@
 //! What a denoiser is trained on: a noisy sample, its timestep, the target and how much its error counts.
 
 use burn::tensor::{Tensor, TensorData};
+use calotype_kernels::mean_square_error;
 
 use super::edm::{self, Preconditioning};
 use super::forward_process::add_noise;
@@ -103,8 +104,9 @@ impl TrainingSample {
     ///
     /// `predicted`: `[B, C, H, W]`, on an autodiff device.
     pub fn loss(&self, predicted: Tensor<4>) -> Tensor<1> {
-        let difference = self.target.clone().autodiff() - predicted;
-        let Some(weights) = &self.weights else { return difference.square().mean() };
+        let target = self.target.clone().autodiff();
+        let Some(weights) = &self.weights else { return mean_square_error(target, predicted) };
+        let difference = target - predicted;
         let column =
             TensorData::new(weights.iter().map(|&w| w as f32).collect::<Vec<_>>(), [weights.len(), 1, 1, 1]);
         let column = Tensor::<4>::from_data(column, &self.target.device()).autodiff();

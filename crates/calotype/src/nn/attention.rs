@@ -3,6 +3,7 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 use calotype_kernels::composed::attention_probabilities;
+use calotype_kernels::fork;
 
 use super::{Init, Linear, Products};
 
@@ -61,9 +62,17 @@ impl Attention {
     /// The same; `watch` is shown the probabilities of as many heads as it asks for, `[B, heads, N, L]`. They are
     /// computed only for those who want to see them.
     pub fn forward_watched(&self, x: Tensor<3>, context: Tensor<3>, watch: Option<Watch>) -> Tensor<3> {
-        let q = self.to_q.forward(x);
-        let k = self.to_k.forward(context.clone());
-        let v = self.to_v.forward(context);
+        let [for_k, for_v] = fork(context);
+        self.attend([x, for_k, for_v], watch)
+    }
+
+    /// Queries, keys and values all from `x` `[B, N, width]`.
+    pub fn forward_self(&self, x: Tensor<3>) -> Tensor<3> {
+        self.attend(fork(x), None)
+    }
+
+    fn attend(&self, [for_q, for_k, for_v]: [Tensor<3>; 3], watch: Option<Watch>) -> Tensor<3> {
+        let (q, k, v) = (self.to_q.forward(for_q), self.to_k.forward(for_k), self.to_v.forward(for_v));
         if let Some(Watch { hook, height, width }) = watch {
             let (seen, head_width) = (hook.heads(self.heads).min(self.heads), q.dims()[2] / self.heads);
             let first = |x: &Tensor<3>| x.clone().narrow(2, 0, seen * head_width);

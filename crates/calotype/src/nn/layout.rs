@@ -8,10 +8,10 @@ use burn::tensor::Tensor;
 
 /// `[B, C, H, W]` to `[B, H, W, C]`.
 pub fn channels_last(x: Tensor<4>) -> Tensor<4> {
-    x.permute([0, 2, 3, 1])
+    calotype_kernels::channels_last(x)
 }
 
 /// `[B, H, W, C]` to `[B, C, H, W]`.
 pub fn channels_first(x: Tensor<4>) -> Tensor<4> {
-    x.permute([0, 3, 1, 2])
+    calotype_kernels::channels_first(x)
 }

@@ -36,6 +36,12 @@ impl GroupNorm {
         self.normalise(x, true)
     }
 
+    /// [`GroupNorm::forward_silu`] of `x` + `shift`, which is `[B, C]`: the same for all pixels of a picture.
+    pub fn forward_shifted_silu(&self, x: Tensor<4>, shift: Tensor<2>) -> Tensor<4> {
+        let (gamma, beta) = (self.weight.val(), self.bias.val());
+        calotype_kernels::group_norm_shifted(x, shift, gamma, beta, self.groups, self.epsilon, true)
+    }
+
     fn normalise(&self, x: Tensor<4>, silu: bool) -> Tensor<4> {
         calotype_kernels::group_norm(x, self.weight.val(), self.bias.val(), self.groups, self.epsilon, silu)
     }

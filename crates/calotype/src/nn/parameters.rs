@@ -5,7 +5,8 @@ mod loading;
 use std::collections::HashMap;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{Gradients, Tensor, TensorData};
+use burn::tensor::{DType, Gradients, Tensor, TensorData};
+use calotype_kernels::memory::Buffer;
 
 use super::compute::held_as;
 use crate::files::{NamedTensor, StoredTensor};
@@ -165,6 +166,33 @@ pub fn replace<M: Module>(module: M, mut value: impl FnMut(String, Vec<usize>) -
         Some(StoredTensor::from_f32(shape, values).expect("as many values as the shape has"))
     };
     module.map(&mut Replace { path: FieldPath::default(), value })
+}
+
+/// Replaces each parameter by the numbers that `value(name)` returns, in memory that goes round; `None` keeps it.
+///
+/// # Panics
+/// If there are not as many numbers as the parameter has.
+pub fn refill<M: Module>(module: M, value: impl FnMut(&str) -> Option<Buffer>) -> M {
+    struct Refill<F>(FieldPath, F);
+
+    impl<F: FnMut(&str) -> Option<Buffer>> ModuleMapper for Refill<F> {
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.0.enter(name, container);
+        }
+
+        fn exit_module(&mut self, _: &str, container: &str) {
+            self.0.exit(container);
+        }
+
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            let Some(values) = (self.1)(&self.0.key()) else { return param };
+            let shape: [usize; D] = param.lazy_shape().dims();
+            let data = TensorData::from_bytes(values.into_bytes(), shape, DType::F32);
+            Param::initialized(param.id, Tensor::from_data(data, &param.lazy_device()))
+        }
+    }
+
+    module.map(&mut Refill(FieldPath::default(), value))
 }
 
 /// `into` with the parameters of `from`, a network of the same shape, in f32.

@@ -2,6 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::{Tensor, activation::silu};
+use calotype_kernels::{add, fork};
 
 use super::{Conv2d, GroupNorm, Init, Linear};
 
@@ -42,17 +43,20 @@ impl ResnetBlock {
 
     /// `x`: `[B, H, W, in]`; `time`: `[B, time width]` where the block has a time projection.
     pub fn forward(&self, x: Tensor<4>, time: Option<&Tensor<2>>) -> Tensor<4> {
-        let mut h = self.conv1.forward(self.norm1.forward_silu(x.clone())); // [B, H, W, out]
-        if let (Some(projection), Some(time)) = (&self.time_emb_proj, time) {
-            let shift = projection.forward(silu(time.clone()));
-            let [b, c] = shift.dims();
-            h = h + shift.reshape([b, 1, 1, c]);
-        }
-        let h = self.conv2.forward(self.norm2.forward_silu(h));
-        let shortcut = match &self.conv_shortcut {
-            Some(conv) => conv.forward(x),
-            None => x,
+        let [x, residual] = fork(x);
+        let h = self.conv1.forward(self.norm1.forward_silu(x)); // [B, H, W, out]
+        let h = match (&self.time_emb_proj, time) {
+            (Some(projection), Some(time)) => {
+                let shift = projection.forward(silu(time.clone())); // [B, out]
+                self.norm2.forward_shifted_silu(h, shift)
+            }
+            _ => self.norm2.forward_silu(h),
         };
-        shortcut + h
+        let h = self.conv2.forward(h);
+        let shortcut = match &self.conv_shortcut {
+            Some(conv) => conv.forward(residual),
+            None => residual,
+        };
+        add(shortcut, h)
     }
 }

@@ -2,6 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
+use calotype_kernels::{add, fork};
 
 use super::attention::Watch;
 use super::{Attention, AttentionHook, Conv2d, GroupNorm, Init, LayerNorm, Linear};
@@ -56,11 +57,11 @@ impl TransformerBlock {
 
     /// `watch` sees the probabilities of the cross-attention.
     fn forward(&self, x: Tensor<3>, context: &Tensor<3>, watch: Option<Watch>) -> Tensor<3> {
-        let h = self.norm1.forward(x.clone());
-        let x = x + self.attn1.forward(h.clone(), h);
-        let h = self.norm2.forward(x.clone());
-        let x = x + self.attn2.forward_watched(h, context.clone(), watch);
-        x.clone() + self.ff.forward(self.norm3.forward(x))
+        let [x, residual] = fork(x);
+        let [x, residual] = fork(add(residual, self.attn1.forward_self(self.norm1.forward(x))));
+        let h = self.attn2.forward_watched(self.norm2.forward(x), context.clone(), watch);
+        let [x, residual] = fork(add(residual, h));
+        add(residual, self.ff.forward(self.norm3.forward(x)))
     }
 }
 
@@ -126,7 +127,8 @@ impl Transformer2d {
         let [b, height, width, c] = x.dims();
         let tokens = |x: Tensor<4>| x.reshape([b, height * width, c]);
         let map = |h: Tensor<3>| h.reshape([b, height, width, c]);
-        let h = self.norm.forward(x.clone());
+        let [x, residual] = fork(x);
+        let h = self.norm.forward(x);
         let mut h = match &self.proj_in {
             Projection::Conv(conv) => tokens(conv.forward(h)),
             Projection::Linear(linear) => linear.forward(tokens(h)),
@@ -138,6 +140,6 @@ impl Transformer2d {
             Projection::Conv(conv) => conv.forward(map(h)),
             Projection::Linear(linear) => map(linear.forward(h)),
         };
-        x + h
+        add(residual, h)
     }
 }

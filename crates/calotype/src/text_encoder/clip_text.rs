@@ -2,6 +2,7 @@
 
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData, module};
+use calotype_kernels::add_rows;
 
 use super::ClipTextConfig;
 use super::encoder::Encoder;
@@ -116,7 +117,7 @@ impl ClipText {
         let ids = integers(input_ids.iter().flatten().map(|&id| i64::from(id)).collect(), [b, l], &device);
         let tokens = self.embeddings.token_embedding.rows(ids); // [B, L, D]
         let positions = self.embeddings.position_embedding.weight.val().narrow(0, 0, l).cast(DType::F32);
-        let hidden_state = self.encoder.forward_layers(tokens + positions.unsqueeze::<3>(), true, 0..used);
+        let hidden_state = self.encoder.forward_layers(add_rows(tokens, positions), true, 0..used);
         let last = self.encoder.forward_layers(hidden_state.clone(), true, used..self.encoder.depth());
         let last_hidden_state = self.final_layer_norm.forward(last);
 

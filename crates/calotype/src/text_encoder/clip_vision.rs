@@ -2,6 +2,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{DType, Tensor};
+use calotype_kernels::add_rows;
 
 use super::ClipVisionConfig;
 use super::encoder::Encoder;
@@ -72,8 +73,8 @@ impl ClipVision {
         let [_, rows, columns, width] = patches.dims();
         let patches = patches.reshape([b, rows * columns, width]);
         let class = self.embeddings.class_embedding.val().reshape([1, 1, width]).repeat_dim(0, b);
-        let positions = self.embeddings.position_embedding.weight.val().cast(DType::F32).unsqueeze::<3>();
-        let h = Tensor::cat(vec![class, patches], 1) + positions; // [B, 1 + patches, D]
+        let positions = self.embeddings.position_embedding.weight.val().cast(DType::F32);
+        let h = add_rows(Tensor::cat(vec![class, patches], 1), positions); // [B, 1 + patches, D]
         let h = self.encoder.forward(self.pre_layrnorm.forward(h), false);
         let class = h.narrow(1, 0, 1).reshape([b, width]);
         Ok(self.post_layernorm.forward(class))

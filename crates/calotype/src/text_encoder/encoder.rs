@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use burn::module::Module;
 use burn::tensor::Tensor;
-use burn::tensor::activation::{gelu, sigmoid};
+use calotype_kernels::{Activation, activation, add, fork};
 
 use super::config::{ClipTextConfig, ClipVisionConfig, HiddenAct};
 use crate::nn::{Init, LayerNorm, Linear, Products};
@@ -108,28 +108,29 @@ impl EncoderLayer {
     }
 
     fn forward(&self, x: Tensor<3>, causal: bool) -> Tensor<3> {
-        let x = x.clone() + self.self_attn.forward(self.layer_norm1.forward(x), causal);
-        x.clone() + self.mlp.forward(self.layer_norm2.forward(x))
+        let [x, residual] = fork(x);
+        let [x, residual] = fork(add(residual, self.self_attn.forward(self.layer_norm1.forward(x), causal)));
+        add(residual, self.mlp.forward(self.layer_norm2.forward(x)))
     }
 }
 
 impl SelfAttention {
     fn forward(&self, x: Tensor<3>, causal: bool) -> Tensor<3> {
-        let q = self.q_proj.forward(x.clone());
-        let k = self.k_proj.forward(x.clone());
-        let v = self.v_proj.forward(x);
+        let [for_q, for_k, for_v] = fork(x);
+        let q = self.q_proj.forward(for_q);
+        let k = self.k_proj.forward(for_k);
+        let v = self.v_proj.forward(for_v);
         self.out_proj.forward(calotype_kernels::attention(q, k, v, self.heads, causal, self.products))
     }
 }
 
 impl Mlp {
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let h = self.fc1.forward(x);
-        let h = match self.activation {
-            HiddenAct::QuickGelu => h.clone() * sigmoid(h * 1.702),
-            HiddenAct::Gelu => gelu(h),
+        let f = match self.activation {
+            HiddenAct::QuickGelu => Activation::QuickGelu,
+            HiddenAct::Gelu => Activation::Gelu,
         };
-        self.fc2.forward(h)
+        self.fc2.forward(activation(self.fc1.forward(x), f))
     }
 }
 

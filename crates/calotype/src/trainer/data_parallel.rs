@@ -6,6 +6,7 @@
 //! in the same order, so that 1 and 2 threads train the same weights.
 
 use burn::module::Module;
+use calotype_kernels::memory;
 use rayon::prelude::*;
 
 use super::batch::Batch;
@@ -48,7 +49,10 @@ pub fn mean_of_shares<M: Module + Sync, S: Sync>(
     // Added as they come, in their order: the gradients of more shares need no more memory.
     each_in_order(shares, threads, of_share, |share| match &mut sum {
         None => sum = Some(share),
-        Some(sum) => add(sum, &share),
+        Some(sum) => {
+            add(sum, &share);
+            recycle(share.gradients);
+        }
     })?;
     let mut sum = sum.ok_or_else(|| Error::argument("batch", "at least one part", 0))?;
     let scale = 1.0 / count as f32;
@@ -102,6 +106,11 @@ fn add(sum: &mut BatchGradients, other: &BatchGradients) {
         sum.values.iter_mut().zip(&other.values).for_each(|(s, o)| *s += o);
     });
     sum.logged.iter_mut().zip(&other.logged).for_each(|(s, o)| *s += o);
+}
+
+/// Gives the memory of gradients that nobody reads any more to the next ones.
+pub fn recycle(gradients: Vec<NamedTensor>) {
+    gradients.into_iter().for_each(|gradient| memory::recycle(gradient.values));
 }
 
 /// The value of a tensor of one number.

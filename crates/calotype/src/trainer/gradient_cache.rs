@@ -9,7 +9,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::batch::Batch;
-use super::data_parallel::BatchGradients;
+use super::data_parallel::{BatchGradients, recycle};
 use super::objective::ShareLoss;
 use crate::error::{Error, Result};
 use crate::files::NamedTensor;
@@ -93,9 +93,10 @@ pub fn gradients<M: Module + Sync, S: Sync>(
         Ok(parameters::named_gradients(&network, &mut gradients))
     };
     each_in_order(with_gradients.collect(), threads, carry, |share: Vec<NamedTensor>| {
-        for (sum, share) in sum.iter_mut().zip(share) {
-            sum.values.iter_mut().zip(share.values).for_each(|(s, g)| *s += g);
+        for (sum, share) in sum.iter_mut().zip(&share) {
+            sum.values.iter_mut().zip(&share.values).for_each(|(s, g)| *s += g);
         }
+        recycle(share);
     })?;
     let bad = sum.iter().find(|gradient| gradient.values.iter().any(|g| !g.is_finite()));
     match bad {

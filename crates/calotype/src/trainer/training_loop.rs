@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use burn::module::Module;
 
 use super::batch::Batch;
-use super::data_parallel::BatchGradients;
+use super::data_parallel::{BatchGradients, recycle};
 use super::objective::{Objective, Observation, Watch};
 use super::optimizer::Optimizer;
 use super::run_log::RunLog;
@@ -108,7 +108,7 @@ impl<N: Module + Sync, O: Objective<N>> Running<'_, N, O> {
         let rate = training.rate(step);
         let norm = self.optimizer.step(&gradients, rate);
         let norm = norm.map_err(|error| error.in_batch(step, batch.items.clone()))?;
-        drop(gradients);
+        recycle(gradients);
         objective.constrain(&mut self.optimizer);
         self.network = fill(&self.optimizer, self.network.clone(), Weights::Current);
         self.report(step, &batch.items, logged, [("gradient_norm", norm), ("learning_rate", rate)])?;

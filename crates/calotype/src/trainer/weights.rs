@@ -1,6 +1,8 @@
 //! Weights between a network and its optimiser.
 
 use burn::module::Module;
+use calotype_kernels::memory::Buffer;
+use rayon::prelude::*;
 
 use super::objective::Objective;
 use super::optimizer::{self, EmaConfig, Optimizer};
@@ -24,17 +26,14 @@ pub enum Weights {
 
 /// `network` with weights of the optimiser; those that are not trained stay.
 pub fn fill<M: Module>(optimizer: &Optimizer, network: M, weights: Weights) -> M {
-    // The optimiser was made by visiting the same network, so the order is the same.
-    let mut values: Box<dyn Iterator<Item = optimizer::ParameterValues<'_>>> = match weights {
-        Weights::Averaged => Box::new(optimizer.average(0).into_iter().flatten()),
-        Weights::Current => Box::new(optimizer.values()),
+    let values: Vec<optimizer::ParameterValues<'_>> = match weights {
+        Weights::Averaged => optimizer.average(0).into_iter().flatten().collect(),
+        Weights::Current => optimizer.values().collect(),
     };
-    let mut next = values.next();
-    parameters::replace(network, |name, _| {
-        let (_, _, found) = next.take_if(|(own, ..)| *own == name)?;
-        next = values.next();
-        Some(found.to_vec())
-    })
+    let copies: Vec<Buffer> = values.par_iter().map(|(.., values)| Buffer::copy_of(values)).collect();
+    // The optimiser was made by visiting the same network, so the order is the same.
+    let mut next = values.iter().map(|(name, ..)| *name).zip(copies).peekable();
+    parameters::refill(network, |name| next.next_if(|(own, _)| *own == name).map(|(_, copy)| copy))
 }
 
 /// Names, shapes and values of the averages that any other can be reconstructed from.

@@ -2,6 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
+use calotype_kernels::{concat, fork};
 
 use super::UnetConfig;
 use super::block_types::MidBlockType;
@@ -39,6 +40,13 @@ fn transformer_config(config: &UnetConfig, level: usize, layers: usize) -> Trans
     }
 }
 
+/// `x`, which is also pushed on `skips`.
+pub(super) fn keep(x: Tensor<4>, skips: &mut Vec<Tensor<4>>) -> Tensor<4> {
+    let [x, skip] = fork(x);
+    skips.push(skip);
+    x
+}
+
 /// Residual blocks, each followed by a transformer where the level attends, then half the size.
 #[derive(Module, Debug)]
 pub struct DownBlock {
@@ -74,11 +82,10 @@ impl DownBlock {
             if let Some(transformer) = self.attentions.get(i) {
                 x = transformer.forward(x, on.context, on.hook);
             }
-            skips.push(x.clone());
+            x = keep(x, skips);
         }
         for downsample in &self.downsamplers {
-            x = downsample.forward(x);
-            skips.push(x.clone());
+            x = keep(downsample.forward(x), skips);
         }
         x
     }
@@ -156,7 +163,7 @@ impl UpBlock {
     pub(super) fn forward(&self, mut x: Tensor<4>, on: Embedded, skips: &mut Vec<Tensor<4>>) -> Tensor<4> {
         for (i, resnet) in self.resnets.iter().enumerate() {
             let skip = skips.pop().expect("the way up has as many blocks as the way down pushed skips");
-            x = resnet.forward(Tensor::cat(vec![x, skip], 3), Some(on.time));
+            x = resnet.forward(concat(x, skip), Some(on.time));
             if let Some(transformer) = self.attentions.get(i) {
                 x = transformer.forward(x, on.context, on.hook);
             }

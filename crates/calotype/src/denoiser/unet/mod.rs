@@ -180,11 +180,7 @@ impl Unet {
     /// One stage.
     pub(super) fn run(&self, stage: Stage, Between { x, mut skips }: Between, on: Embedded) -> Between {
         let x = match stage {
-            Stage::In => {
-                let x = self.conv_in.forward(channels_last(x));
-                skips.push(x.clone());
-                x
-            }
+            Stage::In => blocks::keep(self.conv_in.forward(channels_last(x)), &mut skips),
             Stage::Down(i) => self.down_blocks[i].forward(x, on, &mut skips),
             Stage::Middle => self.mid_block.iter().fold(x, |x, block| block.forward(x, on)),
             Stage::Up(i) => self.up_blocks[i].forward(x, on, &mut skips),

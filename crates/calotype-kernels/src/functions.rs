@@ -1,0 +1,214 @@
+//! What networks call: a kernel where the device has them, burn's own operations elsewhere.
+
+use burn::backend::Dispatch;
+use burn::tensor::{DType, Device, Tensor};
+
+use crate::activation::Activation;
+use crate::ops::{Channels, Junction, Kernels, Padding};
+use crate::{Products, composed, work};
+
+/// Whether a device runs the kernels of this crate, which read weights as they are stored and have [`Products`] of
+/// bf16: the CPU backend. On every other one the functions are composed of burn's operations, in f32.
+pub fn has_kernels(device: &Device) -> bool {
+    *device == Device::flex()
+}
+
+/// Whether the kernels of this crate run on `x`: f32 on a device that has them.
+fn takes<const D: usize>(x: &Tensor<D>) -> bool {
+    x.dtype() == DType::F32 && has_kernels(&x.device())
+}
+
+/// W ⋆ x + b with equal stride on both axes.
+///
+/// `x`: `[B, H, W, in]`, `weight`: `[out, in, k_h, k_w]`, `bias`: `[out]`. Returns `[B, H', W', out]` with
+/// H' = (H + before + after − k_h)/stride + 1.
+pub fn conv2d(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Tensor<1>,
+    stride: usize,
+    padding: Padding,
+    products: Products,
+) -> Tensor<4> {
+    let outputs = |axis: usize| {
+        let [before, after] = padding[axis];
+        (x.dims()[1 + axis] + before + after - weight.dims()[2 + axis]) / stride + 1
+    };
+    work::add(&[&[x.dims()[0], outputs(0), outputs(1)][..], &weight.dims()].concat());
+    if !takes(&x) {
+        return composed::conv2d(x, weight, bias, stride, padding);
+    }
+    let (x, weight, bias) = (x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch());
+    Tensor::from_dispatch(Dispatch::kernel_conv2d(x, weight, bias, stride, padding, products))
+}
+
+/// x Wᵀ + b over the last dimension. `weight`: `[out, in]`, `bias`: `[out]`.
+pub fn linear<const D: usize>(
+    x: Tensor<D>,
+    weight: Tensor<2>,
+    bias: Tensor<1>,
+    products: Products,
+) -> Tensor<D> {
+    work::add(&[x.shape().num_elements(), weight.dims()[0]]);
+    if !takes(&x) {
+        return composed::linear(x, weight, bias);
+    }
+    let (x, weight, bias) = (x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch());
+    Tensor::from_dispatch(Dispatch::kernel_linear(x, weight, bias, products))
+}
+
+/// Group normalisation of `[B, H, W, C]`, then SiLU if `silu`. `gamma`, `beta`: `[C]`.
+pub fn group_norm(
+    x: Tensor<4>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    groups: usize,
+    epsilon: f64,
+    silu: bool,
+) -> Tensor<4> {
+    if !takes(&x) {
+        return composed::group_norm(x, gamma, beta, groups, epsilon, silu);
+    }
+    let none = Tensor::zeros([0, x.dims()[3]], &x.device());
+    group_norm_shifted(x, none, gamma, beta, groups, epsilon, silu)
+}
+
+/// [`group_norm`](fn@group_norm) of x + `shift`, where each channel of each picture has a shift of its own: `[B, C]`.
+/// The sum is never in memory.
+pub fn group_norm_shifted(
+    x: Tensor<4>,
+    shift: Tensor<2>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    groups: usize,
+    epsilon: f64,
+    silu: bool,
+) -> Tensor<4> {
+    if !takes(&x) {
+        let [b, c] = shift.dims();
+        return composed::group_norm(x + shift.reshape([b, 1, 1, c]), gamma, beta, groups, epsilon, silu);
+    }
+    let (x, shift) = (x.into_dispatch(), shift.into_dispatch());
+    let (gamma, beta) = (gamma.into_dispatch(), beta.into_dispatch());
+    Tensor::from_dispatch(Dispatch::kernel_group_norm(x, shift, gamma, beta, groups, epsilon, silu))
+}
+
+/// Layer normalisation of the last dimension. `gamma`, `beta`: `[D]`.
+pub fn layer_norm<const D: usize>(
+    x: Tensor<D>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    epsilon: f64,
+) -> Tensor<D> {
+    if !takes(&x) {
+        return composed::layer_norm(x, gamma, beta, epsilon);
+    }
+    let (x, gamma, beta) = (x.into_dispatch(), gamma.into_dispatch(), beta.into_dispatch());
+    Tensor::from_dispatch(Dispatch::kernel_layer_norm(x, gamma, beta, epsilon))
+}
+
+/// a ⊙ GELU(b) of `[B, L, 2·D]` = `[a, b]`: `[B, L, D]`.
+pub fn geglu(x: Tensor<3>) -> Tensor<3> {
+    if !takes(&x) {
+        return composed::geglu(x);
+    }
+    Tensor::from_dispatch(Dispatch::kernel_geglu(x.into_dispatch()))
+}
+
+/// `[B, H, W, C]` enlarged to `size` = `[H', W']` by repeating pixels.
+pub fn upsample_nearest(x: Tensor<4>, size: [usize; 2]) -> Tensor<4> {
+    if !takes(&x) {
+        return composed::upsample_nearest(x, size);
+    }
+    Tensor::from_dispatch(Dispatch::kernel_upsample(x.into_dispatch(), size[0], size[1]))
+}
+
+/// softmax(Q Kᵀ/√d) V for each head. `q`: `[B, N, heads·d]`, `k`, `v`: `[B, L, heads·d]`; `causal`: query
+/// i sees keys 0 to i. Returns `[B, N, heads·d]`.
+pub fn attention(
+    q: Tensor<3>,
+    k: Tensor<3>,
+    v: Tensor<3>,
+    heads: usize,
+    causal: bool,
+    products: Products,
+) -> Tensor<3> {
+    // Q Kᵀ and P V.
+    work::add(&[2, q.shape().num_elements(), k.dims()[1]]);
+    if !takes(&q) {
+        return composed::attention(q, k, v, heads, causal);
+    }
+    let (q, k, v) = (q.into_dispatch(), k.into_dispatch(), v.into_dispatch());
+    Tensor::from_dispatch(Dispatch::kernel_attention(q, k, v, heads, causal, products))
+}
+
+/// f of every number.
+pub fn activation<const D: usize>(x: Tensor<D>, f: Activation) -> Tensor<D> {
+    if !takes(&x) {
+        return composed::activation(x, f);
+    }
+    Tensor::from_dispatch(Dispatch::kernel_activation(x.into_dispatch(), f))
+}
+
+/// a + b, of one shape.
+pub fn add<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> Tensor<D> {
+    assert_eq!(a.dims(), b.dims(), "sum of tensors of different shape");
+    if !takes(&a) {
+        return a + b;
+    }
+    Tensor::from_dispatch(Dispatch::kernel_add(a.into_dispatch(), b.into_dispatch()))
+}
+
+/// x + `row` for every sample: `x` is `[B, L, D]`, `row` `[L, D]`.
+pub fn add_rows(x: Tensor<3>, row: Tensor<2>) -> Tensor<3> {
+    assert_eq!(x.dims()[1..], row.dims(), "a row of another shape than those of the batch");
+    if !takes(&x) {
+        return x + row.unsqueeze::<3>();
+    }
+    Tensor::from_dispatch(Dispatch::kernel_add_rows(x.into_dispatch(), row.into_dispatch()))
+}
+
+/// Channels of `[B, H, W, C]` and `[B, H, W, C']` side by side: `[B, H, W, C + C']`.
+pub fn concat(a: Tensor<4>, b: Tensor<4>) -> Tensor<4> {
+    assert_eq!(a.dims()[..3], b.dims()[..3], "pictures of different size side by side");
+    if !takes(&a) {
+        return Tensor::cat(vec![a, b], 3);
+    }
+    Tensor::from_dispatch(Dispatch::kernel_concat(a.into_dispatch(), b.into_dispatch()))
+}
+
+/// Mean of (a − b)² over all numbers of two tensors of one shape: `[1]`.
+pub fn mean_square_error<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> Tensor<1> {
+    assert_eq!(a.dims(), b.dims(), "difference of tensors of different shape");
+    if !takes(&a) {
+        return (a - b).square().mean();
+    }
+    Tensor::from_dispatch(Dispatch::kernel_mean_square(a.into_dispatch(), b.into_dispatch()))
+}
+
+/// `[B, C, H, W]` to `[B, H, W, C]`.
+pub fn channels_last(x: Tensor<4>) -> Tensor<4> {
+    if !takes(&x) {
+        return x.permute([0, 2, 3, 1]);
+    }
+    Tensor::from_dispatch(Dispatch::kernel_reorder(x.into_dispatch(), Channels::Last))
+}
+
+/// `[B, H, W, C]` to `[B, C, H, W]`.
+pub fn channels_first(x: Tensor<4>) -> Tensor<4> {
+    if !takes(&x) {
+        return x.permute([0, 3, 1, 2]);
+    }
+    Tensor::from_dispatch(Dispatch::kernel_reorder(x.into_dispatch(), Channels::First))
+}
+
+/// `x` for each of `N` readers. The same as its clones; but a kernel sums their gradients, in the order in which the
+/// backward pass finds them, where clones would leave it to burn.
+pub fn fork<const D: usize, const N: usize>(x: Tensor<D>) -> [Tensor<D>; N] {
+    if !takes(&x) || !x.is_tracked() {
+        return std::array::from_fn(|_| x.clone());
+    }
+    let junction = Junction::default();
+    let stem = Dispatch::kernel_stem(x.into_dispatch(), junction.clone());
+    std::array::from_fn(|_| Tensor::from_dispatch(Dispatch::kernel_branch(stem.clone(), junction.clone())))
+}

@@ -166,7 +166,9 @@ fn print(Measured { numbers, .. }: &Measured) {
         let sides = [("generated", &report["n_generated"]), ("reference", &report["n_reference"])];
         let sides: Vec<String> =
             (sides.iter().filter(|(_, n)| !n.is_null())).map(|(side, n)| format!("{side} {n}")).collect();
-        println!("{name}  {value:.4}{error}  ({}){}", sides.join(", "), equal_pairs(report));
+        // Statistics may come from a file that does not say of how many pictures.
+        let sides = if sides.is_empty() { String::new() } else { format!("  ({})", sides.join(", ")) };
+        println!("{name}  {value:.4}{error}{sides}{}", equal_pairs(report));
     }
     if let Some(written) = numbers.get("statistics") {
         let file = written["file"].as_str().unwrap_or_default();

@@ -3,7 +3,8 @@
     python tools/oracle/optimizers.py crates/calotype/tests/golden/optimizers.json
 
 AdamW is torch's, Adafactor transformers'; Lion and the coefficients of post-hoc averages are written here
-from their papers (arXiv:2302.06675, algorithm 2; arXiv:2312.02696, appendix C).
+from their papers (arXiv:2302.06675, algorithm 2; arXiv:2312.02696, appendix C), and so is Muon (Jordan et al. 2024), since
+torch's orthogonalises in bf16: `main` checks that the two agree as far as bf16 does.
 """
 
 import json
@@ -64,6 +65,47 @@ def lion(initial, gradients, beta_1=0.9, beta_2=0.99):
     return theta
 
 
+def orthogonalized(u):
+    """Five Newton-Schulz steps in f64."""
+    x = u.astype(np.float64).reshape(len(u), -1)
+    x = x / np.linalg.norm(x)
+    tall = x.shape[0] > x.shape[1]
+    x = x.T if tall else x
+    for _ in range(5):
+        a = x @ x.T
+        x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
+    return (x.T if tall else x).reshape(u.shape)
+
+
+def muon(initial, gradients, momentum=0.95):
+    """Matrices and kernels [out, in * h * w]; the others are AdamW's."""
+    theta = {name: x.astype(np.float64) for name, x in initial.items() if x.ndim > 1}
+    m = {name: np.zeros_like(x) for name, x in theta.items()}
+    for rate, step in zip(rates(), gradients):
+        for name, g in clipped(step)[1].items():
+            if g.ndim > 1:
+                m[name] += (1 - momentum) * (g - m[name])
+                u = momentum * m[name] + (1 - momentum) * g
+                scale = max(1, len(u) / u[0].size) ** 0.5
+                theta[name] *= 1 - rate * WEIGHT_DECAY
+                theta[name] -= rate * scale * orthogonalized(u)
+    return theta
+
+
+def torchs_muon(initial, gradients):
+    make = lambda groups: torch.optim.Muon(groups, lr=1.0, momentum=0.95, adjust_lr_fn="original")
+    flat = lambda tensors: {name: x.reshape(len(x), -1) for name, x in tensors.items() if x.ndim > 1}
+    parameters = {name: torch.nn.Parameter(torch.tensor(x)) for name, x in flat(initial).items()}
+    optimizer = make([dict(params=[p], weight_decay=WEIGHT_DECAY) for p in parameters.values()])
+    for rate, step in zip(rates(), gradients):
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        for name, g in flat(clipped(step)[1]).items():
+            parameters[name].grad = torch.tensor(g)
+        optimizer.step()
+    return {name: p.detach().numpy().reshape(SHAPES[name]) for name, p in parameters.items()}
+
+
 def flat(tensors):
     return {name: [float(f"{x:.9g}") for x in np.asarray(values).ravel()] for name, values in tensors.items()}
 
@@ -85,6 +127,10 @@ def optimizers():
         "adafactor": with_torch(adafactor(True), initial, gradients),
         "adafactor_unscaled": with_torch(adafactor(False), initial, gradients),
     }
+    matrices = muon(initial, gradients)
+    for name, found in torchs_muon(initial, gradients).items():
+        assert np.abs(found - matrices[name]).max() < 5e-3, name
+    results["muon"] = {"bias": results["adamw"]["bias"], **matrices}
     return {
         "shapes": SHAPES,
         "weight_decay": WEIGHT_DECAY,

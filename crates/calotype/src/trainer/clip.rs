@@ -30,6 +30,9 @@ use crate::text_encoder::{Clip, ClipConfig};
 /// Captions that the tokenizer learns from.
 const TOKENIZER_CAPTIONS: u64 = 4096;
 
+/// Pictures that are asked whether they know a caption with two nouns exchanged.
+const KNOWN_AMONG: u64 = 64;
+
 /// SigLIP's logits at the start: scale 10, bias −10. Zhai et al. 2023, arXiv:2303.15343, section 3.2.
 const SIGLIP_START: [f64; 2] = [10.0, -10.0];
 
@@ -108,6 +111,8 @@ pub struct Contrasting<'a> {
 pub struct Pairs {
     images: Vec<RgbImage>,
     ids: Vec<Vec<u32>>,
+    /// Of those captions that exchange two nouns, where the recipe wants them and the data knows them.
+    exchanged: Vec<Vec<u32>>,
 }
 
 impl<'a> Contrasting<'a> {
@@ -141,9 +146,12 @@ impl<'a> Contrasting<'a> {
         // Constants of a graph have to be part of it.
         let tracked = network.clip.temperature_inverse().device().is_autodiff();
         let images = if tracked { images.autodiff() } else { images };
+        let (pairs, wrong) = (share.ids.len(), share.exchanged.len());
+        let texts = network.clip.embed_text(&[share.ids.as_slice(), &share.exchanged].concat())?;
         Ok(Embeddings {
             images: network.clip.embed_images(images)?,
-            texts: network.clip.embed_text(&share.ids)?,
+            wrong_texts: (wrong > 0).then(|| texts.clone().narrow(0, pairs, wrong)),
+            texts: if wrong > 0 { texts.narrow(0, 0, pairs) } else { texts },
         })
     }
 
@@ -151,19 +159,26 @@ impl<'a> Contrasting<'a> {
     fn compare(
         &self,
         network: &ClipInTraining,
-        Embeddings { images, texts }: Embeddings,
+        Embeddings { images, texts, wrong_texts }: Embeddings,
     ) -> Result<ShareLoss> {
         let pairs = images.dims()[0];
+        let wrong = wrong_texts.map(|texts| network.logits(images.clone(), texts));
         let logits = network.logits(images, texts);
         let [image_to_text, text_to_image] = accuracy(&logits);
         let total = match self.clip.objective {
-            ClipObjective::InfoNce => info_nce(logits)?.total(),
-            ClipObjective::Siglip => siglip(logits)?,
+            ClipObjective::InfoNce => info_nce(logits, wrong)?.total(),
+            ClipObjective::Siglip => siglip(logits, wrong)?,
         };
         let temperature = scalar(&network.clip.temperature_inverse());
         let chance = self.loss_of_chance(pairs);
         let logged = vec![scalar(&total), image_to_text, text_to_image, chance, temperature];
         Ok(ShareLoss { terms: vec![("contrastive", total.clone())], total, logged })
+    }
+
+    /// The caption at `position` with two of its nouns exchanged, if the recipe wants it and the data knows it.
+    fn exchanged(&self, position: u64) -> Option<String> {
+        let place = self.data.place(position);
+        self.clip.exchanged_captions.then(|| self.data.pictures().exchanged(place.picture)).flatten()
     }
 
     /// What a model that knows nothing pays: ln B; for SigLIP at best −ln p of the diagonal's share p = 1/B, and
@@ -203,9 +218,11 @@ impl Objective<ClipInTraining> for Contrasting<'_> {
 
     fn prepare(&self, step: usize) -> Result<Batch<Pairs>> {
         let (training, left_out, item) = (&self.clip.training, self.data.left_out(), |n| self.data.item(n));
-        Batch::assemble(training, step, left_out, item, |share: &mut Pairs, _, image, caption| {
+        let ids = |caption: &str| self.tokenizer.encode_padded(caption).ids;
+        Batch::assemble(training, step, left_out, item, |share: &mut Pairs, position, image, caption| {
             share.images.push(image);
-            share.ids.push(self.tokenizer.encode_padded(caption).ids);
+            share.ids.push(ids(caption));
+            share.exchanged.extend(self.exchanged(position).as_deref().map(ids));
         })
     }
 
@@ -248,6 +265,13 @@ impl Objective<ClipInTraining> for Contrasting<'_> {
 
     fn needs_different_captions(&self) -> bool {
         true
+    }
+
+    fn doubts(&self) -> Result<Vec<String>> {
+        let first = self.data.epoch_length().map_or(KNOWN_AMONG, |length| KNOWN_AMONG.min(length as u64));
+        let teaches = !self.clip.exchanged_captions || (0..first).any(|n| self.exchanged(n).is_some());
+        let doubt = "`clip.exchanged_captions` has nothing to teach: of no picture a caption with two nouns exchanged is known";
+        Ok(if teaches { vec![] } else { vec![doubt.into()] })
     }
 
     fn inputs(&self, share: &Pairs) -> Result<Vec<Input>> {

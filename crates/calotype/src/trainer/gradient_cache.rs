@@ -6,7 +6,7 @@
 //! to carry that gradient to the weights.
 
 use burn::module::Module;
-use burn::tensor::Tensor;
+use burn::tensor::{Gradients, Tensor};
 
 use super::batch::Batch;
 use super::data_parallel::{BatchGradients, recycle};
@@ -23,28 +23,57 @@ pub struct Embeddings {
     pub images: Tensor<2>,
     /// `[B, D]`.
     pub texts: Tensor<2>,
+    /// Texts that are wrong for every picture, `[E, D]`, if there are any.
+    pub wrong_texts: Option<Tensor<2>>,
 }
 
 impl Embeddings {
     fn of_batch(shares: Vec<Self>) -> Self {
+        let wrong: Vec<Tensor<2>> = shares.iter().filter_map(|share| share.wrong_texts.clone()).collect();
         let (images, texts) = shares.into_iter().map(|share| (share.images, share.texts)).unzip();
-        Self { images: Tensor::cat(images, 0), texts: Tensor::cat(texts, 0) }
+        let wrong_texts = (!wrong.is_empty()).then(|| Tensor::cat(wrong, 0));
+        Self { images: Tensor::cat(images, 0), texts: Tensor::cat(texts, 0), wrong_texts }
+    }
+
+    fn map(&self, f: impl Fn(&Tensor<2>) -> Tensor<2>) -> Self {
+        let wrong_texts = self.wrong_texts.as_ref().map(&f);
+        Self { images: f(&self.images), texts: f(&self.texts), wrong_texts }
     }
 
     fn as_leaves(&self) -> Self {
-        let leaf = |x: &Tensor<2>| x.clone().autodiff().require_grad();
-        Self { images: leaf(&self.images), texts: leaf(&self.texts) }
+        self.map(|x| x.clone().autodiff().require_grad())
     }
 
-    fn rows(&self, first: usize, count: usize) -> Self {
-        let rows = |x: &Tensor<2>| x.clone().narrow(0, first, count);
-        Self { images: rows(&self.images), texts: rows(&self.texts) }
+    /// Gradients with respect to these leaves; `None` if one of them has none.
+    fn gradients(&self, of_loss: &Gradients) -> Option<Self> {
+        let wrong_texts = match &self.wrong_texts {
+            Some(wrong) => Some(wrong.grad(of_loss)?),
+            None => None,
+        };
+        Some(Self { images: self.images.grad(of_loss)?, texts: self.texts.grad(of_loss)?, wrong_texts })
+    }
+
+    /// Pairs, and wrong texts.
+    fn counts(&self) -> [usize; 2] {
+        [self.images.dims()[0], self.wrong_texts.as_ref().map_or(0, |wrong| wrong.dims()[0])]
+    }
+
+    /// The part that has `counts` and begins after so many of each.
+    fn part(&self, [pair, wrong]: [usize; 2], [pairs, wrongs]: [usize; 2]) -> Self {
+        let pairs = |x: &Tensor<2>| x.clone().narrow(0, pair, pairs);
+        let some_wrong = self.wrong_texts.as_ref().filter(|_| wrongs > 0);
+        let wrong_texts = some_wrong.map(|x| x.clone().narrow(0, wrong, wrongs));
+        Self { images: pairs(&self.images), texts: pairs(&self.texts), wrong_texts }
     }
 
     /// The number whose gradient carries `gradient` through the embeddings: Σ embedding · gradient.
     fn carried(self, gradient: &Self) -> Tensor<1> {
         let sum = |x: Tensor<2>, g: &Tensor<2>| (x * g.clone().autodiff()).sum();
-        sum(self.images, &gradient.images) + sum(self.texts, &gradient.texts)
+        let pairs = sum(self.images, &gradient.images) + sum(self.texts, &gradient.texts);
+        match self.wrong_texts.zip(gradient.wrong_texts.as_ref()) {
+            Some((wrong, gradient)) => pairs + sum(wrong, gradient),
+            None => pairs,
+        }
     }
 }
 
@@ -62,7 +91,7 @@ pub fn gradients<M: Module + Sync, S: Sync>(
     compare: impl Fn(&M, Embeddings) -> Result<ShareLoss>,
 ) -> Result<BatchGradients> {
     let embedded = in_parallel(batch.shares.iter().collect(), threads, |share| embed(network, share))?;
-    let counts: Vec<usize> = embedded.iter().map(|share| share.images.dims()[0]).collect();
+    let counts: Vec<[usize; 2]> = embedded.iter().map(Embeddings::counts).collect();
 
     let leaves = Embeddings::of_batch(embedded).as_leaves();
     let tracked = parameters::tracked(network);
@@ -75,17 +104,17 @@ pub fn gradients<M: Module + Sync, S: Sync>(
     if !total.into_scalar::<f32>().is_finite() {
         return not_finite("loss");
     }
-    let (Some(images), Some(texts)) = (leaves.images.grad(&of_loss), leaves.texts.grad(&of_loss)) else {
+    let Some(cached) = leaves.gradients(&of_loss) else {
         return not_finite("gradient of the embeddings");
     };
-    let cached = Embeddings { images, texts };
     // What the loss sees directly: the temperature.
     let mut sum: Vec<NamedTensor> = parameters::named_gradients(&tracked, &mut of_loss);
 
-    let mut first = 0;
-    let with_gradients = batch.shares.iter().zip(counts).map(|(share, count)| {
-        first += count;
-        (share, cached.rows(first - count, count))
+    let mut first = [0, 0];
+    let with_gradients = batch.shares.iter().zip(counts).map(|(share, counts)| {
+        let part = cached.part(first, counts);
+        first = [first[0] + counts[0], first[1] + counts[1]];
+        (share, part)
     });
     let carry = |(share, gradient): (&S, Embeddings)| {
         let network = parameters::tracked(network);

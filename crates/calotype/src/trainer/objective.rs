@@ -91,6 +91,16 @@ pub trait Objective<N: Module + Sync>: Sync {
         true
     }
 
+    /// Learning rate of `step`.
+    fn learning_rate(&self, step: usize) -> f64 {
+        self.training().rate(step)
+    }
+
+    /// What the parameter called `name` has of that rate.
+    fn rate_factor(&self, _name: &str) -> f64 {
+        1.0
+    }
+
     /// Computes what is computed once, for all steps, and kept in the run. Comes after the check and before the first
     /// step; without it the steps only take longer.
     ///

@@ -105,7 +105,7 @@ impl<N: Module + Sync, O: Objective<N>> Running<'_, N, O> {
         self.count_damaged(step, batch)?;
         let BatchGradients { gradients, logged } =
             objective.gradients(&self.network, step, batch, self.session.threads)?;
-        let rate = training.rate(step);
+        let rate = objective.learning_rate(step);
         let norm = self.optimizer.step(&gradients, rate);
         let norm = norm.map_err(|error| error.in_batch(step, batch.items.clone()))?;
         recycle(gradients);

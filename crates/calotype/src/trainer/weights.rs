@@ -13,6 +13,7 @@ pub(super) fn optimizer<N: Module + Sync, O: Objective<N>>(objective: &O, networ
     let mut trained = parameters::named_parameters(network);
     trained.retain(|parameter| objective.trains(&parameter.name));
     Optimizer::new(trained, objective.training().optimizer.clone())
+        .with_rate_factors(|name| objective.rate_factor(name))
 }
 
 /// Which weights of an optimiser.

@@ -128,7 +128,7 @@ fn clip() {
     golden.assert_output("output.text_embeds", text);
     golden.assert_output("output.image_embeds", images);
     golden.assert_output("output.logits_per_image", logits.clone());
-    golden.assert_loss(&network, info_nce(logits).unwrap().total());
+    golden.assert_loss(&network, info_nce(logits, None).unwrap().total());
 }
 
 fn unet(file: &str) {

@@ -88,6 +88,42 @@ fn the_text_encoder_learns_along_and_a_stop_changes_nothing() {
 }
 
 #[test]
+fn the_layout_has_a_learning_rate_of_its_own_and_so_has_the_text_encoder() {
+    let dir = TempDir::new();
+    let logged = |name: &str, keys: &str| {
+        let keys = format!("train_text_encoder = true\n{keys}\ncaption_dropout = 0.1");
+        let recipe = recipe(&[
+            ("max_objects = 1", "max_objects = 2"),
+            ("caption_dropout = 0.1", &keys),
+            ("learning_rate = 1e-3", "learning_rate = 1e-3\nlog_every = 1"),
+        ]);
+        let run = run(&dir, name);
+        DIFFUSION.train(&recipe, session(&run, false)).unwrap();
+        run
+    };
+    let twice = logged("twice", "grounding = {}\nlayout_first = { share = 0.5 }");
+    let rates = read_series(&twice.log(TrainedPart::Diffusion), "learning_rate").unwrap();
+    let rates: Vec<f64> = rates.into_iter().map(|(_, rate)| rate).collect();
+    assert_eq!(rates.len(), 20);
+    assert_eq!(rates[..10], rates[10..]);
+    let close = |a: f64, b: f64| (a - b).abs() < 1e-12;
+    assert!(close(rates[0], 1e-3 / 5.0) && close(rates[4], 1e-3) && rates[9] < 2e-4, "{rates:?}");
+
+    // Next to nothing of the rate: next to nothing changes, in the text encoder alone.
+    let still = logged("still", "text_learning_rate = 1e-9");
+    let moved = |run: &RunFolder, file: &str| {
+        let after = safetensors::read(&run.model().join(file)).unwrap();
+        let before = dir.join("before.safetensors");
+        fs::write(&before, &components(&["text_encoder"])[Path::new(file)]).unwrap();
+        let before = safetensors::read(&before).unwrap();
+        let pairs = after.iter().flat_map(|(name, tensor)| tensor.values.iter().zip(&before[name].values));
+        pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    };
+    assert!(moved(&still, "text_encoder/model.safetensors") < 1e-6);
+    assert!(moved(&twice, "text_encoder/model.safetensors") > 1e-3);
+}
+
+#[test]
 fn another_training_begins_with_the_text_encoder_of_clip() {
     let dir = TempDir::new();
     let first = run(&dir, "first");
@@ -117,6 +153,14 @@ fn keys_that_mean_nothing_together_are_refused() {
     );
     refused(&with("grounding = {}\ngradient_checkpointing = true"), "false with `grounding`");
     refused(&with("grounding = {}\nedm = {}"), "diffusion.grounding`: expected nothing with `edm`");
+    refused(
+        &with("text_learning_rate = 1e-3"),
+        "text_learning_rate`: expected nothing without `train_text_encoder`",
+    );
+    refused(
+        &with("train_text_encoder = true\ntext_learning_rate = 0.0"),
+        "text_learning_rate`: expected above 0",
+    );
     refused(&with("timestep_shift = 0.0"), "diffusion.timestep_shift`: expected above 0");
     refused(&with("train_text_encoder = true\ncache_text = true"), "false while the text encoder is trained");
 }

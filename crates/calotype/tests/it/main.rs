@@ -3,6 +3,7 @@
 
 mod compute;
 mod diffusers_schedulers;
+mod exchanged_captions;
 mod file_map;
 mod fine_tuning;
 mod formula;

@@ -11,7 +11,7 @@ use crate::text_encoder::contrastive_loss as loss;
 
 pub fn infonce_logits(inputs: Inputs) -> Result<Found> {
     let logits = tensor::<2>(&inputs.array("logits")?)?.autodiff().require_grad();
-    let total = loss::info_nce(logits.clone())?.total();
+    let total = loss::info_nce(logits.clone(), None)?.total();
     let gradient = logits.grad(&total.backward());
     let gradient = gradient.ok_or_else(|| Error::argument("gradient", "one of the loss", "none"))?;
     Ok(Found::new().number("loss", scalar(total)).array("grad", &array(gradient)))
@@ -25,7 +25,7 @@ fn cosines(inputs: Inputs) -> Result<Tensor<2>> {
 
 pub fn infonce_features(inputs: Inputs) -> Result<Found> {
     let logits = cosines(inputs)? * inputs.number("logit_scale")?;
-    let found = loss::info_nce(logits.clone())?;
+    let found = loss::info_nce(logits.clone(), None)?;
     Ok(Found::new()
         .number("image_ce", scalar(found.image_to_text.clone()))
         .number("text_ce", scalar(found.text_to_image.clone()))
@@ -35,7 +35,7 @@ pub fn infonce_features(inputs: Inputs) -> Result<Found> {
 
 pub fn siglip(inputs: Inputs) -> Result<Found> {
     let logits = cosines(inputs)? * inputs.number("logit_scale")? + inputs.number("logit_bias")?;
-    Ok(Found::new().number("loss", scalar(loss::siglip(logits)?)))
+    Ok(Found::new().number("loss", scalar(loss::siglip(logits, None)?)))
 }
 
 pub fn clip_score(inputs: Inputs) -> Result<Found> {

@@ -11,6 +11,7 @@ use super::latent_cache::{Encoding, LatentCache, TextCache};
 use super::recompute;
 pub use super::samples::Latents;
 use super::samples::{Latent, Samples};
+use super::text_along::TEXT_ENCODER;
 use crate::data::source::{Damaged, TrainingSet};
 use crate::denoiser::Condition;
 use crate::denoiser::grounding::{GroundedAttention, Regions};
@@ -221,6 +222,15 @@ impl<N: DenoiserInTraining> Objective<N> for Denoising<'_> {
         &self.diffusion.training
     }
 
+    fn learning_rate(&self, step: usize) -> f64 {
+        self.diffusion.training.rate_with_restart(step, self.diffusion.layout_steps())
+    }
+
+    fn rate_factor(&self, name: &str) -> f64 {
+        let text = self.diffusion.text_learning_rate.filter(|_| name.starts_with(TEXT_ENCODER));
+        text.map_or(1.0, |rate| rate / self.diffusion.training.learning_rate)
+    }
+
     fn settings(&self) -> TrainingSettings<DiffusionRecipe> {
         TrainingSettings::new(self.recipe, self.samples.data, self.diffusion.identity())
     }
@@ -259,10 +269,10 @@ impl<N: DenoiserInTraining> Objective<N> for Denoising<'_> {
 
     fn prepare(&self, step: usize) -> Result<Batch<Latents>> {
         let (training, channels) = (&self.diffusion.training, self.base.model.vae.latent_channels());
-        let first = self.layout_first.map_or(0.0, |first| first.share * training.steps as f64);
+        let first = self.diffusion.layout_steps();
         let add = |share: &mut Latents, position, latent: Latent, _: &str| {
             share.push(position, channels, latent);
-            share.layout_first = (step as f64) < first;
+            share.layout_first = step < first;
         };
         Batch::assemble(training, step, &self.damaged, |n| self.samples.item(n, self.draws.as_ref()), add)
     }

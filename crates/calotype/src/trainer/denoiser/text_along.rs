@@ -10,6 +10,9 @@ use crate::denoiser::Denoiser;
 use crate::error::Result;
 use crate::text_encoder::ClipText;
 
+/// What the names of the text encoder's parameters begin with in [`DenoiserWithText`].
+pub(super) const TEXT_ENCODER: &str = "text_encoder.";
+
 /// Both networks.
 #[derive(Module, Debug)]
 pub struct DenoiserWithText {

@@ -17,6 +17,8 @@ named_enum! {
         Lion = "lion",
         /// The second moment by rows and columns: little memory. Shazeer & Stern 2018, arXiv:1804.04235.
         Adafactor = "adafactor",
+        /// An orthogonalised momentum for the matrices of hidden layers, AdamW for the rest. Jordan et al. 2024.
+        Muon = "muon",
     }
 }
 
@@ -26,6 +28,7 @@ impl UpdateRule {
         match self {
             UpdateRule::AdamW => Some([0.9, 0.99]),
             UpdateRule::Lion => Some([0.9, 0.99]),
+            UpdateRule::Muon => Some([0.9, 0.99]),
             UpdateRule::Adafactor => None,
         }
     }
@@ -39,12 +42,18 @@ impl UpdateRule {
 pub struct OptimizerConfig {
     /// The rule.
     pub rule: UpdateRule,
-    /// β₁: decay of the first moment (AdamW), share of the momentum in the step (Lion). 0.9.
+    /// β₁: decay of the first moment (AdamW, and Muon's rest), share of the momentum in the step (Lion). 0.9.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub beta_1: Option<f64>,
     /// β₂: decay of the second moment (AdamW), of the momentum (Lion). 0.99.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub beta_2: Option<f64>,
+    /// μ: decay of Muon's momentum. 0.95.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub momentum: Option<f64>,
+    /// Muon's learning rate of the matrices of hidden layers, in learning rates. 16.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hidden_rate: Option<f64>,
     /// ε of AdamW. 1e-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epsilon: Option<f64>,
@@ -69,6 +78,8 @@ impl Default for OptimizerConfig {
             rule: UpdateRule::AdamW,
             beta_1: None,
             beta_2: None,
+            momentum: None,
+            hidden_rate: None,
             epsilon: None,
             scale_parameter: None,
             weight_decay: 0.01,
@@ -92,6 +103,11 @@ impl OptimizerConfig {
         }
         match self.rule {
             UpdateRule::AdamW => self.epsilon = Some(self.epsilon()),
+            UpdateRule::Muon => {
+                self.epsilon = Some(self.epsilon());
+                self.momentum = Some(self.momentum());
+                self.hidden_rate = Some(self.hidden_rate());
+            }
             UpdateRule::Lion => {}
             UpdateRule::Adafactor => self.scale_parameter = Some(self.scale_parameter()),
         }
@@ -103,6 +119,16 @@ impl OptimizerConfig {
     pub(super) fn betas(&self) -> [f64; 2] {
         let [beta_1, beta_2] = self.rule.default_betas().unwrap_or_default();
         [self.beta_1.unwrap_or(beta_1), self.beta_2.unwrap_or(beta_2)]
+    }
+
+    /// μ of Muon.
+    pub(super) fn momentum(&self) -> f64 {
+        self.momentum.unwrap_or(0.95)
+    }
+
+    /// The rate of Muon's matrices in learning rates.
+    pub(super) fn hidden_rate(&self) -> f64 {
+        self.hidden_rate.unwrap_or(16.0)
     }
 
     /// ε of AdamW.
@@ -135,11 +161,17 @@ impl OptimizerConfig {
         let adafactor = self.rule == UpdateRule::Adafactor;
         self.fits_rule("beta_1", self.beta_1, !adafactor)?;
         self.fits_rule("beta_2", self.beta_2, !adafactor)?;
-        self.fits_rule("epsilon", self.epsilon, self.rule == UpdateRule::AdamW)?;
+        let muon = self.rule == UpdateRule::Muon;
+        let has_epsilon = muon || self.rule == UpdateRule::AdamW;
+        self.fits_rule("momentum", self.momentum, muon)?;
+        self.fits_rule("hidden_rate", self.hidden_rate, muon)?;
+        self.fits_rule("epsilon", self.epsilon, has_epsilon)?;
         self.fits_rule("scale_parameter", self.scale_parameter, adafactor)?;
         let [beta_1, beta_2] = self.betas();
         check("beta_1", decay(beta_1), "at least 0 and below 1", beta_1)?;
         check("beta_2", decay(beta_2), "at least 0 and below 1", beta_2)?;
+        check("momentum", decay(self.momentum()), "at least 0 and below 1", self.momentum())?;
+        check("hidden_rate", above_0(self.hidden_rate()), "above 0", self.hidden_rate())?;
         check("epsilon", above_0(self.epsilon()), "above 0", self.epsilon())?;
         let weight_decay = self.weight_decay;
         check("weight_decay", weight_decay == 0.0 || above_0(weight_decay), "at least 0", weight_decay)?;

@@ -6,6 +6,7 @@ mod clipping;
 mod config;
 pub mod ema;
 mod lion;
+mod muon;
 pub mod post_hoc_ema;
 #[cfg(test)]
 mod tests;
@@ -41,12 +42,15 @@ impl Moment {
 struct Slot {
     name: String,
     shape: Vec<usize>,
+    /// What it has of the learning rate.
+    rate_factor: f64,
     value: Vec<f32>,
     moments: Vec<Moment>,
     averages: Vec<Vec<f32>>,
 }
 
-/// What the update of every parameter needs to know of the step.
+/// What the update of a parameter needs to know of the step.
+#[derive(Clone, Copy)]
 struct Step<'a> {
     config: &'a OptimizerConfig,
     /// Steps taken, this one among them.
@@ -82,20 +86,28 @@ impl Optimizer {
     /// Moments zero, averages equal to the weights. `config` has passed [`OptimizerConfig::validate`].
     pub fn new(parameters: Vec<NamedTensor>, config: OptimizerConfig) -> Self {
         let emas = config.averages();
-        let moments = match config.rule {
-            UpdateRule::AdamW => adamw::moments,
-            UpdateRule::Lion => lion::moments,
-            UpdateRule::Adafactor => adafactor::moments,
+        let moments = |name: &str, shape: &[usize]| match config.rule {
+            UpdateRule::AdamW => adamw::moments(shape),
+            UpdateRule::Lion => lion::moments(shape),
+            UpdateRule::Adafactor => adafactor::moments(shape),
+            UpdateRule::Muon => muon::moments(name, shape),
         };
         let slot = |NamedTensor { name, shape, values }: NamedTensor| Slot {
-            moments: moments(&shape),
+            moments: moments(&name, &shape),
             averages: vec![values.clone(); emas.len()],
             name,
             shape,
+            rate_factor: 1.0,
             value: values,
         };
         let slots = parameters.into_iter().map(slot).collect();
         Self { config, emas, steps: 0, slots }
+    }
+
+    /// The same, where the parameter called `name` has `factor(name)` of the learning rate.
+    pub fn with_rate_factors(mut self, factor: impl Fn(&str) -> f64) -> Self {
+        self.slots.iter_mut().for_each(|slot| slot.rate_factor = factor(&slot.name));
+        self
     }
 
     /// Steps taken.
@@ -122,10 +134,12 @@ impl Optimizer {
             UpdateRule::AdamW => adamw::update,
             UpdateRule::Lion => lion::update,
             UpdateRule::Adafactor => adafactor::update,
+            UpdateRule::Muon => muon::update,
         };
         let emas: Vec<(EmaConfig, f64)> = self.emas.iter().map(|ema| (*ema, ema.decay(self.steps))).collect();
 
         self.slots.par_iter_mut().zip(gradients).for_each(|(slot, gradient)| {
+            let step = Step { learning_rate: learning_rate * slot.rate_factor, ..step };
             update(&step, slot, &gradient.values);
             for ((ema, beta), average) in emas.iter().zip(&mut slot.averages) {
                 ema.update(*beta, average, &slot.value);

@@ -30,11 +30,12 @@ fn config(text: &str) -> OptimizerConfig {
 }
 
 /// Settings of every rule, with averages of both kinds.
-const EVERY_RULE: [&str; 4] = [
+const EVERY_RULE: [&str; 5] = [
     "",
     "rule = 'lion'\nema_decay = 0.9\nemas = [{ power = { sigma_rel = 0.1 } }]",
     "rule = 'adafactor'\nemas = [{ power = { sigma_rel = 0.05 } }, { power = { sigma_rel = 0.1 } }]",
     "rule = 'adafactor'\nscale_parameter = false\nemas = [{ decay = 0.5 }]",
+    "rule = 'muon'",
 ];
 
 /// Moments of a weight that has no gradient any more fall by a tenth a step: to zero, not to a subnormal number that
@@ -66,6 +67,7 @@ fn every_rule_takes_the_reference_implementations_steps() {
     for (name, rule) in [
         ("adamw", "rule = 'adamw'\nbeta_2 = 0.99"),
         ("lion", "rule = 'lion'"),
+        ("muon", "rule = 'muon'\nhidden_rate = 1.0"),
         ("adafactor", "rule = 'adafactor'"),
         ("adafactor_unscaled", "rule = 'adafactor'\nscale_parameter = false"),
     ] {
@@ -157,6 +159,7 @@ fn the_state_names_every_moment_and_average() {
         "value m average average_2",
         "value row column average average_2",
         "value row column average",
+        "value m average",
     ];
     assert_eq!(EVERY_RULE.map(names), expected);
     let state = by_name(Optimizer::new(parameters(), config(EVERY_RULE[2])).state());
@@ -268,6 +271,10 @@ fn settings_out_of_range_are_refused_by_key() {
         ("epsilon = 0.0", "epsilon"),
         ("rule = 'lion'\nepsilon = 1e-8", "epsilon"),
         ("rule = 'adafactor'\nbeta_1 = 0.9", "beta_1"),
+        ("rule = 'muon'\nmomentum = 1.0", "momentum"),
+        ("rule = 'muon'\nhidden_rate = 0.0", "hidden_rate"),
+        ("momentum = 0.9", "momentum"),
+        ("rule = 'lion'\nhidden_rate = 2.0", "hidden_rate"),
         ("rule = 'adafactor'\nbeta_2 = 0.9", "beta_2"),
         ("scale_parameter = true", "scale_parameter"),
         ("weight_decay = -1.0", "weight_decay"),

@@ -32,6 +32,10 @@ pub struct ClipRecipe {
     /// The loss.
     #[serde(default)]
     pub objective: ClipObjective,
+    /// Whether captions with two nouns exchanged are wrong answers beside those of the other pictures. Without them
+    /// hardly any batch asks who is where.
+    #[serde(default)]
+    pub exchanged_captions: bool,
     /// The training. Its `parts` are those of the gradient cache: every pair of the whole batch is compared.
     pub training: TrainingRecipe,
 }

@@ -77,6 +77,10 @@ pub struct DiffusionRecipe {
     /// Whether the text encoder is trained with the denoiser. CLIP's own stays in `clip/`.
     #[serde(default)]
     pub train_text_encoder: bool,
+    /// Peak learning rate of the text encoder; the rest of its schedule is the denoiser's. If left out it is the
+    /// denoiser's too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_learning_rate: Option<f64>,
     /// Trains a low-rank change in place of the weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraRecipe>,
@@ -215,6 +219,11 @@ impl DiffusionRecipe {
             check.that(data.is_repeatable(), "cache_latents", "false with random crops", true)?;
         }
         self.validate_layout(check)?;
+        if let Some(rate) = self.text_learning_rate {
+            let expected = "nothing without `train_text_encoder`";
+            check.that(self.train_text_encoder, "text_learning_rate", expected, rate)?;
+            check.that(rate > 0.0 && rate.is_finite(), "text_learning_rate", "above 0", rate)?;
+        }
         if self.train_text_encoder {
             check.that(!self.cache_text, "cache_text", "false while the text encoder is trained", true)?;
             let lora = "false with `lora`, which names the layers of the text encoder that it changes";
@@ -267,7 +276,11 @@ impl DiffusionRecipe {
 
     /// The same without what does not decide the weights.
     pub(crate) fn identity(&self) -> Self {
-        let training = self.training.identity();
+        let mut training = self.training.identity();
+        if self.layout_first.is_some() {
+            // Its share is one of all steps.
+            training.steps = self.training.steps;
+        }
         Self { prompts: vec![], cache_latents: false, cache_text: false, training, ..self.clone() }
     }
 

@@ -44,6 +44,11 @@ impl Default for LayoutFirst {
 }
 
 impl DiffusionRecipe {
+    /// Steps in which the layout comes first.
+    pub(crate) fn layout_steps(&self) -> usize {
+        self.layout_first.map_or(0, |first| (first.share * self.training.steps as f64).ceil() as usize)
+    }
+
     /// Grounding, and the timesteps that are drawn.
     pub(super) fn validate_layout(&self, check: &Check) -> Result<()> {
         let positive = |x: f64| x > 0.0 && x.is_finite();

@@ -170,4 +170,12 @@ impl TrainingRecipe {
     pub fn rate(&self, step: usize) -> f64 {
         self.lr_schedule.at(step, self.steps, self.warm_up, self.learning_rate)
     }
+
+    /// The same where the first `first` steps have a schedule of their own, and the others another: a warm restart.
+    /// Loshchilov & Hutter 2017, arXiv:1608.03983, section 3.
+    pub(crate) fn rate_with_restart(&self, step: usize, first: usize) -> f64 {
+        let (step, steps) =
+            if step < first { (step, first) } else { (step - first, self.steps.saturating_sub(first)) };
+        self.lr_schedule.at(step, steps, self.warm_up, self.learning_rate)
+    }
 }

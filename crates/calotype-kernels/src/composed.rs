@@ -34,6 +34,7 @@ pub fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Tensor<1>) 
 /// See [`crate::group_norm`](fn@crate::group_norm).
 pub fn group_norm(
     x: Tensor<4>,
+    shift: Option<Tensor<2>>,
     gamma: Tensor<1>,
     beta: Tensor<1>,
     groups: usize,
@@ -41,6 +42,10 @@ pub fn group_norm(
     with_silu: bool,
 ) -> Tensor<4> {
     let [b, h, w, c] = x.dims();
+    let x = match shift {
+        Some(shift) => x + shift.reshape([b, 1, 1, c]),
+        None => x,
+    };
     let per_group = c / groups;
     let grouped = x.clone().reshape([b, h * w, groups, per_group]);
     let mean = grouped.clone().mean_dim(3).mean_dim(1); // [B, 1, G, 1]

@@ -57,9 +57,11 @@ pub fn linear<const D: usize>(
     Tensor::from_dispatch(Dispatch::kernel_linear(x, weight, bias, products))
 }
 
-/// Group normalisation of `[B, H, W, C]`, then SiLU if `silu`. `gamma`, `beta`: `[C]`.
+/// Group normalisation of `[B, H, W, C]`, then SiLU if `silu`. `gamma`, `beta`: `[C]`. With a `shift`, `[B, C]`, that of
+/// x + shift, where each channel of each picture has a shift of its own; the sum is never in memory.
 pub fn group_norm(
     x: Tensor<4>,
+    shift: Option<Tensor<2>>,
     gamma: Tensor<1>,
     beta: Tensor<1>,
     groups: usize,
@@ -67,27 +69,9 @@ pub fn group_norm(
     silu: bool,
 ) -> Tensor<4> {
     if !takes(&x) {
-        return composed::group_norm(x, gamma, beta, groups, epsilon, silu);
+        return composed::group_norm(x, shift, gamma, beta, groups, epsilon, silu);
     }
-    let none = Tensor::zeros([0, x.dims()[3]], &x.device());
-    group_norm_shifted(x, none, gamma, beta, groups, epsilon, silu)
-}
-
-/// [`group_norm`](fn@group_norm) of x + `shift`, where each channel of each picture has a shift of its own: `[B, C]`.
-/// The sum is never in memory.
-pub fn group_norm_shifted(
-    x: Tensor<4>,
-    shift: Tensor<2>,
-    gamma: Tensor<1>,
-    beta: Tensor<1>,
-    groups: usize,
-    epsilon: f64,
-    silu: bool,
-) -> Tensor<4> {
-    if !takes(&x) {
-        let [b, c] = shift.dims();
-        return composed::group_norm(x + shift.reshape([b, 1, 1, c]), gamma, beta, groups, epsilon, silu);
-    }
+    let shift = shift.unwrap_or_else(|| Tensor::zeros([0, x.dims()[3]], &x.device()));
     let (x, shift) = (x.into_dispatch(), shift.into_dispatch());
     let (gamma, beta) = (gamma.into_dispatch(), beta.into_dispatch());
     Tensor::from_dispatch(Dispatch::kernel_group_norm(x, shift, gamma, beta, groups, epsilon, silu))

@@ -64,7 +64,7 @@ pub mod work;
 pub use activation::Activation;
 pub use functions::{
     activation, add, add_rows, attention, channels_first, channels_last, concat, conv2d, fork, geglu,
-    group_norm, group_norm_shifted, has_kernels, layer_norm, linear, mean_square_error, upsample_nearest,
+    group_norm, has_kernels, layer_norm, linear, mean_square_error, upsample_nearest,
 };
 pub use isa::{Isa, Products};
 pub use math::flushed;

@@ -88,8 +88,8 @@ fn compare_group_norm(x: [usize; 4], groups: usize, silu: bool) {
     compare(
         &format!("group norm {x:?}, {groups} groups, SiLU {silu}"),
         (leaf(x, 1), leaf([x[3]], 2), leaf([x[3]], 3)),
-        |x, gamma, beta| kernels::group_norm(x, gamma, beta, groups, 1e-5, silu),
-        |x, gamma, beta| composed::group_norm(x, gamma, beta, groups, 1e-5, silu),
+        |x, gamma, beta| kernels::group_norm(x, None, gamma, beta, groups, 1e-5, silu),
+        |x, gamma, beta| composed::group_norm(x, None, gamma, beta, groups, 1e-5, silu),
     );
 }
 
@@ -227,11 +227,11 @@ fn group_norm_of_a_shifted_picture() {
                 (leaf([b, h, w, c], 1), leaf([b, c], 2), leaf([c], 3)),
                 |x, shift, gamma| {
                     let beta = gamma.clone();
-                    kernels::group_norm_shifted(x, shift, gamma, beta, groups, 1e-5, silu)
+                    kernels::group_norm(x, Some(shift), gamma, beta, groups, 1e-5, silu)
                 },
                 |x, shift, gamma| {
-                    let x = x + shift.reshape([b, 1, 1, c]);
-                    composed::group_norm(x, gamma.clone(), gamma, groups, 1e-5, silu)
+                    let beta = gamma.clone();
+                    composed::group_norm(x, Some(shift), gamma, beta, groups, 1e-5, silu)
                 },
             );
         }
@@ -340,11 +340,11 @@ fn a_shift_has_the_bits_of_a_sum_before() {
             (leaf([b, h, w, c], 1), leaf([b, c], 2)),
             |x, shift| {
                 let (gamma, beta) = (gamma.clone().autodiff(), beta.clone().autodiff());
-                kernels::group_norm_shifted(x, shift, gamma, beta, 2, 1e-5, true)
+                kernels::group_norm(x, Some(shift), gamma, beta, 2, 1e-5, true)
             },
             |x, shift| {
                 let (gamma, beta) = (gamma.clone().autodiff(), beta.clone().autodiff());
-                kernels::group_norm(x + shift.reshape([b, 1, 1, c]), gamma, beta, 2, 1e-5, true)
+                kernels::group_norm(x + shift.reshape([b, 1, 1, c]), None, gamma, beta, 2, 1e-5, true)
             },
         );
     }
@@ -409,7 +409,7 @@ fn large_numbers_stay_finite() {
     let (gamma, beta) = (numbers([8], 1), numbers([8], 2));
     finite("layer norm", kernels::layer_norm(large([1, 9, 8]), gamma.clone(), beta.clone(), 1e-5));
     let x = large([1, 9, 8]).reshape([1, 3, 3, 8]);
-    finite("group norm", kernels::group_norm(x, gamma, beta, 2, 1e-5, true).reshape([1, 9, 8]));
+    finite("group norm", kernels::group_norm(x, None, gamma, beta, 2, 1e-5, true).reshape([1, 9, 8]));
 }
 
 /// One thread and many give the same bits.
@@ -421,7 +421,7 @@ fn threads_change_nothing() {
             let (x, weight, bias) = (leaf([5, 12, 12, 20], 1), leaf([24, 20, 3, 3], 2), leaf([24], 3));
             let h = kernels::conv2d(x.clone(), weight.clone(), bias, 1, [[1, 1]; 2], F32);
             let h =
-                kernels::group_norm_shifted(h, leaf([5, 24], 6), leaf([24], 4), leaf([24], 5), 4, 1e-5, true);
+                kernels::group_norm(h, Some(leaf([5, 24], 6)), leaf([24], 4), leaf([24], 5), 4, 1e-5, true);
             let [h, skip] = kernels::fork(h);
             let h = kernels::concat(h.clone(), h).reshape([5, 144, 48]);
             let h = kernels::add_rows(h, leaf([144, 48], 7));

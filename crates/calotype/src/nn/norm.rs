@@ -28,22 +28,22 @@ impl GroupNorm {
 
     /// (x − μ)/√(σ² + ε)·γ + β over `[B, H, W, C]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        self.normalise(x, false)
+        self.normalise(x, None, false)
     }
 
     /// SiLU of the normalised input, the pair that opens every convolution of the networks.
     pub fn forward_silu(&self, x: Tensor<4>) -> Tensor<4> {
-        self.normalise(x, true)
+        self.normalise(x, None, true)
     }
 
     /// [`GroupNorm::forward_silu`] of `x` + `shift`, which is `[B, C]`: the same for all pixels of a picture.
     pub fn forward_shifted_silu(&self, x: Tensor<4>, shift: Tensor<2>) -> Tensor<4> {
-        let (gamma, beta) = (self.weight.val(), self.bias.val());
-        calotype_kernels::group_norm_shifted(x, shift, gamma, beta, self.groups, self.epsilon, true)
+        self.normalise(x, Some(shift), true)
     }
 
-    fn normalise(&self, x: Tensor<4>, silu: bool) -> Tensor<4> {
-        calotype_kernels::group_norm(x, self.weight.val(), self.bias.val(), self.groups, self.epsilon, silu)
+    fn normalise(&self, x: Tensor<4>, shift: Option<Tensor<2>>, silu: bool) -> Tensor<4> {
+        let (gamma, beta) = (self.weight.val(), self.bias.val());
+        calotype_kernels::group_norm(x, shift, gamma, beta, self.groups, self.epsilon, silu)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Group normalisation with SiLU over channels-last pictures, forward and backward.
 
+use std::borrow::Cow;
+
 use rayon::prelude::*;
 
 use crate::elementwise::add_assign_piece;
@@ -20,7 +22,7 @@ pub struct GroupNormShape {
     pub epsilon: f32,
     /// SiLU afterwards.
     pub silu: bool,
-    /// Pixels of a row of a picture.
+    /// Pixels of a row of a picture. It only decides the order of the sums in ∂L/∂shift, which is burn's.
     pub width: usize,
 }
 
@@ -33,11 +35,11 @@ pub struct Input<'a> {
     pub shift: &'a [f32],
 }
 
-impl Input<'_> {
-    /// The shift of every picture.
-    fn shifts(&self, s: &GroupNormShape) -> Vec<f32> {
+impl<'a> Input<'a> {
+    /// The shift of every picture, zeros where there is none: `[B, C]`.
+    fn shifts(&self, s: &GroupNormShape) -> Cow<'a, [f32]> {
         let pictures = self.x.len() / (s.pixels * s.channels);
-        if self.shift.is_empty() { vec![0.0; pictures * s.channels] } else { self.shift.to_vec() }
+        if self.shift.is_empty() { vec![0.0; pictures * s.channels].into() } else { self.shift.into() }
     }
 }
 
@@ -63,7 +65,7 @@ pub struct Gradients {
     pub gamma: Vec<f32>,
     /// ∂L/∂β.
     pub beta: Vec<f32>,
-    /// ∂L/∂shift, `[B, C]`, where there is one.
+    /// ∂L/∂shift, `[B, C]`; zeros where there is none.
     pub shift: Vec<f32>,
 }
 
@@ -83,10 +85,11 @@ pub fn backward(
     let mut dx = Buffer::any(x.len());
     // For each picture Σ dz and Σ dz·x̂ over its pixels.
     let mut sums = vec![0.0; pictures * 2 * c];
+    let mut dshift = vec![0.0; pictures * c];
     dx.par_chunks_mut(picture)
         .zip(x.par_chunks(picture).zip(shifts.par_chunks(c)).zip(dy.par_chunks(picture)))
-        .zip(sums.par_chunks_mut(2 * c))
-        .for_each(|((dx, ((x, added), dy)), sums)| {
+        .zip(sums.par_chunks_mut(2 * c).zip(dshift.par_chunks_mut(c)))
+        .for_each(|((dx, ((x, added), dy)), (sums, dshift))| {
             let moments = Moments::of(isa, s, x, added);
             let scale = moments.scale(gamma);
             let (sum_dz, sum_dz_x) = sums.split_at_mut(c);
@@ -111,18 +114,16 @@ pub fn backward(
                 }
             }
             finish(isa, x, added, &moments.mean, &scale, &b, &shift, dx);
+            if !input.shift.is_empty() {
+                sum_of_pixels(isa, s, dx, dshift);
+            }
         });
     let (mut dgamma, mut dbeta) = (vec![0.0; c], vec![0.0; c]);
     for sums in sums.chunks_exact(2 * c) {
         dbeta.iter_mut().zip(&sums[..c]).for_each(|(t, s)| *t += s);
         dgamma.iter_mut().zip(&sums[c..]).for_each(|(t, s)| *t += s);
     }
-    let mut shift = vec![0.0; input.shift.len()];
-    shift
-        .par_chunks_mut(c)
-        .zip(dx.par_chunks(picture))
-        .for_each(|(shift, dx)| sum_of_pixels(isa, s, dx, shift));
-    Gradients { x: dx, gamma: dgamma, beta: dbeta, shift }
+    Gradients { x: dx, gamma: dgamma, beta: dbeta, shift: dshift }
 }
 
 /// sum += Σ over the pixels of a picture: the rows first, then their columns.

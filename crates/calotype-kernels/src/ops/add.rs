@@ -5,11 +5,11 @@ use burn::backend::Flex;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::tensor::FloatTensor;
 use burn_flex::FlexTensor;
 
-use super::{tensor, values};
+use super::{tensor, values, with_backward};
 use crate::{Isa, elementwise};
 
 /// In the memory of `a` or `b` where nobody else refers to it.
@@ -51,10 +51,7 @@ pub fn differentiable<C: CheckpointStrategy>(
     a: FloatTensor<Autodiff<Flex, C>>,
     b: FloatTensor<Autodiff<Flex, C>>,
 ) -> FloatTensor<Autodiff<Flex, C>> {
-    let prepared = Add.prepare::<C>([a.node(), b.node()]).compute_bound().stateful();
+    let inputs = [a.node(), b.node()];
     let y = forward(a.into_primitive(), b.into_primitive());
-    match prepared {
-        OpsKind::Tracked(prepared) => prepared.finish((), y),
-        OpsKind::UnTracked(prepared) => prepared.finish(y),
-    }
+    with_backward::<C, _, _>(Add, inputs, (), y)
 }

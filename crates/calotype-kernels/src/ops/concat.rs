@@ -5,11 +5,11 @@ use burn::backend::Flex;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::tensor::FloatTensor;
 use burn_flex::FlexTensor;
 
-use super::{contiguous, last, tensor, values};
+use super::{contiguous, last, tensor, values, with_backward};
 use crate::concat;
 
 pub fn forward(a: &FlexTensor, b: &FlexTensor) -> FlexTensor {
@@ -48,10 +48,7 @@ pub fn differentiable<C: CheckpointStrategy>(
     a: FloatTensor<Autodiff<Flex, C>>,
     b: FloatTensor<Autodiff<Flex, C>>,
 ) -> FloatTensor<Autodiff<Flex, C>> {
-    let prepared = Concat.prepare::<C>([a.node(), b.node()]).compute_bound().stateful();
+    let inputs = [a.node(), b.node()];
     let (a, b) = (a.into_primitive(), b.into_primitive());
-    match prepared {
-        OpsKind::Tracked(prepared) => prepared.finish([last(&a), last(&b)], forward(&a, &b)),
-        OpsKind::UnTracked(prepared) => prepared.finish(forward(&a, &b)),
-    }
+    with_backward::<C, _, _>(Concat, inputs, [last(&a), last(&b)], forward(&a, &b))
 }

@@ -11,11 +11,11 @@ use burn::backend::Flex;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::tensor::FloatTensor;
 use burn_flex::FlexTensor;
 
-use super::{add, tensor};
+use super::{add, tensor, with_backward};
 
 /// Where the branches' gradients are summed in the order in which they come, as burn would.
 #[derive(Debug, Clone, Default)]
@@ -67,23 +67,13 @@ impl Backward<Flex, 1> for Branch {
     }
 }
 
-fn identity<C: CheckpointStrategy>(
-    operation: impl Backward<Flex, 1, State = Junction>,
-    x: FloatTensor<Autodiff<Flex, C>>,
-    junction: Junction,
-) -> FloatTensor<Autodiff<Flex, C>> {
-    match operation.prepare::<C>([x.node()]).compute_bound().stateful() {
-        OpsKind::Tracked(prepared) => prepared.finish(junction, x.into_primitive()),
-        OpsKind::UnTracked(prepared) => prepared.finish(x.into_primitive()),
-    }
-}
-
 /// `x` itself, whose gradient is what [`branch`]es of the same junction have put there.
 pub fn stem<C: CheckpointStrategy>(
     x: FloatTensor<Autodiff<Flex, C>>,
     junction: Junction,
 ) -> FloatTensor<Autodiff<Flex, C>> {
-    identity::<C>(Stem, x, junction)
+    let inputs = [x.node()];
+    with_backward::<C, _, _>(Stem, inputs, junction, x.into_primitive())
 }
 
 /// `stem` itself, whose gradient goes to the junction.
@@ -91,5 +81,6 @@ pub fn branch<C: CheckpointStrategy>(
     stem: FloatTensor<Autodiff<Flex, C>>,
     junction: Junction,
 ) -> FloatTensor<Autodiff<Flex, C>> {
-    identity::<C>(Branch, stem, junction)
+    let inputs = [stem.node()];
+    with_backward::<C, _, _>(Branch, inputs, junction, stem.into_primitive())
 }

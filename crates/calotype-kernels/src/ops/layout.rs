@@ -5,11 +5,11 @@ use burn::backend::Flex;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::tensor::FloatTensor;
 use burn_flex::FlexTensor;
 
-use super::{contiguous, tensor, values};
+use super::{contiguous, tensor, values, with_backward};
 use crate::layout::transpose;
 
 /// Where the channels of a picture lie.
@@ -53,10 +53,7 @@ pub fn differentiable<C: CheckpointStrategy>(
     to: Channels,
 ) -> FloatTensor<Autodiff<Flex, C>> {
     let from = if to == Channels::Last { Channels::First } else { Channels::Last };
-    let prepared = Reorder.prepare::<C>([x.node()]).compute_bound().stateful();
+    let inputs = [x.node()];
     let y = forward(&x.into_primitive(), to);
-    match prepared {
-        OpsKind::Tracked(prepared) => prepared.finish(from, y),
-        OpsKind::UnTracked(prepared) => prepared.finish(y),
-    }
+    with_backward::<C, _, _>(Reorder, inputs, from, y)
 }

@@ -16,6 +16,7 @@ mod rows;
 mod upsample;
 
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::ops::{Backward, NodeGuard, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Flex, backend_extension};
 use burn::tensor::{DType, Shape};
@@ -257,6 +258,19 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
 
     fn kernel_branch(stem: FloatTensor<Self>, junction: Junction) -> FloatTensor<Self> {
         fork::branch::<C>(stem, junction)
+    }
+}
+
+/// `y` as what `operation` made of its `inputs`, for a backward pass that needs `state` and none of their numbers.
+fn with_backward<C: CheckpointStrategy, B: Backward<Flex, N>, const N: usize>(
+    operation: B,
+    inputs: [NodeGuard; N],
+    state: B::State,
+    y: FlexTensor,
+) -> FloatTensor<Autodiff<Flex, C>> {
+    match operation.prepare::<C>(inputs).compute_bound().stateful() {
+        OpsKind::Tracked(prepared) => prepared.finish(state, y),
+        OpsKind::UnTracked(prepared) => prepared.finish(y),
     }
 }
 

@@ -5,11 +5,11 @@ use burn::backend::Flex;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::tensor::FloatTensor;
 use burn_flex::FlexTensor;
 
-use super::{contiguous, tensor, values};
+use super::{contiguous, tensor, values, with_backward};
 use crate::{Isa, elementwise};
 
 pub fn forward(x: &FlexTensor, row: &FlexTensor) -> FlexTensor {
@@ -41,10 +41,7 @@ pub fn differentiable<C: CheckpointStrategy>(
     x: FloatTensor<Autodiff<Flex, C>>,
     row: FloatTensor<Autodiff<Flex, C>>,
 ) -> FloatTensor<Autodiff<Flex, C>> {
-    let prepared = AddRows.prepare::<C>([x.node(), row.node()]).compute_bound().stateful();
+    let inputs = [x.node(), row.node()];
     let y = forward(&x.into_primitive(), &row.into_primitive());
-    match prepared {
-        OpsKind::Tracked(prepared) => prepared.finish((), y),
-        OpsKind::UnTracked(prepared) => prepared.finish(y),
-    }
+    with_backward::<C, _, _>(AddRows, inputs, (), y)
 }

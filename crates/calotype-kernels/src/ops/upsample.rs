@@ -5,11 +5,11 @@ use burn::backend::Flex;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::tensor::FloatTensor;
 use burn_flex::FlexTensor;
 
-use super::{contiguous, tensor, values};
+use super::{contiguous, tensor, values, with_backward};
 use crate::upsample::{self, UpsampleShape};
 
 fn shape(x: &FlexTensor, to: [usize; 2]) -> UpsampleShape {
@@ -45,11 +45,8 @@ pub fn differentiable<C: CheckpointStrategy>(
     x: FloatTensor<Autodiff<Flex, C>>,
     to: [usize; 2],
 ) -> FloatTensor<Autodiff<Flex, C>> {
-    match Upsample.prepare::<C>([x.node()]).compute_bound().stateful() {
-        OpsKind::Tracked(prepared) => {
-            let x = x.into_primitive();
-            prepared.finish((x.layout().shape()[0], shape(&x, to)), forward(&x, to))
-        }
-        OpsKind::UnTracked(prepared) => prepared.finish(forward(&x.into_primitive(), to)),
-    }
+    let inputs = [x.node()];
+    let x = x.into_primitive();
+    let state = (x.layout().shape()[0], shape(&x, to));
+    with_backward::<C, _, _>(Upsample, inputs, state, forward(&x, to))
 }

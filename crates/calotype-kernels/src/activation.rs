@@ -2,9 +2,8 @@
 
 use rayon::prelude::*;
 
-use crate::geglu::{DENSITY, normal_cdf};
 use crate::isa::{Isa, by_isa};
-use crate::math::{exp, logistic};
+use crate::math::{gelu_slope, logistic, normal_cdf};
 use crate::memory::Buffer;
 
 /// Numbers in one piece of work.
@@ -21,59 +20,55 @@ pub enum Activation {
 
 /// f(x).
 pub fn forward(isa: Isa, f: Activation, x: &[f32]) -> Buffer {
-    let piece: fn(Isa, &[f32], &mut [f32]) = match f {
-        Activation::Gelu => gelu,
-        Activation::QuickGelu => quick_gelu,
-    };
     let mut y = Buffer::any(x.len());
-    y.par_chunks_mut(PIECE).zip(x.par_chunks(PIECE)).for_each(|(y, x)| piece(isa, x, y));
+    y.par_chunks_mut(PIECE).zip(x.par_chunks(PIECE)).for_each(|(y, x)| forward_piece(isa, f, x, y));
     y
 }
 
 /// ∂L/∂x = ∂L/∂y·f'(x).
 pub fn backward(isa: Isa, f: Activation, x: &[f32], dy: &[f32]) -> Buffer {
-    let piece: fn(Isa, &[f32], &[f32], &mut [f32]) = match f {
-        Activation::Gelu => gelu_backward,
-        Activation::QuickGelu => quick_gelu_backward,
-    };
     let mut dx = Buffer::any(x.len());
     let inputs = x.par_chunks(PIECE).zip(dy.par_chunks(PIECE));
-    dx.par_chunks_mut(PIECE).zip(inputs).for_each(|(dx, (x, dy))| piece(isa, x, dy, dx));
+    dx.par_chunks_mut(PIECE).zip(inputs).for_each(|(dx, (x, dy))| backward_piece(isa, f, x, dy, dx));
     dx
-}
-
-by_isa! {
-    fn gelu(x: &[f32], y: &mut [f32]) {
-        for (y, x) in y.iter_mut().zip(x) {
-            *y = x * normal_cdf(*x);
-        }
-    }
-}
-
-by_isa! {
-    fn gelu_backward(x: &[f32], dy: &[f32], dx: &mut [f32]) {
-        for (dx, (x, dy)) in dx.iter_mut().zip(x.iter().zip(dy)) {
-            *dx = dy * (normal_cdf(*x) + x * DENSITY * exp(-0.5 * x * x));
-        }
-    }
 }
 
 /// The slope of the logistic function in CLIP's approximation.
 const SLOPE: f32 = 1.702;
 
 by_isa! {
-    fn quick_gelu(x: &[f32], y: &mut [f32]) {
-        for (y, x) in y.iter_mut().zip(x) {
-            *y = x * logistic(SLOPE * x);
+    fn forward_piece(f: Activation, x: &[f32], y: &mut [f32]) {
+        match f {
+            Activation::Gelu => map(x, y, |x| x * normal_cdf(x)),
+            Activation::QuickGelu => map(x, y, |x| x * logistic(SLOPE * x)),
         }
     }
 }
 
 by_isa! {
-    fn quick_gelu_backward(x: &[f32], dy: &[f32], dx: &mut [f32]) {
-        for (dx, (x, dy)) in dx.iter_mut().zip(x.iter().zip(dy)) {
-            let s = logistic(SLOPE * x);
-            *dx = dy * s * (1.0 + SLOPE * x * (1.0 - s));
+    fn backward_piece(f: Activation, x: &[f32], dy: &[f32], dx: &mut [f32]) {
+        match f {
+            Activation::Gelu => map_both(x, dy, dx, |x, dy| dy * gelu_slope(x)),
+            Activation::QuickGelu => map_both(x, dy, dx, |x, dy| {
+                let s = logistic(SLOPE * x);
+                dy * s * (1.0 + SLOPE * x * (1.0 - s))
+            }),
         }
+    }
+}
+
+/// y = f(x), in the instructions of the function that calls it.
+#[inline(always)]
+fn map(x: &[f32], y: &mut [f32], f: impl Fn(f32) -> f32) {
+    for (y, x) in y.iter_mut().zip(x) {
+        *y = f(*x);
+    }
+}
+
+/// dx = f(x, dy), as [`map`].
+#[inline(always)]
+fn map_both(x: &[f32], dy: &[f32], dx: &mut [f32], f: impl Fn(f32, f32) -> f32) {
+    for (dx, (x, dy)) in dx.iter_mut().zip(x.iter().zip(dy)) {
+        *dx = f(*x, *dy);
     }
 }

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::isa::{Isa, by_isa};
-use crate::math::{erf, exp};
+use crate::math::{gelu_slope, normal_cdf};
 use crate::memory::Buffer;
 
 /// Rows in one piece of work.
@@ -26,15 +26,6 @@ pub fn backward(isa: Isa, x: &[f32], dy: &[f32], d: usize) -> Buffer {
     dx
 }
 
-/// 1/√(2π), the normal distribution's density at 0.
-pub(crate) const DENSITY: f32 = 0.398_942_3;
-
-/// The normal distribution's Φ(x).
-#[inline(always)]
-pub(crate) fn normal_cdf(x: f32) -> f32 {
-    0.5 * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))
-}
-
 by_isa! {
     fn forward_rows(x: &[f32], d: usize, y: &mut [f32]) {
         for (y, x) in y.chunks_exact_mut(d).zip(x.chunks_exact(2 * d)) {
@@ -53,9 +44,8 @@ by_isa! {
             let (dvalue, dgate) = dx.split_at_mut(d);
             let inputs = value.iter().zip(gate).zip(dy);
             for ((dv, dg), ((v, g), dy)) in dvalue.iter_mut().zip(dgate).zip(inputs) {
-                let cdf = normal_cdf(*g);
-                *dv = dy * g * cdf;
-                *dg = dy * v * (cdf + g * DENSITY * exp(-0.5 * g * g));
+                *dv = dy * g * normal_cdf(*g);
+                *dg = dy * v * gelu_slope(*g);
             }
         }
     }

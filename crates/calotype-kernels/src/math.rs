@@ -1,4 +1,6 @@
-//! exp, the logistic function and erf as polynomials that the compiler vectorises; none returns a subnormal number.
+//! exp, the logistic function, erf and what is made of them, as polynomials that the compiler vectorises.
+//!
+//! exp and the logistic function return no subnormal numbers.
 
 /// `x`, or zero where it is subnormal (docs/decisions/subnormals.md).
 #[inline(always)]
@@ -55,6 +57,21 @@ pub fn erf(x: f32) -> f32 {
     let q = q * y + -7.373_329_2e-3;
     let q = q * y + -1.426_473_9e-2;
     x * p / q
+}
+
+/// 1/√(2π), the normal distribution's density at 0.
+const DENSITY: f32 = 0.398_942_3;
+
+/// The normal distribution's Φ(x).
+#[inline(always)]
+pub fn normal_cdf(x: f32) -> f32 {
+    0.5 * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))
+}
+
+/// The slope of GELU, x·Φ(x): Φ(x) + x·φ(x), where φ is the normal distribution's density.
+#[inline(always)]
+pub fn gelu_slope(x: f32) -> f32 {
+    normal_cdf(x) + x * DENSITY * exp(-0.5 * x * x)
 }
 
 #[cfg(test)]

@@ -50,8 +50,8 @@ pub fn mean_of_shares<M: Module + Sync, S: Sync>(
     each_in_order(shares, threads, of_share, |share| match &mut sum {
         None => sum = Some(share),
         Some(sum) => {
-            add(sum, &share);
-            recycle(share.gradients);
+            absorb(&mut sum.gradients, share.gradients);
+            sum.logged.iter_mut().zip(share.logged).for_each(|(s, o)| *s += o);
         }
     })?;
     let mut sum = sum.ok_or_else(|| Error::argument("batch", "at least one part", 0))?;
@@ -62,7 +62,7 @@ pub fn mean_of_shares<M: Module + Sync, S: Sync>(
 }
 
 /// Refuses gradients with NaN or infinity, naming the first tensor.
-fn refuse_not_finite(computed: BatchGradients) -> Result<BatchGradients> {
+pub(super) fn refuse_not_finite(computed: BatchGradients) -> Result<BatchGradients> {
     let bad = computed.gradients.par_iter().find_map_first(|gradient| {
         gradient.values.iter().find(|g| !g.is_finite()).map(|&g| (gradient.name.clone(), g))
     });
@@ -101,11 +101,12 @@ pub fn differentiated<M: Module>(
     Ok(BatchGradients { gradients, logged })
 }
 
-fn add(sum: &mut BatchGradients, other: &BatchGradients) {
-    sum.gradients.par_iter_mut().zip(&other.gradients).for_each(|(sum, other)| {
+/// Adds the gradients of a share, and gives their memory to the next one.
+pub(super) fn absorb(sum: &mut [NamedTensor], share: Vec<NamedTensor>) {
+    sum.par_iter_mut().zip(&share).for_each(|(sum, other)| {
         sum.values.iter_mut().zip(&other.values).for_each(|(s, o)| *s += o);
     });
-    sum.logged.iter_mut().zip(&other.logged).for_each(|(s, o)| *s += o);
+    recycle(share);
 }
 
 /// Gives the memory of gradients that nobody reads any more to the next ones.

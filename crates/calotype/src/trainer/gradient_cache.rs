@@ -9,7 +9,7 @@ use burn::module::Module;
 use burn::tensor::{Gradients, Tensor};
 
 use super::batch::Batch;
-use super::data_parallel::{BatchGradients, recycle};
+use super::data_parallel::{BatchGradients, absorb, refuse_not_finite};
 use super::objective::ShareLoss;
 use crate::error::{Error, Result};
 use crate::files::NamedTensor;
@@ -121,15 +121,7 @@ pub fn gradients<M: Module + Sync, S: Sync>(
         let mut gradients = embed(&network, share)?.carried(&gradient).backward();
         Ok(parameters::named_gradients(&network, &mut gradients))
     };
-    each_in_order(with_gradients.collect(), threads, carry, |share: Vec<NamedTensor>| {
-        for (sum, share) in sum.iter_mut().zip(&share) {
-            sum.values.iter_mut().zip(&share.values).for_each(|(s, g)| *s += g);
-        }
-        recycle(share);
-    })?;
-    let bad = sum.iter().find(|gradient| gradient.values.iter().any(|g| !g.is_finite()));
-    match bad {
-        Some(bad) => not_finite(&format!("gradient of `{}`", bad.name)),
-        None => Ok(BatchGradients { gradients: sum, logged }),
-    }
+    each_in_order(with_gradients.collect(), threads, carry, |share| absorb(&mut sum, share))?;
+    refuse_not_finite(BatchGradients { gradients: sum, logged })
+        .map_err(|error| error.in_batch(step, batch.items.clone()))
 }

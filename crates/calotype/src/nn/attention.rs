@@ -55,13 +55,10 @@ impl Attention {
 
     /// Queries from `x` `[B, N, width]`, keys and values from `context` `[B, L, context width]`.
     /// Returns `[B, N, width]`.
-    pub fn forward(&self, x: Tensor<3>, context: Tensor<3>) -> Tensor<3> {
-        self.forward_watched(x, context, None)
-    }
-
-    /// The same; `watch` is shown the probabilities of as many heads as it asks for, `[B, heads, N, L]`. They are
+    ///
+    /// `watch` is shown the probabilities of as many heads as it asks for, `[B, heads, N, L]`. They are
     /// computed only for those who want to see them.
-    pub fn forward_watched(&self, x: Tensor<3>, context: Tensor<3>, watch: Option<Watch>) -> Tensor<3> {
+    pub fn forward(&self, x: Tensor<3>, context: Tensor<3>, watch: Option<Watch>) -> Tensor<3> {
         let [for_k, for_v] = fork(context);
         self.attend([x, for_k, for_v], watch)
     }
@@ -72,11 +69,14 @@ impl Attention {
     }
 
     fn attend(&self, [for_q, for_k, for_v]: [Tensor<3>; 3], watch: Option<Watch>) -> Tensor<3> {
-        let (q, k, v) = (self.to_q.forward(for_q), self.to_k.forward(for_k), self.to_v.forward(for_v));
+        let (mut q, mut k, v) =
+            (self.to_q.forward(for_q), self.to_k.forward(for_k), self.to_v.forward(for_v));
         if let Some(Watch { hook, height, width }) = watch {
-            let (seen, head_width) = (hook.heads(self.heads).min(self.heads), q.dims()[2] / self.heads);
-            let first = |x: &Tensor<3>| x.clone().narrow(2, 0, seen * head_width);
-            hook.cross_attention(height, width, &attention_probabilities(first(&q), first(&k), seen, false));
+            let (seen_q, seen_k);
+            ([q, seen_q], [k, seen_k]) = (fork(q), fork(k));
+            let (heads, head_width) = (hook.heads(self.heads).min(self.heads), q.dims()[2] / self.heads);
+            let [seen_q, seen_k] = [seen_q, seen_k].map(|x| x.narrow(2, 0, heads * head_width));
+            hook.cross_attention(height, width, &attention_probabilities(seen_q, seen_k, heads, false));
         }
         self.to_out[0].forward(calotype_kernels::attention(q, k, v, self.heads, false, self.products))
     }
@@ -134,7 +134,7 @@ mod tests {
         let (all, first) = (Seen::new(3), Seen::new(1));
         for hook in [&all, &first] {
             let watch = Watch { hook, height: 1, width: 5 };
-            attention.forward_watched(x.clone(), context.clone(), Some(watch));
+            attention.forward(x.clone(), context.clone(), Some(watch));
         }
         let [probabilities, first] = [all, first].map(|seen| seen.shown.into_inner().unwrap());
         assert_eq!(first.into_data(), probabilities.clone().narrow(1, 0, 1).into_data());
@@ -143,7 +143,7 @@ mod tests {
         }
         let v = attention.to_v.forward(context.clone()).reshape([2, 4, 3, 4]).swap_dims(1, 2);
         let weighed = probabilities.matmul(v).swap_dims(1, 2).reshape([2, 5, 12]);
-        let difference = attention.to_out[0].forward(weighed) - attention.forward(x, context);
+        let difference = attention.to_out[0].forward(weighed) - attention.forward(x, context, None);
         let largest: f32 = difference.abs().max().into_scalar();
         assert!(largest < 1e-6, "differs by {largest}");
     }

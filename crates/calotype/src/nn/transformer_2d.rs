@@ -59,7 +59,7 @@ impl TransformerBlock {
     fn forward(&self, x: Tensor<3>, context: &Tensor<3>, watch: Option<Watch>) -> Tensor<3> {
         let [x, residual] = fork(x);
         let [x, residual] = fork(add(residual, self.attn1.forward_self(self.norm1.forward(x))));
-        let h = self.attn2.forward_watched(self.norm2.forward(x), context.clone(), watch);
+        let h = self.attn2.forward(self.norm2.forward(x), context.clone(), watch);
         let [x, residual] = fork(add(residual, h));
         add(residual, self.ff.forward(self.norm3.forward(x)))
     }

@@ -35,17 +35,6 @@ pub fn add_rows(isa: Isa, x: &[f32], row: &[f32]) -> Buffer {
     sum
 }
 
-/// Σ over the rows of `x`, each of `width` numbers, in their order: what [`add_rows`] hands back to its row.
-pub fn sum_of_rows(isa: Isa, x: &[f32], width: usize) -> Buffer {
-    let mut sum = Buffer::zeros(width);
-    sum.par_chunks_mut(PIECE).enumerate().for_each(|(i, sum)| {
-        for row in x.chunks_exact(width) {
-            add_assign_piece(isa, &row[i * PIECE..][..sum.len()], sum);
-        }
-    });
-    sum
-}
-
 by_isa! {
     fn add_piece(a: &[f32], b: &[f32], sum: &mut [f32]) {
         for (sum, (a, b)) in sum.iter_mut().zip(a.iter().zip(b)) {

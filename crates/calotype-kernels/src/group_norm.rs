@@ -4,10 +4,10 @@ use std::borrow::Cow;
 
 use rayon::prelude::*;
 
-use crate::elementwise::add_assign_piece;
 use crate::isa::{Isa, by_isa};
 use crate::math::logistic;
 use crate::memory::Buffer;
+use crate::sums::add_pixels;
 
 /// Sizes of a group normalisation of `[B, pixels, C]`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -115,7 +115,7 @@ pub fn backward(
             }
             finish(isa, x, added, &moments.mean, &scale, &b, &shift, dx);
             if !input.shift.is_empty() {
-                sum_of_pixels(isa, s, dx, dshift);
+                add_pixels(isa, dx, s.width, dshift);
             }
         });
     let (mut dgamma, mut dbeta) = (vec![0.0; c], vec![0.0; c]);
@@ -124,13 +124,6 @@ pub fn backward(
         dgamma.iter_mut().zip(&sums[c..]).for_each(|(t, s)| *t += s);
     }
     Gradients { x: dx, gamma: dgamma, beta: dbeta, shift: dshift }
-}
-
-/// sum += Σ over the pixels of a picture: the rows first, then their columns.
-fn sum_of_pixels(isa: Isa, s: &GroupNormShape, picture: &[f32], sum: &mut [f32]) {
-    let mut rows = Buffer::zeros(s.width * s.channels);
-    picture.chunks_exact(rows.len()).for_each(|row| add_assign_piece(isa, row, &mut rows));
-    rows.chunks_exact(s.channels).for_each(|pixel| add_assign_piece(isa, pixel, sum));
 }
 
 /// μ and 1/√(σ² + ε) of one picture, repeated for each channel of a group.

@@ -3,7 +3,6 @@
 use rayon::prelude::*;
 
 use crate::bf16;
-use crate::elementwise::add_assign_piece;
 use crate::isa::Isa;
 use crate::memory::Buffer;
 use crate::product::{self, Columns, Product, Start, Term, pack_columns, pack_rows};
@@ -11,8 +10,6 @@ use crate::stored::{Weights, by_storage};
 
 /// Numbers of input in one piece of work.
 const PIECE: usize = 32 * 1024;
-/// Rows whose sum is taken in f32.
-const ROWS: usize = 64;
 /// Numbers that stay in a first level cache of 32 KiB while other numbers pass by.
 pub(crate) const CACHED: usize = 6 * 1024;
 
@@ -122,19 +119,4 @@ pub(crate) fn widen(x: &[f32], from: usize, to: usize) -> Buffer {
         to[..from.len()].copy_from_slice(from);
     }
     wide
-}
-
-/// ∂L/∂b: the sum of each column of `dy` `[rows, columns]`.
-pub fn column_sums(dy: &[f32], columns: usize) -> Vec<f32> {
-    let isa = Isa::best();
-    // Sums of 64 rows in f32, the rest in f64: fast, and a million rows lose nothing.
-    let mut sums = Buffer::zeros(dy.len().div_ceil(ROWS * columns) * columns);
-    sums.par_chunks_mut(columns).zip(dy.par_chunks(ROWS * columns)).for_each(|(sum, rows)| {
-        rows.chunks_exact(columns).for_each(|row| add_assign_piece(isa, row, sum));
-    });
-    let mut total = vec![0.0f64; columns];
-    for sum in sums.chunks_exact(columns) {
-        total.iter_mut().zip(sum).for_each(|(t, s)| *t += f64::from(*s));
-    }
-    total.into_iter().map(|x| x as f32).collect()
 }

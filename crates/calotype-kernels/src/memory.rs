@@ -5,7 +5,6 @@
 //! clear them once more for a slice of zeros. A buffer from here holds whatever numbers were in it
 //! last: who takes one writes all of it.
 
-use std::collections::BTreeMap;
 use std::mem::MaybeUninit;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
@@ -13,8 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn_std::{AccessError, AccessPolicy, AllocationController, AllocationProperty, Bytes};
 
-/// Smaller buffers are not worth a place: the allocator keeps such memory itself.
-const SMALLEST: usize = 1024;
+use crate::pool::{Pool, SMALLEST, size_class};
 
 /// Numbers that a kernel writes to, given back to the pool when dropped.
 #[derive(Debug)]
@@ -26,33 +24,11 @@ pub struct Buffer {
     pooled: bool,
 }
 
-/// Buffers that nobody uses now.
-struct Pool {
-    classes: BTreeMap<usize, Class>,
-    idle_numbers: usize,
-    live_numbers: usize,
-    most_live: usize,
-    clock: u64,
-}
-
-/// The idle buffers of one size.
-#[derive(Default)]
-struct Class {
-    idle: Vec<Vec<f32>>,
-    last_taken: u64,
-}
-
 static POOL: Mutex<Pool> = Mutex::new(Pool::new());
 
 fn pool() -> MutexGuard<'static, Pool> {
     // No code panics while it holds the lock; if one did, a list of whole buffers is still whole.
     POOL.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// `length` up to the next of eight steps between powers of two, so that sizes that differ little
-/// share their buffers.
-fn size_class(length: usize) -> usize {
-    length.next_multiple_of(length.next_power_of_two() / 16)
 }
 
 impl Buffer {
@@ -88,8 +64,8 @@ impl Buffer {
     }
 }
 
-/// Gives the memory of a vector to the pool, if its capacity is a size class, as that of every vector is that was a
-/// tensor's and that the pool had let go: a gradient, say, that an optimiser has read. Any other vector is freed.
+/// Gives the memory of a vector to the pool, if its capacity is a size class. That of a vector which was a tensor's, and
+/// which the pool had let go, is one: a gradient, say, that an optimiser has read. Other vectors are freed.
 pub fn recycle(values: Vec<f32>) {
     if let Some(values) = whole(values) {
         let _surplus = pool().keep(values);
@@ -104,51 +80,6 @@ fn whole(mut values: Vec<f32>) -> Option<Vec<f32>> {
     }
     values.resize(size, 0.0);
     Some(values)
-}
-
-impl Pool {
-    const fn new() -> Self {
-        Self { classes: BTreeMap::new(), idle_numbers: 0, live_numbers: 0, most_live: 0, clock: 0 }
-    }
-
-    /// A buffer of `size` numbers that was used before.
-    fn take(&mut self, size: usize) -> Option<Vec<f32>> {
-        self.live_numbers += size;
-        self.most_live = self.most_live.max(self.live_numbers);
-        self.clock += 1;
-        let class = self.classes.entry(size).or_default();
-        class.last_taken = self.clock;
-        let values = class.idle.pop()?;
-        self.idle_numbers -= size;
-        Some(values)
-    }
-
-    /// A buffer of `size` numbers is live no longer.
-    fn leave(&mut self, size: usize) {
-        self.live_numbers -= size;
-    }
-
-    /// Takes a live buffer back, as [`Pool::keep`].
-    fn give(&mut self, values: Vec<f32>) -> Vec<Vec<f32>> {
-        self.leave(values.len());
-        self.keep(values)
-    }
-
-    /// Keeps a buffer. Idle and live buffers together are a quarter more than were ever live, at most;
-    /// above that, buffers of the size that was not asked for the longest go. Returns them.
-    fn keep(&mut self, values: Vec<f32>) -> Vec<Vec<f32>> {
-        let size = values.len();
-        self.idle_numbers += size;
-        self.classes.entry(size).or_default().idle.push(values);
-        let mut surplus = Vec::new();
-        while self.idle_numbers + self.live_numbers > self.most_live + self.most_live / 4 {
-            let oldest = self.classes.values_mut().filter(|class| !class.idle.is_empty());
-            let Some(class) = oldest.min_by_key(|class| class.last_taken) else { break };
-            surplus.extend(class.idle.pop());
-            self.idle_numbers -= surplus.last().map_or(0, Vec::len);
-        }
-        surplus
-    }
 }
 
 impl Drop for Buffer {
@@ -226,46 +157,6 @@ impl AllocationController for Storage {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn size_classes_waste_an_eighth_at_most() {
-        for length in SMALLEST..100_000 {
-            let size = size_class(length);
-            assert!(size >= length && size * 8 <= length * 9, "{length}: {size}");
-            assert_eq!(size_class(size), size);
-        }
-    }
-
-    #[test]
-    fn what_is_given_back_is_taken_again() {
-        let mut pool = Pool::new();
-        assert!(pool.take(4096).is_none());
-        assert!(pool.give(vec![7.0; 4096]).is_empty());
-        assert!(pool.take(2048).is_none());
-        assert_eq!(pool.take(4096), Some(vec![7.0; 4096]));
-        assert_eq!((pool.idle_numbers, pool.live_numbers, pool.most_live), (0, 6144, 6144));
-    }
-
-    #[test]
-    fn the_size_that_was_not_asked_for_the_longest_goes_first() {
-        let mut pool = Pool::new();
-        for size in [1024, 2048, 4096] {
-            pool.take(size);
-        }
-        for size in [1024, 2048, 4096] {
-            assert!(pool.give(vec![0.0; size]).is_empty());
-        }
-        assert_eq!(pool.live_numbers, 0);
-        // 7168 numbers were live at most: 8960 may be there.
-        pool.take(1024);
-        assert!(pool.take(1536).is_none());
-        let surplus = pool.give(vec![0.0; 1536]);
-        assert!(surplus.is_empty(), "8704 numbers fit");
-        pool.take(3072);
-        let sizes: Vec<usize> = pool.give(vec![0.0; 3072]).iter().map(Vec::len).collect();
-        assert_eq!(sizes, [2048, 4096]);
-        assert_eq!(pool.idle_numbers, 1536 + 3072);
-    }
 
     #[test]
     fn only_what_came_from_the_pool_goes_back_to_it() {

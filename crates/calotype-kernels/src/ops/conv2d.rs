@@ -14,8 +14,8 @@ use burn_flex::FlexTensor;
 
 use super::{Padding, contiguous, tensor, values};
 use crate::conv2d::{self, Conv2dShape};
-use crate::linear::column_sums;
 use crate::stored::Weights;
+use crate::sums::column_sums;
 use crate::{Isa, Products, kept};
 
 pub fn shape(x: &FlexTensor, weight: &FlexTensor, stride: usize, padding: Padding) -> Conv2dShape {

@@ -14,8 +14,9 @@ use burn_flex::FlexTensor;
 
 use super::{contiguous, last, tensor, values};
 use crate::conv2d::Form;
-use crate::linear::{self, column_sums};
+use crate::linear;
 use crate::stored::Weights;
+use crate::sums::column_sums;
 use crate::{Isa, Products, kept};
 
 /// `keep`: the packed weights, for the next pass.

@@ -10,6 +10,7 @@ use burn::backend::tensor::FloatTensor;
 use burn_flex::FlexTensor;
 
 use super::{contiguous, tensor, values, with_backward};
+use crate::sums::sum_of_rows;
 use crate::{Isa, elementwise};
 
 pub fn forward(x: &FlexTensor, row: &FlexTensor) -> FlexTensor {
@@ -28,7 +29,7 @@ impl Backward<Flex, 2> for AddRows {
         let [for_x, for_row] = ops.parents;
         if let Some(node) = for_row {
             let shape: Vec<usize> = dy.layout().shape().iter().skip(1).copied().collect();
-            let sum = elementwise::sum_of_rows(Isa::best(), values(&dy), shape.iter().product());
+            let sum = sum_of_rows(Isa::best(), values(&dy), shape.iter().product());
             gradients.register::<Flex>(node.id, tensor(sum, shape));
         }
         if let Some(node) = for_x {

@@ -1,0 +1,82 @@
+//! The softmax of rows in two parts, and its backward pass: what attention does to its scores.
+
+use crate::isa::by_isa;
+use crate::math::exp;
+
+/// 2⁻¹⁰⁰, which f32 does not notice beside the largest weight of a row: that is 1, and its last digit 2⁻²⁴. What is
+/// smaller is zero. A place that is masked, or that nobody looks at, would be a subnormal number, or make some in the
+/// products that it goes into (docs/decisions/subnormals.md).
+const NEGLIGIBLE: f32 = 7.888_609e-31;
+
+/// eˣ, x ≤ 0.
+#[inline(always)]
+fn weight(x: f32) -> f32 {
+    // ln 2⁻¹⁰⁰
+    if x < -69.314_72 { 0.0 } else { exp(x) }
+}
+
+/// Numbers that are summed side by side: a vector.
+const LANES: usize = 16;
+
+by_isa! {
+    /// e^(x·scale − largest) of each row, in place, and 1 / the sum of each row. Together they are the softmax; who
+    /// multiplies the row with something narrow multiplies the result by the latter.
+    pub(crate) fn exponentials(x: &mut [f32], columns: usize, scale: f32, reciprocals: &mut [f32]) {
+        for (row, reciprocal) in x.chunks_exact_mut(columns).zip(reciprocals) {
+            let mut largest = [f32::NEG_INFINITY; LANES];
+            let (chunks, rest) = row.as_chunks::<LANES>();
+            for chunk in chunks {
+                for (l, x) in largest.iter_mut().zip(chunk) {
+                    *l = if *x > *l { *x } else { *l };
+                }
+            }
+            let largest = largest.into_iter().chain(rest.iter().copied()).fold(f32::NEG_INFINITY, f32::max);
+            let mut sums = [0.0f32; LANES];
+            let (chunks, rest) = row.as_chunks_mut::<LANES>();
+            for chunk in chunks {
+                for (sum, x) in sums.iter_mut().zip(chunk) {
+                    *x = weight((*x - largest) * scale);
+                    *sum += *x;
+                }
+            }
+            let mut sum = sums.iter().sum::<f32>();
+            for x in rest {
+                *x = weight((*x - largest) * scale);
+                sum += *x;
+            }
+            *reciprocal = 1.0 / sum;
+        }
+    }
+}
+
+by_isa! {
+    /// Multiplies the first `columns` numbers of each row by a factor of its own; rows begin `stride` numbers apart.
+    pub(crate) fn scale_rows(x: &mut [f32], stride: usize, columns: usize, factors: &[f32]) {
+        for (row, factor) in x.chunks_mut(stride).zip(factors) {
+            for x in &mut row[..columns] {
+                *x *= factor;
+            }
+        }
+    }
+}
+
+by_isa! {
+    /// dS = P ⊙ (dP − Σ_row dP ⊙ P)·scale, in place of dP.
+    pub(crate) fn softmax_backward(p: &[f32], columns: usize, scale: f32, dp: &mut [f32]) {
+        for (dp, p) in dp.chunks_exact_mut(columns).zip(p.chunks_exact(columns)) {
+            let mut sums = [0.0f32; 8];
+            let whole = columns - columns % 8;
+            for first in (0..whole).step_by(8) {
+                for j in 0..8 {
+                    sums[j] += dp[first + j] * p[first + j];
+                }
+            }
+            let rest: f32 = (whole..columns).map(|i| dp[i] * p[i]).sum();
+            let sum = sums.iter().sum::<f32>() + rest;
+            for (d, p) in dp.iter_mut().zip(p) {
+                let ds = p * (*d - sum) * scale;
+                *d = if ds.abs() < NEGLIGIBLE { 0.0 } else { ds };
+            }
+        }
+    }
+}

@@ -66,7 +66,7 @@ impl Verdicts {
     /// # Errors
     /// `Error::Argument` for no scenes.
     pub(super) fn prompts(&self) -> Result<Accuracy> {
-        self.accuracy(|verdict| (usize::from(verdict.correct), 1))
+        self.accuracy(prompt)
     }
 
     /// Share of nouns that are found.
@@ -74,9 +74,7 @@ impl Verdicts {
     /// # Errors
     /// `Error::Argument` for no scenes.
     pub(super) fn nouns(&self) -> Result<Accuracy> {
-        self.accuracy(|verdict| {
-            (verdict.nouns_found.iter().filter(|&&found| found).count(), verdict.nouns_found.len())
-        })
+        self.accuracy(nouns)
     }
 
     /// Share of relations that hold in the pictures of the model in which both of their nouns are found.
@@ -84,21 +82,16 @@ impl Verdicts {
     /// # Errors
     /// `Error::Argument` if there is no such picture.
     pub(super) fn relations(&self) -> Result<Proportion> {
-        relations(&self.model)
+        proportion(&self.model, relation)
     }
 
-    /// `count`: (hits, trials) of one picture.
-    fn accuracy(&self, count: impl Fn(&Verdict) -> (usize, usize)) -> Result<Accuracy> {
-        let proportion = |verdicts: &[Verdict]| {
-            let (hits, n) = verdicts.iter().map(&count).fold((0, 0), |(h, n), (hits, of)| (h + hits, n + of));
-            Proportion::new(hits, n)
-        };
+    fn accuracy(&self, count: Count) -> Result<Accuracy> {
         Ok(Accuracy {
-            model: proportion(&self.model)?,
-            unconditional: proportion(&self.unconditional)?,
-            chance: proportion(&self.chance)?,
-            ground_truth: proportion(&self.ground_truth)?,
-            reconstruction: proportion(&self.reconstruction)?,
+            model: proportion(&self.model, count)?,
+            unconditional: proportion(&self.unconditional, count)?,
+            chance: proportion(&self.chance, count)?,
+            ground_truth: proportion(&self.ground_truth, count)?,
+            reconstruction: proportion(&self.reconstruction, count)?,
         })
     }
 
@@ -113,11 +106,27 @@ impl Verdicts {
     }
 }
 
-fn relations(verdicts: &[Verdict]) -> Result<Proportion> {
-    let both = |verdict: &&Verdict| verdict.nouns_found.iter().take(2).all(|&found| found);
-    let asked: Vec<bool> =
-        verdicts.iter().filter(both).filter_map(|verdict| verdict.relation_holds).collect();
-    Proportion::new(asked.iter().filter(|&&holds| holds).count(), asked.len())
+/// (hits, trials) of one picture.
+type Count = fn(&Verdict) -> (usize, usize);
+
+fn proportion(verdicts: &[Verdict], count: Count) -> Result<Proportion> {
+    let (hits, n) = verdicts.iter().map(count).fold((0, 0), |(h, n), (hits, of)| (h + hits, n + of));
+    Proportion::new(hits, n)
+}
+
+/// Every noun and the relation.
+fn prompt(verdict: &Verdict) -> (usize, usize) {
+    (usize::from(verdict.correct), 1)
+}
+
+fn nouns(verdict: &Verdict) -> (usize, usize) {
+    (verdict.nouns_found.iter().filter(|&&found| found).count(), verdict.nouns_found.len())
+}
+
+/// The relation, where both of its nouns are found.
+fn relation(verdict: &Verdict) -> (usize, usize) {
+    let both = verdict.nouns_found.iter().take(2).all(|&found| found);
+    verdict.relation_holds.filter(|_| both).map_or((0, 0), |holds| (usize::from(holds), 1))
 }
 
 /// What new scenes of pairs of nouns that training has shown give, beside the unseen pairs of everything else.
@@ -145,14 +154,10 @@ impl SeenPairs {
     pub(super) fn of(checker: &SceneChecker, scenes: Vec<Scene>, pictures: Vec<RgbImage>) -> Result<Self> {
         let check = |(image, scene): (&RgbImage, &Scene)| checker.check(image, &scene.spec);
         let verdicts = pictures.par_iter().zip(&scenes).map(check).collect::<Result<Vec<_>>>()?;
-        let found = verdicts.iter().flat_map(|verdict| &verdict.nouns_found);
         Ok(Self {
-            prompts: Proportion::new(
-                verdicts.iter().filter(|verdict| verdict.correct).count(),
-                verdicts.len(),
-            )?,
-            nouns: Proportion::new(found.clone().filter(|&&found| found).count(), found.count())?,
-            relations: measure(relations(&verdicts))?,
+            prompts: proportion(&verdicts, prompt)?,
+            nouns: proportion(&verdicts, nouns)?,
+            relations: measure(proportion(&verdicts, relation))?,
             scenes,
             pictures,
             verdicts,

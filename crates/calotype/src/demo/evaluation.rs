@@ -80,9 +80,9 @@ pub fn evaluate(recipe: &Recipe, data: &EmojiScenes, session: Session) -> Result
     let ssim = measure(mean(pairs().map(|(x, y)| ssim_rgb(x, y))))?;
     let retrieval = measure(subject.retrieval(&scenes))?;
 
-    let explanations = subject.sample("pictures", &prompts, subject.guidance)?;
-    let unconditional = images(&subject.sample("unconditional", &vec![""; n], 1.0)?);
-    let generated = images(&explanations);
+    let explanations = subject.explain("pictures", &prompts)?;
+    let unconditional = subject.sample("unconditional", &vec![""; n], 1.0)?;
+    let generated: Vec<RgbImage> = explanations.iter().map(|own| own.image.clone()).collect();
 
     let checker = SceneChecker::new(recipe.data.size)?;
     let checked = Checked {
@@ -127,12 +127,8 @@ pub fn evaluate(recipe: &Recipe, data: &EmojiScenes, session: Session) -> Result
 fn seen_pairs(subject: &Subject, data: &EmojiScenes, checker: &SceneChecker, n: usize) -> Result<SeenPairs> {
     let scenes: Vec<Scene> = (0..n as u64).map(|i| data.scene(Split::Seen, i)).collect();
     let prompts: Vec<&str> = scenes.iter().map(|scene| scene.caption.as_str()).collect();
-    let pictures = images(&subject.sample("pictures of seen pairs", &prompts, subject.guidance)?);
+    let pictures = subject.sample("pictures of seen pairs", &prompts, subject.guidance)?;
     SeenPairs::of(checker, scenes, pictures)
-}
-
-fn images(explanations: &[Explanation]) -> Vec<RgbImage> {
-    explanations.iter().map(|explanation| explanation.image.clone()).collect()
 }
 
 fn mean(values: impl Iterator<Item = Result<f64>>) -> Result<f64> {

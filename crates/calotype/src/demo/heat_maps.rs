@@ -71,7 +71,7 @@ pub(super) fn localise(
         let more: Vec<Scene> =
             (first..first + scenes.len() as u64).map(|i| data.scene(Split::HeldOut, i)).collect();
         let prompts: Vec<&str> = more.iter().map(|scene| scene.caption.as_str()).collect();
-        let explained = subject.sample("more for heat maps", &prompts, subject.guidance)?;
+        let explained = subject.explain("more for heat maps", &prompts)?;
         for (scene, explanation) in more.iter().zip(&explained) {
             found.add(scene, explanation, &checker.check(&explanation.image, &scene.spec)?)?;
         }

@@ -70,7 +70,27 @@ impl<'a> Subject<'a> {
     ///
     /// # Errors
     /// Those of [`explain`]; `Error::Interrupted`.
-    pub(super) fn sample(&self, name: &str, prompts: &[&str], guidance: f64) -> Result<Vec<Explanation>> {
+    pub(super) fn explain(&self, name: &str, prompts: &[&str]) -> Result<Vec<Explanation>> {
+        let explain =
+            |batch: &[PictureRequest]| explain(&self.model, batch, &self.sampling, None, Baseline::WordMean);
+        self.in_batches(name, prompts, self.guidance, explain)
+    }
+
+    /// The pictures alone.
+    ///
+    /// # Errors
+    /// Those of [`Model::generate`]; `Error::Interrupted`.
+    pub(super) fn sample(&self, name: &str, prompts: &[&str], guidance: f64) -> Result<Vec<RgbImage>> {
+        self.in_batches(name, prompts, guidance, |batch| self.model.generate(batch, &self.sampling))
+    }
+
+    fn in_batches<T: Send>(
+        &self,
+        name: &str,
+        prompts: &[&str],
+        guidance: f64,
+        make: impl Fn(&[PictureRequest]) -> Result<Vec<T>> + Sync,
+    ) -> Result<Vec<T>> {
         let request =
             |(i, prompt): (usize, &&str)| PictureRequest::new(prompt, Guidance::new(guidance), i as u64);
         let requests: Vec<PictureRequest> = prompts.iter().enumerate().map(request).collect();
@@ -78,14 +98,14 @@ impl<'a> Subject<'a> {
         progress.begin(name, 0, requests.len());
         let done = AtomicUsize::new(0);
         let batches: Vec<&[PictureRequest]> = requests.chunks(BATCH).collect();
-        let explanations = in_parallel(batches, self.session.threads, |batch| {
-            let explanations = explain(&self.model, batch, &self.sampling, None, Baseline::WordMean)?;
+        let made = in_parallel(batches, self.session.threads, |batch| {
+            let made = make(batch)?;
             progress.step(done.fetch_add(batch.len(), Ordering::Relaxed) + batch.len(), "");
             // Between two pieces of work that have no checkpoint.
-            if progress.interrupted() { Err(Error::Interrupted { step: 0 }) } else { Ok(explanations) }
+            if progress.interrupted() { Err(Error::Interrupted { step: 0 }) } else { Ok(made) }
         })?;
         progress.end(name);
-        Ok(explanations.into_iter().flatten().collect())
+        Ok(made.into_iter().flatten().collect())
     }
 
     /// Decoded means of the posteriors.

@@ -5,6 +5,7 @@
 //! arXiv:2312.03626, section 3.2, there for fine-tuning; here for half of the heads, and heavier at noisy timesteps.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -59,13 +60,17 @@ impl GroundedAttention {
     /// the cell that o covers. BCE(a, m) = −m·ln a − (1 − m)·ln(1 − a). `None` without a layer or a region.
     pub fn loss(self, regions: &Regions) -> Option<Tensor<1>> {
         let layers = self.layers.into_inner();
-        let most = regions.samples.iter().map(Vec::len).max().unwrap_or(0);
-        if most == 0 {
-            return None;
-        }
-        let count = layers.len() as f64;
-        let terms = layers.into_iter().map(|layer| regions.cross_entropy(layer, most) / count);
-        terms.reduce(|sum, term| sum + term)
+        let [b, _, _, tokens] = layers.first()?.probabilities.dims();
+        let device = layers[0].probabilities.device();
+        let lesson = Lesson::of(regions, tokens, &device)?;
+        // Layers of one size have the same cells to cover.
+        let mut sizes: BTreeMap<[usize; 2], [Tensor<3>; 2]> = BTreeMap::new();
+        let scale = 1.0 / (b * layers.len()) as f64;
+        let terms = layers.into_iter().map(|Layer { size, probabilities }| {
+            let covered = sizes.entry(size).or_insert_with(|| regions.covered(size, &device));
+            lesson.cross_entropy(probabilities, covered)
+        });
+        terms.reduce(|sum, term| sum + term).map(|sum| sum * scale)
     }
 }
 
@@ -80,32 +85,65 @@ impl AttentionHook for GroundedAttention {
     }
 }
 
-impl Regions<'_> {
-    /// The loss of one layer; `most`: regions of the sample that has most.
-    fn cross_entropy(&self, Layer { size, probabilities }: Layer, most: usize) -> Tensor<1> {
+/// What does not depend on the layer.
+struct Lesson {
+    /// `[B, L, regions]`: 1 where a token names a region.
+    naming: Tensor<3>,
+    /// `[B, 1, regions]`: what each counts in its sample, times the sample's weight.
+    weights: Tensor<3>,
+}
+
+impl Lesson {
+    /// Of texts of so many tokens; `None` without a region.
+    fn of(regions: &Regions, tokens: usize, device: &Device) -> Option<Self> {
+        let (b, most) = (regions.samples.len(), regions.most());
+        if most == 0 {
+            return None;
+        }
+        let (mut naming, mut weights) = (vec![0.0; b * tokens * most], vec![0.0; b * most]);
+        for (sample, o, region) in regions.all() {
+            region.rows.iter().for_each(|row| naming[(sample * tokens + row) * most + o] = 1.0);
+            let count = regions.samples[sample].len() as f64;
+            weights[sample * most + o] = (regions.weights[sample] / count) as f32;
+        }
+        let naming = constant(naming, [b, tokens, most], device);
+        Some(Self { naming, weights: constant(weights, [b, 1, most], device) })
+    }
+
+    /// Σ over samples and regions of w · mean BCE over the cells, of one layer.
+    fn cross_entropy(&self, probabilities: Tensor<4>, [covered, free]: &[Tensor<3>; 2]) -> Tensor<1> {
         let [b, _, cells, tokens] = probabilities.dims();
-        let device = probabilities.device();
-        let (mut naming, mut covered, mut weights) =
-            (vec![0.0; b * tokens * most], vec![0.0; b * cells * most], vec![0.0; b * most]);
-        for (sample, (regions, weight)) in self.samples.iter().zip(self.weights).enumerate() {
-            for (o, region) in regions.iter().enumerate() {
-                for &row in &region.rows {
-                    naming[(sample * tokens + row) * most + o] = 1.0;
-                }
-                let coverage = pooled(&region.coverage, self.grid, size);
-                for (cell, share) in coverage.into_iter().enumerate() {
-                    covered[(sample * cells + cell) * most + o] = share;
-                }
-                weights[sample * most + o] = (weight / (regions.len() * b * cells) as f64) as f32;
+        let heads_mean = probabilities.mean_dim(1).reshape([b, cells, tokens]);
+        let attention = heads_mean.matmul(self.naming.clone()).clamp(CERTAIN, 1.0 - CERTAIN);
+        let (named, others) = (attention.clone().log(), (attention.neg() + 1.0).log());
+        let entropy = covered.clone() * named + free.clone() * others;
+        (entropy.mean_dim(1) * self.weights.clone()).sum().neg()
+    }
+}
+
+impl Regions<'_> {
+    /// Regions of the sample that has most.
+    fn most(&self) -> usize {
+        self.samples.iter().map(Vec::len).max().unwrap_or(0)
+    }
+
+    /// Every region, with the numbers of its sample and of itself in that.
+    fn all(&self) -> impl Iterator<Item = (usize, usize, &Region)> {
+        let samples = self.samples.iter().enumerate();
+        samples.flat_map(|(sample, own)| own.iter().enumerate().map(move |(o, region)| (sample, o, region)))
+    }
+
+    /// `[B, height·width, regions]` of a feature map: the share of each cell that is covered, and the share that is not.
+    fn covered(&self, size: [usize; 2], device: &Device) -> [Tensor<3>; 2] {
+        let (b, cells, most) = (self.samples.len(), size[0] * size[1], self.most());
+        let mut covered = vec![0.0; b * cells * most];
+        for (sample, o, region) in self.all() {
+            for (cell, share) in pooled(&region.coverage, self.grid, size).into_iter().enumerate() {
+                covered[(sample * cells + cell) * most + o] = share;
             }
         }
         let free = covered.iter().map(|share| 1.0 - share).collect();
-        let constant = |values: Vec<f32>, shape| constant(values, shape, &device);
-        let heads_mean = probabilities.mean_dim(1).reshape([b, cells, tokens]);
-        let attention = heads_mean.matmul(constant(naming, [b, tokens, most])).clamp(CERTAIN, 1.0 - CERTAIN);
-        let [covered, free] = [covered, free].map(|share| constant(share, [b, cells, most]));
-        let entropy = covered * attention.clone().log() + free * (attention.neg() + 1.0).log();
-        (entropy * constant(weights, [b, 1, most])).sum().neg()
+        [covered, free].map(|share| constant(share, [b, cells, most], device))
     }
 }
 

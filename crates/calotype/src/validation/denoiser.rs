@@ -35,8 +35,8 @@ const GUIDANCE: f64 = 4.0;
 /// Seed of their noise: the same at every validation, so that pictures show the training alone.
 const SEED: u64 = 1;
 
-/// The loss on validation pictures with fixed noise and timesteps; swap choice; pictures of the recipe's prompts, and where each
-/// word went.
+/// The loss on validation pictures with fixed noise and timesteps; swap choice; pictures of the recipe's prompts, and
+/// where each word went.
 pub struct DenoiserWatch<'a> {
     base: &'a BaseModel,
     objective: Denoising<'a>,

@@ -5,7 +5,7 @@ use image::{GrayImage, Luma, Rgb, RgbImage};
 use super::EmojiScenesConfig;
 use super::caption::Relation;
 use super::scene::{Colour, Rect, SceneObject, Size};
-use super::split::{Split, has_held_out_pair, is_held_out};
+use super::split::Split;
 use super::sprites::{Noun, Sprite, Sprites};
 use crate::rng::Philox;
 
@@ -113,16 +113,6 @@ pub(super) fn can_draw(sprites: &Sprites, of: &[Noun], split: Split, count: usiz
         })
     }
     some(sprites, of, split, count, &mut Vec::new())
-}
-
-impl Split {
-    /// Whether scenes of the split may show these nouns, in this order.
-    fn has(self, nouns: &[Noun]) -> bool {
-        match self {
-            Self::Train | Self::Seen => !has_held_out_pair(nouns),
-            Self::HeldOut => is_held_out(nouns[0], nouns[1]),
-        }
-    }
 }
 
 fn draw_nouns(of: &[Noun], count: usize, rng: &mut Philox) -> Vec<Noun> {

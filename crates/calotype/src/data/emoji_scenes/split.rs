@@ -27,6 +27,14 @@ impl Split {
         }
     }
 
+    /// Whether its scenes may show these nouns, at least [`Split::least_objects`], in this order.
+    pub(super) fn has(self, nouns: &[Noun]) -> bool {
+        match self {
+            Self::Train | Self::Seen => !has_held_out_pair(nouns),
+            Self::HeldOut => is_held_out(nouns[0], nouns[1]),
+        }
+    }
+
     /// Objects of a scene, at least.
     pub(super) fn least_objects(self) -> usize {
         if self == Self::Train { 1 } else { 2 }
@@ -48,7 +56,7 @@ pub fn is_held_out(a: Noun, b: Noun) -> bool {
 }
 
 /// Whether some pair of `nouns` is held out.
-pub(super) fn has_held_out_pair(nouns: &[Noun]) -> bool {
+fn has_held_out_pair(nouns: &[Noun]) -> bool {
     nouns.iter().enumerate().any(|(i, &a)| nouns[i + 1..].iter().any(|&b| is_held_out(a, b)))
 }
 

@@ -120,15 +120,12 @@ impl BaseModel {
     pub fn save_with(&self, denoiser: &Denoiser, text: Option<&ClipText>, folder: &Path) -> Result<()> {
         let Some(origin) = &self.origin else {
             checkpoint::write_model(folder, &self.model, denoiser)?;
-            let written = text.map(|text| {
+            if let Some(text) = text {
                 let config = &self.model.text.first().encoder.config;
-                checkpoint::write_text_encoder(
-                    &folder.join(ComponentKind::TextEncoder.folder()),
-                    text,
-                    config,
-                )
-            });
-            return written.unwrap_or(Ok(()));
+                let folder = folder.join(ComponentKind::TextEncoder.folder());
+                checkpoint::write_text_encoder(&folder, text, config)?;
+            }
+            return Ok(());
         };
         // Opened again and not kept: its weights are as they are stored there, ours in f32.
         let mut whole = Checkpoint::open(origin)?;

@@ -49,7 +49,10 @@ pub(super) fn add(
             let (up, down, rank) = (numbers.of(up)?, numbers.of(down)?, numbers.size(down, 0)?);
             match mid {
                 None => add_product(&up, &down, rank, scale, w),
-                Some(mid) => add_low_rank_kernel(&up, &numbers.of(mid)?, &down, rank, scale, w),
+                Some(mid) => {
+                    let mid = numbers.of(mid)?;
+                    add_tucker(&mid, |o, p| up[o * rank + p], &down, (rank, rank), scale, w);
+                }
             }
         }
         Change::Hadamard(first, second) => {
@@ -82,17 +85,28 @@ pub(super) fn add_product(up: &[f32], down: &[f32], rank: usize, scale: f32, w: 
     });
 }
 
-/// W[o, i, :] += scale · Σ_pq up[o, p]·mid[p, q, :]·down[q, i]: a kernel between two 1×1 convolutions.
-fn add_low_rank_kernel(up: &[f32], mid: &[f32], down: &[f32], rank: usize, scale: f32, w: &mut [f32]) {
-    let places = mid.len() / (rank * rank);
-    let inputs = down.len() / rank;
-    w.par_chunks_mut(inputs * places).zip(up.par_chunks(rank)).for_each(|(row, up)| {
-        for (p, up) in up.iter().enumerate() {
-            for q in 0..rank {
-                let mid = &mid[(p * rank + q) * places..][..places];
-                for (to, down) in row.chunks_mut(places).zip(&down[q * inputs..]) {
-                    to.iter_mut().zip(mid).for_each(|(w, m)| *w += scale * up * m * down);
-                }
+/// W[o, i, :] += scale · Σ_pq core[p, q, :] · a(o, p) · b[q, i]: a kernel between two 1×1 convolutions.
+///
+/// - `ranks`: how many p and q there are.
+pub(super) fn add_tucker(
+    core: &[f32],
+    a: impl Fn(usize, usize) -> f32 + Sync,
+    b: &[f32],
+    ranks: (usize, usize),
+    scale: f32,
+    w: &mut [f32],
+) {
+    let (inputs, places) = (b.len() / ranks.1, core.len() / (ranks.0 * ranks.1));
+    w.par_chunks_mut(inputs * places).enumerate().for_each(|(o, row)| {
+        // Σ_p core[p, q, :] · a(o, p)
+        let mut core_of_row = vec![0.0_f32; ranks.1 * places];
+        for (p, core) in core.chunks(core_of_row.len()).enumerate() {
+            let a = a(o, p);
+            core_of_row.iter_mut().zip(core).for_each(|(sum, core)| *sum += a * core);
+        }
+        for (core, b) in core_of_row.chunks(places).zip(b.chunks(inputs)) {
+            for (to, b) in row.chunks_mut(places).zip(b) {
+                to.iter_mut().zip(core).for_each(|(w, core)| *w += scale * b * core);
             }
         }
     });

@@ -1,9 +1,7 @@
 //! A matrix of LoHa or LoKr, by the tensors that it is made of.
 
-use rayon::prelude::*;
-
 use super::LoraFile;
-use super::delta::{Numbers, Result, add_product};
+use super::delta::{Numbers, Result, add_product, add_tucker};
 use super::key::{Layer, Role};
 
 /// A matrix `[rows, columns]`. That of a kernel `[out, in, k, k]` has `in·k·k` columns.
@@ -103,28 +101,12 @@ impl Matrix {
                 Ok(dense)
             }
             Self::Tucker { a, b, core } => {
-                let ranks = (numbers.size(a, 0)?, numbers.size(b, 0)?);
-                Ok(tucker(&numbers.of(a)?, &numbers.of(b)?, &numbers.of(core)?, ranks))
+                let (ranks, rows) = ((numbers.size(a, 0)?, numbers.size(b, 0)?), numbers.size(a, 1)?);
+                let (a, b, core) = (numbers.of(a)?, numbers.of(b)?, numbers.of(core)?);
+                let mut dense = vec![0.0; rows * (b.len() / ranks.1) * (core.len() / (ranks.0 * ranks.1))];
+                add_tucker(&core, |o, p| a[p * rows + o], &b, ranks, 1.0, &mut dense);
+                Ok(dense)
             }
         }
     }
-}
-
-/// M[o, i, :] = Σ_pq core[p, q, :] · a[p, o] · b[q, i], for p and q below `ranks`.
-fn tucker(a: &[f32], b: &[f32], core: &[f32], (p, q): (usize, usize)) -> Vec<f32> {
-    let (rows, columns, places) = (a.len() / p, b.len() / q, core.len() / p / q);
-    let mut dense = vec![0.0; rows * columns * places];
-    dense.par_chunks_mut(columns * places).enumerate().for_each(|(o, row)| {
-        // Σ_p core[p, q, :] · a[p, o]
-        let mut core_of_row = vec![0.0_f32; q * places];
-        for (core, a) in core.chunks(q * places).zip(a.chunks(rows)) {
-            core_of_row.iter_mut().zip(core).for_each(|(sum, core)| *sum += a[o] * core);
-        }
-        for (core, b) in core_of_row.chunks(places).zip(b.chunks(columns)) {
-            for (to, b) in row.chunks_mut(places).zip(b) {
-                to.iter_mut().zip(core).for_each(|(m, core)| *m += b * core);
-            }
-        }
-    });
-    dense
 }

@@ -15,11 +15,19 @@ const FORMAT: &str = "textual inversion";
 /// What AUTOMATIC1111's names begin with; after it stands what its author called the word, mostly `*`.
 const STRING_TO_PARAM: &str = "string_to_param.";
 
+/// kohya's name.
+const EMB_PARAMS: &str = "emb_params";
+
 /// SDXL's names, in the order of its text encoders.
 const OF_TWO: [&str; 2] = ["clip_l", "clip_g"];
 
 /// Marks of LoRAs in names.
 const OF_LORAS: [&str; 5] = [".lora_", ".lora.", "_lora.", ".hada_", ".lokr_"];
+
+/// Whether a tensor of this name has the rows of a learned word, whatever the word is.
+pub(crate) fn is_name_of_rows(name: &str) -> bool {
+    name.starts_with(STRING_TO_PARAM) || name == EMB_PARAMS || OF_TWO.contains(&name)
+}
 
 impl TextStack {
     /// Learns the word of a file of diffusers (`{"<word>": [width]}`), AUTOMATIC1111 (`string_to_param`), kohya
@@ -109,7 +117,7 @@ impl Rows {
         if let [name] = of_webui.collect::<Vec<_>>()[..] {
             return Ok(Self::One(name.to_owned()));
         }
-        if let Some(name) = ["emb_params"].into_iter().chain(OF_TWO).find(|name| has(name)) {
+        if let Some(name) = [EMB_PARAMS].into_iter().chain(OF_TWO).find(|name| has(name)) {
             return Ok(Self::One(name.to_owned()));
         }
         let first = names.first().map_or("no tensor".to_owned(), |name| {

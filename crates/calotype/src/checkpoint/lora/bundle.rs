@@ -3,14 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::files::weights::Tensors;
+use crate::text_encoder::textual_inversion::is_name_of_rows;
 
 const START: &str = "bundle_emb.";
-
-/// How a word's tensors end.
-const ENDINGS: [&str; 3] = ["emb_params", "clip_l", "clip_g"];
-
-/// What stands before the end of the names of stable-diffusion-webui.
-const STRING_TO_PARAM: &str = "string_to_param.";
 
 /// A word that was learned with a LoRA.
 #[derive(Debug, Clone)]
@@ -35,12 +30,9 @@ pub(super) fn take(tensors: &mut Tensors) -> Vec<BundledWord> {
 /// A word, which may have dots, and what one of its tensors is called in a file of its own.
 fn split(name: &str) -> Option<(&str, &str)> {
     let rest = name.strip_prefix(START)?;
-    let end = rest.find(&format!(".{STRING_TO_PARAM}")).or_else(|| {
-        let (_, ending) = rest.rsplit_once('.')?;
-        ENDINGS.contains(&ending).then(|| rest.len() - ending.len() - 1)
-    })?;
-    let (word, of_word) = (&rest[..end], &rest[end + 1..]);
-    (!word.is_empty()).then_some((word, of_word))
+    let split_at = |(at, _)| (&rest[..at], &rest[at + 1..]);
+    let mut splits = rest.match_indices('.').map(split_at);
+    splits.find(|(word, of_word)| !word.is_empty() && is_name_of_rows(of_word))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use super::key::{Layer, Role};
 use super::{LoraFile, ModelShapes, Places};
 use crate::error::Result;
 use crate::model::ComponentKind;
+use crate::text_encoder::textual_inversion::is_name_of_rows;
 
 /// Marks of diffusion transformers in names.
 const TRANSFORMER_MARKS: [(&str, &str); 4] = [
@@ -41,11 +42,8 @@ pub(super) fn refuse_transformers(file: LoraFile) -> Result<()> {
 
 /// Whether a file of which nothing belongs to the model seems to be a learned word (textual inversion).
 pub(super) fn is_learned_word(file: LoraFile) -> bool {
-    let named = |name: &String| {
-        name.starts_with("string_to_param.") || ["emb_params", "clip_l", "clip_g"].contains(&name.as_str())
-    };
     let alone = file.tensors.len() == 1 && file.tensors.values().all(|shape| matches!(shape.len(), 1 | 2));
-    alone || file.tensors.keys().any(named)
+    alone || file.tensors.keys().any(|name| is_name_of_rows(name))
 }
 
 /// The end of a message: what the file seems to be for, and what the model is, if they differ.

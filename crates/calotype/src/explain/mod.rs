@@ -17,6 +17,7 @@ use crate::model::Model;
 use crate::pipeline::script::{Script, Texts};
 use crate::pipeline::text_to_image::{OnStep, PictureRequest, Sampling};
 use crate::text_encoder::reading::Reading;
+use crate::text_encoder::schedule::place;
 use capture::CrossAttentionCapture;
 use heat_map::{Baseline, WordHeatMap, word_heat_maps};
 use selection::{LayerSize, Selection};
@@ -119,14 +120,7 @@ fn shown(script: &Script) -> (Vec<(usize, usize)>, Vec<Vec<usize>>) {
     let rows = (0..script.steps()).map(|step| {
         let texts = script.at(step);
         let pairs = script.rows.iter().map(|row| row.picture).zip(texts);
-        let place = |pair: (usize, usize)| {
-            let found = shown.iter().position(|known| *known == pair);
-            found.unwrap_or_else(|| {
-                shown.push(pair);
-                shown.len() - 1
-            })
-        };
-        pairs.map(place).collect()
+        pairs.map(|pair| place(&mut shown, pair)).collect()
     });
     let rows = rows.collect();
     (shown, rows)

@@ -3,7 +3,7 @@
 use super::text_to_image::{PictureRequest, Sampling};
 use crate::error::{Error, Result};
 use crate::text_encoder::composition::{Summand, summands};
-use crate::text_encoder::schedule::Schedule;
+use crate::text_encoder::schedule::{Schedule, place};
 
 /// A text for each encoder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,16 +109,8 @@ impl Script {
             Texts { first, second, is_none }
         };
         let steps = schedules.iter().map(Schedule::steps).max().unwrap_or(1);
-        let of_step = (0..steps).map(|step| self.place(texts(step))).collect();
+        let of_step = (0..steps).map(|step| place(&mut self.texts, texts(step))).collect();
         self.rows.push(Row { picture, weight, of_step });
         Ok(())
-    }
-
-    fn place(&mut self, texts: Texts) -> usize {
-        let found = self.texts.iter().position(|known| *known == texts);
-        found.unwrap_or_else(|| {
-            self.texts.push(texts);
-            self.texts.len() - 1
-        })
     }
 }

@@ -75,8 +75,8 @@ impl Schedule {
             }
             schedule.changes = changes(&parser.items);
             schedule.texts.clear();
-            schedule.of_step =
-                (1..=steps.max(1)).map(|step| schedule.place(text_at(&parser.items, step))).collect();
+            let texts = (1..=steps.max(1)).map(|step| text_at(&parser.items, step));
+            schedule.of_step = texts.map(|text| place(&mut schedule.texts, text)).collect();
         }
         Ok(schedule)
     }
@@ -104,15 +104,15 @@ impl Schedule {
         let early = self.changes.iter().filter(early).map(|change| Remark::TooEarly(change.written.clone()));
         self.remarks.iter().cloned().chain(late).chain(early).collect()
     }
+}
 
-    /// Where the text stands among the texts.
-    fn place(&mut self, text: String) -> usize {
-        let found = self.texts.iter().position(|known| *known == text);
-        found.unwrap_or_else(|| {
-            self.texts.push(text);
-            self.texts.len() - 1
-        })
-    }
+/// Where `one` stands among those that are known; a new one is put behind them.
+pub(crate) fn place<T: PartialEq>(known: &mut Vec<T>, one: T) -> usize {
+    let found = known.iter().position(|other| *other == one);
+    found.unwrap_or_else(|| {
+        known.push(one);
+        known.len() - 1
+    })
 }
 
 /// A part of a prompt.

@@ -3,6 +3,7 @@
 //! The predictions are added, not the texts:
 //! [`guidance::compose`](crate::diffusion::guidance::compose). Liu et al. 2022, arXiv:2206.01714.
 
+use super::prompt::by_itself;
 use crate::error::{Error, Result};
 
 /// How many prompts may be added; each costs as much as a picture.
@@ -39,13 +40,11 @@ pub fn has_and(text: &str) -> bool {
 }
 
 fn cut(prompt: &str) -> Vec<&str> {
-    let is_word = |c: char| c.is_alphanumeric() || c == '_';
-    let stands_alone = |at: usize| !prompt[..at].ends_with(is_word) && !prompt[at + 3..].starts_with(is_word);
     let mut parts = Vec::new();
     let mut begin = 0;
-    for (at, word) in prompt.match_indices("AND").filter(|(at, _)| stands_alone(*at)) {
-        parts.push(&prompt[begin..at]);
-        begin = at + word.len();
+    for place in by_itself(prompt, "AND") {
+        parts.push(&prompt[begin..place.start]);
+        begin = place.end;
     }
     parts.push(&prompt[begin..]);
     parts

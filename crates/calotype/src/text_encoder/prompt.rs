@@ -11,6 +11,8 @@
 //!
 //! A bracket that is never closed reaches to the end; one that was never opened is text.
 
+use std::ops::Range;
+
 use crate::error::{Error, Result};
 
 /// The factor of a round bracket without a number; a square bracket divides by it.
@@ -121,18 +123,22 @@ fn push_text(pieces: &mut Vec<Piece>, text: &str) {
 
 /// Text with the word `BREAK` taken out of it, and the space around that word.
 fn push_broken(pieces: &mut Vec<Piece>, text: &str) {
-    let is_word = |c: char| c.is_alphanumeric() || c == '_';
     let mut begin = 0;
-    for (at, word) in text.match_indices("BREAK") {
-        let end = at + word.len();
-        if text[..at].ends_with(is_word) || text[end..].starts_with(is_word) {
-            continue;
-        }
-        push_text(pieces, text[begin..at].trim_end());
+    for place in by_itself(text, "BREAK") {
+        push_text(pieces, text[begin..place.start].trim_end());
         pieces.push(Piece::Break);
-        begin = text.len() - text[end..].trim_start().len();
+        begin = text.len() - text[place.end..].trim_start().len();
     }
     push_text(pieces, &text[begin..]);
+}
+
+/// Where `word` stands by itself, not as a part of a longer word.
+pub(super) fn by_itself<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = Range<usize>> + 'a {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let places = text.match_indices(word).map(|(at, word)| at..at + word.len());
+    places.filter(move |place| {
+        !text[..place.start].ends_with(is_word) && !text[place.end..].starts_with(is_word)
+    })
 }
 
 fn scale(pieces: &mut [Piece], factor: f64) {

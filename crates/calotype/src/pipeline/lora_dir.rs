@@ -41,19 +41,23 @@ pub(super) fn named_in(prompt: &str, folder: &Path) -> Result<Vec<WeightedLora>>
     if !folder.is_dir() {
         return Err(Error::argument("lora_dir", "a folder", format!("`{}`", folder.display())));
     }
-    let tags: Vec<_> = tags(prompt).into_iter().filter(|tag| tag.is_lora()).collect();
+    let tags: Vec<_> = tags(prompt).into_iter().filter(|tag| tag.is_lora).collect();
     if tags.is_empty() {
         return Ok(vec![]);
     }
     let files = files(folder)?;
+    // Headers are read where a name asks for them, and then once.
+    let mut in_training: Option<Vec<Option<String>>> = None;
     tags.into_iter()
         .map(|tag| {
             let LoraTag { name, weight } = tag.lora()?;
             let refused = |expected: String| Error::argument("prompt", expected, tag.written);
             let mut named: Vec<&Found> = files.iter().filter(|file| file.name == name).collect();
             if named.is_empty() {
-                named =
-                    files.iter().filter(|file| file.name_in_training().as_deref() == Some(name)).collect();
+                let trained =
+                    in_training.get_or_insert_with(|| files.iter().map(Found::name_in_training).collect());
+                let pairs = files.iter().zip(&*trained);
+                named = pairs.filter(|(_, own)| own.as_deref() == Some(name)).map(|(file, _)| file).collect();
             }
             named.sort_by(|a, b| (a.order, &a.path).cmp(&(b.order, &b.path)));
             match named[..] {

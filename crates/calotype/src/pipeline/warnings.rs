@@ -76,7 +76,7 @@ fn about_syntax(picture: &PictureRequest, sampling: &Sampling, origin: &Origin) 
         (true, "without `lora-dir`, the folder of its file; `lora` merges a file by its path"),
         (false, "here: such files are not read"),
     ] {
-        let tag = tags(&picture.prompt).into_iter().find(|tag| tag.is_lora() == is_lora);
+        let tag = tags(&picture.prompt).into_iter().find(|tag| tag.is_lora == is_lora);
         warnings.extend(tag.map(|tag| format!("\"{}\" is text {why}", shortened(tag.written))));
     }
     if let Some(tag) = tags(negative).first() {

@@ -7,8 +7,8 @@ use crate::error::{Error, Result};
 pub struct Tag<'a> {
     /// As it is written.
     pub written: &'a str,
-    /// `lora`, `lyco` (the same) or `hypernet`.
-    pub kind: &'a str,
+    /// Whether it is of a LoRA (`lora`, `lyco`), not of a `hypernet`.
+    pub is_lora: bool,
     /// What follows the first colon.
     arguments: &'a str,
     /// Its first byte in the prompt.
@@ -41,7 +41,7 @@ pub fn tags(prompt: &str) -> Vec<Tag<'_>> {
         let Some(length) = inside.find('>') else { break };
         at += length + 1;
         let arguments = &inside[kind.len() + 1..length];
-        tags.push(Tag { written: &prompt[begin..at], kind, arguments, begin });
+        tags.push(Tag { written: &prompt[begin..at], is_lora: kind != "hypernet", arguments, begin });
     }
     tags
 }
@@ -50,7 +50,7 @@ pub fn tags(prompt: &str) -> Vec<Tag<'_>> {
 pub fn without_loras(prompt: &str) -> String {
     let mut text = String::new();
     let mut at = 0;
-    for tag in tags(prompt).into_iter().filter(Tag::is_lora) {
+    for tag in tags(prompt).into_iter().filter(|tag| tag.is_lora) {
         text += &prompt[at..tag.begin];
         at = tag.begin + tag.written.len();
     }
@@ -58,11 +58,6 @@ pub fn without_loras(prompt: &str) -> String {
 }
 
 impl<'a> Tag<'a> {
-    /// Whether it is a LoRA's.
-    pub fn is_lora(&self) -> bool {
-        self.kind != "hypernet"
-    }
-
     /// `name`, `name:weight`, or with a weight for the text encoder and one for the U-Net: by place, in this order, or
     /// as `te=` and `unet=`. Without any it is 1.
     ///
@@ -110,7 +105,7 @@ mod tests {
     use crate::testing::assert_refuses;
 
     fn loras(prompt: &str) -> Vec<(&str, f64)> {
-        let loras = tags(prompt).into_iter().filter(Tag::is_lora).map(|tag| tag.lora().unwrap());
+        let loras = tags(prompt).into_iter().filter(|tag| tag.is_lora).map(|tag| tag.lora().unwrap());
         loras.map(|LoraTag { name, weight }| (name, weight)).collect()
     }
 

@@ -340,7 +340,7 @@ fn prompts_that_change_and_add_up() {
     fuzz(&seeds.map(|seed| seed.as_bytes().to_vec()), 5000, |bytes| {
         let prompt = text(bytes);
         let tags = extra_network::tags(&prompt);
-        let loras = tags.iter().filter(|tag| tag.is_lora() && tag.lora().is_ok()).count();
+        let loras = tags.iter().filter(|tag| tag.is_lora && tag.lora().is_ok()).count();
         assert!(extra_network::without_loras(&prompt).len() <= prompt.len());
         let schedule = Schedule::of(&prompt, 7).ok();
         // A text of a step is made of the prompt's.

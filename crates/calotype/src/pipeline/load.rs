@@ -14,11 +14,12 @@ use crate::nn::{Compute, Precision};
 use crate::text_encoder::extra_network::without_loras;
 
 impl Request {
-    /// Reads the model, with its tokenizer, LoRAs (those that the prompt's tags name last), learned words and precision.
+    /// Reads the model, with its tokenizer, LoRAs (those that the prompt's tags name last), learned words and
+    /// precision.
     ///
     /// # Errors
-    /// `Error::Argument` where no model is named, or a tag names no LoRA of the folder; as [`find`], [`Checkpoint::open`], [`Checkpoint::merge_lora`] and
-    /// [`Checkpoint::into_model`].
+    /// `Error::Argument` where no model is named, or a tag names no LoRA of the folder; as [`find`],
+    /// [`Checkpoint::open`], [`Checkpoint::merge_lora`] and [`Checkpoint::into_model`].
     pub fn load(&self, machine: Machine) -> Result<Model> {
         let Some(model) = &self.model else {
             return Err(Error::argument("model", "a folder, file or name on the hub", "none"));

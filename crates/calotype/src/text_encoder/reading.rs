@@ -21,7 +21,7 @@ pub struct PromptOptions {
     pub clip_skip: usize,
     /// Read a prompt of more tokens than the encoder takes in chunks, instead of cutting it off.
     pub chunks: bool,
-    /// Take brackets for what they are, not for weights.
+    /// Take all of it for text: no weights, no `BREAK`; in a pipeline no changes, turns or `AND` either.
     pub plain: bool,
 }
 

@@ -164,8 +164,11 @@ fn time(args: &Time, context: &Context) -> Result<()> {
     if context.json {
         message::json(&rate);
     } else {
-        let LoadingRate { median, workers, pictures, .. } = rate;
+        let LoadingRate { median, workers, pictures, left_out, .. } = rate;
         println!("{median:.0} pictures a second with {workers} workers, {pictures} pictures");
+        if left_out > 0 {
+            println!("left out: {left_out}, listed by `calotype data inspect`");
+        }
     }
     Ok(())
 }

@@ -217,9 +217,19 @@ fn training_counts_the_faults_of_shards_and_tables() {
     assert_says(&check("s.tar"), &["2 pictures for training", "s.tar: 2.json", "expected a string"]);
     assert_says(&check("tables"), &["4 pictures for training", "row 1", "not UTF-8", "row 4", "no picture"]);
     assert_says(&check("bare.tar"), &["3 pictures for training"]);
-    // Inspections and timings do without them.
-    for data in ["s.tar", "bare.tar"] {
-        succeeds(&dir, &["data", "time", data, "--size", "8", "--batch", "2", "--passes", "1"]);
+    // Those of the pictures for validation too.
+    replace(&dir.join("tiny.toml"), "learning_rate = 2e-3", "learning_rate = 2e-3\nvalidate_every = 10");
+    let validated = [&train("bare.tar")[..], &["--validation", "s.tar", "--check"]].concat();
+    assert_says(
+        &stderr(&succeeds(&dir, &validated)),
+        &["3 pictures for training, 2 for validation", "s.tar: 2.json", "expected a string"],
+    );
+    // Inspections and timings do without them, and say how many.
+    for (data, left_out) in [("s.tar", 1), ("bare.tar", 0)] {
+        let time = ["data", "time", data, "--size", "8", "--batch", "2", "--passes", "1"];
+        let text = String::from_utf8(succeeds(&dir, &time).stdout).unwrap();
+        assert_eq!(text.contains("left out: 1, listed by `calotype data inspect`"), left_out == 1, "{text}");
+        assert_eq!(json(&succeeds(&dir, &[&time[..], &["--json"]].concat()))["left_out"], left_out);
     }
 }
 

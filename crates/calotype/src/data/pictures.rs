@@ -87,9 +87,10 @@ impl Pictures for CollectionPictures {
         picture::decode(&self.0.bytes(i as usize)?, &self.name(i), background)
     }
 
+    /// Faults first: somebody may read the first lines alone.
     fn left_out(&self) -> Vec<String> {
         let faults = self.0.faults().into_iter().map(|fault| fault.to_string());
-        self.0.left_out().into_iter().chain(faults).collect()
+        faults.chain(self.0.left_out()).collect()
     }
 
     fn dimensions(&self, i: u64) -> Result<(u32, u32)> {

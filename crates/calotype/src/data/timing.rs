@@ -12,7 +12,7 @@ use super::collection::CaptionNeed;
 use super::loader::prepared_ahead;
 use super::open::{Faulty, open};
 use super::parquet::Columns;
-use super::pictures::CollectionPictures;
+use super::pictures::{CollectionPictures, Pictures};
 use super::source::TrainingSet;
 use super::tensors::to_tensor;
 use super::transform::Transform;
@@ -42,6 +42,8 @@ pub struct Loading {
 pub struct LoadingRate {
     /// Pictures of a pass.
     pub pictures: usize,
+    /// Lines that say what of the data is not used: faults, files of held-out splits, pictures of kinds that are not read.
+    pub left_out: usize,
     /// As asked.
     pub workers: usize,
     /// As asked.
@@ -72,6 +74,7 @@ impl Loading {
             &self.columns,
             &self.cache,
         )?));
+        let left_out = pictures.left_out().len();
         let transform = Transform { flip: true, ..Transform::default() };
         let set = TrainingSet::new(pictures, None, 0, self.size, transform)?;
         let count = set.count().unwrap_or(0);
@@ -85,6 +88,7 @@ impl Loading {
         sorted.sort_by(f64::total_cmp);
         Ok(LoadingRate {
             pictures: count,
+            left_out,
             workers: self.workers,
             batch: self.batch,
             size: self.size,

@@ -40,7 +40,7 @@ pub struct PartData {
     pub training: TrainingSet,
     /// What it does not.
     pub validation: Option<TrainingSet>,
-    /// What of the source is not used, and why.
+    /// What of the source is not used, and why: of the pictures for training, then of those for validation.
     pub left_out: Vec<String>,
 }
 
@@ -69,7 +69,7 @@ impl PartData {
             Ok(Arc::new(CollectionPictures(found?)))
         };
         let pictures = all(&source.data)?;
-        let left_out = pictures.left_out();
+        let mut left_out = pictures.left_out();
         let count = pictures.count().unwrap_or(0);
         if part == TrainedPart::Clip && (0..count).all(|i| pictures.captions(i).is_empty()) {
             let got = format!("none for any of the {count} pictures of {}", source.data.join(" "));
@@ -82,7 +82,11 @@ impl PartData {
                 let validation = (!held_out.is_empty()).then(|| (pictures.clone(), Some(held_out)));
                 (Some(members), validation)
             }
-            names => (None, Some((all(names)?, None))),
+            names => {
+                let pictures = all(names)?;
+                left_out.extend(pictures.left_out());
+                (None, Some((pictures, None)))
+            }
         };
         let training = training_set(recipe, part, pictures, members)?;
         let still = |(pictures, members)| validation_set(recipe, part, pictures, members);

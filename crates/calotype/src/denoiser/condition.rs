@@ -1,6 +1,6 @@
 //! What a denoiser is told of its samples beside the noisy latents and the timesteps.
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Int, Tensor, TensorData};
 
 /// The condition c of ε_θ(z_t, t, c), for a batch of samples.
 #[derive(Debug, Clone)]
@@ -29,12 +29,12 @@ impl Condition {
             return self.clone();
         }
         let of = |values: &Vec<Vec<f64>>| numbers.iter().map(|&i| values[i].clone()).collect();
-        let context = numbers.iter().map(|&i| self.context.clone().narrow(0, i, 1)).collect();
-        let pooled = self.pooled.as_ref();
+        let places = numbers.iter().map(|&i| i as i64).collect();
+        let places = TensorData::new::<i64, _>(places, [numbers.len()]);
+        let places = Tensor::<1, Int>::from_data(places, &self.context.device());
         Self {
-            context: Tensor::cat(context, 0),
-            pooled: pooled
-                .map(|all| Tensor::cat(numbers.iter().map(|&i| all.clone().narrow(0, i, 1)).collect(), 0)),
+            context: self.context.clone().select(0, places.clone()),
+            pooled: self.pooled.as_ref().map(|pooled| pooled.clone().select(0, places)),
             sizes: self.sizes.as_ref().map(of),
             guidance: self.guidance.as_ref().map(|all| numbers.iter().map(|&i| all[i]).collect()),
         }

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use burn::tensor::Tensor;
+use burn::tensor::{Int, Tensor, TensorData};
 
 use super::script::Script;
 use super::text_to_image::{PictureRequest, Sampling, Sizes};
@@ -17,18 +17,25 @@ use crate::text_encoder::reading::PromptOptions;
 /// The network's output under guidance, for the requests of a batch.
 pub(super) struct Guided<'a> {
     denoiser: &'a Denoiser,
+    prompts: Prompts<'a>,
+    told: RefCell<Told>,
+    /// The picture of each of the prompt's rows; `None` where each picture has one.
+    picture_of_row: Option<Tensor<1, Int>>,
+    guidance: Vec<Guidance>,
+    /// What an inpainting U-Net takes beside the latent, `[B, C + 1, h, w]`.
+    masked: Option<Tensor<4>>,
+    hook: Option<&'a dyn AttentionHook>,
+}
+
+/// All texts of a batch, of which each step tells some.
+struct Prompts<'a> {
     requests: &'a [PictureRequest],
     sampling: &'a Sampling,
     positive: Encoded,
     /// `None` where no request has guidance.
     negative: Option<Encoded>,
-    told: RefCell<Told>,
-    /// Whether a picture has several predictions for its prompts.
-    has_sums: bool,
-    guidance: Vec<Guidance>,
-    /// What an inpainting U-Net takes beside the latent, `[B, C + 1, h, w]`.
-    masked: Option<Tensor<4>>,
-    hook: Option<&'a dyn AttentionHook>,
+    /// Whether somebody watches the pass of the positive ones.
+    is_watched: bool,
 }
 
 /// The texts of a batch, and what the encoders make of them, a sample for each.
@@ -60,48 +67,24 @@ impl<'a> Guided<'a> {
         hook: Option<&'a dyn AttentionHook>,
     ) -> Result<Self> {
         let denoiser = &model.denoiser.network;
-        let guidance: Vec<Guidance> = requests.iter().map(|request| request.guidance).collect();
-        let positive = Encoded::prompts(model, requests, sampling)?;
-        let has_sums = positive.script.has_sums();
-        if has_sums && denoiser.takes_guidance() {
-            let expected =
-                "no AND: the model was distilled with guidance, and predicts nothing without a prompt";
-            return Err(Error::argument("prompt", expected, "AND"));
-        }
-        let unguided = guidance.iter().all(|guidance| guidance.scale <= 1.0) || denoiser.takes_guidance();
-        let negative = if unguided && !has_sums {
-            None
-        } else {
-            Some(Encoded::negative_prompts(model, requests, sampling)?)
-        };
-        let nothing =
-            Told { texts: [vec![], vec![]], positive: positive.features.clone(), negative: None, both: None };
-        let told = RefCell::new(nothing);
-        let guided =
-            Self { denoiser, requests, sampling, positive, negative, told, has_sums, guidance, masked, hook };
-        guided.begin_step(0);
-        Ok(guided)
+        let prompts = Prompts::new(model, requests, sampling, hook.is_some())?;
+        let told = RefCell::new(prompts.told(prompts.texts(0)));
+        let script = &prompts.positive.script;
+        let picture_of_row = script.has_sums().then(|| {
+            let pictures = script.rows.iter().map(|row| row.picture as i64).collect();
+            Tensor::from_data(TensorData::new::<i64, _>(pictures, [script.rows.len()]), &model.device)
+        });
+        let guidance = requests.iter().map(|request| request.guidance).collect();
+        Ok(Self { denoiser, prompts, told, picture_of_row, guidance, masked, hook })
     }
 
     /// What is asked from now on belongs to this step, counted from 0.
     pub fn begin_step(&self, step: usize) {
-        let at = |encoded: &Encoded| encoded.script.at(step);
-        let texts = [at(&self.positive), self.negative.as_ref().map(at).unwrap_or_default()];
+        let texts = self.prompts.texts(step);
         let mut told = self.told.borrow_mut();
-        if told.texts == texts {
-            return;
+        if told.texts != texts {
+            *told = self.prompts.told(texts);
         }
-        let positive = self.condition(&self.positive, &texts[0]);
-        let negative = self.negative.as_ref().map(|encoded| self.condition(encoded, &texts[1]));
-        let unwatched = negative.as_ref().filter(|_| self.hook.is_none());
-        let both = unwatched.and_then(|negative| positive.followed_by(negative));
-        *told = Told { texts, positive, negative, both };
-    }
-
-    /// These of the texts, one for each row, with what some networks are told beside them.
-    fn condition(&self, encoded: &Encoded, texts: &[usize]) -> Condition {
-        let pictures: Vec<usize> = encoded.script.rows.iter().map(|row| row.picture).collect();
-        with_sizes(encoded.features.samples(texts), &pictures, self.requests, self.sampling)
     }
 
     /// The guided prediction for x_t `[B, C, h, w]`.
@@ -111,15 +94,19 @@ impl<'a> Guided<'a> {
             None => x_t.clone(),
         };
         let Told { positive, negative, both, .. } = &*self.told.borrow();
-        let guided = self.has_sums || self.guidance.iter().any(|guidance| guidance.is_on(sigma));
+        let guided =
+            self.picture_of_row.is_some() || self.guidance.iter().any(|guidance| guidance.is_on(sigma));
         let Some(negative) = negative.as_ref().filter(|_| guided) else {
             return self.ask(input, t, positive, self.hook);
         };
-        let of_rows = self.for_rows(&input);
+        let of_rows = match &self.picture_of_row {
+            Some(pictures) => input.clone().select(0, pictures.clone()),
+            None => input.clone(),
+        };
         let (cond, uncond) = match both {
             // Weights are read once for both; the results are the same.
             Some(both) => {
-                let (rows, batch) = (self.positive.script.rows.len(), self.guidance.len());
+                let (rows, batch) = (of_rows.dims()[0], self.guidance.len());
                 let output = self.ask(Tensor::cat(vec![of_rows, input], 0), t, both, None)?;
                 (output.clone().narrow(0, 0, rows), output.narrow(0, rows, batch))
             }
@@ -131,23 +118,14 @@ impl<'a> Guided<'a> {
         guide(self.composed(cond, &uncond)?, uncond, &self.guidance, sigma)
     }
 
-    /// The sample of its picture for each row.
-    fn for_rows(&self, input: &Tensor<4>) -> Tensor<4> {
-        if !self.has_sums {
-            return input.clone();
-        }
-        let rows = &self.positive.script.rows;
-        let samples = rows.iter().map(|row| input.clone().narrow(0, row.picture, 1));
-        Tensor::cat(samples.collect(), 0)
-    }
-
     /// One prediction for each picture, of those for its prompts.
     fn composed(&self, cond: Tensor<4>, uncond: &Tensor<4>) -> Result<Tensor<4>> {
-        if !self.has_sums {
+        if self.picture_of_row.is_none() {
             return Ok(cond);
         }
+        let all = &self.prompts.positive.script.rows;
         let of_picture = |picture: usize| {
-            let rows = self.positive.script.rows.iter().enumerate().filter(|(_, row)| row.picture == picture);
+            let rows = all.iter().enumerate().filter(|(_, row)| row.picture == picture);
             let parts: Vec<_> = rows.map(|(i, row)| (cond.clone().narrow(0, i, 1), row.weight)).collect();
             match &parts[..] {
                 [(only, _)] => Ok(only.clone()),
@@ -166,6 +144,46 @@ impl<'a> Guided<'a> {
     ) -> Result<Tensor<4>> {
         let timesteps = vec![t; x.dims()[0]];
         self.denoiser.forward(x, &timesteps, condition, hook)
+    }
+}
+
+impl<'a> Prompts<'a> {
+    fn new(
+        model: &Model,
+        requests: &'a [PictureRequest],
+        sampling: &'a Sampling,
+        is_watched: bool,
+    ) -> Result<Self> {
+        let denoiser = &model.denoiser.network;
+        let positive = Encoded::prompts(model, requests, sampling)?;
+        if positive.script.has_sums() && denoiser.takes_guidance() {
+            let expected =
+                "no AND: the model was distilled with guidance, and predicts nothing without a prompt";
+            return Err(Error::argument("prompt", expected, "AND"));
+        }
+        let asks_both = positive.script.asks_without_prompt(requests, denoiser);
+        let negative = asks_both.then(|| Encoded::negative_prompts(model, requests, sampling)).transpose()?;
+        Ok(Self { requests, sampling, positive, negative, is_watched })
+    }
+
+    /// Which texts a step tells, of the prompts and of the negative ones.
+    fn texts(&self, step: usize) -> [Vec<usize>; 2] {
+        let at = |encoded: &Encoded| encoded.script.at(step);
+        [at(&self.positive), self.negative.as_ref().map(at).unwrap_or_default()]
+    }
+
+    fn told(&self, texts: [Vec<usize>; 2]) -> Told {
+        let positive = self.condition(&self.positive, &texts[0]);
+        let negative = self.negative.as_ref().map(|encoded| self.condition(encoded, &texts[1]));
+        let unwatched = negative.as_ref().filter(|_| !self.is_watched);
+        let both = unwatched.and_then(|negative| positive.followed_by(negative));
+        Told { texts, positive, negative, both }
+    }
+
+    /// These of the texts, one for each row, with what some networks are told beside them.
+    fn condition(&self, encoded: &Encoded, texts: &[usize]) -> Condition {
+        let pictures: Vec<usize> = encoded.script.rows.iter().map(|row| row.picture).collect();
+        with_sizes(encoded.features.samples(texts), &pictures, self.requests, self.sampling)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which texts the network is told at each step: prompts that change, and sums of prompts.
 
 use super::text_to_image::{PictureRequest, Sampling};
+use crate::denoiser::Denoiser;
 use crate::error::{Error, Result};
 use crate::text_encoder::composition::{Summand, summands};
 use crate::text_encoder::schedule::{Schedule, place};
@@ -89,6 +90,12 @@ impl Script {
     /// Whether a picture has more predictions than one.
     pub fn has_sums(&self) -> bool {
         self.rows.windows(2).any(|pair| pair[0].picture == pair[1].picture)
+    }
+
+    /// Whether the network is asked without the prompt too: for guidance, or for a sum.
+    pub fn asks_without_prompt(&self, requests: &[PictureRequest], denoiser: &Denoiser) -> bool {
+        let is_guided = requests.iter().any(|request| request.guidance.scale > 1.0);
+        (is_guided || self.has_sums()) && !denoiser.takes_guidance()
     }
 
     fn add(

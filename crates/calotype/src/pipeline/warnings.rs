@@ -43,11 +43,11 @@ pub(super) fn of(
             ));
         }
     }
-    let scale = picture.guidance.scale;
-    let is_asked = (scale > 1.0 || script.has_sums()) && !model.denoiser.network.takes_guidance();
+    let is_asked = script.asks_without_prompt(slice::from_ref(picture), &model.denoiser.network);
     if !negative.is_empty() && !is_asked {
         warnings.push(format!(
-            "the negative prompt has no effect: the model is asked for the prompt alone (`guidance` is {scale})"
+            "the negative prompt has no effect: the model is asked for the prompt alone (`guidance` is {})",
+            picture.guidance.scale
         ));
     }
     let learned = model.text.first().learned.iter().map(|learned| &learned.word);

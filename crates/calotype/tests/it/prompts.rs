@@ -5,12 +5,13 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor};
-use calotype::denoiser::Condition;
+use calotype::denoiser::{Condition, Denoiser, DenoiserConfig, Unet, UnetConfig};
 use calotype::diffusion::guidance::Guidance;
 use calotype::explain::explain_selected;
 use calotype::explain::heat_map::Baseline;
 use calotype::explain::selection::Selection;
 use calotype::model::Model;
+use calotype::nn::Init;
 use calotype::pipeline::text_to_image::{PictureRequest, Sampling, Sizes};
 use calotype::sampler::{Generator, Sampler, SamplerKind, SamplerSettings, Timestep};
 use calotype::text_encoder::reading::PromptOptions;
@@ -234,6 +235,23 @@ fn what_cannot_be_read_is_refused() {
     let on_step = &mut |_, _| ControlFlow::Continue(());
     let error = model.sample(&requests, &sampling(SamplerKind::Euler, 2), None, None, on_step).unwrap_err();
     assert_eq!(error.to_string(), "second prompt: expected as many prompts as the first encoder's, 2, got 3");
+}
+
+/// Such a network predicts nothing without a prompt.
+#[test]
+fn a_model_that_was_distilled_with_guidance_refuses_sums() {
+    let mut model = model("sd1");
+    let DenoiserConfig::Unet(config) = &model.denoiser.config;
+    let distilled = UnetConfig { time_cond_proj_dim: Some(8), ..config.clone() };
+    let network = Unet::new(&distilled, &mut Init::random(0, &Device::flex())).unwrap();
+    model.denoiser.network = Denoiser::Unet(network);
+    let sampling = sampling(SamplerKind::Lcm, 2);
+    let on_step = &mut |_, _| ControlFlow::Continue(());
+    let requests = [request("a cat AND a dog", 5.0, 0)];
+    let error = model.sample(&requests, &sampling, None, None, on_step).unwrap_err().to_string();
+    assert!(error.starts_with("prompt: expected no AND: the model was distilled with guidance"), "{error}");
+    let plain = PromptOptions { plain: true, ..PromptOptions::default() };
+    sampled(&model, &requests, &Sampling { prompts: plain, ..sampling });
 }
 
 #[test]

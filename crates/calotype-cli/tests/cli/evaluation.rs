@@ -135,3 +135,23 @@ fn pairs_are_matched_by_name() {
     succeeds(&dir, &["data", "render", "--out", "more", "-n", "4", "--size", "32"]);
     assert_says(&fails(&dir, 1, &evaluate("more", "data", &["--metrics", "psnr"])), &["same file names"]);
 }
+
+#[test]
+fn what_lies_in_the_place_of_a_picture_is_said() {
+    let dir = with_model();
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n";
+    // The header of a BMP of 65 535 x 65 535 pixels.
+    let mut huge = [b"BM".as_slice(), &[0; 8], &54_u32.to_le_bytes(), &40_u32.to_le_bytes()].concat();
+    huge.extend([65_535_u32.to_le_bytes(), 65_535_u32.to_le_bytes(), [1, 0, 24, 0]].concat());
+    huge.extend([0; 24]);
+    for (folder, file, says) in [
+        ("pointers", pointer.as_bytes(), ["Git LFS pointer", "hint: `git lfs pull`"]),
+        ("huge", &huge, ["65535 x 65535 pixels", "at most 268435456"]),
+    ] {
+        for name in ["0.png", "1.png"] {
+            dir.write(&format!("{folder}/{name}"), file);
+        }
+        let args = evaluate(folder, folder, &["--weights", "model", "--metrics", "fd-clip"]);
+        assert_says(&fails(&dir, 1, &args), &says);
+    }
+}

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::collection::{CaptionNeed, Collection, Fault};
-use super::image_folder::{ImageFolder, METADATA_CSV, METADATA_JSONL, walk};
+use super::image_folder::{ImageFolder, METADATA_CSV, METADATA_JSONL};
 use super::parquet::{Columns, Parquet};
+use super::picture;
 use super::web_dataset::WebDataset;
 use super::web_dataset::remote::{is_url, resolve};
 use crate::error::{Error, Result};
@@ -90,7 +91,7 @@ fn open_any(
     let tables = any(&["parquet"])?
         || subfolders(folder)?.iter().any(|inside| holds(inside, "parquet").unwrap_or(false));
     if !metadata && (shards || tables) {
-        if any(&walk::PICTURES)? || (shards && tables) {
+        if any(&picture::ENDINGS)? || (shards && tables) {
             let expected = "a folder of pictures, of tar shards or of parquet files, not of several kinds";
             return Err(Error::argument("data", expected, folder.display()));
         }

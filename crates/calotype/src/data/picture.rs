@@ -22,6 +22,8 @@
 //! - an orientation that stands only in XMP, in a PNG's text, or in an `eXIf` chunk after the pixels: Pillow
 //!   sees it, this does not.
 
+mod kind;
+
 use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::Path;
@@ -29,59 +31,16 @@ use std::path::Path;
 use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageBuffer, ImageDecoder, ImageFormat, ImageReader, Pixel, RgbImage};
 
+use self::kind::kind;
+pub(crate) use self::kind::{ENDINGS, FORMATS, is_unread_kind, unread_kind};
 use crate::error::{Error, Result};
-use crate::files::content;
-
-/// The most pixels that a picture may have: 2²⁸, as 16 384 × 16 384. A file of some hundred bytes can
-/// claim to hold billions.
-pub const MAX_PIXELS: u64 = 1 << 28;
 
 /// Bytes that say the kind of a picture, or what lies in its place.
 const HEAD: u64 = 512;
 
-/// The kinds of files that are read.
-pub(crate) const FORMATS: &str = "PNG, JPEG, WebP, GIF, BMP or TIFF";
-
-/// Endings of pictures that are not read.
-const UNREAD: [&str; 21] = [
-    "avif", "heic", "heif", "hif", "jxl", "jp2", "j2k", "svg", "psd", "tga", "ppm", "pgm", "pnm", "ico",
-    "exr", "hdr", "dng", "cr2", "cr3", "nef", "arw",
-];
-
-/// Whether pictures with this ending are known, and not read.
-pub(crate) fn is_unread_kind(extension: &str) -> bool {
-    UNREAD.iter().any(|unread| extension.eq_ignore_ascii_case(unread))
-}
-
-/// That pictures of a kind are not read, and what to do about it. `extension`: their ending.
-pub(crate) fn unread_kind(extension: &str) -> String {
-    format!(
-        "pictures of the kind {} are not read, only {FORMATS}: write it again as one of these, for example with \
-         ImageMagick's `magick IN.{} OUT.png`",
-        extension.to_ascii_uppercase(),
-        extension.to_ascii_lowercase()
-    )
-}
-
-/// Refuses a kind of picture that is not read.
-///
-/// # Errors
-/// What to do about it.
-pub(crate) fn require_read(format: ImageFormat) -> std::result::Result<(), String> {
-    if READ.contains(&format) {
-        return Ok(());
-    }
-    Err(unread_kind(format.extensions_str().first().copied().unwrap_or_default()))
-}
-
-const READ: [ImageFormat; 6] = [
-    ImageFormat::Png,
-    ImageFormat::Jpeg,
-    ImageFormat::WebP,
-    ImageFormat::Gif,
-    ImageFormat::Bmp,
-    ImageFormat::Tiff,
-];
+/// The most pixels that a picture may have: 2²⁸, as 16 384 × 16 384. A file of some hundred bytes can
+/// claim to hold billions.
+pub const MAX_PIXELS: u64 = 1 << 28;
 
 /// What the header of a picture file says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,15 +70,21 @@ pub fn load(path: &Path) -> Result<RgbImage> {
 /// # Errors
 /// As [`load`].
 pub fn load_over(path: &Path, background: [u8; 3]) -> Result<RgbImage> {
-    let name = path.display().to_string();
+    decode(&read(path)?, &path.display().to_string(), background)
+}
+
+/// The bytes of a picture file. What does not begin as a picture is not read to its end.
+///
+/// # Errors
+/// `Error::Io` if the file cannot be read; `Error::Format` for what is no picture of these kinds.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut file = File::open(path).map_err(Error::io("read", path))?;
     file.by_ref().take(HEAD).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
-    // What does not begin as a picture is not read to its end.
     let length = file.metadata().map_err(Error::io("read", path))?.len();
-    kind(&bytes, length, &name)?;
+    kind(&bytes, length, &path.display().to_string())?;
     file.read_to_end(&mut bytes).map_err(Error::io("read", path))?;
-    decode(&bytes, &name, background)
+    Ok(bytes)
 }
 
 /// Decodes a picture: upright, 8-bit RGB, transparent parts laid over `background` (see the
@@ -139,12 +104,34 @@ pub fn decode(bytes: &[u8], name: &str, background: [u8; 3]) -> Result<RgbImage>
     let orientation = orientation(&mut decoder, name)?;
     let picture = DynamicImage::from_decoder(decoder).map_err(|e| Error::format(name, FORMATS, e))?;
     let color = picture.color();
-    let picture = to_rgb(picture, background)
-        .ok_or_else(|| Error::format(name, FORMATS, format!("its pixels are {color:?}")))?;
+    let picture = to_rgb(picture, background).ok_or_else(|| no_integers(name, color))?;
     // After the conversion: the copy that a quarter turn makes is smaller.
     let mut picture = DynamicImage::ImageRgb8(picture);
     picture.apply_orientation(orientation);
     Ok(picture.into_rgb8())
+}
+
+/// Decodes a picture as Pillow's `convert("RGB")` does: neither turned nor mirrored, transparency dropped and not
+/// blended.
+///
+/// - `name`: where the bytes come from; errors have it as their path.
+///
+/// Returns the kind of the file and its pixels' too.
+///
+/// # Errors
+/// As [`decode`], but that a file is cut short is noticed only where the decoder does.
+pub(crate) fn decode_as_stored(bytes: &[u8], name: &str) -> Result<(RgbImage, ImageFormat, ColorType)> {
+    let (decoder, format) = open(bytes, name)?;
+    let color = decoder.color_type();
+    match DynamicImage::from_decoder(decoder).map_err(|e| Error::format(name, FORMATS, e))? {
+        DynamicImage::ImageRgb32F(_) | DynamicImage::ImageRgba32F(_) => Err(no_integers(name, color)),
+        picture => Ok((picture.into_rgb8(), format, color)),
+    }
+}
+
+/// The refusal of pixels that are no 8 or 16 bits, as a TIFF may have.
+fn no_integers(name: &str, color: ColorType) -> Error {
+    Error::format(name, FORMATS, format!("its pixels are {color:?}"))
 }
 
 /// Size and kind of a picture, without decoding its pixels.
@@ -185,27 +172,6 @@ fn open<'a>(bytes: &'a [u8], name: &str) -> Result<(impl ImageDecoder + 'a, Imag
             Err(Error::format(name, FORMATS, reason))
         }
         _ => Ok((decoder, format)),
-    }
-}
-
-/// The kind of a file of `length` bytes, by its first ones.
-fn kind(head: &[u8], length: u64, name: &str) -> Result<ImageFormat> {
-    let format = image::guess_format(head).map_err(|_| match content::mistaken(head) {
-        Some(found) => found.error(name, FORMATS),
-        None => Error::format(name, FORMATS, without_known_beginning(head, length)),
-    })?;
-    require_read(format).map_err(|reason| Error::format(name, FORMATS, reason))?;
-    Ok(format)
-}
-
-/// What a file is that no picture begins like.
-fn without_known_beginning(bytes: &[u8], length: u64) -> String {
-    // ISO's base media files say their kind behind a length, `ftyp`: ISO/IEC 23008-12, Annex B.
-    let brand = bytes.get(4..12).and_then(|head| head.strip_prefix(b"ftyp"));
-    match (bytes, brand) {
-        (_, Some(b"heic" | b"heix" | b"hevc" | b"mif1" | b"msf1")) => unread_kind("heic"),
-        ([0xff, 0x0a, ..] | [0, 0, 0, 12, b'J', b'X', b'L', b' ', ..], _) => unread_kind("jxl"),
-        _ => format!("{length} bytes, and no known beginning"),
     }
 }
 

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
+use image::{ColorType, ImageFormat, RgbImage};
 use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::data::image_folder::walk::{is_picture, is_unread_picture};
-use crate::data::picture;
+use crate::data::picture::{self, PictureInfo};
 use crate::error::{Error, Result};
+
+/// What transparent parts are laid over.
+const WHITE: [u8; 3] = [255; 3];
 
 /// What a report says about a side.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -165,30 +168,15 @@ impl SetFacts {
 /// # Errors
 /// `Error::Io`, `Error::Format`.
 pub(super) fn decode(path: &Path, reading: Decoding) -> Result<Decoded> {
-    let reader = ImageReader::open(path).and_then(ImageReader::with_guessed_format);
-    let reader = reader.map_err(Error::io("read", path))?;
-    let known = reader.format().map_or(Ok(()), picture::require_read);
-    known.map_err(|reason| Error::format(path, picture::FORMATS, reason))?;
-    let decode = || -> std::result::Result<_, image::ImageError> {
-        let format = reader.format().map_or("unknown", name).to_owned();
-        let decoder = reader.into_decoder()?;
-        let color = decoder.color_type();
-        let picture = match reading {
-            Decoding::AsPillow => Some(DynamicImage::from_decoder(decoder)?),
-            Decoding::Upright => None,
-        };
-        Ok((picture, format, color))
-    };
-    let (picture, format, color) = decode().map_err(|e| Error::format(path, picture::FORMATS, e))?;
-    let picture = match picture {
-        None => picture::load(path)?,
-        // A TIFF may have pixels that are no 8 or 16 bits.
-        Some(DynamicImage::ImageRgb32F(_) | DynamicImage::ImageRgba32F(_)) => {
-            return Err(Error::format(path, picture::FORMATS, format!("its pixels are {color:?}")));
+    let (bytes, file) = (picture::read(path)?, path.display().to_string());
+    let (picture, format, color) = match reading {
+        Decoding::AsPillow => picture::decode_as_stored(&bytes, &file)?,
+        Decoding::Upright => {
+            let PictureInfo { format, color, .. } = picture::describe(&bytes, &file)?;
+            (picture::decode(&bytes, &file, WHITE)?, format, color)
         }
-        Some(picture) => picture.into_rgb8(),
     };
-    Ok(Decoded { picture, format, color })
+    Ok(Decoded { picture, format: name(format).to_owned(), color })
 }
 
 fn name(format: ImageFormat) -> &'static str {

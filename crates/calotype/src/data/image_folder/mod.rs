@@ -248,7 +248,7 @@ fn search(
     }
     if files.pictures.is_empty() && !faults.are_listed() {
         let more = left_out.first().map_or(String::new(), |line| format!("; {line}"));
-        let reason = format!("it holds no picture (.{}){more}", walk::PICTURES.join(", ."));
+        let reason = format!("it holds no picture (.{}){more}", picture::ENDINGS.join(", ."));
         return Err(Error::format(dir, FORMAT, reason));
     }
     if files.pictures.iter().any(|picture| !files.caption_files(picture).is_empty()) {

@@ -10,9 +10,6 @@ use crate::data::collection::{Fault, FaultKind, Faults};
 use crate::data::picture;
 use crate::error::{Error, Result};
 
-/// Endings of pictures.
-pub(crate) const PICTURES: [&str; 10] =
-    ["png", "jpg", "jpeg", "jpe", "jfif", "webp", "gif", "bmp", "tif", "tiff"];
 /// Why a link is refused.
 pub(super) const LINK_OUTSIDE: &str = "it is a link to a file outside of the folder";
 
@@ -125,7 +122,7 @@ pub(super) fn place(real: &Path, path: &Path) -> Place {
 
 /// By name: the content is looked at when the picture is decoded.
 pub(crate) fn is_picture(path: &Path) -> bool {
-    has_extension(path, &PICTURES)
+    has_extension(path, &picture::ENDINGS)
 }
 
 /// Whether a file is called as a picture of a kind that is not read.

@@ -13,9 +13,9 @@ use crate::error::{Error, Result};
 /// No encoded picture is larger; a damaged or hostile file may say so.
 const PICTURE_LIMIT: u64 = 256 << 20;
 
-const PICTURES: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
-/// Pictures too, where a sample has none of those: beside one, a `.tiff` is often a mask or a depth map.
-const OTHER_PICTURES: [&str; 6] = ["jpe", "jfif", "gif", "bmp", "tif", "tiff"];
+/// So many of the first of [`picture::ENDINGS`] are a sample's picture before all others: beside one of these, a `.tiff`
+/// is often a mask or a depth map.
+const PREFERRED: usize = 4;
 const TEXTS: [&str; 6] = ["txt", "text", "caption", "captions", "json", "cls"];
 
 /// A picture in a shard, and its captions.
@@ -142,7 +142,7 @@ impl Index<'_> {
     fn pass_over(&mut self, name: &str, what: &str) {
         let extension = split(name).map(|(_, extension)| extension.to_ascii_lowercase());
         let known = |list: &[&str]| extension.as_deref().is_some_and(|found| list.contains(&found));
-        if known(&PICTURES) || known(&OTHER_PICTURES) || known(&TEXTS) {
+        if known(&picture::ENDINGS) || known(&TEXTS) {
             let reason = format!("it is {what}, which is not read");
             self.fault(Unusable { kind: FaultKind::Unreadable, part: name.to_owned(), reason });
         } else {
@@ -164,8 +164,8 @@ struct Group {
     key: String,
     /// Extensions, each with the byte of its member.
     extensions: BTreeMap<String, u64>,
+    /// Those of [`PREFERRED`] endings.
     pictures: Vec<Member>,
-    /// Those of [`OTHER_PICTURES`].
     other_pictures: Vec<Member>,
     captions: Vec<String>,
     class: Option<String>,
@@ -193,10 +193,9 @@ impl Group {
             return Err(Error::format(path, "WebDataset shard", reason));
         }
         let extension = extension.to_ascii_lowercase();
-        if PICTURES.contains(&extension.as_str()) {
-            self.pictures.push(member);
-        } else if OTHER_PICTURES.contains(&extension.as_str()) {
-            self.other_pictures.push(member);
+        if let Some(rank) = picture::ENDINGS.iter().position(|&ending| ending == extension) {
+            let pictures = if rank < PREFERRED { &mut self.pictures } else { &mut self.other_pictures };
+            pictures.push(member);
         } else if TEXTS.contains(&extension.as_str()) {
             if member.length > TEXT_LIMIT {
                 let length = member.length;
@@ -271,6 +270,6 @@ impl Group {
         let all: Vec<&str> = self.extensions.keys().take(SHOWN).map(String::as_str).collect();
         let unread = self.extensions.keys().find(|extension| picture::is_unread_kind(extension));
         let more = unread.map_or(String::new(), |extension| format!("; {}", picture::unread_kind(extension)));
-        format!("no picture ({}), only {}{more}", PICTURES.join(", "), all.join(", "))
+        format!("no picture ({}), only {}{more}", picture::ENDINGS.join(", "), all.join(", "))
     }
 }

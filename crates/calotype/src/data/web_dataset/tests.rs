@@ -137,7 +137,7 @@ fn what_cannot_be_used_is_a_fault() {
     let data = folder.open(&builder.into_inner().unwrap()).unwrap();
     assert_eq!((data.len(), &data.bytes(0).unwrap()[..]), (1, &b"G"[..]));
     let expected = [
-        "Missing alone: no picture (jpg, jpeg, png, webp), only npy, txt",
+        "Missing alone: no picture (jpg, jpeg, png, webp, jpe, jfif, gif, bmp, tif, tiff), only npy, txt",
         "Repeated both: two pictures, `both.jpg` and `both.JPG`",
         "Unreadable empty.png: it is empty",
         "Unreadable hard.jpg: it is a hard link, which is not read",

@@ -215,14 +215,14 @@ impl Error {
         }
     }
 
-    /// The same with its cause, if it is about a file.
+    /// The same with its cause, if it is about a file and none is known yet.
     pub fn because(self, why: Cause) -> Self {
         match self {
-            Error::Format { path, format, reason, .. } => {
-                Error::Format { path, format, reason, cause: Some(why) }
+            Error::Format { path, format, reason, cause } => {
+                Error::Format { path, format, reason, cause: cause.or(Some(why)) }
             }
-            Error::Weights { model, path, tensor, expected, got, .. } => {
-                Error::Weights { model, path, tensor, expected, got, cause: Some(why) }
+            Error::Weights { model, path, tensor, expected, got, cause } => {
+                Error::Weights { model, path, tensor, expected, got, cause: cause.or(Some(why)) }
             }
             other => other,
         }

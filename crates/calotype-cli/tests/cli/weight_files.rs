@@ -228,29 +228,38 @@ fn numbers_of_eight_bits_are_no_damage() {
 
 #[test]
 fn a_single_file_has_no_config_to_look_at() {
-    let (dir, mut tensors) = single_file("sd1");
+    let (dir, whole) = single_file("sd1");
     let model = golden("sd1");
-    let generate = ["generate", "a", "--model", "x.safetensors", "--tokenizer", &model, "--out", "x.png"];
-    let spoilt = tensors.iter_mut().find(|t| t.name.ends_with("middle_block.0.in_layers.2.weight")).unwrap();
-    spoilt.values[3] = f32::NAN;
-    safetensors::write(&dir.join("x.safetensors"), &tensors).unwrap();
-    let message = fails(&dir, 1, &generate);
-    let named = "middle_block.0.in_layers.2.weight"
-        .replace("middle_block.0.in_layers.2", "mid_block.resnets.0.conv1");
-    assert_says(
-        &message,
-        &[&named, "NaN or infinity", "hint: its training has diverged, or the file is damaged"],
-    );
-    // Not that of another model which lies beside it.
+    // Not that of another model which lies beside it, also if the file is called as a component's.
     dir.write("config.json", "{}");
-    assert!(!fails(&dir, 1, &generate).contains("config.json"));
-    tensors.push(NamedTensor { name: "something.else".into(), shape: vec![1], values: vec![1.0] });
-    safetensors::write(&dir.join("x.safetensors"), &tensors).unwrap();
-    tensors.push(NamedTensor { name: "something.more".into(), shape: vec![1], values: vec![1.0] });
-    safetensors::write(&dir.join("x.safetensors"), &tensors).unwrap();
-    let message = fails(&dir, 1, &generate);
-    assert_says(&message, &["something.else", "a tensor of Stable Diffusion 1", "[1] (and 1 more)"]);
-    assert!(!message.contains("config.json"), "{message}");
+    for file in ["x.safetensors", "model.safetensors"] {
+        let mut tensors = whole.clone();
+        let refused = |tensors: &[NamedTensor]| {
+            safetensors::write(&dir.join(file), tensors).unwrap();
+            let generate = ["generate", "a", "--model", file, "--tokenizer", &model, "--out", "x.png"];
+            let message = fails(&dir, 1, &generate);
+            assert!(!message.contains("config.json"), "{message}");
+            message
+        };
+        let first = "middle_block.0.in_layers.2.weight";
+        let place = tensors.iter().position(|tensor| tensor.name.ends_with(first)).unwrap();
+        let missing = tensors.remove(place);
+        assert_says(&refused(&tensors), &["mid_block.resnets.0.conv1.weight", "no such tensor"]);
+        let mut spoilt = missing;
+        spoilt.values[3] = f32::NAN;
+        tensors.push(spoilt);
+        assert_says(
+            &refused(&tensors),
+            &[
+                "mid_block.resnets.0.conv1.weight",
+                "NaN or infinity",
+                "hint: its training has diverged, or the file is damaged",
+            ],
+        );
+        tensors.extend(["something.else", "something.more"].map(|name| zeros(name, &[1])));
+        let message = refused(&tensors);
+        assert_says(&message, &["something.else", "a tensor of Stable Diffusion 1", "[1] (and 1 more)"]);
+    }
 }
 
 /// A tensor of zeros.

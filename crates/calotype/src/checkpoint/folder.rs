@@ -76,7 +76,8 @@ pub fn open(folder: &Path) -> Result<Checkpoint> {
 
 /// Opens the folder of one component.
 pub fn open_component(folder: &Path, component: ComponentKind) -> Result<StoredComponent> {
-    let config = atomic::read_json(&folder.join("config.json"))?;
+    let config_path = folder.join("config.json");
+    let config = atomic::read_json(&config_path)?;
     let (path, mut weights) = weights::open_folder(folder, component.weights_stem())?;
     let is_text = matches!(component, ComponentKind::TextEncoder | ComponentKind::TextEncoder2);
     // Some folders have all of a CLIP; the text's own projection is kept.
@@ -84,7 +85,7 @@ pub fn open_component(folder: &Path, component: ComponentKind) -> Result<StoredC
     let mut left_out: Vec<String> =
         weights.extract_if(|name, _| is_other(name)).map(|(name, _)| name).collect();
     left_out.sort();
-    Ok(StoredComponent { path, config, weights, left_out })
+    Ok(StoredComponent { path, config_path: Some(config_path), config, weights, left_out })
 }
 
 /// `root/name` if that is a folder, else `root` itself: a pipeline's folder and a component's are

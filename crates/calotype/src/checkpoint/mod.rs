@@ -51,6 +51,9 @@ pub fn is_single_file(path: &Path) -> bool {
 pub struct StoredComponent {
     /// The weight file, for messages.
     pub path: PathBuf,
+    /// The file that the config was read from, for messages; `None` if it is derived from the weights or stands in
+    /// their file's header.
+    pub config_path: Option<PathBuf>,
     /// `config.json`.
     pub config: Value,
     /// Tensors under diffusers' and transformers' names.

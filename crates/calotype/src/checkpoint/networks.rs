@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use burn::module::Module;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -12,7 +13,7 @@ use super::{Checkpoint, StoredComponent, taesd};
 use crate::autoencoder::{AutoencoderConfig, AutoencoderKl, AutoencoderTiny, AutoencoderTinyConfig, Vae};
 use crate::checkpoint::single_file::modern_vae_name;
 use crate::denoiser::{Denoiser, DenoiserConfig};
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Result};
 use crate::files::StoredTensor;
 use crate::files::weights::{self, Tensors};
 use crate::model::{ComponentKind, Model};
@@ -51,7 +52,12 @@ impl StoredComponent {
     }
 
     fn wrong_config(&self, error: serde_json::Error) -> Error {
-        Error::format(self.path.with_file_name("config.json"), "config.json", error)
+        Error::format(self.config_file(), "config.json", error)
+    }
+
+    /// The file that has the config.
+    fn config_file(&self) -> &Path {
+        self.config_path.as_ref().unwrap_or(&self.path)
     }
 
     /// The config's class; configs without one are taken for the usual.
@@ -61,7 +67,17 @@ impl StoredComponent {
 
     fn unknown_class<T>(&self, expected: &str) -> Result<T> {
         let got = format!("`{}`", self.class().unwrap_or_default());
-        Err(Error::config(self.path.with_file_name("config.json"), "_class_name", expected, got))
+        Err(Error::config(self.config_file(), "_class_name", expected, got))
+    }
+
+    /// Puts the component's weights into a network that its config describes.
+    fn load<M: Module>(&self, network: M, model: &'static str, weights: Tensors) -> Result<M> {
+        let loaded = parameters::load(network, model, &self.path, weights);
+        // Where two files say what there is, one of them may be of another model.
+        loaded.map_err(|error| match &self.config_path {
+            Some(_) => error.because(Cause::ConfigOfAnotherModel),
+            None => error,
+        })
     }
 }
 
@@ -105,7 +121,7 @@ impl Checkpoint {
 /// # Errors
 /// `Error::Config`, `Error::Weights`.
 pub fn denoiser(
-    component: StoredComponent,
+    mut component: StoredComponent,
     compute: impl Into<Compute>,
 ) -> Result<Component<Denoiser, DenoiserConfig>> {
     let class = component.class().unwrap_or(DenoiserConfig::CLASSES[0]);
@@ -114,7 +130,8 @@ pub fn denoiser(
     };
     let config = config.map_err(|e| component.wrong_config(e))?;
     let network = Denoiser::new(&config, &mut Init::zeros(compute))?;
-    let network = parameters::load(network, "denoiser", &component.path, component.weights)?;
+    let weights = std::mem::take(&mut component.weights);
+    let network = component.load(network, "denoiser", weights)?;
     Ok(Component { network, config })
 }
 
@@ -122,20 +139,21 @@ pub fn denoiser(
 ///
 /// # Errors
 /// As [`denoiser`].
-pub fn vae(component: StoredComponent, compute: impl Into<Compute>) -> Result<Vae> {
+pub fn vae(mut component: StoredComponent, compute: impl Into<Compute>) -> Result<Vae> {
     let init = &mut Init::zeros(compute);
+    let weights = std::mem::take(&mut component.weights);
     match component.class().unwrap_or("AutoencoderKL") {
         "AutoencoderKL" => {
             let config: AutoencoderConfig = component.typed_config()?;
             let network = AutoencoderKl::new(&config, init)?;
-            let weights = component.weights.into_iter().map(modern).collect();
-            let network = parameters::load(network, "autoencoder", &component.path, weights)?;
+            let network =
+                component.load(network, "autoencoder", weights.into_iter().map(modern).collect())?;
             Ok(Vae::Kl { network, config })
         }
         "AutoencoderTiny" => {
             let config: AutoencoderTinyConfig = component.typed_config()?;
             let network = AutoencoderTiny::new(&config, init)?;
-            let network = parameters::load(network, "autoencoder", &component.path, component.weights)?;
+            let network = component.load(network, "autoencoder", weights)?;
             Ok(Vae::Tiny { network, config })
         }
         _ => component.unknown_class("AutoencoderKL or AutoencoderTiny"),
@@ -160,19 +178,19 @@ fn modern((name, tensor): (String, StoredTensor)) -> (String, StoredTensor) {
 /// # Errors
 /// As [`denoiser`].
 pub fn text_encoder(
-    component: StoredComponent,
+    mut component: StoredComponent,
     compute: impl Into<Compute>,
 ) -> Result<Component<ClipText, ClipTextConfig>> {
     let config: ClipTextConfig = component.typed_config()?;
     let unprefixed = |name: String| name.strip_prefix("text_model.").map_or(name.clone(), str::to_owned);
-    let weights: Tensors =
-        component.weights.into_iter().map(|(name, tensor)| (unprefixed(name), tensor)).collect();
+    let weights = std::mem::take(&mut component.weights);
+    let weights: Tensors = weights.into_iter().map(|(name, tensor)| (unprefixed(name), tensor)).collect();
     let init = &mut Init::zeros(compute);
     let mut network = ClipText::new(&config, init)?;
     if weights.contains_key("text_projection.weight") {
         network = network.with_projection(&config, init);
     }
-    let network = parameters::load(network, "text encoder", &component.path, weights)?;
+    let network = component.load(network, "text encoder", weights)?;
     Ok(Component { network, config })
 }
 
@@ -184,6 +202,7 @@ pub fn clip(folder: &Path, compute: impl Into<Compute>) -> Result<Component<Clip
     let (path, weights) = weights::open_folder(folder, "model")?;
     let config: ClipConfig = crate::files::atomic::read_json(&folder.join("config.json"))?;
     let network = Clip::new(&config, &mut Init::zeros(compute))?;
-    let network = parameters::load(network, "CLIP", &path, weights)?;
+    let network = parameters::load(network, "CLIP", &path, weights)
+        .map_err(|error| error.because(Cause::ConfigOfAnotherModel))?;
     Ok(Component { network, config })
 }

@@ -46,7 +46,8 @@ pub fn open(folder: &Path) -> Result<Option<StoredComponent>> {
         "use_midblock_gn": encoder_levels.has_norms,
         "scaling_factor": 1.0,
     });
-    Ok(Some(StoredComponent { path: encoder, config, weights: tensors, left_out: vec![] }))
+    let left_out = vec![];
+    Ok(Some(StoredComponent { path: encoder, config_path: None, config, weights: tensors, left_out }))
 }
 
 fn find(folder: &Path, side: &str) -> Option<PathBuf> {

@@ -62,7 +62,8 @@ pub fn open(path: &Path) -> Result<Checkpoint> {
     let stored = |(component, config): (ComponentKind, Value)| {
         let weights = components.remove(&component).unwrap_or_default();
         let config = written.configs.get(component.folder()).cloned().unwrap_or(config);
-        (component, StoredComponent { path: path.to_owned(), config, weights, left_out: vec![] })
+        let (path, left_out) = (path.to_owned(), vec![]);
+        (component, StoredComponent { path, config_path: None, config, weights, left_out })
     };
     let components: BTreeMap<ComponentKind, StoredComponent> = configs.map(stored).collect();
     Ok(Checkpoint {

@@ -55,10 +55,8 @@ fn refuse_misfits(
     ours: &[(String, Vec<usize>)],
     tensors: &HashMap<String, StoredTensor>,
 ) -> Result<()> {
-    let wrong = |tensor: &str, expected: String, got: String| {
-        let error = Error::weights(model, path, tensor, expected, got);
-        if has_config(path) { error.because(Cause::ConfigOfAnotherModel) } else { error }
-    };
+    let wrong =
+        |tensor: &str, expected: String, got: String| Error::weights(model, path, tensor, expected, got);
     let known: HashSet<&str> = ours.iter().map(|(name, _)| name.as_str()).collect();
     // Old transformers versions stored the constant 0..n beside the position embedding; batch norm counts batches.
     let counted = |name: &str| ["position_ids", "num_batches_tracked"].iter().any(|end| name.ends_with(end));
@@ -93,15 +91,6 @@ fn refuse_misfits(
         }
         None => Ok(()),
     }
-}
-
-/// Whether a config lies beside a component's weights. A single file of a whole model has none, whatever lies there.
-fn has_config(weights: &Path) -> bool {
-    let name = weights.file_name().unwrap_or_default().to_string_lossy();
-    let is_of_component = ["diffusion_pytorch_model", "model", "pytorch_model"]
-        .iter()
-        .any(|stem| name.strip_prefix(stem).is_some_and(|rest| rest.starts_with(['.', '-'])));
-    is_of_component && weights.with_file_name("config.json").is_file()
 }
 
 /// The name that shares the longest beginning and end with `name`, if that is most of it.

@@ -29,6 +29,16 @@ pub(super) fn to_f32(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
     })
 }
 
+/// Whether [`to_f32`] reads numbers of this type.
+pub(super) fn is_read(dtype: Dtype) -> bool {
+    to_f32(dtype, &[]).is_some()
+}
+
+/// Bytes of a number; 0 if it is less than one.
+pub(super) fn size(dtype: Dtype) -> usize {
+    dtype.bitsize() / 8
+}
+
 /// That a tensor's numbers are of a type that is not read, and the cause of it for fp8 and smaller ones.
 pub(super) fn unread(tensor: &str, dtype: Dtype) -> (String, Option<Cause>) {
     let bits = dtype.bitsize();

@@ -1,17 +1,18 @@
 //! Where the pickle and the numbers of tensors lie in a file: three layouts since 2016, and a pickle alone.
 //! `torch/serialization.py`.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
 use std::ops::Range;
 
 use zip::{CompressionMethod, ZipArchive};
 
 use super::machine::{Input, Persistent, read};
-use super::value::{Fault, Id, Result, Tensor, Value, Values};
+use super::value::{Fault, Id, Result, Tensors, Value, Values};
 use super::{state_dict, tar};
 use crate::error::Cause;
 use crate::files::content::is_zip;
+use crate::files::numbers;
 
 /// The longest pickle in a zip, in bytes: a packed one may claim any length.
 const LONGEST_PICKLE: u64 = 100 << 20;
@@ -22,8 +23,8 @@ const MAGIC_WITHIN: usize = 64;
 
 /// The tensors of a file by name, and where the numbers of their storages lie.
 pub(super) struct Contents {
-    pub tensors: HashMap<String, Tensor>,
-    pub storages: HashMap<String, Storage>,
+    pub tensors: Tensors,
+    pub storages: BTreeMap<String, Storage>,
 }
 
 /// The numbers of a storage.
@@ -46,13 +47,10 @@ impl Storage {
 }
 
 /// Bytes of the storage that tensors look at, by its key.
-pub(super) type Needs = HashMap<String, usize>;
+pub(super) type Needs = BTreeMap<String, usize>;
 
 /// What a file holds. `accept` sees the tensors before anything is unpacked for them.
-pub(super) fn contents(
-    file: &[u8],
-    accept: impl FnOnce(&HashMap<String, Tensor>) -> Result<Needs>,
-) -> Result<Contents> {
+pub(super) fn contents(file: &[u8], accept: impl FnOnce(&Tensors) -> Result<Needs>) -> Result<Contents> {
     let head = &file[..file.len().min(MAGIC_WITHIN)];
     if is_zip(head) {
         zipped(file, accept)
@@ -64,18 +62,18 @@ pub(super) fn contents(
         stream(file, accept)
     } else {
         let tensors = tensors(&mut Input { rest: file }, &Persistent::Nothing)?;
-        Ok(Contents { tensors, storages: HashMap::new() })
+        Ok(Contents { tensors, storages: BTreeMap::new() })
     }
 }
 
-pub(super) fn tensors(input: &mut Input, persistent: &Persistent) -> Result<HashMap<String, Tensor>> {
+pub(super) fn tensors(input: &mut Input, persistent: &Persistent) -> Result<Tensors> {
     let mut values = Values::default();
     let root = read(input, &mut values, persistent)?;
     state_dict::tensors(&values, root)
 }
 
 /// PyTorch 1.6 and later: `NAME/data.pkl`, and each storage as `NAME/data/KEY`.
-fn zipped(file: &[u8], accept: impl FnOnce(&HashMap<String, Tensor>) -> Result<Needs>) -> Result<Contents> {
+fn zipped(file: &[u8], accept: impl FnOnce(&Tensors) -> Result<Needs>) -> Result<Contents> {
     // What a zip contains stands at its end.
     let cut_off =
         |e: zip::result::ZipError| Fault { cause: Some(Cause::CutOff), ..Fault::unread(e.to_string()) };
@@ -90,7 +88,7 @@ fn zipped(file: &[u8], accept: impl FnOnce(&HashMap<String, Tensor>) -> Result<N
     }
     let pickle = unpacked(&mut archive, &format!("{root}data.pkl"), LONGEST_PICKLE)?;
     let tensors = tensors(&mut Input { rest: &pickle }, &Persistent::Storages)?;
-    let mut storages = HashMap::new();
+    let mut storages = BTreeMap::new();
     let mut in_file = 0_usize;
     for (key, need) in accept(&tensors)? {
         let storage = storage(&mut archive, &format!("{root}data/{key}"), need)?;
@@ -143,7 +141,7 @@ fn unpacked(archive: &mut Zip, name: &str, most: u64) -> Result<Vec<u8>> {
 
 /// Up to PyTorch 1.5: pickles one after the other (a number, a version, the machine, the object, the keys of the
 /// storages), then each storage with its length.
-fn stream(file: &[u8], accept: impl FnOnce(&HashMap<String, Tensor>) -> Result<Needs>) -> Result<Contents> {
+fn stream(file: &[u8], accept: impl FnOnce(&Tensors) -> Result<Needs>) -> Result<Contents> {
     let mut input = Input { rest: file };
     let mut values = Values::default();
     let mut next = |input: &mut Input| read(input, &mut values, &Persistent::Nothing);
@@ -160,7 +158,7 @@ fn stream(file: &[u8], accept: impl FnOnce(&HashMap<String, Tensor>) -> Result<N
     let keys = keys.into_iter().map(|key| values.text(key, "the key of a storage"));
     let keys = keys.collect::<Result<Vec<String>>>()?;
     let sizes = values.storages();
-    let mut storages = HashMap::new();
+    let mut storages = BTreeMap::new();
     for key in keys {
         let (dtype, length) = *sizes
             .get(key.as_str())
@@ -169,7 +167,7 @@ fn stream(file: &[u8], accept: impl FnOnce(&HashMap<String, Tensor>) -> Result<N
         if usize::try_from(given) != Ok(length) {
             return Err(Fault::damaged(format!("storage `{key}` has {given} numbers, expected {length}")));
         }
-        let bytes = length.checked_mul(dtype.map_or(1, |dtype| dtype.bitsize() / 8));
+        let bytes = length.checked_mul(dtype.map_or(1, numbers::size));
         let start = file.len() - input.rest.len();
         let taken = input.take(bytes.ok_or_else(|| Fault::cut_off("a storage"))?)?;
         storages.insert(key, Storage::InFile(start..start + taken.len(), None));

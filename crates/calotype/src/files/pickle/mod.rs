@@ -24,11 +24,11 @@ use calotype_kernels::mapped::MappedFile;
 use rayon::prelude::*;
 use safetensors::Dtype;
 
-use super::numbers::{self, to_f32};
+use super::numbers::{self, size, to_f32};
 use crate::error::{Cause, Error, Result};
 use crate::files::{Storage, StoredTensor};
 use container::{Contents, Needs, Storage as Numbers};
-use value::{Fault, Tensor};
+use value::{Fault, Tensor, Tensors};
 
 const FORMAT: &str = "PyTorch weights";
 
@@ -55,7 +55,8 @@ pub fn open(path: &Path) -> Result<HashMap<String, StoredTensor>> {
 
 fn read(file: &MappedFile) -> value::Result<HashMap<String, StoredTensor>> {
     let Contents { tensors, storages } = container::contents(file, |tensors| needs(tensors, file.len()))?;
-    storages.par_iter().try_for_each(|(key, numbers)| check(file, key, numbers))?;
+    let damaged = storages.par_iter().find_map_first(|(key, numbers)| check(file, key, numbers).err());
+    damaged.map_or(Ok(()), Err)?;
     let read = |(name, tensor): (String, Tensor)| {
         let numbers = storages.get(&tensor.storage);
         let numbers = numbers.ok_or_else(|| Fault::damaged(format!("tensor `{name}` has no storage")))?;
@@ -64,7 +65,8 @@ fn read(file: &MappedFile) -> value::Result<HashMap<String, StoredTensor>> {
             let reason = format!("tensor `{name}` needs {end} bytes of its storage, which has {length}");
             return Err(Fault { cause: Some(Cause::CutOff), ..Fault::unread(reason) });
         }
-        let stored = stored(file, numbers, &tensor).ok_or_else(|| unread(&name, tensor.dtype))?;
+        let misfit = || Fault::damaged(format!("tensor `{name}` does not fit its storage"));
+        let stored = stored(file, numbers, &tensor).ok_or_else(misfit)?;
         Ok((name, stored))
     };
     tensors.into_iter().map(read).collect()
@@ -72,12 +74,17 @@ fn read(file: &MappedFile) -> value::Result<HashMap<String, StoredTensor>> {
 
 /// Bytes that are needed of each storage.
 ///
-/// Refuses a small file that stands for much memory: a stride of 0 repeats one number without end.
-fn needs(tensors: &HashMap<String, Tensor>, length: usize) -> value::Result<Needs> {
+/// Refuses numbers of a type that is not read, before anything is unpacked or summed up for them; and a small file that
+/// stands for much memory: a stride of 0 repeats one number without end.
+fn needs(tensors: &Tensors, length: usize) -> value::Result<Needs> {
     let mut needs = Needs::new();
     let mut asked = 0_usize;
     for (name, tensor) in tensors {
-        let size = size(tensor.dtype).ok_or_else(|| unread(name, tensor.dtype))?;
+        if !numbers::is_read(tensor.dtype) {
+            let (reason, cause) = numbers::unread(name, tensor.dtype);
+            return Err(Fault { reason, cause });
+        }
+        let size = size(tensor.dtype);
         let bytes = |numbers: Option<usize>| numbers.and_then(|n| n.checked_mul(size)).unwrap_or(usize::MAX);
         let need = needs.entry(tensor.storage.clone()).or_default();
         *need = bytes(tensor.reach()).max(*need);
@@ -87,16 +94,6 @@ fn needs(tensors: &HashMap<String, Tensor>, length: usize) -> value::Result<Need
         asked if asked <= length.saturating_mul(MOST_EXPANSION) => Ok(needs),
         asked => Err(Fault::damaged(format!("its tensors have {asked} bytes, the file has {length}"))),
     }
-}
-
-/// Bytes of a number; `None` if less than one.
-fn size(dtype: Dtype) -> Option<usize> {
-    Some(dtype.bitsize() / 8).filter(|&size| size > 0)
-}
-
-fn unread(name: &str, dtype: Dtype) -> Fault {
-    let (reason, cause) = numbers::unread(name, dtype);
-    Fault { reason, cause }
 }
 
 /// Refuses a storage that lies outside of the file, or whose bytes have another checksum than they should.
@@ -133,7 +130,7 @@ fn stored(file: &MappedFile, numbers: &Numbers, tensor: &Tensor) -> Option<Store
     let bytes = if tensor.is_contiguous() {
         Cow::Borrowed(window)
     } else {
-        Cow::Owned(gather(window, tensor, size(tensor.dtype)?))
+        Cow::Owned(gather(window, tensor, size(tensor.dtype)))
     };
     match storage {
         Some(storage) => StoredTensor::copied(shape, storage, &bytes),
@@ -143,7 +140,7 @@ fn stored(file: &MappedFile, numbers: &Numbers, tensor: &Tensor) -> Option<Store
 
 /// The bytes of the storage that a tensor looks at.
 fn place(tensor: &Tensor) -> Option<Range<usize>> {
-    let size = size(tensor.dtype)?;
+    let size = size(tensor.dtype);
     Some(tensor.offset.checked_mul(size)?..tensor.reach()?.checked_mul(size)?)
 }
 

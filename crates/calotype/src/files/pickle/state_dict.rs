@@ -1,9 +1,9 @@
 //! Which of a pickle's tensors are weights, and what they are called.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
-use super::value::{Fault, Id, LONGEST_NAME, Result, Tensor, Value, Values};
+use super::value::{Fault, Id, LONGEST_NAME, Result, Tensors, Value, Values};
 
 /// Under what trainers keep weights beside the rest of their state, first choice first.
 const WRAPPERS: [&str; 12] = [
@@ -48,7 +48,7 @@ const HARMLESS: [&str; 14] = [
 ];
 
 /// The tensors of a whole pickle by name; where a trainer has wrapped its weights, those and nothing else.
-pub(super) fn tensors(values: &Values, root: Id) -> Result<HashMap<String, Tensor>> {
+pub(super) fn tensors(values: &Values, root: Id) -> Result<Tensors> {
     if let Some(callable) = foreign(values, root) {
         return Err(Fault::unread(format!(
             "it wants to call `{callable}`, which weights have no use for; nothing was called"
@@ -67,7 +67,7 @@ pub(super) fn tensors(values: &Values, root: Id) -> Result<HashMap<String, Tenso
             _ => break,
         }
     }
-    let mut walk = Walk { values, visits: 0, names: 0, path: vec![], tensors: HashMap::new() };
+    let mut walk = Walk { values, visits: 0, names: 0, path: vec![], tensors: Tensors::new() };
     walk.entries(weights)?;
     Ok(walk.tensors)
 }
@@ -78,7 +78,7 @@ struct Walk<'a> {
     /// Bytes of all names.
     names: usize,
     path: Vec<Cow<'a, str>>,
-    tensors: HashMap<String, Tensor>,
+    tensors: Tensors,
 }
 
 impl<'a> Walk<'a> {

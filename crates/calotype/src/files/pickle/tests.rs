@@ -2,8 +2,8 @@
 
 use std::io::{Cursor, Write};
 
-use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
 
 use super::*;
 use crate::testing::TempDir;
@@ -108,6 +108,61 @@ fn numbers_of_eight_bits_are_named_and_are_no_damage() {
     let error = refused(&calling("torch._utils\n_rebuild_tensor_v3", &arguments));
     assert!(error.to_string().contains("`w` has dtype F8_E4M3 (fp8)"), "{error}");
     assert!(error.hint().unwrap().contains("bf16"));
+}
+
+/// `{name: tensor, …}` of names of one letter, and `torch.save`'s zip around it with eight storages that have another
+/// checksum than they should.
+fn damaged(tensors: &[(u8, Vec<u8>)]) -> Vec<u8> {
+    let entry = |(name, tensor): &(u8, Vec<u8>)| [b"X\x01\x00\x00\x00", &[*name][..], tensor].concat();
+    let entries: Vec<u8> = tensors.iter().flat_map(entry).collect();
+    let pickle = [b"\x80\x02}(", &entries[..], b"u."].concat();
+    let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
+    let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+    archive.start_file("a/data.pkl", stored).unwrap();
+    archive.write_all(&pickle).unwrap();
+    for key in 0..8 {
+        archive.start_file(format!("a/data/{key}"), stored).unwrap();
+        archive.write_all(b"four such floats").unwrap();
+    }
+    let mut bytes = archive.finish().unwrap().into_inner();
+    let spoilt: Vec<usize> =
+        (0..bytes.len() - 16).filter(|&i| bytes[i..].starts_with(b"four such")).collect();
+    assert_eq!(spoilt.len(), 8);
+    spoilt.into_iter().for_each(|i| bytes[i] = b'F');
+    bytes
+}
+
+/// In every run; and what is not read is said before what is damaged.
+#[test]
+fn of_several_faults_the_first_is_named() {
+    let with_key = |storage: &[u8], key: u8| -> Vec<u8> {
+        storage.iter().map(|&byte| if byte == b'0' { key } else { byte }).collect()
+    };
+    let float = |key| {
+        let storage = with_key(FLOATS, key);
+        [&b"ctorch._utils\n_rebuild_tensor_v2\n("[..], &storage, b"K\x00K\x04\x85K\x01\x85\x89NtR"].concat()
+    };
+    let eight_bits = |key| {
+        let (storage, rest) =
+            (with_key(STORAGE, key), b"K\x00K\x04\x85K\x01\x85\x89Nctorch\nfloat8_e4m3fn\ntR");
+        [&b"ctorch._utils\n_rebuild_tensor_v3\n("[..], &storage, rest].concat()
+    };
+    let all = |tensor: &dyn Fn(u8) -> Vec<u8>| (0..8).rev().map(|i| (b'a' + i, tensor(b'0' + i))).collect();
+    let dir = TempDir::new();
+    let path = dir.join("a.pt");
+    let floats: Vec<_> = all(&float);
+    let mut mixed: Vec<_> = all(&eight_bits);
+    mixed.truncate(5);
+    mixed.extend(floats[5..].iter().cloned());
+    for (tensors, said) in [
+        (floats, "storage `0` has another checksum"),
+        // `d` to `h` are of eight bits.
+        (mixed, "tensor `d` has dtype F8_E4M3 (fp8)"),
+    ] {
+        std::fs::write(&path, damaged(&tensors)).unwrap();
+        let message = open(&path).unwrap_err().to_string();
+        assert!(message.contains(said), "{message}");
+    }
 }
 
 #[test]

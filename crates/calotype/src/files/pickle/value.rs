@@ -1,7 +1,7 @@
 //! What a pickle describes: values that refer to each other. Nothing of it is made or called.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use safetensors::Dtype;
@@ -93,6 +93,9 @@ pub(super) struct StorageRef {
     /// Where the part of it begins that is meant.
     pub offset: usize,
 }
+
+/// Tensors by name, in whose order they are read: of several faults the same one is named in every run.
+pub(super) type Tensors = BTreeMap<String, Tensor>;
 
 /// A tensor: how it looks at its storage.
 #[derive(Debug, Clone)]

@@ -262,6 +262,22 @@ fn a_single_file_has_no_config_to_look_at() {
     }
 }
 
+/// What counts something in a folder has no place in a single file, and needs none.
+#[test]
+fn a_folder_with_counters_becomes_a_single_file() {
+    let dir = with_copy("sd1");
+    let stored = dir.join("model/text_encoder/model.safetensors");
+    let mut tensors: Vec<NamedTensor> = safetensors::read(&stored).unwrap().into_values().collect();
+    assert!(tensors.iter().any(|tensor| tensor.name.ends_with("position_ids")));
+    tensors.push(zeros("text_model.final_layer_norm.num_batches_tracked", &[1]));
+    safetensors::write(&stored, &tensors).unwrap();
+    for (from, to) in [("model", "with.safetensors"), (&*golden("sd1"), "without.safetensors")] {
+        succeeds(&dir, &["convert", from, to, "--dtype", "f32"]);
+    }
+    let read = |file: &str| safetensors::read(&dir.join(file)).unwrap();
+    assert_eq!(read("with.safetensors"), read("without.safetensors"));
+}
+
 /// A tensor of zeros.
 fn zeros(name: &str, shape: &[usize]) -> NamedTensor {
     NamedTensor { name: name.into(), shape: shape.to_vec(), values: vec![0.0; shape.iter().product()] }

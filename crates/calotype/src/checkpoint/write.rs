@@ -14,6 +14,7 @@ use crate::diffusion::SchedulerConfig;
 use crate::error::{Error, Result};
 use crate::files::{Storage, StoredTensor, atomic, safetensors};
 use crate::model::ComponentKind;
+use crate::nn::parameters::is_counter;
 
 /// Writes a folder in diffusers' layout.
 pub fn folder(checkpoint: &Checkpoint, root: &Path) -> Result<()> {
@@ -85,7 +86,7 @@ pub fn single_file(checkpoint: &Checkpoint, path: &Path) -> Result<()> {
     let mut thirds: BTreeMap<String, [Option<&StoredTensor>; 3]> = BTreeMap::new();
     for (component, stored) in &checkpoint.components {
         for (name, tensor) in &stored.weights {
-            if name.ends_with("position_ids") {
+            if is_counter(name) {
                 continue;
             }
             let no_place = |reason: String| {

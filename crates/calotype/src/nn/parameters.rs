@@ -11,7 +11,7 @@ use calotype_kernels::memory::Buffer;
 use super::compute::held_as;
 use crate::files::{NamedTensor, StoredTensor};
 
-pub use loading::{load, take};
+pub use loading::{is_counter, load, take};
 
 /// The way from the root of a network to a parameter.
 #[derive(Default)]

@@ -4,6 +4,7 @@ use super::architecture::Architecture;
 use super::layout::KeyLayout;
 use super::names::numbered;
 use crate::model::ComponentKind;
+use crate::nn::parameters::is_counter;
 
 /// Averaged weights under flattened names, losses of the autoencoder's training, the noise schedule as
 /// k-diffusion's wrappers keep it.
@@ -34,21 +35,12 @@ const TABLES: [&str; 18] = [
 ];
 
 /// In a text tower: buffers, and what only comparing texts with pictures needs.
-const OF_TEXT: [&str; 5] = [
-    "text_model.embeddings.position_ids",
-    "embeddings.position_ids",
-    "attn_mask",
-    "logit_scale",
-    "text_projection.weight",
-];
+const OF_TEXT: [&str; 3] = ["attn_mask", "logit_scale", "text_projection.weight"];
 
 /// Whether pipelines do without `key`, which is known and has no target. A key with no target for which this
 /// is false is unknown.
 pub fn is_unneeded(key: &str, layout: &KeyLayout) -> bool {
-    // Old transformers versions stored the constant 0..n beside every position embedding, and converters kept it.
-    // Layers of batch norm, which only discriminators have, count their batches.
-    let counted = key.ends_with("position_ids") || key.ends_with("num_batches_tracked");
-    if counted || PREFIXES.iter().any(|prefix| key.starts_with(prefix)) || TABLES.contains(&key) {
+    if is_counter(key) || PREFIXES.iter().any(|prefix| key.starts_with(prefix)) || TABLES.contains(&key) {
         return true;
     }
     [ComponentKind::TextEncoder, ComponentKind::TextEncoder2].into_iter().any(|component| {

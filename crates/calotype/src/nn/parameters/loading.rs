@@ -58,9 +58,7 @@ fn refuse_misfits(
     let wrong =
         |tensor: &str, expected: String, got: String| Error::weights(model, path, tensor, expected, got);
     let known: HashSet<&str> = ours.iter().map(|(name, _)| name.as_str()).collect();
-    // Old transformers versions stored the constant 0..n beside the position embedding; batch norm counts batches.
-    let counted = |name: &str| ["position_ids", "num_batches_tracked"].iter().any(|end| name.ends_with(end));
-    let unknown = |name: &&String| !known.contains(name.as_str()) && !counted(name);
+    let unknown = |name: &&String| !known.contains(name.as_str()) && !is_counter(name);
     let mut unexpected: Vec<&String> = tensors.keys().filter(unknown).collect();
     unexpected.sort();
     let missing: Vec<&(String, Vec<usize>)> =
@@ -91,6 +89,12 @@ fn refuse_misfits(
         }
         None => Ok(()),
     }
+}
+
+/// Whether a tensor of this name counts something and is no weight: old transformers versions stored the constant 0..n
+/// beside every position embedding, and layers of batch norm, which only discriminators have, count their batches.
+pub fn is_counter(name: &str) -> bool {
+    ["position_ids", "num_batches_tracked"].iter().any(|end| name.ends_with(end))
 }
 
 /// The name that shares the longest beginning and end with `name`, if that is most of it.

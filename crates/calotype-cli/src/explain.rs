@@ -1,16 +1,21 @@
 //! `calotype explain`: which word lit which pixel.
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use calotype::Result;
-use calotype::explain::explain_selected;
+use calotype::data::picture;
 use calotype::explain::files::require_words;
 use calotype::explain::heat_map::Baseline;
-use calotype::explain::selection::{Layers, Selection};
+use calotype::explain::selection::{Heads, Layers, Selection};
+use calotype::explain::{Explanation, Options, explain_pictures, explain_selected};
+use calotype::files::npz::{self, Array};
 use calotype::files::{atomic, output};
+use calotype::model::Model;
+use calotype::pipeline::given_picture::LOOKS;
 use calotype::pipeline::{Generation, Request};
 use calotype::progress::Progress;
+use calotype::{Error, Result};
+use serde_json::json;
 
 use crate::generate::{ModelArgs, SamplingArgs};
 use crate::message;
@@ -18,10 +23,13 @@ use crate::options::Context;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// What the picture should show
+    /// What the picture should show; of a given picture, what it shows
     prompt: String,
     #[command(flatten)]
     model: ModelArgs,
+    /// Explain this picture: noise is added to it at --steps timesteps [default: 10], and nothing is sampled
+    #[arg(long, value_name = "FILE", conflicts_with_all = SAMPLERS)]
+    image: Option<PathBuf>,
     /// Words to show, separated by commas [default: all]
     #[arg(long, value_delimiter = ',', value_name = "WORDS")]
     words: Vec<String>,
@@ -31,12 +39,22 @@ pub struct Args {
     /// Average these layers alone, by the size of their grid: 16x16, or several separated by commas
     #[arg(long, default_value_t = Layers::All, value_name = "all|WxH")]
     layers: Layers,
-    /// Average from this step of the sampler on, counted from 0
+    /// Average these heads of each layer alone, counted from 0: 0, or several separated by commas
+    #[arg(long, default_value_t = Heads::All, value_name = "all|N")]
+    heads: Heads,
+    /// Average from this step of the sampler on, counted from 0; of a given picture from this timestep on, the noisiest
+    /// first
     #[arg(long, default_value_t = 0, value_name = "N")]
     steps_from: usize,
     /// Average the steps before this one [default: all to the last]
     #[arg(long, value_name = "N")]
     steps_to: Option<usize>,
+    /// Write an animated PNG for each word too, with a frame for each step
+    #[arg(long)]
+    animate: bool,
+    /// Write heat_maps.npz too: the maps, and the attention at each step
+    #[arg(long)]
+    npz: bool,
     #[command(flatten)]
     sampling: SamplingArgs,
     /// Folder for picture.png, one overlay for each word, and heat_maps.json
@@ -44,32 +62,127 @@ pub struct Args {
     out: PathBuf,
 }
 
+/// What has no part in explaining a given picture.
+const SAMPLERS: [&str; 7] =
+    ["sampler", "eta", "schedule", "compat", "guidance", "guidance_rescale", "guidance_interval"];
+
+impl Args {
+    fn request(&self) -> Request {
+        let request = Request { prompt: self.prompt.clone(), ..Request::default() };
+        let request = self.sampling.of(self.model.of(request));
+        match &self.image {
+            // All of the steps are looked at.
+            Some(image) => Request {
+                init_image: Some(image.clone()),
+                strength: Some(1.0),
+                steps: request.steps.or(Some(LOOKS)),
+                ..request
+            },
+            None => request,
+        }
+    }
+
+    fn options(&self) -> Options {
+        let baseline = if self.absolute { Baseline::Zero } else { Baseline::WordMean };
+        let selection = Selection {
+            layers: self.layers.clone(),
+            heads: self.heads.clone(),
+            from: self.steps_from,
+            to: self.steps_to,
+        };
+        Options { baseline, selection, keeps_steps: self.animate || self.npz }
+    }
+}
+
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     output::require_folder("out", &args.out)?;
-    let request = Request { prompt: args.prompt.clone(), ..Request::default() };
-    let request = args.sampling.of(args.model.of(request));
+    let request = args.request();
     let model = request.load(context.machine())?;
-    let Generation { pictures, sampling, initial, warnings, .. } = request.prepare(&model, 1)?;
-    for picture in &pictures {
-        require_words(&model, picture, &sampling, &args.words)?;
+    // Of a given picture, what the network is told.
+    let mut timesteps = None;
+    if let Some(image) = &args.image {
+        require_size(image, &model)?;
+        timesteps = Some(model.noise_timesteps(request.steps.unwrap_or(LOOKS))?);
     }
-    message::warnings(&warnings, context);
-    let baseline = if args.absolute { Baseline::Zero } else { Baseline::WordMean };
-    let selection = Selection { layers: args.layers.clone(), from: args.steps_from, to: args.steps_to };
-    let steps = sampling.sampler.steps;
-    context.bars.begin("explaining", 0, steps);
+    let generation = request.prepare(&model, 1)?;
+    for picture in &generation.pictures {
+        require_words(&model, picture, &generation.sampling, &args.words)?;
+    }
+    message::warnings(&generation.warnings, context);
+    let steps = generation.sampling.sampler.steps;
+    let options = args.options();
+    let Some(explanation) = explained(args, &model, generation, &options, context)? else { return Ok(()) };
+    write(args, &explanation, &options, (steps, timesteps), context)
+}
+
+/// Refuses a picture of which no latent can be made.
+fn require_size(image: &Path, model: &Model) -> Result<()> {
+    let (f, (width, height)) = (model.vae.downsampling() as u32, picture::load(image)?.dimensions());
+    if width < f || height < f {
+        let expected = format!("a picture of at least {f} x {f} pixels");
+        return Err(Error::argument("image", expected, format!("{width} x {height}")));
+    }
+    Ok(())
+}
+
+fn explained(
+    args: &Args,
+    model: &Model,
+    generation: Generation,
+    options: &Options,
+    context: &Context,
+) -> Result<Option<Explanation>> {
+    let Generation { pictures, sampling, origin, initial, .. } = generation;
+    let total = match &args.image {
+        Some(_) => options.selection.steps(sampling.sampler.steps).len(),
+        None => sampling.sampler.steps,
+    };
+    context.bars.begin("explaining", 0, total);
     let on_step = &mut |done, _| {
         context.bars.step(done, "");
         ControlFlow::Continue(())
     };
-    let explanations =
-        explain_selected(&model, &pictures, &sampling, initial, (baseline, &selection), on_step)?;
+    let explanations = match &origin.picture {
+        Some(picture) => explain_pictures(model, picture, &pictures, &sampling, initial, options, on_step)?,
+        None => explain_selected(model, &pictures, &sampling, initial, options, on_step)?,
+    };
     context.bars.end("explaining");
-    let Some(explanation) = explanations.first() else { return Ok(()) };
-    let maps = explanation.write(&args.out, &args.words)?;
-    let value = serde_json::json!({ "prompt": args.prompt, "seed": sampling.seed, "words": maps,
-        "layers": args.layers.to_string(), "steps": [args.steps_from, args.steps_to.unwrap_or(steps)],
+    Ok(explanations.into_iter().next())
+}
+
+/// Everything into the folder. `timesteps`: of a given picture, all of them.
+fn write(
+    args: &Args,
+    explanation: &Explanation,
+    options: &Options,
+    (steps, timesteps): (usize, Option<Vec<f64>>),
+    context: &Context,
+) -> Result<()> {
+    let mut words = explanation.write(&args.out, &args.words)?;
+    if args.animate {
+        let files = explanation.write_animations(&args.out, &args.words, options.baseline)?;
+        words.iter_mut().zip(files).for_each(|(word, file)| word["animation"] = json!(file));
+    }
+    let chosen = options.selection.steps(steps);
+    let timesteps = timesteps.map(|all| all[chosen.clone()].to_vec());
+    if args.npz {
+        let mut arrays = explanation.arrays(&args.words);
+        if let Some(timesteps) = &timesteps {
+            arrays.arrays.insert("timesteps".into(), Array::new(&[timesteps.len()], timesteps.clone()));
+        }
+        npz::write(&args.out.join("heat_maps.npz"), &arrays)?;
+    }
+    let seed = args.sampling.seed.unwrap_or(0);
+    let mut value = json!({ "prompt": args.prompt, "seed": seed, "words": words,
+        "layers": args.layers.to_string(), "steps": [chosen.start, chosen.end],
     });
+    if args.heads != Heads::All {
+        value["heads"] = json!(args.heads.to_string());
+    }
+    if let Some(timesteps) = timesteps {
+        value["image"] = json!(args.image);
+        value["timesteps"] = json!(timesteps);
+    }
     atomic::write_json(&args.out.join("heat_maps.json"), &value)?;
     if context.json {
         message::json(&value);

@@ -23,6 +23,7 @@ mod evaluation_inception;
 #[cfg(feature = "onnx")]
 mod evaluation_onnx;
 mod evaluation_sides;
+mod explain;
 mod faults;
 #[path = "../../../calotype/tests/it/formula.rs"]
 mod formula;

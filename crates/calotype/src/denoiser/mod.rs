@@ -145,6 +145,13 @@ impl DenoiserConfig {
         }
     }
 
+    /// Numbers of heads of the layers with these sizes, in the same order.
+    pub fn cross_attention_heads(&self) -> Vec<usize> {
+        match self {
+            Self::Unet(config) => config.cross_attention_heads(),
+        }
+    }
+
     /// Side of the latents that the network was trained on.
     pub fn sample_size(&self) -> usize {
         match self {

@@ -33,6 +33,13 @@ pub enum Baseline {
     WordMean,
 }
 
+impl Baseline {
+    /// What this is among so many words: one word cannot be compared with others.
+    pub(super) fn among(self, words: usize) -> Self {
+        if words < 2 { Self::Zero } else { self }
+    }
+}
+
 /// Where in a picture a word's attention went.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WordHeatMap {
@@ -93,6 +100,24 @@ impl AttentionAccumulator {
         self.sum.iter().map(|sum| (sum / calls) as f32).collect()
     }
 
+    /// Layers and steps that were added.
+    pub(super) fn calls(&self) -> usize {
+        self.calls
+    }
+
+    /// Sum over the calls and over the rows of a word, `[height, width]`.
+    ///
+    /// # Errors
+    /// `Error::Argument` if the word has no rows or one beyond the tokens.
+    pub(super) fn attention_to(&self, word: &PromptWord) -> Result<Vec<f64>> {
+        let PromptWord { word, rows } = word;
+        if rows.is_empty() || rows.iter().any(|&row| row >= self.tokens) {
+            let expected = format!("one or more of the tokens 0..{}", self.tokens);
+            return Err(Error::argument(format!("tokens of `{word}`"), expected, format!("{rows:?}")));
+        }
+        Ok(self.sum_of(rows))
+    }
+
     /// Sum over the calls and over `tokens`, `[height, width]`.
     fn sum_of(&self, tokens: &[usize]) -> Vec<f64> {
         let pixels = self.height * self.width;
@@ -109,9 +134,7 @@ impl AttentionAccumulator {
 /// against `baseline` and normalised to sum 1.
 ///
 /// # Errors
-/// `Error::Argument` if a word has no rows or one beyond the tokens, if a word has no attention at
-/// all (nothing was added), if the picture has no pixels, or if fewer than two words are compared with
-/// [`Baseline::WordMean`].
+/// `Error::Argument` if a word has no rows or one beyond the tokens; as [`heat_maps`].
 pub fn word_heat_maps(
     accumulator: &AttentionAccumulator,
     words: &[PromptWord],
@@ -119,46 +142,54 @@ pub fn word_heat_maps(
     image_width: usize,
     baseline: Baseline,
 ) -> Result<Vec<WordHeatMap>> {
-    if image_height * image_width == 0 {
-        let got = format!("{image_height} × {image_width}");
-        return Err(Error::argument("picture size", "at least 1 × 1", got));
+    let attention = (words.iter())
+        .map(|word| Ok((word.word.as_str(), accumulator.attention_to(word)?)))
+        .collect::<Result<Vec<_>>>()?;
+    let grid = [accumulator.height, accumulator.width];
+    heat_maps(&attention, grid, [image_height, image_width], baseline)
+}
+
+/// [`word_heat_maps`] of the attention to each word on a grid: all words of a text, each with `[height, width]` numbers
+/// of at least 0, whatever their scale.
+///
+/// - `grid`, `picture`: height and width.
+///
+/// # Errors
+/// `Error::Argument` if a word has no attention at all (nothing was recorded), if the picture has no pixels, or if fewer
+/// than two words are compared with [`Baseline::WordMean`].
+pub fn heat_maps(
+    words: &[(&str, Vec<f64>)],
+    grid: [usize; 2],
+    picture: [usize; 2],
+    baseline: Baseline,
+) -> Result<Vec<WordHeatMap>> {
+    let [height, width] = picture;
+    if height * width == 0 {
+        return Err(Error::argument("picture size", "at least 1 × 1", format!("{height} × {width}")));
     }
     if baseline == Baseline::WordMean && words.len() < 2 {
         return Err(Error::argument("words", "two or more to compare with each other", words.len()));
     }
-    let mut maps = words
-        .iter()
-        .map(|word| word_map(accumulator, word, image_height, image_width))
-        .collect::<Result<Vec<_>>>()?;
+    let absolute = |(word, attention): &(&str, Vec<f64>)| absolute_map(word, attention, grid, picture);
+    let mut maps = words.iter().map(absolute).collect::<Result<Vec<_>>>()?;
     if baseline == Baseline::WordMean {
         subtract_mean(&mut maps);
     }
-    let named = words.iter().zip(maps).map(|(word, map)| WordHeatMap {
-        word: word.word.clone(),
-        height: image_height,
-        width: image_width,
+    let named = words.iter().zip(maps).map(|((word, _), map)| WordHeatMap {
+        word: (*word).to_owned(),
+        height,
+        width,
         values: map.into_iter().map(|value| value as f32).collect(),
     });
     Ok(named.collect())
 }
 
-/// The absolute map of one word, `[height, width]`, sum 1.
-fn word_map(
-    accumulator: &AttentionAccumulator,
-    word: &PromptWord,
-    height: usize,
-    width: usize,
-) -> Result<Vec<f64>> {
-    let PromptWord { word, rows } = word;
-    if rows.is_empty() || rows.iter().any(|&row| row >= accumulator.tokens) {
-        let expected = format!("one or more of the tokens 0..{}", accumulator.tokens);
-        return Err(Error::argument(format!("tokens of `{word}`"), expected, format!("{rows:?}")));
-    }
-    let grid = accumulator.sum_of(rows);
-    let mut map = if grid.is_empty() {
+/// The absolute map of one word, `[height, width]` of the picture, sum 1.
+fn absolute_map(word: &str, attention: &[f64], grid: [usize; 2], picture: [usize; 2]) -> Result<Vec<f64>> {
+    let mut map = if attention.is_empty() {
         Vec::new()
     } else {
-        resize(&grid, (accumulator.height, accumulator.width), (height, width))
+        resize(attention, (grid[0], grid[1]), (picture[0], picture[1]))
     };
     let total: f64 = map.iter().sum();
     if total <= 0.0 {

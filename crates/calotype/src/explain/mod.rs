@@ -1,26 +1,31 @@
 //! Which word lit which pixel.
 
+mod animation;
 pub mod capture;
 pub mod files;
 pub mod heat_map;
 pub mod localisation;
 pub mod overlay;
 pub mod selection;
+pub mod steps;
 
 use std::ops::{ControlFlow, Range};
 
 use burn::tensor::Tensor;
 use image::RgbImage;
 
+use crate::data::tensors::to_images;
 use crate::error::Result;
 use crate::model::Model;
+use crate::pipeline::given_picture::Asked;
 use crate::pipeline::script::{Script, Texts};
 use crate::pipeline::text_to_image::{OnStep, PictureRequest, Sampling};
 use crate::text_encoder::reading::Reading;
 use crate::text_encoder::schedule::place;
-use capture::CrossAttentionCapture;
+use capture::{Captured, CrossAttentionCapture};
 use heat_map::{Baseline, WordHeatMap, word_heat_maps};
-use selection::{LayerSize, Selection};
+use selection::{KnownLayer, LayerSize, Selection};
+use steps::StepAttention;
 
 /// A picture and where each word of its prompt went.
 #[derive(Debug, Clone)]
@@ -32,6 +37,10 @@ pub struct Explanation {
     pub maps: Vec<WordHeatMap>,
     /// The texts, in the order of their first steps: one unless the prompt changes or is a sum.
     pub texts: Vec<ExplainedText>,
+    /// For each of the maps its attention step by step; nothing unless [`Options::keeps_steps`].
+    pub steps: Vec<Vec<StepAttention>>,
+    /// Height and width of the latent, on whose grid the steps' attention is.
+    pub grid: [usize; 2],
 }
 
 /// A text that a picture was made from.
@@ -43,6 +52,17 @@ pub struct ExplainedText {
     pub steps: Vec<usize>,
     /// Its words among the maps.
     pub maps: Range<usize>,
+}
+
+/// How a picture is explained.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Options {
+    /// What a word's map is measured against.
+    pub baseline: Baseline,
+    /// Which layers, heads and steps are averaged.
+    pub selection: Selection,
+    /// Whether each step's attention is kept too: a map of the latent's size for each word and step.
+    pub keeps_steps: bool,
 }
 
 /// Samples the pictures of `requests` and captures the cross-attention on the way.
@@ -59,59 +79,141 @@ pub fn explain(
     baseline: Baseline,
 ) -> Result<Vec<Explanation>> {
     let on_step = &mut |_, _| ControlFlow::Continue(());
-    explain_selected(model, requests, sampling, initial, (baseline, &Selection::default()), on_step)
+    let options = Options { baseline, ..Options::default() };
+    explain_selected(model, requests, sampling, initial, &options, on_step)
 }
 
-/// [`explain`] by some of the layers and steps alone; `on_step` hears of every step.
+/// [`explain`] by some of the layers, heads and steps alone; `on_step` hears of every step.
 ///
 /// # Errors
-/// As [`Model::sample_from`]; `Error::Argument` for layers or steps that there are not.
+/// As [`Model::sample_from`]; `Error::Argument` for layers, heads or steps that there are not.
 pub fn explain_selected(
     model: &Model,
     requests: &[PictureRequest],
     sampling: &Sampling,
     initial: Option<Tensor<4>>,
-    (baseline, selection): (Baseline, &Selection),
+    options: &Options,
     on_step: &mut OnStep,
 ) -> Result<Vec<Explanation>> {
-    let [_, h, w] = model.latent_shape(sampling.width, sampling.height)?;
-    let sizes = model.denoiser.config.cross_attention_sizes(h, w);
-    let known: Vec<LayerSize> =
-        sizes.into_iter().map(|(height, width)| LayerSize { width, height }).collect();
-    selection.require(&known, sampling.sampler.steps)?;
-    let script = Script::of_prompts(requests, sampling)?;
-    let read = |texts: &Texts| model.text.read(&texts.first, sampling.prompts);
-    let readings = script.texts.iter().map(read).collect::<Result<Vec<Reading>>>()?;
-    // The texts of a batch are filled up to the longest.
-    let tokens = readings.iter().map(Reading::rows).max().unwrap_or(0);
-    let (shown, rows) = shown(&script);
-    let capture = CrossAttentionCapture::new(rows.clone(), h, w, tokens).of(selection);
+    let watched = Watched::new(model, requests, sampling, options)?;
     let mut after = |done: usize, steps: usize| {
-        capture.begin_step(done);
+        watched.capture.begin_step(done);
         on_step(done, steps)
     };
-    let latents = model.sample(requests, sampling, initial, Some(&capture), &mut after)?;
-    let accumulators = capture.finish()?;
+    let latents = model.sample(requests, sampling, initial, Some(&watched.capture), &mut after)?;
     let images = model.decode(latents, false)?;
-    let steps = selection.from..selection.to.unwrap_or(sampling.sampler.steps);
-    let mut explanations: Vec<Explanation> =
-        images.into_iter().map(|image| Explanation { image, maps: vec![], texts: vec![] }).collect();
-    for (number, ((picture, text), accumulator)) in shown.into_iter().zip(&accumulators).enumerate() {
-        let at = |step: &usize| rows[(*step).min(rows.len() - 1)].contains(&number);
-        let steps: Vec<usize> = steps.clone().filter(at).collect();
-        if steps.is_empty() {
-            continue; // Not among those that are averaged.
+    watched.explanations(images, sampling, options)
+}
+
+/// Explains given pictures: nothing is sampled. Noise is added to their latents at as many timesteps as `sampling` has
+/// steps ([`Model::noise_timesteps`]), and the network is asked once at each for the picture's prompt; steps that are not
+/// chosen are left out. A sampler and guidance have no part in it.
+///
+/// - `pictures`: `[B, 3, H, W]` in [−1, 1], of the size that `sampling` says, one for each request.
+/// - `initial`: the unit noise, the same at every timestep; the seed's where there is none.
+///
+/// # Errors
+/// As [`Model::ask_about`]; `Error::Argument` for layers, heads or steps that there are not.
+pub fn explain_pictures(
+    model: &Model,
+    pictures: &Tensor<4>,
+    requests: &[PictureRequest],
+    sampling: &Sampling,
+    initial: Option<Tensor<4>>,
+    options: &Options,
+    on_step: &mut OnStep,
+) -> Result<Vec<Explanation>> {
+    let watched = Watched::new(model, requests, sampling, options)?;
+    let steps = options.selection.steps(sampling.sampler.steps);
+    let noise = &mut model.noise(requests, sampling, initial);
+    let begin = &mut |step: usize| {
+        watched.capture.begin_step(step);
+        on_step(step - steps.start, steps.len())
+    };
+    let asked = Asked { requests, sampling, steps: steps.clone() };
+    model.ask_about(pictures, &asked, noise, &watched.capture, begin)?;
+    watched.explanations(to_images(pictures.clone())?, sampling, options)
+}
+
+/// The texts of a batch, and who watches what is read of them.
+struct Watched {
+    script: Script,
+    readings: Vec<Reading>,
+    /// (picture, text), in the order of their first steps.
+    shown: Vec<(usize, usize)>,
+    /// Which of them each sample has at each step.
+    rows: Vec<Vec<usize>>,
+    capture: CrossAttentionCapture,
+    /// Height and width of the latent.
+    grid: [usize; 2],
+}
+
+impl Watched {
+    fn new(
+        model: &Model,
+        requests: &[PictureRequest],
+        sampling: &Sampling,
+        options: &Options,
+    ) -> Result<Self> {
+        let [_, h, w] = model.latent_shape(sampling.width, sampling.height)?;
+        options.selection.require(&known_layers(model, h, w), sampling.sampler.steps)?;
+        let script = Script::of_prompts(requests, sampling)?;
+        let read = |texts: &Texts| model.text.read(&texts.first, sampling.prompts);
+        let readings = script.texts.iter().map(read).collect::<Result<Vec<Reading>>>()?;
+        // The texts of a batch are filled up to the longest.
+        let tokens = readings.iter().map(Reading::rows).max().unwrap_or(0);
+        let (shown, rows) = shown(&script);
+        let mut capture = CrossAttentionCapture::new(rows.clone(), h, w, tokens).of(&options.selection);
+        if options.keeps_steps {
+            let words = shown.iter().map(|&(_, text)| readings[text].words.clone());
+            capture = capture.step_by_step(words.collect());
         }
-        let words = &readings[text].words;
-        // One word cannot be compared with others.
-        let baseline = if words.len() < 2 { Baseline::Zero } else { baseline };
-        let maps = word_heat_maps(accumulator, words, sampling.height, sampling.width, baseline)?;
-        let Explanation { maps: all, texts, .. } = &mut explanations[picture];
-        let text = script.texts[text].first.trim().to_owned();
-        texts.push(ExplainedText { text, steps, maps: all.len()..all.len() + maps.len() });
-        all.extend(maps);
+        Ok(Self { script, readings, shown, rows, capture, grid: [h, w] })
     }
-    Ok(explanations)
+
+    /// What was seen of these pictures.
+    fn explanations(
+        self,
+        images: Vec<RgbImage>,
+        sampling: &Sampling,
+        options: &Options,
+    ) -> Result<Vec<Explanation>> {
+        let Self { script, readings, shown, rows, capture, grid } = self;
+        let Captured { accumulators, steps: by_step } = capture.finish()?;
+        let mut by_step = by_step.into_iter();
+        let chosen = options.selection.steps(sampling.sampler.steps);
+        let nothing = |image| Explanation { image, maps: vec![], texts: vec![], steps: vec![], grid };
+        let mut explanations: Vec<Explanation> = images.into_iter().map(nothing).collect();
+        for (number, ((picture, text), accumulator)) in shown.into_iter().zip(&accumulators).enumerate() {
+            let of_words = by_step.next().unwrap_or_default();
+            let at = |step: &usize| rows[(*step).min(rows.len() - 1)].contains(&number);
+            let steps: Vec<usize> = chosen.clone().filter(at).collect();
+            if steps.is_empty() {
+                continue; // Not among those that are averaged.
+            }
+            let words = &readings[text].words;
+            let baseline = options.baseline.among(words.len());
+            let maps = word_heat_maps(accumulator, words, sampling.height, sampling.width, baseline)?;
+            let explanation = &mut explanations[picture];
+            let all = explanation.maps.len();
+            let text = script.texts[text].first.trim().to_owned();
+            explanation.texts.push(ExplainedText { text, steps, maps: all..all + maps.len() });
+            explanation.maps.extend(maps);
+            explanation.steps.extend(of_words);
+        }
+        Ok(explanations)
+    }
+}
+
+/// What there is to choose among, for latents of `height` × `width`.
+fn known_layers(model: &Model, height: usize, width: usize) -> Vec<KnownLayer> {
+    let config = &model.denoiser.config;
+    let sizes = config.cross_attention_sizes(height, width).into_iter();
+    let layer = |((height, width), heads): ((usize, usize), usize)| KnownLayer {
+        size: LayerSize { width, height },
+        heads,
+    };
+    sizes.zip(config.cross_attention_heads()).map(layer).collect()
 }
 
 /// Each (picture, text) once, in the order of their first steps; and which of them each sample has at each step.

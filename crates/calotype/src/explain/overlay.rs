@@ -36,14 +36,26 @@ const INFERNO: [[u8; 3]; 17] = [
 /// # Errors
 /// `Error::Shape` if map and picture differ in size.
 pub fn overlay(image: &RgbImage, map: &WordHeatMap) -> Result<RgbImage> {
+    overlay_between(image, map, extremes([map]))
+}
+
+/// Lowest and highest value of some maps.
+pub fn extremes<'a>(maps: impl IntoIterator<Item = &'a WordHeatMap>) -> [f32; 2] {
+    let values = maps.into_iter().flat_map(|map| &map.values);
+    values.fold([f32::INFINITY, f32::NEG_INFINITY], |[low, high], value| [low.min(*value), high.max(*value)])
+}
+
+/// [`overlay`] with `low` drawn as lowest and `high` as highest: maps that are drawn between the same two compare.
+///
+/// # Errors
+/// As [`overlay`].
+pub fn overlay_between(image: &RgbImage, map: &WordHeatMap, [low, high]: [f32; 2]) -> Result<RgbImage> {
     let (width, height) = image.dimensions();
     let fits = (map.height, map.width) == (height as usize, width as usize);
     if !fits || map.values.len() != map.height * map.width {
         let got = format!("{} × {} with {} values", map.height, map.width, map.values.len());
         return Err(Error::shape("heat map of a picture", format!("{height} × {width}"), got));
     }
-    let low = map.values.iter().copied().fold(f32::INFINITY, f32::min);
-    let high = map.values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let scale = if high > low { 1.0 / (high - low) } else { 0.0 };
     let mut blended = image.clone();
     for (pixel, value) in blended.pixels_mut().zip(&map.values) {

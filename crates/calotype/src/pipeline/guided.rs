@@ -99,10 +99,7 @@ impl<'a> Guided<'a> {
         let Some(negative) = negative.as_ref().filter(|_| guided) else {
             return self.ask(input, t, positive, self.hook);
         };
-        let of_rows = match &self.picture_of_row {
-            Some(pictures) => input.clone().select(0, pictures.clone()),
-            None => input.clone(),
-        };
+        let of_rows = self.of_rows(&input);
         let (cond, uncond) = match both {
             // Weights are read once for both; the results are the same.
             Some(both) => {
@@ -116,6 +113,19 @@ impl<'a> Guided<'a> {
             }
         };
         guide(self.composed(cond, &uncond)?, uncond, &self.guidance, sigma)
+    }
+
+    /// What the network says to the prompts alone, of x_t `[B, C, h, w]` as the network takes it: the hook sees the pass.
+    pub fn ask_for_prompts(&self, x_t: &Tensor<4>, t: f64) -> Result<Tensor<4>> {
+        self.ask(self.of_rows(x_t), t, &self.told.borrow().positive, self.hook)
+    }
+
+    /// The sample of its picture for each of the prompt's rows.
+    fn of_rows(&self, input: &Tensor<4>) -> Tensor<4> {
+        match &self.picture_of_row {
+            Some(pictures) => input.clone().select(0, pictures.clone()),
+            None => input.clone(),
+        }
     }
 
     /// One prediction for each picture, of those for its prompts.

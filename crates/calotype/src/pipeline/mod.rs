@@ -2,6 +2,7 @@
 
 mod generation;
 pub mod generation_parameters;
+pub mod given_picture;
 mod guided;
 pub mod latents;
 mod load;

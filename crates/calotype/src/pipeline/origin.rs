@@ -153,7 +153,8 @@ impl Model {
     }
 }
 
-fn check_size(what: &str, tensor: &Tensor<4>, expected: [usize; 4]) -> Result<()> {
+/// Refuses pictures of another shape.
+pub(super) fn check_size(what: &str, tensor: &Tensor<4>, expected: [usize; 4]) -> Result<()> {
     if tensor.dims() == expected {
         Ok(())
     } else {

@@ -4,6 +4,7 @@
 mod compute;
 mod diffusers_schedulers;
 mod exchanged_captions;
+mod explain;
 mod file_map;
 mod fine_tuning;
 mod formula;

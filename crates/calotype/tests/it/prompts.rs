@@ -7,9 +7,9 @@ use std::path::Path;
 use burn::tensor::{Device, Tensor};
 use calotype::denoiser::{Condition, Denoiser, DenoiserConfig, Unet, UnetConfig};
 use calotype::diffusion::guidance::Guidance;
-use calotype::explain::explain_selected;
 use calotype::explain::heat_map::Baseline;
 use calotype::explain::selection::Selection;
+use calotype::explain::{Options, explain_selected};
 use calotype::model::Model;
 use calotype::nn::Init;
 use calotype::pipeline::text_to_image::{PictureRequest, Sampling, Sizes};
@@ -262,9 +262,8 @@ fn the_maps_of_a_text_are_those_of_the_steps_at_which_it_is_shown() {
         let selection = Selection { to, ..Selection::default() };
         let on_step = &mut |_, _| ControlFlow::Continue(());
         let requests = [request(prompt, 5.0, 0)];
-        explain_selected(&model, &requests, &sampling, None, (Baseline::WordMean, &selection), on_step)
-            .unwrap()
-            .swap_remove(0)
+        let options = Options { baseline: Baseline::WordMean, selection, ..Options::default() };
+        explain_selected(&model, &requests, &sampling, None, &options, on_step).unwrap().swap_remove(0)
     };
     let both = explained("a red [cat:dog:2]", None);
     let words: Vec<&str> = both.maps.iter().map(|map| map.word.as_str()).collect();

@@ -135,23 +135,31 @@ impl UnetConfig {
         }
     }
 
-    /// Sizes (height, width) of the levels with cross-attention for latents of `height` × `width`, finest first.
-    pub fn cross_attention_sizes(&self, height: usize, width: usize) -> Vec<(usize, usize)> {
+    /// Whether `level` has cross-attention, on the way down, up or in the middle.
+    fn attends(&self, level: usize) -> bool {
         let levels = self.block_out_channels.len();
         let middle = self.mid_block_type == Some(MidBlockType::CrossAttention);
-        let attends = |level: usize| {
-            let down = self.down_block_types[level].attends();
-            down || self.up_block_types[levels - 1 - level].attends() || middle && level + 1 == levels
-        };
+        let down = self.down_block_types[level].attends();
+        down || self.up_block_types[levels - 1 - level].attends() || middle && level + 1 == levels
+    }
+
+    /// Sizes (height, width) of the levels with cross-attention for latents of `height` × `width`, finest first.
+    pub fn cross_attention_sizes(&self, height: usize, width: usize) -> Vec<(usize, usize)> {
         let mut size = (height, width);
         let mut sizes = Vec::new();
-        for level in 0..levels {
-            if attends(level) {
+        for level in 0..self.block_out_channels.len() {
+            if self.attends(level) {
                 sizes.push(size);
             }
             size = (size.0.div_ceil(2), size.1.div_ceil(2));
         }
         sizes
+    }
+
+    /// Numbers of heads at the levels with cross-attention, finest first.
+    pub fn cross_attention_heads(&self) -> Vec<usize> {
+        let levels = 0..self.block_out_channels.len();
+        levels.filter(|&level| self.attends(level)).map(|level| self.heads(level)).collect()
     }
 
     /// Sizes of SDXL's added condition: sinusoids of each size, and width of all that is embedded.

@@ -15,6 +15,7 @@ mod progress;
 mod reconstruct;
 mod runs;
 mod self_test;
+mod sweep;
 mod train;
 
 use std::ffi::OsString;
@@ -45,6 +46,8 @@ enum Verb {
     Demo(demo::Args),
     /// Train one part
     Train(train::Args),
+    /// Train and measure variants of a recipe, side by side; what they have in common once
+    Sweep(sweep::Args),
     /// List, compare and plot runs
     Runs(runs::Args),
     /// Make pictures from a prompt
@@ -112,6 +115,7 @@ fn run(verb: Verb, context: &options::Context) -> calotype::Result<bool> {
     match verb {
         Verb::Demo(args) => demo::run(&args, context).map(done),
         Verb::Train(args) => train::run(&args, context).map(done),
+        Verb::Sweep(args) => sweep::run(&args, context).map(done),
         Verb::Runs(args) => runs::run(&args, context).map(done),
         Verb::Generate(args) => generate::run(&args, context).map(done),
         Verb::Explain(args) => explain::run(&args, context).map(done),

@@ -11,24 +11,27 @@ use crate::options::Context;
 
 /// `error: …` and `hint: …` on stderr.
 pub fn error(error: Error, command: Command) {
-    let error = with_option(error, &options(command));
+    let options = options(command);
+    let error = with_option(error, &options);
     eprintln!("error: {error}");
-    if let Some(hint) = hint(&error) {
+    if let Some(hint) = hint(&error, &options) {
         eprintln!("hint: {hint}");
     }
 }
 
 /// What to do next: where that is an option, by its name, otherwise as the library says.
-fn hint(error: &Error) -> Option<String> {
+fn hint(error: &Error, options: &[String]) -> Option<String> {
+    let has = |option: &str| options.iter().any(|known| known == option);
     let by_option = match error {
-        Error::Io { source, .. } if source.kind() == StorageFull => {
+        Error::Io { source, .. } if source.kind() == StorageFull && has("resume") => {
             "free some space and run again with --resume; what was complete before is intact"
         }
         Error::Io { source, .. } if source.kind() == PermissionDenied => {
             "choose another folder with --out or --run"
         }
-        Error::Preflight { .. } => "--no-check trains nevertheless",
-        Error::Interrupted { .. } => "run the same command with --resume to go on",
+        Error::Preflight { .. } if has("no-check") => "--no-check trains nevertheless",
+        Error::Interrupted { .. } if has("resume") => "run the same command with --resume to go on",
+        Error::Interrupted { .. } => "run the same command again to go on",
         _ => return error.hint(),
     };
     Some(by_option.into())

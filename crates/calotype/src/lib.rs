@@ -65,6 +65,7 @@ pub mod rng;
 pub mod runs;
 pub mod sampler;
 pub mod self_test;
+pub mod sweep;
 #[cfg(test)]
 mod testing;
 pub mod text_encoder;

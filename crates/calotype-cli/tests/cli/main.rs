@@ -33,6 +33,7 @@ mod pairs;
 mod prompts;
 #[path = "../../../calotype/tests/it/support.rs"]
 mod support;
+mod sweep;
 mod trainings;
 mod weight_files;
 

@@ -1,5 +1,7 @@
 //! What `demo` measures, on pairs of nouns that training never shows together unless it says otherwise.
 
+use std::path::Path;
+
 use image::RgbImage;
 
 use super::accuracy::{Accuracy, Checked, SeenPairs, Verdicts};
@@ -62,11 +64,11 @@ pub struct Evaluation {
 }
 
 /// Measures the model of the session's run as the recipe's `[evaluation]` says. A metric that cannot be computed is
-/// missing, with the reason.
+/// missing, with the reason. `judge`: the model folder whose CLIP measures the distance of sets.
 ///
 /// # Errors
 /// Those of reading the model and of sampling; `Error::Interrupted`.
-pub fn evaluate(recipe: &Recipe, data: &EmojiScenes, session: Session) -> Result<Evaluation> {
+pub fn evaluate(recipe: &Recipe, data: &EmojiScenes, judge: &Path, session: Session) -> Result<Evaluation> {
     let subject = Subject::load(recipe, session)?;
     let n = recipe.evaluation()?.scenes;
     let scenes: Vec<Scene> = (0..n as u64).map(|i| data.scene(Split::HeldOut, i)).collect();
@@ -93,11 +95,7 @@ pub fn evaluate(recipe: &Recipe, data: &EmojiScenes, session: Session) -> Result
     };
     let verdicts = Verdicts::of(&checker, &specs, &checked)?;
     let seen = measure(seen_pairs(&subject, data, &checker, n))?;
-    let clip = measure(ClipExtractor::load(
-        &session.run.model(),
-        noun_phrases(&data.config().nouns),
-        session.device,
-    ))?;
+    let clip = measure(ClipExtractor::load(judge, noun_phrases(&data.config().nouns), session.device))?;
     let (localisation, localised_pictures) =
         localise(&subject, data, &checker, (&scenes, &explanations, &verdicts.model))?;
     Ok(Evaluation {

@@ -23,13 +23,13 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+use crate::data::emoji_scenes::EmojiScenes;
 use crate::error::{Error, Result};
 use crate::files::{atomic, output};
 use crate::machine::Machine;
 use crate::runs::folder::{RunFolder, TrainedPart};
 use crate::trainer::{Recipe, Session};
-use crate::training::data::PartData;
-use crate::training::train_part;
+use crate::training::train_on_scenes;
 
 /// Recipes in the program; any other name is a file.
 const RECIPES: [(&str, &str); 3] = [
@@ -43,10 +43,15 @@ const RECIPES: [(&str, &str); 3] = [
 /// # Errors
 /// As [`Recipe::read`].
 pub fn recipe(name: &str) -> Result<Recipe> {
-    match RECIPES.iter().find(|(known, _)| *known == name) {
-        Some((name, text)) => Recipe::parse(Path::new(&format!("{name}.toml")), text),
+    match built_in(name) {
+        Some(text) => Recipe::parse(Path::new(&format!("{name}.toml")), text),
         None => Recipe::read(Path::new(name)),
     }
+}
+
+/// The text of a recipe in the program: `demo`, `full`, `smoke`.
+pub fn built_in(name: &str) -> Option<&'static str> {
+    RECIPES.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
 }
 
 /// What is asked of a demo.
@@ -86,28 +91,46 @@ impl Demo {
             let got = format!("`{}`, which has files in it", folder.display());
             return Err(Error::argument("out", "a new folder, or `resume` to go on with this run", got));
         }
-        let session = Session {
-            run: &self.run,
-            threads: machine.threads,
-            workers: 1,
-            resume: false,
-            device: machine.device,
-            preflight: true,
-            progress: machine.progress,
-        };
         let scenes = self.recipe.scenes()?;
         TrainedPart::ALL.into_iter().try_for_each(|part| self.recipe.keep_in(&self.run, part))?;
         for part in TrainedPart::ALL {
-            let data = PartData::embedded(&self.recipe, part, scenes.clone())?;
-            let session = Session { resume: self.run.has_begun(part)?, ..session };
-            train_part(part, &self.recipe, &data, session)?;
+            train_on_scenes(part, &self.recipe, &scenes, session(&self.run, machine))?;
         }
-        let training_seconds = started.elapsed().as_secs_f64();
-        let evaluation = evaluate(&self.recipe, &scenes, session)?;
-        let metrics = evaluation.metrics(&self.commit, training_seconds, started.elapsed().as_secs_f64());
+        self.measure(&scenes, &self.run.model(), started.elapsed().as_secs_f64(), machine)
+    }
+
+    /// Measures the model of the run, and writes the report into the run. `judge`: the model folder whose CLIP measures
+    /// the distance of sets; `training_seconds`: what the training has taken.
+    ///
+    /// # Errors
+    /// Those of [`evaluate`]; `Error::Io`.
+    pub fn measure(
+        &self,
+        scenes: &EmojiScenes,
+        judge: &Path,
+        training_seconds: f64,
+        machine: Machine,
+    ) -> Result<Outcome> {
+        let started = Instant::now();
+        let evaluation = evaluate(&self.recipe, scenes, judge, session(&self.run, machine))?;
+        let total_seconds = training_seconds + started.elapsed().as_secs_f64();
+        let metrics = evaluation.metrics(&self.commit, training_seconds, total_seconds);
         report::write(&self.recipe_name, &self.recipe, &self.run, &evaluation, &self.commit)?;
-        atomic::write_json(&folder.join("metrics.json"), &metrics)?;
+        atomic::write_json(&self.run.path().join("metrics.json"), &metrics)?;
         Ok(Outcome { evaluation, metrics })
+    }
+}
+
+/// A training of a part of `run` from the beginning, or what looks at the model.
+pub(crate) fn session<'a>(run: &'a RunFolder, machine: Machine<'a>) -> Session<'a> {
+    Session {
+        run,
+        threads: machine.threads,
+        workers: 1,
+        resume: false,
+        device: machine.device,
+        preflight: true,
+        progress: machine.progress,
     }
 }
 

@@ -41,7 +41,24 @@ impl Evaluation {
             }
         }
         metrics["not_measured"] = reasons.into();
+        metrics["intervals_95"] = self.intervals().into_iter().collect();
         metrics
+    }
+
+    /// 95 % intervals of the shares of independent trials, by their names in `metrics.json`.
+    fn intervals(&self) -> Vec<(&'static str, Value)> {
+        let seen = self.seen.as_ref().ok();
+        let relations = self.seen_relations().ok();
+        let shares = [
+            ("prompt_accuracy", self.accuracy.as_ref().ok().map(|accuracy| accuracy.model)),
+            ("noun_accuracy", self.nouns.as_ref().ok().map(|nouns| nouns.model)),
+            ("relation_accuracy", self.relations.as_ref().ok().copied()),
+            ("prompt_accuracy_seen_pairs", seen.map(|seen| seen.prompts)),
+            ("noun_accuracy_seen_pairs", seen.map(|seen| seen.nouns)),
+            ("relation_accuracy_seen_pairs", relations),
+        ];
+        let interval = |(name, share): (_, Option<Proportion>)| Some((name, json!(share?.interval())));
+        shares.into_iter().filter_map(interval).collect()
     }
 
     /// The metrics, by their names in `metrics.json`.

@@ -33,6 +33,8 @@ pub(super) struct Subject<'a> {
     pub(super) sampling: Sampling,
     /// Guidance scale.
     pub(super) guidance: f64,
+    /// Whether the denoiser has seen captions; if none, it is asked for none.
+    knows_captions: bool,
 }
 
 /// Mean retrieval at 1 of both directions, and its chance.
@@ -63,7 +65,8 @@ impl<'a> Subject<'a> {
             sizes: Sizes::default(),
             prompts: PromptOptions::default(),
         };
-        Ok(Self { model, session, sampling, guidance: asked.guidance })
+        let knows_captions = recipe.diffusion()?.caption_dropout < 1.0;
+        Ok(Self { model, session, sampling, guidance: asked.guidance, knows_captions })
     }
 
     /// Pictures and heat maps of the prompts; picture i is picture i of the seed.
@@ -91,8 +94,10 @@ impl<'a> Subject<'a> {
         guidance: f64,
         make: impl Fn(&[PictureRequest]) -> Result<Vec<T>> + Sync,
     ) -> Result<Vec<T>> {
-        let request =
-            |(i, prompt): (usize, &&str)| PictureRequest::new(prompt, Guidance::new(guidance), i as u64);
+        let request = |(i, prompt): (usize, &&str)| {
+            let prompt = if self.knows_captions { prompt } else { "" };
+            PictureRequest::new(prompt, Guidance::new(guidance), i as u64)
+        };
         let requests: Vec<PictureRequest> = prompts.iter().enumerate().map(request).collect();
         let progress = self.session.progress;
         progress.begin(name, 0, requests.len());

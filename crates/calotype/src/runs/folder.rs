@@ -35,12 +35,21 @@ named_enum! {
 /// Where a run keeps what: the model folder that other tools open, and beside it what only a resume
 /// needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RunFolder(PathBuf);
+pub struct RunFolder {
+    path: PathBuf,
+    cache: PathBuf,
+}
 
 impl RunFolder {
     /// The run at `path`; nothing is created or read.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self(path.into())
+        let path = path.into();
+        Self { cache: path.join("cache"), path }
+    }
+
+    /// The same run with its caches in `folder`, where another run's are.
+    pub fn with_cache(self, folder: PathBuf) -> Self {
+        Self { cache: folder, ..self }
     }
 
     /// The run that lies at `path`.
@@ -64,27 +73,27 @@ impl RunFolder {
 
     /// Whether a training has written here.
     pub fn is_run(&self) -> bool {
-        self.logs().is_dir() && (self.recipe().is_file() || self.0.join("state").is_dir())
+        self.logs().is_dir() && (self.recipe().is_file() || self.path.join("state").is_dir())
     }
 
     /// The run itself.
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     /// The recipe that the run was started with.
     pub fn recipe(&self) -> PathBuf {
-        self.0.join("recipe.toml")
+        self.path.join("recipe.toml")
     }
 
     /// The model folder in diffusers' layout.
     pub fn model(&self) -> PathBuf {
-        self.0.join("model")
+        self.path.join("model")
     }
 
     /// The model folders with the best weights so far, one for each part.
     pub fn all_best(&self) -> PathBuf {
-        self.0.join("best")
+        self.path.join("best")
     }
 
     /// A model folder with a part's best weights so far.
@@ -94,7 +103,7 @@ impl RunFolder {
 
     /// The checkpoints of a part's training: weights, moments and averages.
     pub fn checkpoints(&self, part: TrainedPart) -> PathBuf {
-        self.0.join("state").join(part.name())
+        self.path.join("state").join(part.name())
     }
 
     /// Whether a part's training has a checkpoint to go on from.
@@ -107,12 +116,12 @@ impl RunFolder {
 
     /// Averages of a part's weights, kept for later: a file for each number of steps.
     pub fn ema(&self, part: TrainedPart) -> PathBuf {
-        self.0.join("ema").join(part.name())
+        self.path.join("ema").join(part.name())
     }
 
     /// What trainings log.
     pub fn logs(&self) -> PathBuf {
-        self.0.join("logs")
+        self.path.join("logs")
     }
 
     /// One JSON object for each logged step of a part's training.
@@ -132,12 +141,12 @@ impl RunFolder {
 
     /// Pictures that a part's validations made.
     pub fn samples(&self, part: TrainedPart) -> PathBuf {
-        self.0.join("samples").join(part.name())
+        self.path.join("samples").join(part.name())
     }
 
     /// What was computed once: latents, text features.
     pub fn cache(&self) -> PathBuf {
-        self.0.join("cache")
+        self.cache.clone()
     }
 }
 

@@ -17,7 +17,7 @@ pub mod preflight;
 pub mod recipe;
 mod run_log;
 pub mod session;
-mod settings;
+pub mod settings;
 pub mod spikes;
 pub mod state;
 mod swap;

@@ -66,10 +66,10 @@ pub fn check<N: Module + Sync, O: Objective<N>>(
     threads: usize,
 ) -> Result<Findings> {
     let training = objective.training();
-    let last = training.steps - 1;
+    let last = training.steps.saturating_sub(1);
     let batch = objective.prepare(0)?;
     let (mut faults, mut warnings) = (objective.doubts()?, Vec::new());
-    if training.warm_up >= training.steps {
+    if training.warm_up >= training.steps && training.steps > 0 {
         let (warm_up, steps) = (training.warm_up, training.steps);
         warnings.push(format!("the learning rate rises over {warm_up} steps, and there are only {steps}"));
     }

@@ -121,7 +121,8 @@ fn first_difference(began: &str, now: &str) -> (String, String, String) {
     difference(&parse(began), &parse(now))
 }
 
-fn difference(began: &Value, now: &Value) -> (String, String, String) {
+/// Where two settings first differ: `.key.of.it`, and both values.
+pub(crate) fn difference(began: &Value, now: &Value) -> (String, String, String) {
     let inside = |key: String, began: &Value, now: &Value| {
         let (rest, began, now) = difference(began, now);
         (format!(".{key}{rest}"), began, now)

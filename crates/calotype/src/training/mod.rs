@@ -9,6 +9,7 @@ use std::path::Path;
 use burn::tensor::Device;
 
 use self::data::{DataSource, PartData};
+use crate::data::emoji_scenes::EmojiScenes;
 use crate::data::source::TrainingSet;
 use crate::error::{Error, Result};
 use crate::evaluate::extractor::InceptionExtractor;
@@ -199,6 +200,21 @@ pub fn train_part(part: TrainedPart, recipe: &Recipe, data: &PartData, session: 
             }
         }
     }
+}
+
+/// [`train_part`] on the embedded scenes, from the part's last checkpoint if the run has one.
+///
+/// # Errors
+/// As [`PartData::embedded`] and [`train_part`].
+pub fn train_on_scenes(
+    part: TrainedPart,
+    recipe: &Recipe,
+    scenes: &EmojiScenes,
+    session: Session,
+) -> Result<()> {
+    let data = PartData::embedded(recipe, part, scenes.clone())?;
+    let session = Session { resume: session.run.has_begun(part)?, ..session };
+    train_part(part, recipe, &data, session)
 }
 
 /// FID's Inception, if the recipe names its weights.

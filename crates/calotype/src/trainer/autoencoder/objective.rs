@@ -263,7 +263,7 @@ impl Objective<AutoencoderInTraining> for Reconstructing<'_> {
         let statistics = LatentStatistics::measure(&exact, self.data, &self.device)?;
         if !self.vae.decoder_only {
             // One factor for all channels: what the base had for each no longer fits.
-            config.scaling_factor = statistics.scaling_factor;
+            config.scaling_factor = self.vae.scaling_factor.unwrap_or(statistics.scaling_factor);
             (config.shift_factor, config.latents_mean, config.latents_std) = (None, None, None);
         }
         checkpoint::write_autoencoder(&folder, &network.autoencoder, &config)?;

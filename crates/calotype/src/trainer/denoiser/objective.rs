@@ -309,11 +309,17 @@ impl<N: DenoiserInTraining> Objective<N> for Denoising<'_> {
     }
 
     fn inputs(&self, share: &Latents) -> Result<Vec<Input>> {
+        if self.recipe.vae().is_ok_and(|vae| vae.scaling_factor.is_some()) {
+            // A scale that is asked for need not fit.
+            return Ok(vec![]);
+        }
         Ok(vec![Input { kind: InputKind::Latent, values: share.z_0.clone() }])
     }
 
     fn doubts(&self) -> Result<Vec<String>> {
-        let mut doubts: Vec<String> = text_tower_fault(self.base.text()).into_iter().collect();
+        let untrained = self.recipe.clip().is_ok_and(|clip| clip.training.steps == 0);
+        let fault = if untrained { None } else { text_tower_fault(self.base.text()) };
+        let mut doubts: Vec<String> = fault.into_iter().collect();
         if self.grounding.is_some() && !self.samples.know_objects()? {
             doubts.push(
                 "`diffusion.grounding` has nothing to teach: no picture says where its objects are".into(),

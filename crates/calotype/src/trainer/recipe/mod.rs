@@ -141,9 +141,23 @@ impl Recipe {
     }
 
     fn parse_with(path: &Path, text: &str, model: Option<&Path>) -> Result<Self> {
-        let mut recipe: Self = toml::from_str(text).map_err(|e| Error::format(path, "recipe (TOML)", e))?;
-        path.clone_into(&mut recipe.path);
-        recipe.model = model.map(Path::to_owned).or(recipe.model);
+        let recipe: Self = toml::from_str(text).map_err(|e| Error::format(path, "recipe (TOML)", e))?;
+        let model = model.map(Path::to_owned).or(recipe.model);
+        Self { model, ..recipe }.checked(path)
+    }
+
+    /// [`Recipe::read`] of a table; `path` is for messages, and need not be a file.
+    ///
+    /// # Errors
+    /// As [`Recipe::read`], without a line.
+    pub fn of_table(path: &Path, table: toml::Table) -> Result<Self> {
+        let refuse = |error: toml::de::Error| Error::format(path, "recipe (TOML)", error.to_string().trim());
+        toml::Value::Table(table).try_into::<Self>().map_err(refuse)?.checked(path)
+    }
+
+    /// The same with its file's name, if its values are in their ranges.
+    fn checked(self, path: &Path) -> Result<Self> {
+        let recipe = Self { path: path.to_owned(), ..self };
         recipe.validate()?;
         Ok(recipe)
     }
@@ -234,15 +248,15 @@ impl Recipe {
         let scratch = self.model.is_none();
         if let Some(vae) = &self.vae {
             vae.validate(&self.check("vae"), scratch, &self.data)?;
-            vae.training.validate(&self.check("vae.training"))?;
+            vae.training.validate(&self.check("vae.training"), 1)?;
         }
         if let Some(clip) = &self.clip {
-            clip.training.validate(&self.check("clip.training"))?;
+            clip.training.validate(&self.check("clip.training"), 0)?;
             clip.validate(&self.check("clip"))?;
         }
         if let Some(diffusion) = &self.diffusion {
             diffusion.validate(&self.check("diffusion"), scratch, &self.data)?;
-            diffusion.training.validate(&self.check("diffusion.training"))?;
+            diffusion.training.validate(&self.check("diffusion.training"), 1)?;
         }
         if let Some(evaluation) = &self.evaluation {
             let scenes = evaluation.scenes;

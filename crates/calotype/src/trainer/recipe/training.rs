@@ -15,7 +15,7 @@ use crate::nn::{Compute, Precision};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainingRecipe {
-    /// Number of steps.
+    /// Number of steps; 0 leaves CLIP as it starts.
     pub steps: usize,
     /// Samples in a step.
     pub batch_size: usize,
@@ -80,8 +80,9 @@ fn ten() -> usize {
 }
 
 impl TrainingRecipe {
-    pub(super) fn validate(&self, check: &Check) -> Result<()> {
-        check.that(self.steps > 0, "steps", "at least 1", self.steps)?;
+    /// `least`: steps at least.
+    pub(super) fn validate(&self, check: &Check, least: usize) -> Result<()> {
+        check.that(self.steps >= least, "steps", format!("at least {least}"), self.steps)?;
         let parts = self.parts;
         let divides = parts > 0 && self.batch_size > 0 && self.batch_size.is_multiple_of(parts);
         check.that(

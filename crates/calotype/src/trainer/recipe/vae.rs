@@ -40,6 +40,9 @@ pub struct VaeRecipe {
     /// Steps over which β rises from 0.
     #[serde(default)]
     pub beta_warm_up: usize,
+    /// What latents are multiplied by; measured after the training if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaling_factor: Option<f64>,
     /// LPIPS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub perceptual: Option<PerceptualRecipe>,
@@ -98,6 +101,11 @@ impl VaeRecipe {
             self.objective != AutoencoderObjective::Ldm || self.reconstruction == Reconstruction::L1;
         let expected = "l1 with `objective = \"ldm\"`: its likelihood is of |x - x'|";
         check.that(absolute, "reconstruction", expected, "mse")?;
+        if let Some(factor) = self.scaling_factor {
+            check.that(factor > 0.0 && factor.is_finite(), "scaling_factor", "above 0", factor)?;
+            let own = "nothing with `decoder_only`, which leaves the latents as they are";
+            check.that(!self.decoder_only, "scaling_factor", own, factor)?;
+        }
         if let Some(perceptual) = &self.perceptual {
             check.that(perceptual.weight > 0.0, "perceptual.weight", "above 0", perceptual.weight)?;
         }

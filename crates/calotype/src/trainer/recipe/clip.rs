@@ -1,5 +1,7 @@
 //! `[clip]`: both towers and their loss.
 
+use std::ops::Not;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Check, TrainingRecipe};
@@ -34,7 +36,7 @@ pub struct ClipRecipe {
     pub objective: ClipObjective,
     /// Whether captions with two nouns exchanged are wrong answers beside those of the other pictures. Without them
     /// hardly any batch asks who is where.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Not::not")]
     pub exchanged_captions: bool,
     /// The training. Its `parts` are those of the gradient cache: every pair of the whole batch is compared.
     pub training: TrainingRecipe,

@@ -16,7 +16,7 @@ use crate::trainer::Recipe;
 use crate::trainer::metrics_log::read_series;
 
 /// Pictures in a row, and rows, of each sample grid.
-const GRID: (usize, usize) = (6, 3);
+const GRID: (usize, usize) = (5, 4);
 /// Pairs of original and reconstruction.
 const PAIRS: usize = 5;
 /// Prompts whose words are shown.

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use crate::bf16;
+use crate::elementwise::add_assign_piece;
 use crate::isa::Isa;
 use crate::memory::Buffer;
 use crate::product::{self, Columns, Product, Start, Term, pack_columns, pack_rows};
@@ -34,28 +35,59 @@ impl AttentionShape {
     fn scale(&self) -> f32 {
         1.0 / (self.head_width as f32).sqrt()
     }
+
+    /// Numbers in a row of scores: one for each key, and what fills up the last vector. No kernel of a softmax meets a
+    /// rest, and no product stores a part of a vector.
+    fn row(&self, isa: Isa) -> usize {
+        isa.round_up(self.keys)
+    }
 }
 
-/// softmax(Q Kᵀ/√d) V for each head: `[B, N, heads·d]`. In pairs of bf16 numbers if `isa` takes them and d is
+/// What attention gives.
+#[derive(Debug)]
+pub struct Attended {
+    /// softmax(Q Kᵀ/√d) V of each head: `[B, N, heads·d]`.
+    pub y: Buffer,
+    /// softmax(Q Kᵀ/√d) of the heads that are shown: `[B, shown, N, L]`.
+    pub shown: Buffer,
+}
+
+/// Attention, and the probabilities of the first `shown` heads. In pairs of bf16 numbers if `isa` takes them and d is
 /// even; the softmax is in f32.
-pub fn forward(isa: Isa, s: &AttentionShape, q: &[f32], k: &[f32], v: &[f32]) -> Buffer {
+pub fn forward(isa: Isa, s: &AttentionShape, q: &[f32], k: &[f32], v: &[f32], shown: usize) -> Attended {
     let pairs = isa.takes_pairs() && s.head_width.is_multiple_of(2);
     let isa = if pairs { isa } else { isa.f32() };
     let (query_rows, key_rows) = (s.queries * s.width(), s.keys * s.width());
-    let mut y = Buffer::any(q.len());
-    y.par_chunks_mut(query_rows).zip(q.par_chunks(query_rows)).enumerate().for_each(|(b, (y, q))| {
+    let batch = q.len() / query_rows;
+    let (mut y, mut seen) = (Buffer::any(q.len()), Buffer::any(batch * shown * s.queries * s.keys));
+    let samples =
+        y.par_chunks_mut(query_rows).zip(of_samples(&mut seen, batch)).zip(q.par_chunks(query_rows));
+    samples.enumerate().for_each(|(b, ((y, seen), q))| {
         let (k, v) = (&k[b * key_rows..][..key_rows], &v[b * key_rows..][..key_rows]);
         if pairs {
             let width = s.width();
             let [q, k] = [q, k].map(|x| bf16::pairs_of_columns(isa, x, width));
             let v = bf16::pairs_of_rows(isa, v, width);
             let halved = AttentionShape { head_width: s.head_width / 2, ..*s };
-            forward_sample(isa, s, &halved, [&q, &k, &v], y);
+            forward_sample(isa, s, &halved, [&q, &k, &v], y, seen);
         } else {
-            forward_sample(isa, s, s, [q, k, v], y);
+            forward_sample(isa, s, s, [q, k, v], y, seen);
         }
     });
-    y
+    Attended { y, shown: seen }
+}
+
+/// `x` in as many equal parts, which may be empty.
+fn of_samples(x: &mut [f32], batch: usize) -> Vec<&mut [f32]> {
+    let size = x.len() / batch.max(1);
+    let mut rest = x;
+    (0..batch)
+        .map(|_| {
+            let (mine, others) = std::mem::take(&mut rest).split_at_mut(size);
+            rest = others;
+            mine
+        })
+        .collect()
 }
 
 /// One sample. `inner` is the shape that queries and keys have: that of `s`, or half as wide in pairs.
@@ -65,21 +97,30 @@ fn forward_sample(
     inner: &AttentionShape,
     [q, k, v]: [&[f32]; 3],
     y: &mut [f32],
+    shown: &mut [f32],
 ) {
     let pairs = isa.takes_pairs();
-    let key_rows = if pairs { s.keys.div_ceil(2) } else { s.keys };
+    let (key_rows, row) = if pairs { (s.keys.div_ceil(2), s.row(isa) / 2) } else { (s.keys, s.row(isa)) };
+    let mut shown = shown.chunks_exact_mut(s.queries * s.keys);
     for head in 0..s.heads {
         let keys_t = Head { rows: k, shape: inner, head }.packed_transpose(isa);
         let values = pack_rows(isa, key_rows, s.head_width, &v[head * s.head_width..], s.width());
+        let mut shown = shown.next();
         for first in (0..s.queries).step_by(QUERIES) {
             let count = QUERIES.min(s.queries - first);
             let from = first * inner.width() + head * inner.head_width;
             let (mut p, reciprocals) = weights(isa, inner, s.scale(), &q[from..], &keys_t, first, count);
+            if let Some(shown) = &mut shown {
+                let rows = shown[first * s.keys..].chunks_exact_mut(s.keys);
+                for ((to, p), reciprocal) in rows.zip(p.chunks_exact(s.row(isa))).zip(&reciprocals[..count]) {
+                    to.iter_mut().zip(p).for_each(|(to, p)| *to = p * reciprocal);
+                }
+            }
             if pairs {
-                p = bf16::pairs_of_columns(isa, &p, s.keys);
+                p = bf16::pairs_of_columns(isa, &p, s.row(isa));
             }
             let product = Product {
-                a_row: key_rows,
+                a_row: row,
                 a_step: 1,
                 terms: &[Term { a: 0, b: 0, length: key_rows }],
                 b: Columns::packed(isa, &values, key_rows),
@@ -95,6 +136,16 @@ fn forward_sample(
     }
 }
 
+/// What is told to attention's backward pass.
+#[derive(Debug, Clone, Copy)]
+pub struct Upstream<'a> {
+    /// ∂L/∂y, `[B, N, heads·d]`.
+    pub dy: &'a [f32],
+    /// ∂L/∂P of the heads that are shown, `[B, shown, N, L]`, beside what comes from `dy`; empty where none are, or nobody
+    /// asks.
+    pub dp: &'a [f32],
+}
+
 /// (∂L/∂q, ∂L/∂k, ∂L/∂v). The probabilities are computed again: they would be the largest tensors of a
 /// network.
 pub fn backward(
@@ -103,38 +154,42 @@ pub fn backward(
     q: &[f32],
     k: &[f32],
     v: &[f32],
-    dy: &[f32],
+    upstream: Upstream,
 ) -> (Buffer, Buffer, Buffer) {
     let isa = isa.f32();
     let (query_rows, key_rows) = (s.queries * s.width(), s.keys * s.width());
+    let shown_rows = upstream.dp.len() / (q.len() / query_rows);
     let (mut dq, mut dk, mut dv) = (Buffer::any(q.len()), Buffer::zeros(k.len()), Buffer::zeros(v.len()));
     dq.par_chunks_mut(query_rows)
         .zip(dk.par_chunks_mut(key_rows).zip(dv.par_chunks_mut(key_rows)))
         .enumerate()
         .for_each(|(b, (dq, (dk, dv)))| {
-            let (q, dy) = (&q[b * query_rows..][..query_rows], &dy[b * query_rows..][..query_rows]);
+            let (q, dy) = (&q[b * query_rows..][..query_rows], &upstream.dy[b * query_rows..][..query_rows]);
             let (k, v) = (&k[b * key_rows..][..key_rows], &v[b * key_rows..][..key_rows]);
+            let mut dp = upstream.dp[b * shown_rows..][..shown_rows].chunks_exact(s.queries * s.keys);
             for head in 0..s.heads {
-                backward_head(isa, s, head, [q, k, v, dy], [&mut *dq, &mut *dk, &mut *dv]);
+                let upstream = Upstream { dy, dp: dp.next().unwrap_or(&[]) };
+                backward_head(isa, s, head, [q, k, v], upstream, [&mut *dq, &mut *dk, &mut *dv]);
             }
         });
     (dq, dk, dv)
 }
 
-/// One head of one sample: P = softmax(Q Kᵀ/√d), dV = Pᵀ dY, dP = dY Vᵀ,
+/// One head of one sample, and ∂L/∂P of it: P = softmax(Q Kᵀ/√d), dV = Pᵀ dY, dP = dY Vᵀ + ∂L/∂P,
 /// dS = P ⊙ (dP − Σ_row dP ⊙ P)/√d, dQ = dS K, dK = dSᵀ Q.
 fn backward_head(
     isa: Isa,
     s: &AttentionShape,
     head: usize,
-    [q, k, v, dy]: [&[f32]; 4],
+    [q, k, v]: [&[f32]; 3],
+    Upstream { dy, dp: shown }: Upstream,
     [dq, dk, dv]: [&mut [f32]; 3],
 ) {
-    let column = head * s.head_width;
+    let (column, row) = (head * s.head_width, s.row(isa));
     let keys = Head { rows: k, shape: s, head };
     let (keys_t, keys) = (keys.packed_transpose(isa), keys.packed(isa));
     let values_t = Head { rows: v, shape: s, head }.packed_transpose(isa);
-    let mut dp = Buffer::any(QUERIES * s.keys);
+    let mut dp = Buffer::any(QUERIES * row);
     for first in (0..s.queries).step_by(QUERIES) {
         let count = QUERIES.min(s.queries - first);
         let at = first * s.width() + column;
@@ -146,17 +201,23 @@ fn backward_head(
             terms: &[Term { a: 0, b: 0, length: s.head_width }],
             b: Columns::packed(isa, &values_t, s.head_width),
             rows: count,
-            columns: s.keys,
-            c_row: s.keys,
+            columns: row,
+            c_row: row,
             start: Start::Zero,
         };
         product::run(isa, &product, &dy[at..], &mut dp, &[(0, 0)]);
+        if !shown.is_empty() {
+            let shown = shown[first * s.keys..].chunks_exact(s.keys);
+            dp.chunks_exact_mut(row).zip(shown).take(count).for_each(|(dp, shown)| {
+                add_assign_piece(isa, shown, &mut dp[..s.keys]);
+            });
+        }
         // dV += Pᵀ dY
         let rows_of_queries = |x: &[f32]| pack_rows(isa, count, s.head_width, &x[at..], s.width());
         let onto_keys = |b: &[f32], a: &[f32], c: &mut [f32]| {
             let product = Product {
                 a_row: 1,
-                a_step: s.keys,
+                a_step: row,
                 terms: &[Term { a: 0, b: 0, length: count }],
                 b: Columns::packed(isa, b, count),
                 rows: s.keys,
@@ -167,12 +228,12 @@ fn backward_head(
             product::run(isa, &product, a, &mut c[column..], &[(0, 0)]);
         };
         onto_keys(&rows_of_queries(dy), &p, dv);
-        softmax_backward(isa, &p, s.keys, s.scale(), &mut dp[..count * s.keys]);
+        softmax_backward(isa, &p, row, s.scale(), &mut dp[..count * row]);
         // dK += dSᵀ Q
         onto_keys(&rows_of_queries(q), &dp, dk);
         // dQ = dS K
         let product = Product {
-            a_row: s.keys,
+            a_row: row,
             a_step: 1,
             terms: &[Term { a: 0, b: 0, length: s.keys }],
             b: Columns::packed(isa, &keys, s.keys),
@@ -208,7 +269,8 @@ impl Head<'_> {
     }
 }
 
-/// softmax(Q Kᵀ/√d) of queries `first..first + count`: `[count, keys]`. `q` begins at the first query.
+/// softmax(Q Kᵀ/√d) of queries `first..first + count`: `[count, keys]`, rows filled up with zeros. `q` begins at the
+/// first query.
 fn probabilities(
     isa: Isa,
     s: &AttentionShape,
@@ -218,7 +280,7 @@ fn probabilities(
     count: usize,
 ) -> Buffer {
     let (mut p, reciprocals) = weights(isa, s, s.scale(), q, keys_t, first, count);
-    scale_rows(isa, &mut p, s.keys, s.keys, &reciprocals[..count]);
+    scale_rows(isa, &mut p, s.row(isa), s.row(isa), &reciprocals[..count]);
     p
 }
 
@@ -232,24 +294,26 @@ fn weights(
     first: usize,
     count: usize,
 ) -> (Buffer, [f32; QUERIES]) {
-    let mut p = Buffer::any(count * s.keys);
+    let row = s.row(isa);
+    let mut p = Buffer::any(count * row);
     let product = Product {
         a_row: s.width(),
         a_step: 1,
         terms: &[Term { a: 0, b: 0, length: s.head_width }],
         b: Columns::packed(isa, keys_t, s.head_width),
         rows: count,
-        columns: s.keys,
-        c_row: s.keys,
+        columns: row,
+        c_row: row,
         start: Start::Zero,
     };
     product::run(isa, &product, q, &mut p, &[(0, 0)]);
-    if s.causal {
-        for (i, row) in p.chunks_exact_mut(s.keys).enumerate() {
-            row.iter_mut().skip(first + i + 1).for_each(|x| *x = f32::NEG_INFINITY);
+    if s.causal || row > s.keys {
+        for (i, row) in p.chunks_exact_mut(row).enumerate() {
+            let seen = if s.causal { s.keys.min(first + i + 1) } else { s.keys };
+            row[seen..].fill(f32::NEG_INFINITY);
         }
     }
     let mut reciprocals = [0.0; QUERIES];
-    exponentials(isa, &mut p, s.keys, scale, &mut reciprocals[..count]);
+    exponentials(isa, &mut p, row, scale, &mut reciprocals[..count]);
     (p, reciprocals)
 }

@@ -45,7 +45,7 @@ by_isa! {
 
 by_isa! {
     /// Pairs of two rows.
-    fn across(first: &[f32], second: &[f32], to: &mut [f32]) {
+    pub(crate) fn across(first: &[f32], second: &[f32], to: &mut [f32]) {
         for (to, (first, second)) in to.iter_mut().zip(first.iter().zip(second)) {
             *to = pair(*first, *second);
         }
@@ -238,14 +238,10 @@ mod tests {
             let width = heads * head_width;
             let (q, k, v) =
                 (numbers(2 * queries * width, 1), numbers(2 * keys * width, 2), numbers(2 * keys * width, 3));
-            let expected = crate::attention::forward(
-                isa.f32(),
-                &s,
-                &rounded_all(&q),
-                &rounded_all(&k),
-                &rounded_all(&v),
-            );
-            let got = crate::attention::forward(isa, &s, &q, &k, &v);
+            let rounded = [&q, &k, &v].map(|x| rounded_all(x));
+            let [rq, rk, rv] = rounded.each_ref();
+            let expected = crate::attention::forward(isa.f32(), &s, rq, rk, rv, 0).y;
+            let got = crate::attention::forward(isa, &s, &q, &k, &v, 0).y;
             // A probability has 8 significant bits, and they sum to 1.
             for (got, expected) in got.iter().zip(expected.iter()) {
                 assert!((got - expected).abs() < 1.0 / 256.0, "{got}, expected {expected}");
@@ -255,7 +251,7 @@ mod tests {
         let s =
             crate::attention::AttentionShape { queries: 3, keys: 4, heads: 2, head_width: 5, causal: false };
         let (q, k) = (numbers(30, 1), numbers(40, 2));
-        let exact = crate::attention::forward(isa.f32(), &s, &q, &k, &k);
-        assert_eq!(crate::attention::forward(isa, &s, &q, &k, &k)[..], exact[..]);
+        let exact = crate::attention::forward(isa.f32(), &s, &q, &k, &k, 0).y;
+        assert_eq!(crate::attention::forward(isa, &s, &q, &k, &k, 0).y[..], exact[..]);
     }
 }

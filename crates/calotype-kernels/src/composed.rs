@@ -95,6 +95,35 @@ pub fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, heads: usize, causal:
     y.swap_dims(1, 2).reshape(shape)
 }
 
+/// See [`crate::attention_shown`].
+pub fn attention_shown(
+    q: Tensor<3>,
+    k: Tensor<3>,
+    v: Tensor<3>,
+    heads: usize,
+    shown: usize,
+) -> (Tensor<3>, Tensor<4>) {
+    let width = q.dims()[2] / heads * shown;
+    let [seen_q, seen_k] = [&q, &k].map(|x| x.clone().narrow(2, 0, width));
+    (attention(q, k, v, heads, false), attention_probabilities(seen_q, seen_k, shown, false))
+}
+
+/// See [`crate::region_cross_entropy`](fn@crate::region_cross_entropy).
+pub fn region_cross_entropy(
+    probabilities: Tensor<4>,
+    naming: Tensor<3>,
+    covered: Tensor<3>,
+    weights: Tensor<2>,
+    certain: f32,
+) -> Tensor<1> {
+    let [b, _, cells, tokens] = probabilities.dims();
+    let heads_mean = probabilities.mean_dim(1).reshape([b, cells, tokens]);
+    let a = heads_mean.matmul(naming).clamp(certain, 1.0 - certain); // [B, N, O]
+    let free = covered.clone().neg() + 1.0;
+    let entropy = covered * a.clone().log() + free * (a.neg() + 1.0).log();
+    (entropy * weights.unsqueeze_dim::<3>(1)).sum().neg()
+}
+
 /// softmax(Q Kᵀ/√d) of each head: `[B, heads, N, L]`. What a picture of the attention needs.
 pub fn attention_probabilities(q: Tensor<3>, k: Tensor<3>, heads: usize, causal: bool) -> Tensor<4> {
     let ([_, n, width], l) = (q.dims(), k.dims()[1]);

@@ -4,7 +4,7 @@ use burn::backend::Dispatch;
 use burn::tensor::{DType, Device, Tensor};
 
 use crate::activation::Activation;
-use crate::ops::{Channels, Junction, Kernels, Padding};
+use crate::ops::{Channels, Junction, Kernels, Padding, Part, Shown};
 use crate::{Products, composed, work};
 
 /// Whether a device runs the kernels of this crate, which read weights as they are stored and have [`Products`] of
@@ -123,7 +123,50 @@ pub fn attention(
         return composed::attention(q, k, v, heads, causal);
     }
     let (q, k, v) = (q.into_dispatch(), k.into_dispatch(), v.into_dispatch());
-    Tensor::from_dispatch(Dispatch::kernel_attention(q, k, v, heads, causal, products))
+    Tensor::from_dispatch(Dispatch::kernel_attention(q, k, v, heads, causal, None, products))
+}
+
+/// [`attention`] without a mask, and softmax(Q Kᵀ/√d) of the first `shown` heads, at least one: `[B, shown, N, L]`.
+/// Gradients go back from both.
+pub fn attention_shown(
+    q: Tensor<3>,
+    k: Tensor<3>,
+    v: Tensor<3>,
+    heads: usize,
+    shown: usize,
+    products: Products,
+) -> (Tensor<3>, Tensor<4>) {
+    work::add(&[2, q.shape().num_elements(), k.dims()[1]]);
+    if !takes(&q) {
+        return composed::attention_shown(q, k, v, heads, shown);
+    }
+    let (q, k, v, shown) = (q.into_dispatch(), k.into_dispatch(), v.into_dispatch(), Shown::first(shown));
+    let stem = Dispatch::kernel_attention(q, k, v, heads, false, Some(shown.clone()), products);
+    let y = Dispatch::kernel_attention_part(stem.clone(), shown.clone(), Part::Output);
+    let p = Dispatch::kernel_attention_part(stem, shown, Part::Probabilities);
+    (Tensor::from_dispatch(y), Tensor::from_dispatch(p))
+}
+
+/// Σ_b Σ_o w_bo Σ_n BCE(a_bo(n), m_bo(n)), `[1]`, where BCE(a, m) = −m·ln a − (1 − m)·ln(1 − a).
+///
+/// - `probabilities`: of attention, `[B, heads, N, L]`. a_bo(n) is what cell n of sample b pays to the tokens of region o,
+///   a mean over the heads; nearer to 0 or 1 than `certain` it is right enough, and has no gradient.
+/// - `naming`: 1 for the tokens of a region, 0 for others, `[B, L, O]`.
+/// - `covered`: m, 0 to 1, `[B, N, O]`.
+/// - `weights`: w, `[B, O]`; 0 where a sample has fewer regions.
+pub fn region_cross_entropy(
+    probabilities: Tensor<4>,
+    naming: Tensor<3>,
+    covered: Tensor<3>,
+    weights: Tensor<2>,
+    certain: f32,
+) -> Tensor<1> {
+    if !takes(&probabilities) {
+        return composed::region_cross_entropy(probabilities, naming, covered, weights, certain);
+    }
+    let (p, naming) = (probabilities.into_dispatch(), naming.into_dispatch());
+    let (covered, weights) = (covered.into_dispatch(), weights.into_dispatch());
+    Tensor::from_dispatch(Dispatch::kernel_region_cross_entropy(p, naming, covered, weights, certain))
 }
 
 /// f of every number.

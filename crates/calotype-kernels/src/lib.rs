@@ -11,7 +11,8 @@
 //! | [`linear`] | matrix product with bias, [`mod@linear`] |
 //! | [`group_norm`] | group norm fused with SiLU, [`mod@group_norm`] |
 //! | [`layer_norm`] | [`mod@layer_norm`] |
-//! | [`attention`] | softmax(Q Kᵀ/√d) V in blocks of queries, [`mod@attention`] |
+//! | [`attention`], [`attention_shown`] | softmax(Q Kᵀ/√d) V in blocks of queries, [`mod@attention`] |
+//! | [`region_cross_entropy`] | what attention should look at, [`mod@region_cross_entropy`] |
 //! | [`geglu`] | gate of a feed-forward layer, [`mod@geglu`] |
 //! | [`upsample_nearest`] | [`mod@upsample`] |
 //! | [`activation`] | GELU and its approximation, [`mod@activation`] |
@@ -56,6 +57,7 @@ mod ops;
 pub mod peak;
 mod pool;
 pub mod product;
+pub mod region_cross_entropy;
 mod simd;
 mod softmax;
 pub mod stored;
@@ -66,8 +68,9 @@ pub mod work;
 
 pub use activation::Activation;
 pub use functions::{
-    activation, add, add_rows, attention, channels_first, channels_last, concat, conv2d, fork, geglu,
-    group_norm, has_kernels, layer_norm, linear, mean_square_error, upsample_nearest,
+    activation, add, add_rows, attention, attention_shown, channels_first, channels_last, concat, conv2d,
+    fork, geglu, group_norm, has_kernels, layer_norm, linear, mean_square_error, region_cross_entropy,
+    upsample_nearest,
 };
 pub use isa::{Isa, Products};
 pub use math::flushed;

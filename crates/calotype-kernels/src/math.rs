@@ -8,18 +8,22 @@ pub fn flushed(x: f32) -> f32 {
     if x.abs() < f32::MIN_POSITIVE { 0.0 } else { x }
 }
 
-/// eˣ to 2 units in the last place, for x of at most 88; of larger ones e⁸⁸, and 0 below −87. Cephes' `expf`:
-/// 2ⁿ·e^r with |r| ≤ ln(2)/2.
+/// eˣ to 2 units in the last place, for x of at most 88; of larger ones e⁸⁸, and 0 below −87.
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
+    if x < -87.0 { 0.0 } else { exp_within(x.clamp(-87.0, 88.0)) }
+}
+
+/// eˣ for x in [−87, 88] or NaN; anything for others. Cephes' `expf`: 2ⁿ·e^r with |r| ≤ ln(2)/2.
+#[inline(always)]
+pub fn exp_within(x: f32) -> f32 {
     // ln 2 in two parts, so that n·ln 2 loses no digits.
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
-    // Adding and subtracting 1.5·2²³ rounds to an integer.
+    // Adding and subtracting 1.5·2²³ rounds to an integer, which between the two is in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
-    let vanishes = x < -87.0;
-    let x = x.clamp(-87.0, 88.0);
-    let n = (x * std::f32::consts::LOG2_E + ROUND) - ROUND;
+    let shifted = x * std::f32::consts::LOG2_E + ROUND;
+    let n = shifted - ROUND;
     let r = x - n * LN2_HIGH - n * LN2_LOW;
     let p = 1.987_569_1e-4;
     let p = p * r + 1.398_2e-3;
@@ -28,15 +32,13 @@ pub fn exp(x: f32) -> f32 {
     let p = p * r + 1.666_666_5e-1;
     let p = p * r + 0.5;
     let e = p * r * r + r + 1.0;
-    if vanishes { 0.0 } else { e * f32::from_bits(((n as i32 + 127) as u32) << 23) }
+    e * f32::from_bits((shifted.to_bits() << 23).wrapping_add(1.0f32.to_bits()))
 }
 
 /// 1 / (1 + e⁻ˣ), for x of at least −87; of smaller ones 1.6e-38.
 #[inline(always)]
 pub fn logistic(x: f32) -> f32 {
-    // Not `max`, which would lose a NaN.
-    let x = if x < -87.0 { -87.0 } else { x };
-    1.0 / (1.0 + exp(-x))
+    1.0 / (1.0 + exp_within(-x.clamp(-87.0, 87.0)))
 }
 
 /// The error function to 4e-7: an odd rational approximation on [−4, 4], where it reaches ±1.

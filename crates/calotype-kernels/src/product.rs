@@ -136,20 +136,42 @@ pub fn pack_columns<T: Stored>(
     columns_of: &[T],
     stride: usize,
 ) -> Buffer {
-    // Rows that are written together stay in the first level cache.
-    const BLOCK: usize = 16;
-    let width = isa.panel_width();
     pack_panels(isa, depth, columns, |panel, mine| {
-        for (block, rows) in panel.chunks_mut(BLOCK * width).enumerate() {
-            let length = rows.len() / width;
-            for (x, j) in mine.clone().enumerate() {
-                let from = &columns_of[j * stride + block * BLOCK..][..length];
-                for (k, &value) in from.iter().enumerate() {
-                    rows[k * width + x] = value.f32();
-                }
-            }
+        let columns_of = &columns_of[mine.start * stride..];
+        if isa.panel_width() == 32 {
+            pack_transposed::<T, 32>(panel, mine.len(), columns_of, stride);
+        } else {
+            pack_transposed::<T, 16>(panel, mine.len(), columns_of, stride);
         }
     })
+}
+
+/// One panel of `WIDTH` columns, of which there are `columns`.
+fn pack_transposed<T: Stored, const WIDTH: usize>(
+    panel: &mut [f32],
+    columns: usize,
+    columns_of: &[T],
+    stride: usize,
+) {
+    // Rows that are written together stay in the first level cache, and what is read lies side by side.
+    const BLOCK: usize = 64;
+    for (block, rows) in panel.as_chunks_mut::<WIDTH>().0.chunks_mut(BLOCK).enumerate() {
+        let length = rows.len();
+        let column = |x: usize| &columns_of[x * stride + block * BLOCK..][..length];
+        let fours = columns.min(WIDTH) / 4 * 4;
+        let mut x = 0;
+        while x < fours {
+            let (a, b, c, d) = (column(x), column(x + 1), column(x + 2), column(x + 3));
+            let values = a.iter().zip(b).zip(c.iter().zip(d));
+            for (row, ((a, b), (c, d))) in rows.iter_mut().zip(values) {
+                row[x..x + 4].copy_from_slice(&[a.f32(), b.f32(), c.f32(), d.f32()]);
+            }
+            x += 4;
+        }
+        for x in fours..columns.min(WIDTH) {
+            rows.iter_mut().zip(column(x)).for_each(|(row, value)| row[x] = value.f32());
+        }
+    }
 }
 
 /// A bias as [`Start::Bias`] wants it.

@@ -1,7 +1,7 @@
 //! The softmax of rows in two parts, and its backward pass: what attention does to its scores.
 
 use crate::isa::by_isa;
-use crate::math::exp;
+use crate::math::exp_within;
 
 /// 2⁻¹⁰⁰, which f32 does not notice beside the largest weight of a row: that is 1, and its last digit 2⁻²⁴. What is
 /// smaller is zero. A place that is masked, or that nobody looks at, would be a subnormal number, or make some in the
@@ -12,7 +12,7 @@ const NEGLIGIBLE: f32 = 7.888_609e-31;
 #[inline(always)]
 fn weight(x: f32) -> f32 {
     // ln 2⁻¹⁰⁰
-    if x < -69.314_72 { 0.0 } else { exp(x) }
+    if x < -69.314_72 { 0.0 } else { exp_within(x) }
 }
 
 /// Numbers that are summed side by side: a vector.

@@ -218,6 +218,84 @@ fn attention() {
     }
 }
 
+/// What attention gives: its output, the probabilities of its first heads, or both in one row.
+#[derive(Debug, Clone, Copy)]
+enum Read {
+    Output,
+    Probabilities,
+    Both,
+}
+
+/// `n` queries on `l` keys; the first `shown` heads are.
+fn compare_attention_shown([b, n, l]: [usize; 3], heads: usize, shown: usize, d: usize, read: Read) {
+    let read_of = |(y, p): (Tensor<3>, Tensor<4>)| -> Tensor<1> {
+        assert_eq!((y.dims(), p.dims()), ([b, n, heads * d], [b, shown, n, l]));
+        let (y, p) = (y.flatten(0, 2), p.flatten(0, 3));
+        match read {
+            Read::Output => y,
+            Read::Probabilities => p,
+            Read::Both => Tensor::cat(vec![p, y], 0),
+        }
+    };
+    compare(
+        &format!("attention {b}×{n} on {l}, {shown} of {heads} heads of {d} shown, {read:?} read"),
+        (leaf([b, n, heads * d], 1), leaf([b, l, heads * d], 2), leaf([b, l, heads * d], 3)),
+        |q, k, v| read_of(kernels::attention_shown(q, k, v, heads, shown, F32)),
+        |q, k, v| read_of(composed::attention_shown(q, k, v, heads, shown)),
+    );
+}
+
+#[test]
+fn attention_that_shows_its_probabilities() {
+    for read in [Read::Output, Read::Probabilities, Read::Both] {
+        for (b, n, l, heads, shown, d) in
+            [(1, 1, 1, 1, 1, 1), (2, 16, 77, 4, 2, 8), (3, 130, 24, 2, 1, 5), (2, 64, 24, 4, 4, 16)]
+        {
+            compare_attention_shown([b, n, l], heads, shown, d, read);
+        }
+    }
+    let mut draw = Draw(4);
+    for _ in 0..30 {
+        let (b, heads, d) = (draw.from(1, 3), draw.from(1, 4), draw.from(1, 40));
+        let (n, l, shown) = (draw.from(1, 100), draw.from(1, 100), draw.from(1, heads));
+        compare_attention_shown([b, n, l], heads, shown, d, Read::Both);
+    }
+}
+
+#[test]
+fn shown_probabilities_change_nothing_of_the_output() {
+    let [q, k, v] = [([2, 70, 24], 1), ([2, 33, 24], 2), ([2, 33, 24], 3)].map(|(s, seed)| numbers(s, seed));
+    let (y, _) = kernels::attention_shown(q.clone(), k.clone(), v.clone(), 3, 2, F32);
+    assert_eq!(y.into_data(), kernels::attention(q, k, v, 3, false, F32).into_data());
+}
+
+#[test]
+fn region_cross_entropy() {
+    for (b, heads, cells, tokens, regions) in [(1, 1, 1, 1, 1), (3, 2, 33, 7, 2), (2, 3, 16, 24, 5)] {
+        // What a sample does not have has no weight; a region may have several tokens, and tokens several regions.
+        let weights = numbers([b, regions], 7).clamp_min(0.0);
+        let naming = numbers([b, tokens, regions], 8).greater_elem(0.2).float();
+        let covered = numbers([b, cells, regions], 9).clamp(-0.5, 0.5) + 0.5;
+        let (weights, naming, covered) = (weights.autodiff(), naming.autodiff(), covered.autodiff());
+        // Sums to more than 1 are certain, as are those of small probabilities.
+        let p = numbers([b, heads, cells, tokens], 1).abs()
+            * 0.4
+            * numbers([b, heads, cells, 1], 2).clamp_min(0.0);
+        compare(
+            &format!("region cross-entropy {b}×{heads}×{cells}×{tokens}, {regions} regions"),
+            (p.autodiff().require_grad(), leaf([1], 2), leaf([1], 3)),
+            |p, _, _| {
+                let (naming, covered, weights) = (naming.clone(), covered.clone(), weights.clone());
+                kernels::region_cross_entropy(p, naming, covered, weights, 1e-2)
+            },
+            |p, _, _| {
+                let (naming, covered, weights) = (naming.clone(), covered.clone(), weights.clone());
+                composed::region_cross_entropy(p, naming, covered, weights, 1e-2)
+            },
+        );
+    }
+}
+
 #[test]
 fn group_norm_of_a_shifted_picture() {
     for (b, h, w, c, groups) in [(1, 1, 2, 8, 2), (2, 5, 3, 12, 4), (3, 8, 8, 32, 8), (1, 33, 9, 6, 3)] {
@@ -426,9 +504,19 @@ fn threads_change_nothing() {
             let h = kernels::concat(h.clone(), h).reshape([5, 144, 48]);
             let h = kernels::add_rows(h, leaf([144, 48], 7));
             let [q, k, v] = kernels::fork(kernels::activation(h, Activation::QuickGelu));
-            let y = kernels::attention(q, k, v, 3, false, F32).reshape([5, 12, 12, 48]);
+            let (y, p) = kernels::attention_shown(q, k, v, 3, 2, F32);
+            let regions = |shape, seed| numbers::<3>(shape, seed).abs().autodiff();
+            let weights = numbers([5, 2], 10).abs().autodiff();
+            let looked = kernels::region_cross_entropy(
+                p,
+                regions([5, 144, 2], 8),
+                regions([5, 144, 2], 9),
+                weights,
+                1e-4,
+            );
+            let y = y.reshape([5, 12, 12, 48]);
             let y = kernels::add(y, kernels::concat(skip.clone(), skip));
-            let gradients = y.clone().square().sum().backward();
+            let gradients = (y.clone().square().sum() + looked).backward();
             let numbers = |data: TensorData| data.iter::<f32>().map(f32::to_bits).collect::<Vec<u32>>();
             [
                 numbers(y.into_data()),

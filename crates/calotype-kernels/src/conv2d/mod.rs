@@ -1,5 +1,7 @@
 //! Two-dimensional convolution over channels-last pictures, forward and backward.
 
+mod input_gradient;
+mod packing;
 mod weight_gradient;
 
 use rayon::prelude::*;
@@ -8,10 +10,12 @@ use crate::bf16;
 use crate::isa::Isa;
 use crate::linear;
 use crate::memory::Buffer;
-use crate::product::{self, Columns, Product, Start, Term, pack_panels};
-use crate::stored::{Stored, Weights, by_storage};
+use crate::product::{self, Columns, Product, Start, Term};
+use crate::stored::Weights;
 use crate::winograd::{self, WinogradShape};
 
+pub use packing::packed;
+pub(crate) use packing::{KERNELS, Taps};
 pub use weight_gradient::backward_weight;
 
 /// Numbers of input that one piece of work copies into its padded scratch: a good half of a second
@@ -125,37 +129,6 @@ pub fn forward(isa: Isa, s: &Conv2dShape, x: &[f32], weight: &[f32], bias: &[f32
     forward_packed(isa, s, x, &packed(isa, s, Weights::F32(weight)), bias)
 }
 
-/// The weights as [`forward_packed`] reads them, for shapes of the same [`Conv2dShape::form`].
-pub fn packed(isa: Isa, s: &Conv2dShape, weight: Weights) -> Buffer {
-    match s.form(isa) {
-        Form::Pairs => by_storage!(weight, weight => pack_windows(isa, &s.in_pairs(), |o, i, place| {
-            let at = |i: usize| weight[(o * s.input + i) * s.places() + place].f32();
-            bf16::pair(at(2 * i), at(2 * i + 1))
-        })),
-        Form::Linear => linear::packed(isa, weight, s.input),
-        Form::Winograd => by_storage!(weight, weight => winograd::packed(isa, s.input, s.output, |o, i| {
-            std::array::from_fn(|t| weight[(o * s.input + i) * 9 + t].f32())
-        })),
-        Form::Windows => by_storage!(weight, weight => pack_windows(isa, s, |o, i, place| {
-            weight[(o * s.input + i) * s.places() + place].f32()
-        })),
-    }
-}
-
-/// B row (place of the window, i) holds the weights of every output channel; `weight(o, i, place)`.
-fn pack_windows(isa: Isa, s: &Conv2dShape, weight: impl Fn(usize, usize, usize) -> f32 + Sync) -> Buffer {
-    let (input, places) = (s.input, s.places());
-    pack_panels(isa, places * input, s.output, |panel, outputs| {
-        for i in 0..input {
-            for (j, o) in outputs.clone().enumerate() {
-                for place in 0..places {
-                    panel[(place * input + i) * isa.panel_width() + j] = weight(o, i, place);
-                }
-            }
-        }
-    })
-}
-
 /// [`forward`] with weights that [`packed`] made.
 pub fn forward_packed(isa: Isa, s: &Conv2dShape, x: &[f32], packed: &[f32], bias: &[f32]) -> Buffer {
     if s.is_linear() {
@@ -180,49 +153,37 @@ pub fn forward_packed(isa: Isa, s: &Conv2dShape, x: &[f32], packed: &[f32], bias
     }
 }
 
-/// ∂L/∂x from ∂L/∂y: a convolution of ∂L/∂y, spread out by the stride, with the flipped weights.
+/// ∂L/∂x from ∂L/∂y: a convolution of ∂L/∂y with the flipped weights.
 pub fn backward_input(isa: Isa, s: &Conv2dShape, dy: &[f32], weight: &[f32]) -> Buffer {
     if s.is_linear() {
         return linear::backward_input(isa, dy, weight, s.input);
     }
+    if s.stride > 1 {
+        return input_gradient::strided(isa, s, dy, weight);
+    }
     let pairs = isa.takes_pairs() && s.output.is_multiple_of(2);
     if let Some(w) = s.winograd().filter(|_| !pairs) {
         let w = WinogradShape { input: w.output, output: w.input, ..w };
-        let packed = winograd::packed(isa, s.output, s.input, |i, o| {
-            std::array::from_fn(|t| weight[(o * s.input + i) * 9 + 8 - t])
-        });
+        let packed = winograd::packed(isa, s.output, s.input, packing::flipped_taps(isa, s, weight));
         return winograd::forward(isa, &w, dy, &packed, &vec![0.0; s.input]);
     }
     let [k_h, k_w] = s.kernel;
-    let last = s.places() - 1;
     let adjoint = Conv2dShape {
         height: s.out_height,
         width: s.out_width,
         input: s.output,
         output: s.input,
-        stride: 1,
         pad_begin: [0, 0],
         out_height: s.height,
         out_width: s.width,
         ..*s
     };
-    let flipped = |i: usize, o: usize, place: usize| weight[(o * s.input + i) * s.places() + last - place];
-    let (adjoint, packed) = if pairs {
-        let adjoint = adjoint.in_pairs();
-        let pair =
-            |i: usize, o: usize, place| bf16::pair(flipped(i, 2 * o, place), flipped(i, 2 * o + 1, place));
-        (adjoint, pack_windows(isa, &adjoint, pair))
-    } else {
-        (adjoint, pack_windows(isa, &adjoint, flipped))
-    };
-    // Place i of the padded, spread gradient is dy[(i + pad_begin − (k − 1)) / stride].
+    let adjoint = if pairs { adjoint.in_pairs() } else { adjoint };
+    let taps = packing::flipped_taps(isa, s, weight);
+    let packed = packing::windows(isa, [s.output, s.input], s.places(), pairs, taps);
+    // Place i of the padded gradient is dy[i + pad_begin − (k − 1)].
     let source = |n: usize, length: usize, k: usize, pad: usize| -> Sources {
-        (0..length)
-            .map(|i| {
-                let at = (i + pad).checked_sub(k - 1)?;
-                (at % s.stride == 0 && at / s.stride < n).then_some(at / s.stride)
-            })
-            .collect()
+        (0..length).map(|i| (i + pad).checked_sub(k - 1).filter(|&at| at < n)).collect()
     };
     let rows = source(s.out_height, s.height - 1 + k_h, k_h, s.pad_begin[0]);
     let columns = source(s.out_width, s.width - 1 + k_w, k_w, s.pad_begin[1]);
@@ -320,8 +281,8 @@ fn windows(
     y
 }
 
-/// Copies the rows and columns of a picture to where `rows` and `columns` want them; `padded` is zero
-/// before.
+/// Copies the rows and columns of a picture to where `rows` and `columns` want them: columns one after the other, with
+/// nothing before and after. `padded` is zero before.
 fn pad(
     picture: &[f32],
     width: usize,
@@ -330,24 +291,12 @@ fn pad(
     columns: &Sources,
     padded: &mut [f32],
 ) {
-    let first = columns.iter().position(Option::is_some);
-    let used = columns.iter().flatten().count();
-    // All but a spread gradient copy whole rows.
-    let whole = first.is_some_and(|first| {
-        columns[first..].iter().take(used).enumerate().all(|(i, c)| *c == columns[first].map(|c| c + i))
-    });
-    for (to, from) in padded.chunks_exact_mut(columns.len() * channels).zip(rows) {
-        let Some(from) = from else { continue };
-        let from = &picture[from * width * channels..][..width * channels];
-        if let (true, Some(first)) = (whole, first) {
-            let begin = columns[first].unwrap_or(0) * channels;
-            to[first * channels..][..used * channels].copy_from_slice(&from[begin..][..used * channels]);
-            continue;
-        }
-        for (to, column) in to.chunks_exact_mut(channels).zip(columns) {
-            if let Some(column) = column {
-                to.copy_from_slice(&from[column * channels..][..channels]);
-            }
+    let mut used = columns.iter().enumerate().filter_map(|(to, from)| Some((to, (*from)?)));
+    let Some((to, from)) = used.next() else { return };
+    let (to, from, length) = (to * channels, from * channels, (1 + used.count()) * channels);
+    for (padded, row) in padded.chunks_exact_mut(columns.len() * channels).zip(rows) {
+        if let Some(row) = row {
+            padded[to..][..length].copy_from_slice(&picture[row * width * channels + from..][..length]);
         }
     }
 }

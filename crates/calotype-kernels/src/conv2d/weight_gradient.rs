@@ -21,7 +21,7 @@ pub fn backward_weight(isa: Isa, s: &Conv2dShape, x: &[f32], dy: &[f32]) -> Buff
     // Fewer channels do not pay for the transforms, more fall out of the caches.
     if let Some(w) = s.winograd()
         && width == output
-        && (64..=128).contains(&input)
+        && (32..=384).contains(&input)
         && !isa.takes_pairs()
     {
         return winograd::backward_weight(isa, &w, x, dy);

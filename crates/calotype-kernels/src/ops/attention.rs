@@ -1,4 +1,9 @@
 //! Attention as a burn operation.
+//!
+//! An operation of burn has one result. Attention that shows its probabilities is a stem with two branches, as in
+//! [`fork`](super::fork): they leave their gradients where the stem's backward pass finds both, and pass on a token.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use burn::backend::Autodiff;
 use burn::backend::Flex;
@@ -10,9 +15,44 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn_flex::FlexTensor;
 
-use super::{contiguous, last, tensor, values};
-use crate::attention::{self, AttentionShape};
+use super::{contiguous, last, tensor, values, with_backward};
+use crate::attention::{self, AttentionShape, Upstream};
 use crate::{Isa, Products};
+
+/// One of attention's two results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// `[B, N, heads·d]`.
+    Output,
+    /// `[B, shown heads, N, L]`.
+    Probabilities,
+}
+
+/// What attention shows, and its results' gradients on their way back.
+#[derive(Debug, Clone)]
+pub struct Shown {
+    heads: usize,
+    place: Arc<Mutex<Place>>,
+}
+
+#[derive(Debug, Default)]
+struct Place {
+    probabilities: Option<FlexTensor>,
+    /// Of the output, of the probabilities.
+    gradients: [Option<FlexTensor>; 2],
+}
+
+impl Shown {
+    /// The first `heads` heads.
+    pub fn first(heads: usize) -> Self {
+        Self { heads, place: Arc::default() }
+    }
+
+    fn place(&self) -> MutexGuard<'_, Place> {
+        // Each change is one assignment: nothing is left half done.
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 pub fn shape(q: &FlexTensor, k: &FlexTensor, heads: usize, causal: bool) -> AttentionShape {
     AttentionShape {
@@ -24,32 +64,51 @@ pub fn shape(q: &FlexTensor, k: &FlexTensor, heads: usize, causal: bool) -> Atte
     }
 }
 
+/// The output. The probabilities, if any are shown, wait for their [`branch`].
 pub fn forward(
-    q: &FlexTensor,
-    k: &FlexTensor,
-    v: &FlexTensor,
+    [q, k, v]: [&FlexTensor; 3],
     s: AttentionShape,
+    shown: Option<&Shown>,
     products: Products,
 ) -> FlexTensor {
     let (q, k, v) = (contiguous(q), contiguous(k), contiguous(v));
-    let y = attention::forward(Isa::of(products), &s, values(&q), values(&k), values(&v));
-    tensor(y, q.layout().shape().clone())
+    let heads = shown.map_or(0, |shown| shown.heads);
+    let attended = attention::forward(Isa::of(products), &s, values(&q), values(&k), values(&v), heads);
+    if let Some(shown) = shown {
+        let shape = [q.layout().shape()[0], heads, s.queries, s.keys];
+        shown.place().probabilities = Some(tensor(attended.shown, shape));
+    }
+    tensor(attended.y, q.layout().shape().clone())
 }
 
 #[derive(Debug)]
 struct Attention;
 
-impl Backward<Flex, 3> for Attention {
-    type State = (NodeId, NodeId, NodeId, AttentionShape, Products);
+#[derive(Debug, Clone)]
+struct State {
+    inputs: [NodeId; 3],
+    shape: AttentionShape,
+    shown: Option<Shown>,
+    products: Products,
+}
 
-    fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, checkpointer: &mut Checkpointer) {
-        let dy = contiguous(&gradients.consume::<Flex>(&ops.node));
-        let (q, k, v, s, products) = ops.state;
-        let q = contiguous(&checkpointer.retrieve_node_output::<FlexTensor>(q));
-        let k = contiguous(&checkpointer.retrieve_node_output::<FlexTensor>(k));
-        let v = contiguous(&checkpointer.retrieve_node_output::<FlexTensor>(v));
+impl Backward<Flex, 3> for Attention {
+    type State = State;
+
+    fn backward(self, ops: Ops<State, 3>, gradients: &mut Gradients, checkpointer: &mut Checkpointer) {
+        let State { inputs, shape: s, shown, products } = ops.state;
+        let [q, k, v] = inputs.map(|x| contiguous(&checkpointer.retrieve_node_output::<FlexTensor>(x)));
+        let own = gradients.consume::<Flex>(&ops.node);
+        let [dy, dp] = match shown {
+            None => [Some(own), None],
+            Some(shown) => std::mem::take(&mut shown.place().gradients),
+        };
+        let [dy, dp] = [dy, dp].map(|gradient| gradient.map(|gradient| contiguous(&gradient)));
+        let zeros = if dy.is_none() { vec![0.0; values(&q).len()] } else { vec![] };
+        let upstream =
+            Upstream { dy: dy.as_ref().map_or(&zeros, values), dp: dp.as_ref().map_or(&[], values) };
         let (dq, dk, dv) =
-            attention::backward(Isa::of(products), &s, values(&q), values(&k), values(&v), values(&dy));
+            attention::backward(Isa::of(products), &s, values(&q), values(&k), values(&v), upstream);
         let inputs = [(q, dq), (k, dk), (v, dv)];
         for (node, (input, gradient)) in ops.parents.into_iter().zip(inputs) {
             if let Some(node) = node {
@@ -60,25 +119,59 @@ impl Backward<Flex, 3> for Attention {
 }
 
 pub fn differentiable<C: CheckpointStrategy>(
-    q: FloatTensor<Autodiff<Flex, C>>,
-    k: FloatTensor<Autodiff<Flex, C>>,
-    v: FloatTensor<Autodiff<Flex, C>>,
+    [q, k, v]: [FloatTensor<Autodiff<Flex, C>>; 3],
     heads: usize,
     causal: bool,
+    shown: Option<Shown>,
     products: Products,
 ) -> FloatTensor<Autodiff<Flex, C>> {
     match Attention.prepare::<C>([q.node(), k.node(), v.node()]).compute_bound().stateful() {
         OpsKind::Tracked(mut prepared) => {
-            let kept = (prepared.checkpoint(&q), prepared.checkpoint(&k), prepared.checkpoint(&v));
-            let (q, k) = (q.into_primitive(), k.into_primitive());
-            let s = shape(&q, &k, heads, causal);
-            let y = forward(&q, &k, &v.into_primitive(), s, products);
-            prepared.finish((kept.0, kept.1, kept.2, s, products), y)
+            let inputs = [&q, &k, &v].map(|x| prepared.checkpoint(x));
+            let [q, k, v] = [q, k, v].map(|x| x.into_primitive());
+            let shape = shape(&q, &k, heads, causal);
+            let y = forward([&q, &k, &v], shape, shown.as_ref(), products);
+            prepared.finish(State { inputs, shape, shown, products }, y)
         }
         OpsKind::UnTracked(prepared) => {
-            let (q, k) = (q.into_primitive(), k.into_primitive());
-            let s = shape(&q, &k, heads, causal);
-            prepared.finish(forward(&q, &k, &v.into_primitive(), s, products))
+            let [q, k, v] = [q, k, v].map(|x| x.into_primitive());
+            let shape = shape(&q, &k, heads, causal);
+            prepared.finish(forward([&q, &k, &v], shape, shown.as_ref(), products))
         }
     }
+}
+
+#[derive(Debug)]
+struct Branch;
+
+impl Backward<Flex, 1> for Branch {
+    type State = (Shown, Part);
+
+    fn backward(self, ops: Ops<Self::State, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let (shown, part) = ops.state;
+        shown.place().gradients[part as usize] = Some(gradients.consume::<Flex>(&ops.node));
+        let [node] = ops.parents;
+        if let Some(node) = node {
+            gradients.register::<Flex>(node.id, tensor(vec![0.0], [1]));
+        }
+    }
+}
+
+/// A part of what attention gave, of which `stem` is the output. Each part is asked for once.
+pub fn part(stem: FlexTensor, shown: &Shown, part: Part) -> FlexTensor {
+    match part {
+        Part::Output => stem,
+        Part::Probabilities => shown.place().probabilities.take().expect("attention has put them there"),
+    }
+}
+
+/// The same, whose gradient waits for the stem's backward pass.
+pub fn branch<C: CheckpointStrategy>(
+    stem: FloatTensor<Autodiff<Flex, C>>,
+    shown: Shown,
+    of: Part,
+) -> FloatTensor<Autodiff<Flex, C>> {
+    let inputs = [stem.node()];
+    let y = part(stem.into_primitive(), &shown, of);
+    with_backward::<C, _, _>(Branch, inputs, (shown, of), y)
 }

@@ -12,6 +12,7 @@ mod layer_norm;
 mod layout;
 mod linear;
 mod mean_square;
+mod region_cross_entropy;
 mod rows;
 mod upsample;
 
@@ -22,8 +23,10 @@ use burn::backend::{Autodiff, Backend, Flex, backend_extension};
 use burn::tensor::{DType, Shape};
 use burn_flex::{FlexTensor, Layout};
 
+pub(crate) use self::attention::{Part, Shown};
 pub(crate) use self::fork::Junction;
 pub(crate) use self::layout::Channels;
+use self::region_cross_entropy::Regions;
 use crate::Products;
 use crate::activation::Activation;
 use crate::memory::Buffer;
@@ -71,7 +74,16 @@ pub trait Kernels: Backend {
         v: FloatTensor<Self>,
         heads: usize,
         causal: bool,
+        shown: Option<Shown>,
         products: Products,
+    ) -> FloatTensor<Self>;
+    fn kernel_attention_part(stem: FloatTensor<Self>, shown: Shown, part: Part) -> FloatTensor<Self>;
+    fn kernel_region_cross_entropy(
+        probabilities: FloatTensor<Self>,
+        naming: FloatTensor<Self>,
+        covered: FloatTensor<Self>,
+        weights: FloatTensor<Self>,
+        certain: f32,
     ) -> FloatTensor<Self>;
     fn kernel_activation(x: FloatTensor<Self>, f: Activation) -> FloatTensor<Self>;
     fn kernel_add(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self>;
@@ -129,9 +141,25 @@ impl Kernels for Flex {
         v: FlexTensor,
         heads: usize,
         causal: bool,
+        shown: Option<Shown>,
         products: Products,
     ) -> FlexTensor {
-        attention::forward(&q, &k, &v, attention::shape(&q, &k, heads, causal), products)
+        let shape = attention::shape(&q, &k, heads, causal);
+        attention::forward([&q, &k, &v], shape, shown.as_ref(), products)
+    }
+
+    fn kernel_attention_part(stem: FlexTensor, shown: Shown, part: Part) -> FlexTensor {
+        attention::part(stem, &shown, part)
+    }
+
+    fn kernel_region_cross_entropy(
+        probabilities: FlexTensor,
+        naming: FlexTensor,
+        covered: FlexTensor,
+        weights: FlexTensor,
+        certain: f32,
+    ) -> FlexTensor {
+        region_cross_entropy::forward(&probabilities, &Regions::new(&naming, &covered, &weights), certain)
     }
 
     fn kernel_activation(x: FlexTensor, f: Activation) -> FlexTensor {
@@ -223,9 +251,26 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
         v: FloatTensor<Self>,
         heads: usize,
         causal: bool,
+        shown: Option<Shown>,
         products: Products,
     ) -> FloatTensor<Self> {
-        attention::differentiable::<C>(q, k, v, heads, causal, products)
+        attention::differentiable::<C>([q, k, v], heads, causal, shown, products)
+    }
+
+    fn kernel_attention_part(stem: FloatTensor<Self>, shown: Shown, part: Part) -> FloatTensor<Self> {
+        attention::branch::<C>(stem, shown, part)
+    }
+
+    fn kernel_region_cross_entropy(
+        probabilities: FloatTensor<Self>,
+        naming: FloatTensor<Self>,
+        covered: FloatTensor<Self>,
+        weights: FloatTensor<Self>,
+        certain: f32,
+    ) -> FloatTensor<Self> {
+        let [naming, covered, weights] = [naming, covered, weights].map(|x| x.into_primitive());
+        let regions = Regions::new(&naming, &covered, &weights);
+        region_cross_entropy::differentiable::<C>(probabilities, regions, certain)
     }
 
     fn kernel_activation(x: FloatTensor<Self>, f: Activation) -> FloatTensor<Self> {

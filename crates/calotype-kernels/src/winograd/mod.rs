@@ -9,13 +9,12 @@ mod transforms;
 
 use rayon::prelude::*;
 
+use crate::conv2d::{KERNELS, Taps};
 use crate::isa::Isa;
 use crate::linear::CACHED;
 use crate::memory::Buffer;
 use crate::product::{self, Columns, Product, Start, Term, pack_panels};
-use transforms::{
-    LANES, Lanes, blocks, gradient_tiles, input_tiles, output_tiles, transformed_kernels, transposed_kernels,
-};
+use transforms::{gradient_tiles, input_tiles, output_tiles, transformed_kernels, transposed_kernels};
 
 /// Places of a transformed tile.
 const PLACES: usize = 16;
@@ -40,6 +39,22 @@ impl WinogradShape {
     fn tiles(&self) -> [usize; 2] {
         [self.height / 2, self.width / 2]
     }
+
+    /// A row of zeros, for [`WinogradShape::picture_rows`].
+    fn outside(&self) -> Buffer {
+        Buffer::zeros(self.width * self.input)
+    }
+
+    /// The four rows that a row of tiles reads, the first of them above it; those of all pictures are counted together.
+    fn picture_rows<'a>(&self, x: &'a [f32], tile_row: usize, outside: &'a [f32]) -> [&'a [f32]; 4] {
+        let (rows, row) = (self.height / 2, self.width * self.input);
+        let picture = &x[tile_row / rows * self.height * row..][..self.height * row];
+        let first = 2 * (tile_row % rows);
+        [0, 1, 2, 3].map(|i| match (first + i).checked_sub(1).filter(|&y| y < self.height) {
+            Some(y) => &picture[y * row..][..row],
+            None => outside,
+        })
+    }
 }
 
 /// y = W ⋆ x + b over `[B, H, W, in]`, with weights that [`packed`] made.
@@ -51,18 +66,17 @@ pub fn forward(isa: Isa, s: &WinogradShape, x: &[f32], packed: &[f32], bias: &[f
     let total = batch * rows;
     let at_once = (PIECE / (PLACES * columns * s.input.max(s.output))).clamp(1, total.div_ceil(8));
     let row = 2 * s.width * s.output;
+    let outside = s.outside();
     let mut y = Buffer::any(total * row);
     y.par_chunks_mut(at_once * row).enumerate().for_each(|(piece, y)| {
         let first = piece * at_once;
         let tile_rows = first..first + y.len() / row;
         let tiles = tile_rows.len() * columns;
-        let mut padded = Buffer::any(4 * (s.width + 2) * s.input);
         let mut v = Buffer::any(PLACES * tiles * s.input);
         let mut m = Buffer::any(PLACES * tiles * s.output);
         for (i, tile_row) in tile_rows.enumerate() {
-            let picture = &x[tile_row / rows * s.height * s.width * s.input..];
-            pad_rows(s, &picture[..s.height * s.width * s.input], 2 * (tile_row % rows), &mut padded);
-            input_tiles(isa, &padded, s.input, columns, tiles, i * columns, &mut v);
+            let to = &mut v[i * columns * s.input..];
+            input_tiles(isa, s.picture_rows(x, tile_row, &outside), s.input, to, tiles * s.input);
         }
         for place in 0..PLACES {
             let product = Product {
@@ -81,45 +95,25 @@ pub fn forward(isa: Isa, s: &WinogradShape, x: &[f32], packed: &[f32], bias: &[f
             let (v, m) = (&v[place * tiles * s.input..], &mut m[place * tiles * s.output..]);
             product::run(isa, &product, v, m, &[(0, 0)]);
         }
-        output_tiles(isa, &m, s.output, columns, tiles, bias, y);
+        output_tiles(isa, &m, columns, bias, y);
     });
     y
 }
 
-/// U = G g Gᵀ of every kernel; `tap(o, i)` are the nine weights from channel i to channel o, row by row.
+/// U = G g Gᵀ of every kernel.
 /// Panels of output channels as in [`pack_panels`], each with the 16 places one after the other.
-pub fn packed(
-    isa: Isa,
-    input: usize,
-    output: usize,
-    tap: impl Fn(usize, usize) -> [f32; 9] + Sync,
-) -> Buffer {
+pub(crate) fn packed(isa: Isa, input: usize, output: usize, taps: impl Taps) -> Buffer {
     let width = isa.panel_width();
     pack_panels(isa, PLACES * input, output, |panel, outputs| {
-        for i in 0..input {
-            for o in outputs.clone().step_by(LANES) {
-                let kernels: [[f32; 9]; LANES] = std::array::from_fn(|lane| tap(o + lane, i));
-                let g: [Lanes; 9] = std::array::from_fn(|t| std::array::from_fn(|lane| kernels[lane][t]));
-                for (place, lanes) in transformed_kernels(g).into_iter().enumerate() {
-                    panel[(place * input + i) * width + o - outputs.start..][..LANES].copy_from_slice(&lanes);
-                }
+        let mut g = vec![0.0; KERNELS * 9 * width];
+        for first in (0..input).step_by(KERNELS) {
+            let inputs = first..input.min(first + KERNELS);
+            taps(inputs.clone(), outputs.clone(), &mut g);
+            for (i, g) in inputs.zip(g.chunks_exact(9 * width)) {
+                transformed_kernels(isa, g, width, &mut panel[i * width..], input * width);
             }
         }
     })
-}
-
-/// Four rows of the padded picture, the first at row `y` − 1: `[4, W + 2, in]`.
-fn pad_rows(s: &WinogradShape, picture: &[f32], y: usize, padded: &mut [f32]) {
-    let (row, wide) = (s.width * s.input, (s.width + 2) * s.input);
-    for (i, to) in padded.chunks_exact_mut(wide).enumerate() {
-        to[..s.input].fill(0.0);
-        to[wide - s.input..].fill(0.0);
-        let to = &mut to[s.input..][..row];
-        match (y + i).checked_sub(1).filter(|&y| y < s.height) {
-            Some(y) => to.copy_from_slice(&picture[y * row..][..row]),
-            None => to.fill(0.0),
-        }
-    }
 }
 
 /// ∂L/∂W `[out, in, 3, 3]`: Gᵀ [Σ_tiles (Bᵀ d B)ᵀ (A ∂Y Aᵀ)] G, the adjoint of [`forward`] in its weights.
@@ -133,19 +127,19 @@ pub fn backward_weight(isa: Isa, s: &WinogradShape, x: &[f32], dy: &[f32]) -> Bu
     // At least 128 tiles: a short sum would be mostly loading and storing its result.
     let at_once = (PIECE / (PLACES * columns * c.max(output))).max(128usize.div_ceil(columns)).min(total);
     let mut products = Buffer::zeros(PLACES * c * output);
-    let mut padded = Buffer::any(4 * (s.width + 2) * c);
+    let outside = s.outside();
     let (mut v, mut m) =
         (Buffer::any(PLACES * at_once * columns * c), Buffer::any(PLACES * at_once * columns * output));
     for first in (0..total).step_by(at_once) {
         let tile_rows = first..(first + at_once).min(total);
         let tiles = tile_rows.len() * columns;
         for (i, tile_row) in tile_rows.clone().enumerate() {
-            let picture = &x[tile_row / rows * s.height * s.width * c..][..s.height * s.width * c];
-            pad_rows(s, picture, 2 * (tile_row % rows), &mut padded);
-            input_tiles(isa, &padded, c, columns, tiles, i * columns, &mut v);
+            let to = &mut v[i * columns * c..];
+            input_tiles(isa, s.picture_rows(x, tile_row, &outside), c, to, tiles * c);
         }
         let row = 2 * s.width * output;
-        gradient_tiles(isa, &dy[first * row..tile_rows.end * row], output, columns, tiles, &mut m);
+        let of_tiles = &mut m[..PLACES * tiles * output];
+        gradient_tiles(isa, &dy[first * row..tile_rows.end * row], output, columns, of_tiles);
         let share = c.div_ceil(c.div_ceil(48));
         let chunk = (CACHED / (share + output)).max(16);
         products.par_chunks_mut(c * output).enumerate().for_each(|(place, products)| {
@@ -167,14 +161,16 @@ pub fn backward_weight(isa: Isa, s: &WinogradShape, x: &[f32], dy: &[f32]) -> Bu
         });
     }
     let mut dw = Buffer::any(9 * c * output);
-    for i in 0..c {
-        for o in (0..output).step_by(LANES) {
-            let u: [Lanes; PLACES] =
-                std::array::from_fn(|p| blocks(&products, (p * c + i) * output + o, LANES)[0]);
-            for (t, lanes) in transposed_kernels(u).into_iter().enumerate() {
-                for (lane, value) in lanes.into_iter().enumerate() {
-                    dw[((o + lane) * c + i) * 9 + t] = value;
-                }
+    let mut g = vec![0.0; KERNELS * 9 * output];
+    for first in (0..c).step_by(KERNELS) {
+        let inputs = first..c.min(first + KERNELS);
+        for (i, g) in inputs.clone().zip(g.chunks_exact_mut(9 * output)) {
+            transposed_kernels(isa, &products[i * output..], c * output, g);
+        }
+        for (o, kernels) in dw.chunks_exact_mut(9 * c).enumerate() {
+            let kernels = kernels[9 * first..][..9 * inputs.len()].as_chunks_mut::<9>().0;
+            for (kernel, g) in kernels.iter_mut().zip(g.chunks_exact(9 * output)) {
+                kernel.iter_mut().zip(g.chunks_exact(output)).for_each(|(to, taps)| *to = taps[o]);
             }
         }
     }

@@ -8,11 +8,12 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Tensor, TensorData};
+use calotype_kernels::{add, region_cross_entropy};
 
 use crate::nn::AttentionHook;
 
 /// Attention nearer to 0 or 1 than this is right enough: ln stays finite.
-const CERTAIN: f64 = 1e-4;
+const CERTAIN: f32 = 1e-4;
 
 /// A thing that a caption names, and where it is seen.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,13 +65,13 @@ impl GroundedAttention {
         let device = layers[0].probabilities.device();
         let lesson = Lesson::of(regions, tokens, &device)?;
         // Layers of one size have the same cells to cover.
-        let mut sizes: BTreeMap<[usize; 2], [Tensor<3>; 2]> = BTreeMap::new();
+        let mut sizes: BTreeMap<[usize; 2], Tensor<3>> = BTreeMap::new();
         let scale = 1.0 / (b * layers.len()) as f64;
         let terms = layers.into_iter().map(|Layer { size, probabilities }| {
             let covered = sizes.entry(size).or_insert_with(|| regions.covered(size, &device));
             lesson.cross_entropy(probabilities, covered)
         });
-        terms.reduce(|sum, term| sum + term).map(|sum| sum * scale)
+        terms.reduce(add).map(|sum| sum * scale)
     }
 }
 
@@ -89,8 +90,8 @@ impl AttentionHook for GroundedAttention {
 struct Lesson {
     /// `[B, L, regions]`: 1 where a token names a region.
     naming: Tensor<3>,
-    /// `[B, 1, regions]`: what each counts in its sample, times the sample's weight.
-    weights: Tensor<3>,
+    /// `[B, regions]`: what each counts in its sample, times the sample's weight.
+    weights: Tensor<2>,
 }
 
 impl Lesson {
@@ -107,17 +108,14 @@ impl Lesson {
             weights[sample * most + o] = (regions.weights[sample] / count) as f32;
         }
         let naming = constant(naming, [b, tokens, most], device);
-        Some(Self { naming, weights: constant(weights, [b, 1, most], device) })
+        Some(Self { naming, weights: constant(weights, [b, most], device) })
     }
 
     /// Σ over samples and regions of w · mean BCE over the cells, of one layer.
-    fn cross_entropy(&self, probabilities: Tensor<4>, [covered, free]: &[Tensor<3>; 2]) -> Tensor<1> {
-        let [b, _, cells, tokens] = probabilities.dims();
-        let heads_mean = probabilities.mean_dim(1).reshape([b, cells, tokens]);
-        let attention = heads_mean.matmul(self.naming.clone()).clamp(CERTAIN, 1.0 - CERTAIN);
-        let (named, others) = (attention.clone().log(), (attention.neg() + 1.0).log());
-        let entropy = covered.clone() * named + free.clone() * others;
-        (entropy.mean_dim(1) * self.weights.clone()).sum().neg()
+    fn cross_entropy(&self, probabilities: Tensor<4>, covered: &Tensor<3>) -> Tensor<1> {
+        let cells = probabilities.dims()[2];
+        let (naming, weights) = (self.naming.clone(), self.weights.clone());
+        region_cross_entropy(probabilities, naming, covered.clone(), weights, CERTAIN) / cells as f64
     }
 }
 
@@ -133,8 +131,8 @@ impl Regions<'_> {
         samples.flat_map(|(sample, own)| own.iter().enumerate().map(move |(o, region)| (sample, o, region)))
     }
 
-    /// `[B, height·width, regions]` of a feature map: the share of each cell that is covered, and the share that is not.
-    fn covered(&self, size: [usize; 2], device: &Device) -> [Tensor<3>; 2] {
+    /// `[B, height·width, regions]` of a feature map: the share of each cell that is covered.
+    fn covered(&self, size: [usize; 2], device: &Device) -> Tensor<3> {
         let (b, cells, most) = (self.samples.len(), size[0] * size[1], self.most());
         let mut covered = vec![0.0; b * cells * most];
         for (sample, o, region) in self.all() {
@@ -142,13 +140,12 @@ impl Regions<'_> {
                 covered[(sample * cells + cell) * most + o] = share;
             }
         }
-        let free = covered.iter().map(|share| 1.0 - share).collect();
-        [covered, free].map(|share| constant(share, [b, cells, most], device))
+        constant(covered, [b, cells, most], device)
     }
 }
 
 /// Numbers that a graph of gradients on `device` can take.
-fn constant(values: Vec<f32>, shape: [usize; 3], device: &Device) -> Tensor<3> {
+fn constant<const D: usize>(values: Vec<f32>, shape: [usize; D], device: &Device) -> Tensor<D> {
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 

@@ -2,14 +2,13 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
-use calotype_kernels::composed::attention_probabilities;
-use calotype_kernels::fork;
+use calotype_kernels::{attention, attention_shown, fork};
 
 use super::{Init, Linear, Products};
 
 /// Sees the attention probabilities of every cross-attention layer during a forward pass.
 pub trait AttentionHook {
-    /// How many of a layer's heads it sees: the first of them, by default all.
+    /// How many of a layer's heads it sees: the first of them, at least one, by default all.
     fn heads(&self, heads: usize) -> usize {
         heads
     }
@@ -69,16 +68,17 @@ impl Attention {
     }
 
     fn attend(&self, [for_q, for_k, for_v]: [Tensor<3>; 3], watch: Option<Watch>) -> Tensor<3> {
-        let (mut q, mut k, v) =
-            (self.to_q.forward(for_q), self.to_k.forward(for_k), self.to_v.forward(for_v));
-        if let Some(Watch { hook, height, width }) = watch {
-            let (seen_q, seen_k);
-            ([q, seen_q], [k, seen_k]) = (fork(q), fork(k));
-            let (heads, head_width) = (hook.heads(self.heads).min(self.heads), q.dims()[2] / self.heads);
-            let [seen_q, seen_k] = [seen_q, seen_k].map(|x| x.narrow(2, 0, heads * head_width));
-            hook.cross_attention(height, width, &attention_probabilities(seen_q, seen_k, heads, false));
-        }
-        self.to_out[0].forward(calotype_kernels::attention(q, k, v, self.heads, false, self.products))
+        let (q, k, v) = (self.to_q.forward(for_q), self.to_k.forward(for_k), self.to_v.forward(for_v));
+        let h = match watch {
+            None => attention(q, k, v, self.heads, false, self.products),
+            Some(Watch { hook, height, width }) => {
+                let shown = hook.heads(self.heads).clamp(1, self.heads);
+                let (h, probabilities) = attention_shown(q, k, v, self.heads, shown, self.products);
+                hook.cross_attention(height, width, &probabilities);
+                h
+            }
+        };
+        self.to_out[0].forward(h)
     }
 }
 

@@ -38,25 +38,38 @@ pub fn mean_of_shares<M: Module + Sync, S: Sync>(
     gradients: impl Fn(&M, &S) -> Result<BatchGradients> + Sync,
 ) -> Result<BatchGradients> {
     let count = batch.shares.len();
+    let scale = 1.0 / count as f32;
     let per_share = batch.items.len().div_ceil(count.max(1)).max(1);
-    let mut sum: Option<BatchGradients> = None;
-    let of_share = |(i, share): (usize, &S)| {
-        let items = || batch.items.chunks(per_share).nth(i).unwrap_or(&[]).to_vec();
-        let found = gradients(module, share).and_then(refuse_not_finite);
-        found.map_err(|error| error.in_batch(step, items()))
+    let in_share = |i: usize, error: Error| {
+        error.in_batch(step, batch.items.chunks(per_share).nth(i).unwrap_or(&[]).to_vec())
     };
-    let shares = batch.shares.iter().enumerate().collect();
+    let of_share = |(i, share): (usize, &S)| gradients(module, share).map_err(|error| in_share(i, error));
+    let mut sum: Option<BatchGradients> = None;
+    let (mut added, mut finite) = (0, true);
     // Added as they come, in their order: the gradients of more shares need no more memory.
-    each_in_order(shares, threads, of_share, |share| match &mut sum {
-        None => sum = Some(share),
-        Some(sum) => {
-            absorb(&mut sum.gradients, share.gradients);
-            sum.logged.iter_mut().zip(share.logged).for_each(|(s, o)| *s += o);
+    each_in_order(batch.shares.iter().enumerate().collect(), threads, of_share, |share| {
+        added += 1;
+        match &mut sum {
+            None => sum = Some(share),
+            Some(sum) => {
+                finite =
+                    absorb(&mut sum.gradients, share.gradients, if added == count { scale } else { 1.0 });
+                sum.logged.iter_mut().zip(share.logged).for_each(|(s, o)| *s += o);
+            }
         }
     })?;
     let mut sum = sum.ok_or_else(|| Error::argument("batch", "at least one part", 0))?;
-    let scale = 1.0 / count as f32;
-    sum.gradients.par_iter_mut().for_each(|gradient| gradient.values.iter_mut().for_each(|g| *g *= scale));
+    if count == 1 {
+        return refuse_not_finite(sum).map_err(|error| in_share(0, error));
+    }
+    if !finite {
+        // A gradient is a pure function, and this is the end of the training: computed again, it says whose it is.
+        for (i, share) in batch.shares.iter().enumerate() {
+            let found = gradients(module, share).and_then(refuse_not_finite);
+            found.map_err(|error| in_share(i, error))?;
+        }
+        return refuse_not_finite(sum).map_err(|error| error.in_batch(step, batch.items.clone()));
+    }
     sum.logged.iter_mut().for_each(|x| *x /= count as f64);
     Ok(sum)
 }
@@ -101,12 +114,21 @@ pub fn differentiated<M: Module>(
     Ok(BatchGradients { gradients, logged })
 }
 
-/// Adds the gradients of a share, and gives their memory to the next one.
-pub(super) fn absorb(sum: &mut [NamedTensor], share: Vec<NamedTensor>) {
-    sum.par_iter_mut().zip(&share).for_each(|(sum, other)| {
-        sum.values.iter_mut().zip(&other.values).for_each(|(s, o)| *s += o);
+/// (sum + share)·`scale`, in the place of the sum; the memory of the share goes to the next one. Whether every number is
+/// finite.
+pub(super) fn absorb(sum: &mut [NamedTensor], share: Vec<NamedTensor>, scale: f32) -> bool {
+    let pairs = sum.par_iter_mut().zip(&share);
+    let finite = pairs.map(|(sum, other)| {
+        let mut bad = 0;
+        for (s, o) in sum.values.iter_mut().zip(&other.values) {
+            *s = (*s + o) * scale;
+            bad |= u32::from(!s.is_finite());
+        }
+        bad == 0
     });
+    let finite = finite.reduce(|| true, |a, b| a && b);
     recycle(share);
+    finite
 }
 
 /// Gives the memory of gradients that nobody reads any more to the next ones.

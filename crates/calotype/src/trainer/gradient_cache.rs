@@ -121,7 +121,10 @@ pub fn gradients<M: Module + Sync, S: Sync>(
         let mut gradients = embed(&network, share)?.carried(&gradient).backward();
         Ok(parameters::named_gradients(&network, &mut gradients))
     };
-    each_in_order(with_gradients.collect(), threads, carry, |share| absorb(&mut sum, share))?;
+    // What is not finite is found in the sum.
+    each_in_order(with_gradients.collect(), threads, carry, |share| {
+        absorb(&mut sum, share, 1.0);
+    })?;
     refuse_not_finite(BatchGradients { gradients: sum, logged })
         .map_err(|error| error.in_batch(step, batch.items.clone()))
 }

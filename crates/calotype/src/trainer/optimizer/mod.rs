@@ -138,7 +138,8 @@ impl Optimizer {
         };
         let emas: Vec<(EmaConfig, f64)> = self.emas.iter().map(|ema| (*ema, ema.decay(self.steps))).collect();
 
-        self.slots.par_iter_mut().zip(gradients).for_each(|(slot, gradient)| {
+        // One by one: a matrix may cost Muon a thousand times what a bias does.
+        self.slots.par_iter_mut().zip(gradients).with_max_len(1).for_each(|(slot, gradient)| {
             let step = Step { learning_rate: learning_rate * slot.rate_factor, ..step };
             update(&step, slot, &gradient.values);
             for ((ema, beta), average) in emas.iter().zip(&mut slot.averages) {

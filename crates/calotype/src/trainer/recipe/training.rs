@@ -169,7 +169,7 @@ impl TrainingRecipe {
 
     /// Learning rate of `step`.
     pub fn rate(&self, step: usize) -> f64 {
-        self.lr_schedule.at(step, self.steps, self.warm_up, self.learning_rate)
+        self.rate_with_restart(step, 0)
     }
 
     /// The same where the first `first` steps have a schedule of their own, and the others another: a warm restart.

@@ -7,7 +7,7 @@ use crate::elementwise::add_assign_piece;
 use crate::isa::Isa;
 use crate::memory::Buffer;
 use crate::product::{self, Columns, Product, Start, Term, pack_columns, pack_rows};
-use crate::softmax::{exponentials, scale_rows, softmax_backward};
+use crate::softmax::{LANES, exponentials, scale_rows, softmax_backward};
 
 /// Queries whose probabilities are in memory at a time.
 const QUERIES: usize = 64;
@@ -36,10 +36,10 @@ impl AttentionShape {
         1.0 / (self.head_width as f32).sqrt()
     }
 
-    /// Numbers in a row of scores: one for each key, and what fills up the last vector. No kernel of a softmax meets a
-    /// rest, and no product stores a part of a vector.
-    fn row(&self, isa: Isa) -> usize {
-        isa.round_up(self.keys)
+    /// Numbers in a row of scores: one for each key, and what fills up the last [`LANES`]. No kernel of a softmax meets
+    /// a rest, and no product stores a part of a vector.
+    fn row(&self) -> usize {
+        self.keys.next_multiple_of(LANES)
     }
 }
 
@@ -79,15 +79,9 @@ pub fn forward(isa: Isa, s: &AttentionShape, q: &[f32], k: &[f32], v: &[f32], sh
 
 /// `x` in as many equal parts, which may be empty.
 fn of_samples(x: &mut [f32], batch: usize) -> Vec<&mut [f32]> {
-    let size = x.len() / batch.max(1);
-    let mut rest = x;
-    (0..batch)
-        .map(|_| {
-            let (mine, others) = std::mem::take(&mut rest).split_at_mut(size);
-            rest = others;
-            mine
-        })
-        .collect()
+    let size = (x.len() / batch.max(1)).max(1);
+    let mut parts = x.chunks_mut(size);
+    (0..batch).map(|_| parts.next().unwrap_or_default()).collect()
 }
 
 /// One sample. `inner` is the shape that queries and keys have: that of `s`, or half as wide in pairs.
@@ -100,7 +94,7 @@ fn forward_sample(
     shown: &mut [f32],
 ) {
     let pairs = isa.takes_pairs();
-    let (key_rows, row) = if pairs { (s.keys.div_ceil(2), s.row(isa) / 2) } else { (s.keys, s.row(isa)) };
+    let (key_rows, row) = if pairs { (s.keys.div_ceil(2), s.row() / 2) } else { (s.keys, s.row()) };
     let mut shown = shown.chunks_exact_mut(s.queries * s.keys);
     for head in 0..s.heads {
         let keys_t = Head { rows: k, shape: inner, head }.packed_transpose(isa);
@@ -112,12 +106,12 @@ fn forward_sample(
             let (mut p, reciprocals) = weights(isa, inner, s.scale(), &q[from..], &keys_t, first, count);
             if let Some(shown) = &mut shown {
                 let rows = shown[first * s.keys..].chunks_exact_mut(s.keys);
-                for ((to, p), reciprocal) in rows.zip(p.chunks_exact(s.row(isa))).zip(&reciprocals[..count]) {
+                for ((to, p), reciprocal) in rows.zip(p.chunks_exact(s.row())).zip(&reciprocals[..count]) {
                     to.iter_mut().zip(p).for_each(|(to, p)| *to = p * reciprocal);
                 }
             }
             if pairs {
-                p = bf16::pairs_of_columns(isa, &p, s.row(isa));
+                p = bf16::pairs_of_columns(isa, &p, s.row());
             }
             let product = Product {
                 a_row: row,
@@ -185,7 +179,7 @@ fn backward_head(
     Upstream { dy, dp: shown }: Upstream,
     [dq, dk, dv]: [&mut [f32]; 3],
 ) {
-    let (column, row) = (head * s.head_width, s.row(isa));
+    let (column, row) = (head * s.head_width, s.row());
     let keys = Head { rows: k, shape: s, head };
     let (keys_t, keys) = (keys.packed_transpose(isa), keys.packed(isa));
     let values_t = Head { rows: v, shape: s, head }.packed_transpose(isa);
@@ -280,7 +274,7 @@ fn probabilities(
     count: usize,
 ) -> Buffer {
     let (mut p, reciprocals) = weights(isa, s, s.scale(), q, keys_t, first, count);
-    scale_rows(isa, &mut p, s.row(isa), s.row(isa), &reciprocals[..count]);
+    scale_rows(isa, &mut p, s.row(), s.row(), &reciprocals[..count]);
     p
 }
 
@@ -294,7 +288,7 @@ fn weights(
     first: usize,
     count: usize,
 ) -> (Buffer, [f32; QUERIES]) {
-    let row = s.row(isa);
+    let row = s.row();
     let mut p = Buffer::any(count * row);
     let product = Product {
         a_row: s.width(),

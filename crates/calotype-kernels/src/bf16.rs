@@ -26,7 +26,7 @@ fn rounded(x: f32) -> u32 {
 
 /// Two neighbours of the inner dimension.
 #[inline(always)]
-pub(crate) fn pair(first: f32, second: f32) -> f32 {
+fn pair(first: f32, second: f32) -> f32 {
     f32::from_bits(rounded(first) | rounded(second) << 16)
 }
 

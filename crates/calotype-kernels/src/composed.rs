@@ -89,10 +89,7 @@ pub fn upsample_nearest(x: Tensor<4>, size: [usize; 2]) -> Tensor<4> {
 
 /// See [`crate::attention`](fn@crate::attention).
 pub fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, heads: usize, causal: bool) -> Tensor<3> {
-    let shape = q.dims();
-    let v = split_heads(v, heads);
-    let y = attention_probabilities(q, k, heads, causal).matmul(v);
-    y.swap_dims(1, 2).reshape(shape)
+    weighed(probabilities(q, k, heads, causal), v)
 }
 
 /// See [`crate::attention_shown`].
@@ -103,9 +100,8 @@ pub fn attention_shown(
     heads: usize,
     shown: usize,
 ) -> (Tensor<3>, Tensor<4>) {
-    let width = q.dims()[2] / heads * shown;
-    let [seen_q, seen_k] = [&q, &k].map(|x| x.clone().narrow(2, 0, width));
-    (attention(q, k, v, heads, false), attention_probabilities(seen_q, seen_k, shown, false))
+    let p = probabilities(q, k, heads, false);
+    (weighed(p.clone(), v), p.narrow(1, 0, shown))
 }
 
 /// See [`crate::region_cross_entropy`](fn@crate::region_cross_entropy).
@@ -124,8 +120,14 @@ pub fn region_cross_entropy(
     (entropy * weights.unsqueeze_dim::<3>(1)).sum().neg()
 }
 
-/// softmax(Q Kᵀ/√d) of each head: `[B, heads, N, L]`. What a picture of the attention needs.
-pub fn attention_probabilities(q: Tensor<3>, k: Tensor<3>, heads: usize, causal: bool) -> Tensor<4> {
+/// P V of each head: `[B, N, heads·d]`.
+fn weighed(p: Tensor<4>, v: Tensor<3>) -> Tensor<3> {
+    let ([b, heads, n, _], width) = (p.dims(), v.dims()[2]);
+    p.matmul(split_heads(v, heads)).swap_dims(1, 2).reshape([b, n, width])
+}
+
+/// softmax(Q Kᵀ/√d) of each head: `[B, heads, N, L]`.
+fn probabilities(q: Tensor<3>, k: Tensor<3>, heads: usize, causal: bool) -> Tensor<4> {
     let ([_, n, width], l) = (q.dims(), k.dims()[1]);
     let device = q.device();
     let scale = ((width / heads) as f64).powf(-0.5);

@@ -15,36 +15,30 @@ fn weight(x: f32) -> f32 {
     if x < -69.314_72 { 0.0 } else { exp_within(x) }
 }
 
-/// Numbers that are summed side by side: a vector.
-const LANES: usize = 16;
+/// Numbers that are summed side by side; rows are a multiple of them.
+pub(crate) const LANES: usize = 16;
 
 by_isa! {
     /// e^(x·scale − largest) of each row, in place, and 1 / the sum of each row. Together they are the softmax; who
     /// multiplies the row with something narrow multiplies the result by the latter.
     pub(crate) fn exponentials(x: &mut [f32], columns: usize, scale: f32, reciprocals: &mut [f32]) {
         for (row, reciprocal) in x.chunks_exact_mut(columns).zip(reciprocals) {
+            let vectors = row.as_chunks_mut::<LANES>().0;
             let mut largest = [f32::NEG_INFINITY; LANES];
-            let (chunks, rest) = row.as_chunks::<LANES>();
-            for chunk in chunks {
-                for (l, x) in largest.iter_mut().zip(chunk) {
+            for vector in vectors.iter() {
+                for (l, x) in largest.iter_mut().zip(vector) {
                     *l = if *x > *l { *x } else { *l };
                 }
             }
-            let largest = largest.into_iter().chain(rest.iter().copied()).fold(f32::NEG_INFINITY, f32::max);
+            let largest = largest.into_iter().fold(f32::NEG_INFINITY, f32::max);
             let mut sums = [0.0f32; LANES];
-            let (chunks, rest) = row.as_chunks_mut::<LANES>();
-            for chunk in chunks {
-                for (sum, x) in sums.iter_mut().zip(chunk) {
+            for vector in vectors {
+                for (sum, x) in sums.iter_mut().zip(vector) {
                     *x = weight((*x - largest) * scale);
                     *sum += *x;
                 }
             }
-            let mut sum = sums.iter().sum::<f32>();
-            for x in rest {
-                *x = weight((*x - largest) * scale);
-                sum += *x;
-            }
-            *reciprocal = 1.0 / sum;
+            *reciprocal = 1.0 / sums.iter().sum::<f32>();
         }
     }
 }
@@ -65,14 +59,12 @@ by_isa! {
     pub(crate) fn softmax_backward(p: &[f32], columns: usize, scale: f32, dp: &mut [f32]) {
         for (dp, p) in dp.chunks_exact_mut(columns).zip(p.chunks_exact(columns)) {
             let mut sums = [0.0f32; 8];
-            let whole = columns - columns % 8;
-            for first in (0..whole).step_by(8) {
+            for (dp, p) in dp.as_chunks::<8>().0.iter().zip(p.as_chunks::<8>().0) {
                 for j in 0..8 {
-                    sums[j] += dp[first + j] * p[first + j];
+                    sums[j] += dp[j] * p[j];
                 }
             }
-            let rest: f32 = (whole..columns).map(|i| dp[i] * p[i]).sum();
-            let sum = sums.iter().sum::<f32>() + rest;
+            let sum = sums.iter().sum::<f32>();
             for (d, p) in dp.iter_mut().zip(p) {
                 let ds = p * (*d - sum) * scale;
                 *d = if ds.abs() < NEGLIGIBLE { 0.0 } else { ds };

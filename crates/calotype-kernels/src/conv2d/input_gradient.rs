@@ -2,11 +2,11 @@
 
 use rayon::prelude::*;
 
-use super::{Conv2dShape, SCRATCH, pad};
+use super::{Conv2dShape, SCRATCH, packing, pad, sources};
 use crate::bf16;
 use crate::isa::Isa;
 use crate::memory::Buffer;
-use crate::product::{self, Columns, Product, Start, Term, pack_panels};
+use crate::product::{self, Columns, Product, Start, Term};
 
 /// One axis of the pixels that lie alike to the windows: `phase`, `phase` + stride, and so on.
 struct Phase {
@@ -62,25 +62,29 @@ pub fn strided(isa: Isa, s: &Conv2dShape, dy: &[f32], weight: &[f32]) -> Buffer 
         Phase::of_axis(n, s.kernel[axis], s.stride, s.pad_begin[axis])
     });
     let ((above, rows), (left, columns)) = (Phase::span(&ys), Phase::span(&xs));
-    let source = |length: usize, before: usize, n: usize| -> Vec<Option<usize>> {
-        (0..length).map(|i| i.checked_sub(before).filter(|&i| i < n)).collect()
-    };
-    let (from_rows, from_columns) = (source(rows, above, s.out_height), source(columns, left, s.out_width));
+    let (from_rows, from_columns) = (sources(s.out_height, rows, above), sources(s.out_width, columns, left));
 
     let phases: Vec<(&Phase, &Phase)> = ys.iter().flat_map(|y| xs.iter().map(move |x| (y, x))).collect();
     let place = |before: usize, offset: isize| before.saturating_add_signed(offset);
+    let places = s.places();
     let terms_of = |(y, x): &(&Phase, &Phase)| -> Vec<Term> {
-        let taps = y.taps.iter().flat_map(|y| x.taps.iter().map(move |x| (y.1, x.1)));
-        let at = |(y, x)| (place(above, y) * columns + place(left, x)) * channels;
-        let term = |(tap, offsets)| Term { a: at(offsets), b: tap * channels, length: channels };
-        taps.enumerate().map(term).collect()
+        let taps = y.taps.iter().flat_map(|y| x.taps.iter().map(move |x| (*y, *x)));
+        let term = |((k_y, down), (k_x, right)): ((usize, isize), (usize, isize))| Term {
+            a: (place(above, down) * columns + place(left, right)) * channels,
+            // The packed places are flipped.
+            b: (places - 1 - (k_y * s.kernel[1] + k_x)) * channels,
+            length: channels,
+        };
+        taps.map(term).collect()
     };
     let terms: Vec<Vec<Term>> = phases.iter().map(terms_of).collect();
-    let packed: Vec<Buffer> = phases.iter().map(|(y, x)| part(isa, s, weight, (y, x), in_pairs)).collect();
+    let taps = packing::flipped_taps(isa, s, weight);
+    let packed = packing::windows(isa, [s.output, s.input], places, in_pairs, taps);
 
     // Bands of rows whose ∂L/∂y stays in a cache.
     let reach = ys.iter().flat_map(|y| &y.taps).map(|tap| place(above, tap.1)).max().unwrap_or(0);
-    let band = (SCRATCH / (columns * channels).max(1)).saturating_sub(reach).max(1);
+    let band = (SCRATCH / (columns * channels).max(1)).saturating_sub(reach);
+    let band = band.clamp(1, s.height.div_ceil(s.stride));
     let mut dx = Buffer::any(s.batch * s.picture());
     let pictures = dx.par_chunks_mut(s.picture()).zip(dy.par_chunks(s.out_height * s.out_width * channels));
     pictures.for_each(|(dx, dy)| {
@@ -89,12 +93,12 @@ pub fn strided(isa: Isa, s: &Conv2dShape, dy: &[f32], weight: &[f32]) -> Buffer 
             let mine = &from_rows[first.min(rows)..rows.min(first + band + reach)];
             let mut padded = Buffer::zeros((band + reach) * columns * channels);
             pad(dy, s.out_width, channels, mine, &from_columns, &mut padded);
-            for (((y, x), terms), packed) in phases.iter().zip(&terms).zip(&packed) {
+            for ((y, x), terms) in phases.iter().zip(&terms) {
                 let product = Product {
                     a_row: channels,
                     a_step: 1,
                     terms,
-                    b: Columns::packed(isa, packed, terms.len() * channels),
+                    b: Columns::packed(isa, &packed, places * channels),
                     rows: x.count,
                     columns: s.input,
                     c_row: s.stride * s.input,
@@ -109,21 +113,4 @@ pub fn strided(isa: Isa, s: &Conv2dShape, dy: &[f32], weight: &[f32]) -> Buffer 
         });
     });
     dx
-}
-
-/// The part of the weights that one phase meets: B row (tap, o) has those of every input channel.
-fn part(isa: Isa, s: &Conv2dShape, weight: &[f32], (y, x): (&Phase, &Phase), in_pairs: bool) -> Buffer {
-    let taps: Vec<usize> =
-        y.taps.iter().flat_map(|y| x.taps.iter().map(move |x| y.0 * s.kernel[1] + x.0)).collect();
-    let channels = if in_pairs { s.output / 2 } else { s.output };
-    pack_panels(isa, taps.len() * channels, s.input, |panel, inputs| {
-        let rows = panel.chunks_exact_mut(isa.panel_width());
-        let tap_and_channel = taps.iter().flat_map(|tap| (0..channels).map(move |o| (*tap, o)));
-        for (row, (tap, o)) in rows.zip(tap_and_channel) {
-            let at = |o: usize, i: usize| weight[(o * s.input + i) * s.places() + tap];
-            for (to, i) in row.iter_mut().zip(inputs.clone()) {
-                *to = if in_pairs { bf16::pair(at(2 * o, i), at(2 * o + 1, i)) } else { at(o, i) };
-            }
-        }
-    })
 }

@@ -111,6 +111,11 @@ impl Conv2dShape {
 /// Where each row (or column) of the padded input comes from.
 type Sources = Vec<Option<usize>>;
 
+/// `length` places, of which the first `before` and those after `n` more are zero.
+fn sources(n: usize, length: usize, before: usize) -> Sources {
+    (0..length).map(|i| i.checked_sub(before).filter(|&i| i < n)).collect()
+}
+
 /// The way a convolution is computed, which decides how its weights are packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Form {
@@ -139,12 +144,9 @@ pub fn forward_packed(isa: Isa, s: &Conv2dShape, x: &[f32], packed: &[f32], bias
         return winograd::forward(isa, &w, x, packed, bias);
     }
     let [k_h, k_w] = s.kernel;
-    let source = |n: usize, length: usize, pad: usize| -> Sources {
-        (0..length).map(|i| i.checked_sub(pad).filter(|&i| i < n)).collect()
-    };
     let [pad_rows, pad_columns] = s.pad_begin;
-    let rows = source(s.height, (s.out_height - 1) * s.stride + k_h, pad_rows);
-    let columns = source(s.width, (s.out_width - 1) * s.stride + k_w, pad_columns);
+    let rows = sources(s.height, (s.out_height - 1) * s.stride + k_h, pad_rows);
+    let columns = sources(s.width, (s.out_width - 1) * s.stride + k_w, pad_columns);
     let bias = product::padded_bias(isa, bias);
     if pairs {
         windows(isa, &s.in_pairs(), &bf16::pairs_of_columns(isa, x, s.input), packed, &bias, &rows, &columns)

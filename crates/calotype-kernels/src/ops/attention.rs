@@ -3,8 +3,6 @@
 //! An operation of burn has one result. Attention that shows its probabilities is a stem with two branches, as in
 //! [`fork`](super::fork): they leave their gradients where the stem's backward pass finds both, and pass on a token.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
 use burn::backend::Autodiff;
 use burn::backend::Flex;
 use burn::backend::autodiff::NodeId;
@@ -15,6 +13,7 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn_flex::FlexTensor;
 
+use super::fork::{Branch, Junction};
 use super::{contiguous, last, tensor, values, with_backward};
 use crate::attention::{self, AttentionShape, Upstream};
 use crate::{Isa, Products};
@@ -32,25 +31,16 @@ pub enum Part {
 #[derive(Debug, Clone)]
 pub struct Shown {
     heads: usize,
-    place: Arc<Mutex<Place>>,
-}
-
-#[derive(Debug, Default)]
-struct Place {
-    probabilities: Option<FlexTensor>,
-    /// Of the output, of the probabilities.
-    gradients: [Option<FlexTensor>; 2],
+    /// On their way to the branch.
+    probabilities: Junction,
+    /// Of each [`Part`], on their way to the stem.
+    gradients: [Junction; 2],
 }
 
 impl Shown {
     /// The first `heads` heads.
     pub fn first(heads: usize) -> Self {
-        Self { heads, place: Arc::default() }
-    }
-
-    fn place(&self) -> MutexGuard<'_, Place> {
-        // Each change is one assignment: nothing is left half done.
-        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+        Self { heads, probabilities: Junction::default(), gradients: Default::default() }
     }
 }
 
@@ -76,7 +66,7 @@ pub fn forward(
     let attended = attention::forward(Isa::of(products), &s, values(&q), values(&k), values(&v), heads);
     if let Some(shown) = shown {
         let shape = [q.layout().shape()[0], heads, s.queries, s.keys];
-        shown.place().probabilities = Some(tensor(attended.shown, shape));
+        shown.probabilities.add(tensor(attended.shown, shape));
     }
     tensor(attended.y, q.layout().shape().clone())
 }
@@ -101,7 +91,7 @@ impl Backward<Flex, 3> for Attention {
         let own = gradients.consume::<Flex>(&ops.node);
         let [dy, dp] = match shown {
             None => [Some(own), None],
-            Some(shown) => std::mem::take(&mut shown.place().gradients),
+            Some(shown) => shown.gradients.each_ref().map(Junction::take),
         };
         let [dy, dp] = [dy, dp].map(|gradient| gradient.map(|gradient| contiguous(&gradient)));
         let zeros = if dy.is_none() { vec![0.0; values(&q).len()] } else { vec![] };
@@ -141,27 +131,11 @@ pub fn differentiable<C: CheckpointStrategy>(
     }
 }
 
-#[derive(Debug)]
-struct Branch;
-
-impl Backward<Flex, 1> for Branch {
-    type State = (Shown, Part);
-
-    fn backward(self, ops: Ops<Self::State, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
-        let (shown, part) = ops.state;
-        shown.place().gradients[part as usize] = Some(gradients.consume::<Flex>(&ops.node));
-        let [node] = ops.parents;
-        if let Some(node) = node {
-            gradients.register::<Flex>(node.id, tensor(vec![0.0], [1]));
-        }
-    }
-}
-
 /// A part of what attention gave, of which `stem` is the output. Each part is asked for once.
 pub fn part(stem: FlexTensor, shown: &Shown, part: Part) -> FlexTensor {
     match part {
         Part::Output => stem,
-        Part::Probabilities => shown.place().probabilities.take().expect("attention has put them there"),
+        Part::Probabilities => shown.probabilities.take().expect("attention has put them there"),
     }
 }
 
@@ -173,5 +147,5 @@ pub fn branch<C: CheckpointStrategy>(
 ) -> FloatTensor<Autodiff<Flex, C>> {
     let inputs = [stem.node()];
     let y = part(stem.into_primitive(), &shown, of);
-    with_backward::<C, _, _>(Branch, inputs, (shown, of), y)
+    with_backward::<C, _, _>(Branch, inputs, shown.gradients[of as usize].clone(), y)
 }

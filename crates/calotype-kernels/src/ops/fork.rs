@@ -22,7 +22,7 @@ use super::{add, tensor, with_backward};
 pub struct Junction(Arc<Mutex<Option<FlexTensor>>>);
 
 impl Junction {
-    fn add(&self, gradient: FlexTensor) {
+    pub fn add(&self, gradient: FlexTensor) {
         // No sum is left half done: a panic of a kernel ends the pass.
         let mut sum = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *sum = Some(match sum.take() {
@@ -31,7 +31,7 @@ impl Junction {
         });
     }
 
-    fn take(&self) -> Option<FlexTensor> {
+    pub fn take(&self) -> Option<FlexTensor> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
@@ -52,8 +52,9 @@ impl Backward<Flex, 1> for Stem {
     }
 }
 
+/// A reader, whose gradient goes to the junction.
 #[derive(Debug)]
-struct Branch;
+pub struct Branch;
 
 impl Backward<Flex, 1> for Branch {
     type State = Junction;

@@ -61,8 +61,8 @@ impl GroundedAttention {
     /// the cell that o covers. BCE(a, m) = −m·ln a − (1 − m)·ln(1 − a). `None` without a layer or a region.
     pub fn loss(self, regions: &Regions) -> Option<Tensor<1>> {
         let layers = self.layers.into_inner();
-        let [b, _, _, tokens] = layers.first()?.probabilities.dims();
-        let device = layers[0].probabilities.device();
+        let first = &layers.first()?.probabilities;
+        let ([b, _, _, tokens], device) = (first.dims(), first.device());
         let lesson = Lesson::of(regions, tokens, &device)?;
         // Layers of one size have the same cells to cover.
         let mut sizes: BTreeMap<[usize; 2], Tensor<3>> = BTreeMap::new();

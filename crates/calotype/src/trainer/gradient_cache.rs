@@ -35,13 +35,10 @@ impl Embeddings {
         Self { images: Tensor::cat(images, 0), texts: Tensor::cat(texts, 0), wrong_texts }
     }
 
-    fn map(&self, f: impl Fn(&Tensor<2>) -> Tensor<2>) -> Self {
-        let wrong_texts = self.wrong_texts.as_ref().map(&f);
-        Self { images: f(&self.images), texts: f(&self.texts), wrong_texts }
-    }
-
     fn as_leaves(&self) -> Self {
-        self.map(|x| x.clone().autodiff().require_grad())
+        let leaf = |x: &Tensor<2>| x.clone().autodiff().require_grad();
+        let wrong_texts = self.wrong_texts.as_ref().map(leaf);
+        Self { images: leaf(&self.images), texts: leaf(&self.texts), wrong_texts }
     }
 
     /// Gradients with respect to these leaves; `None` if one of them has none.
@@ -122,9 +119,14 @@ pub fn gradients<M: Module + Sync, S: Sync>(
         Ok(parameters::named_gradients(&network, &mut gradients))
     };
     // What is not finite is found in the sum.
+    let mut finite = false;
+    // What is not finite stays so: the last sum tells.
     each_in_order(with_gradients.collect(), threads, carry, |share| {
-        absorb(&mut sum, share, 1.0);
+        finite = absorb(&mut sum, share, 1.0);
     })?;
-    refuse_not_finite(BatchGradients { gradients: sum, logged })
-        .map_err(|error| error.in_batch(step, batch.items.clone()))
+    let computed = BatchGradients { gradients: sum, logged };
+    if finite {
+        return Ok(computed);
+    }
+    refuse_not_finite(computed).map_err(|error| error.in_batch(step, batch.items.clone()))
 }

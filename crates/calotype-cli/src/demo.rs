@@ -14,7 +14,7 @@ pub struct Args {
     /// Folder of the run: model/, report.html, metrics.json, samples/, heat_maps/
     #[arg(long, value_name = "DIR", default_value = "runs/demo")]
     out: PathBuf,
-    /// demo, full (better, about an hour), smoke (minutes, no good pictures), or a TOML file
+    /// demo, full (forty nouns, about an hour), smoke (minutes, no good pictures), or a TOML file
     #[arg(long, value_name = "NAME", default_value = "demo")]
     recipe: String,
     /// Go on with an unfinished run

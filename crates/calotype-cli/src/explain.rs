@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use calotype::data::picture;
+use calotype::data::picture::{self, PictureInfo};
 use calotype::explain::files::require_words;
 use calotype::explain::heat_map::Baseline;
 use calotype::explain::selection::{Heads, Layers, Selection};
@@ -12,6 +12,7 @@ use calotype::files::npz::{self, Array};
 use calotype::files::{atomic, output};
 use calotype::model::Model;
 use calotype::pipeline::given_picture::LOOKS;
+use calotype::pipeline::text_to_image::Sampling;
 use calotype::pipeline::{Generation, Request};
 use calotype::progress::Progress;
 use calotype::{Error, Result};
@@ -109,15 +110,15 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         require_words(&model, picture, &generation.sampling, &args.words)?;
     }
     message::warnings(&generation.warnings, context);
-    let steps = generation.sampling.sampler.steps;
     let options = args.options();
-    let Some(explanation) = explained(args, &model, generation, &options, context)? else { return Ok(()) };
-    write(args, &explanation, &options, (steps, timesteps), context)
+    let Some(explanation) = explained(args, &model, &generation, &options, context)? else { return Ok(()) };
+    write(args, &explanation, &options, (&generation.sampling, timesteps), context)
 }
 
 /// Refuses a picture of which no latent can be made.
 fn require_size(image: &Path, model: &Model) -> Result<()> {
-    let (f, (width, height)) = (model.vae.downsampling() as u32, picture::load(image)?.dimensions());
+    let (f, name) = (model.vae.downsampling() as u32, image.display().to_string());
+    let PictureInfo { width, height, .. } = picture::describe(&atomic::read(image)?, &name)?;
     if width < f || height < f {
         let expected = format!("a picture of at least {f} x {f} pixels");
         return Err(Error::argument("image", expected, format!("{width} x {height}")));
@@ -128,7 +129,7 @@ fn require_size(image: &Path, model: &Model) -> Result<()> {
 fn explained(
     args: &Args,
     model: &Model,
-    generation: Generation,
+    generation: &Generation,
     options: &Options,
     context: &Context,
 ) -> Result<Option<Explanation>> {
@@ -143,8 +144,10 @@ fn explained(
         ControlFlow::Continue(())
     };
     let explanations = match &origin.picture {
-        Some(picture) => explain_pictures(model, picture, &pictures, &sampling, initial, options, on_step)?,
-        None => explain_selected(model, &pictures, &sampling, initial, options, on_step)?,
+        Some(picture) => {
+            explain_pictures(model, picture, pictures, sampling, initial.clone(), options, on_step)?
+        }
+        None => explain_selected(model, pictures, sampling, initial.clone(), options, on_step)?,
     };
     context.bars.end("explaining");
     Ok(explanations.into_iter().next())
@@ -155,7 +158,7 @@ fn write(
     args: &Args,
     explanation: &Explanation,
     options: &Options,
-    (steps, timesteps): (usize, Option<Vec<f64>>),
+    (sampling, timesteps): (&Sampling, Option<Vec<f64>>),
     context: &Context,
 ) -> Result<()> {
     let mut words = explanation.write(&args.out, &args.words)?;
@@ -163,7 +166,7 @@ fn write(
         let files = explanation.write_animations(&args.out, &args.words, options.baseline)?;
         words.iter_mut().zip(files).for_each(|(word, file)| word["animation"] = json!(file));
     }
-    let chosen = options.selection.steps(steps);
+    let chosen = options.selection.steps(sampling.sampler.steps);
     let timesteps = timesteps.map(|all| all[chosen.clone()].to_vec());
     if args.npz {
         let mut arrays = explanation.arrays(&args.words);
@@ -172,8 +175,7 @@ fn write(
         }
         npz::write(&args.out.join("heat_maps.npz"), &arrays)?;
     }
-    let seed = args.sampling.seed.unwrap_or(0);
-    let mut value = json!({ "prompt": args.prompt, "seed": seed, "words": words,
+    let mut value = json!({ "prompt": args.prompt, "seed": sampling.seed, "words": words,
         "layers": args.layers.to_string(), "steps": [chosen.start, chosen.end],
     });
     if args.heads != Heads::All {

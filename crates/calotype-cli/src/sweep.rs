@@ -37,7 +37,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let results = sweep.run(context.machine())?;
     context.bars.say(&format!("report: {}", args.out.join("report.html").display()));
     if context.json {
-        message::json(&results.to_json());
+        message::json(&serde_json::json!(results));
     } else {
         print!("{}", results.to_markdown());
     }

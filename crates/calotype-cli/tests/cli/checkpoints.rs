@@ -7,6 +7,7 @@ use calotype::files::{NamedTensor, safetensors};
 
 use super::hostile::with_copy;
 use super::support::TempDir;
+use super::weight_files::as_in;
 use super::{assert_says, fails, json, pixels, replace, stderr, succeeds};
 
 /// A small model with random weights, made by diffusers.
@@ -353,4 +354,48 @@ fn what_has_no_effect_is_named_once() {
     assert!(cut.len() == 1 && cut[0].contains("the negative prompt is cut off (--long-prompt"), "{cut:?}");
     let unguided = warnings("a cat", &["--negative", "a dog", "--guidance", "1"]);
     assert!(unguided.len() == 1 && unguided[0].contains("--guidance is 1"), "{unguided:?}");
+}
+
+/// `scheduler_config.json` as the folder of Stable Diffusion 1.5 has it.
+const PUBLISHED: &str = r#"{
+  "_class_name": "PNDMScheduler", "_diffusers_version": "0.6.0", "beta_end": 0.012,
+  "beta_schedule": "scaled_linear", "beta_start": 0.00085, "num_train_timesteps": 1000,
+  "set_alpha_to_one": false, "skip_prk_steps": true, "steps_offset": 1, "trained_betas": null, "clip_sample": false
+}"#;
+
+#[test]
+fn a_folder_and_a_single_file_sample_alike_or_say_what_is_open() {
+    let dir = with_copy("sd1");
+    dir.write("model/scheduler/scheduler_config.json", PUBLISHED);
+    succeeds(&dir, &["convert", "model", "one.safetensors"]);
+    // The same file without the scheduler that we keep in its header.
+    let tensors = safetensors::read(&dir.join("one.safetensors")).unwrap();
+    let mut header = safetensors::read_metadata(&dir.join("one.safetensors")).unwrap();
+    assert_eq!(header.remove("calotype.scheduler").as_deref(), Some(PUBLISHED));
+    let bare = tensors.values().map(|t| (t.name.as_str(), &t.shape[..], &t.values[..]));
+    safetensors::write_borrowed(&dir.join("bare.safetensors"), bare, header).unwrap();
+    let run = |model: &str, sampler: &[&str]| {
+        let args =
+            ["generate", "a", "--model", model, "--steps", "3", "--out", "x.png", "--save-latents", "l"];
+        let output = succeeds(&dir, &[&args[..], sampler, &as_in("model")].concat());
+        (safetensors::read(&dir.join("l")).unwrap().remove("latents").unwrap().values, stderr(&output))
+    };
+    for (sampler, spacing) in [
+        (&[][..], "leading"),
+        (&["--sampler", "ddim"], "leading"),
+        (&["--sampler", "euler"], "linspace"),
+        (&["--sampler", "dpm++2m"], "linspace"),
+    ] {
+        let (folder, said) = run("model", sampler);
+        assert!(!said.contains("timestep_spacing"), "{said}");
+        let (written, said) = run("one.safetensors", sampler);
+        assert!(!said.contains("timestep_spacing"), "{said}");
+        let (bare, said) = run("bare.safetensors", sampler);
+        assert_eq!((&written, &bare), (&folder, &folder), "{sampler:?}");
+        let taken = format!("prediction_type is \"epsilon\" and timestep_spacing \"{spacing}\"");
+        assert_says(&said, &["bare.safetensors: it has no scheduler_config.json", &taken]);
+    }
+    let output = succeeds(&dir, &["convert", "bare.safetensors", "again", "--tokenizer", "model"]);
+    assert_says(&stderr(&output), &["it has no scheduler_config.json"]);
+    assert_eq!(run("again", &["--sampler", "euler"]).0, run("model", &["--sampler", "euler"]).0);
 }

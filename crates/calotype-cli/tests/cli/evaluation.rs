@@ -155,3 +155,24 @@ fn what_lies_in_the_place_of_a_picture_is_said() {
         assert_says(&fails(&dir, 1, &args), &says);
     }
 }
+
+#[test]
+fn equal_sets_have_no_distance() {
+    let dir = with_model();
+    succeeds(&dir, &["data", "render", "--out", "data", "-n", "6", "--size", "32"]);
+    let evaluate = [
+        "evaluate",
+        "--generated",
+        "data",
+        "--reference",
+        "data",
+        "--weights",
+        "model",
+        "--metrics",
+        "fd-clip",
+        "--json",
+    ];
+    let evaluated = json(&succeeds(&dir, &evaluate));
+    assert!(evaluated["fd-clip"]["value"].as_f64().unwrap().abs() < 1e-6, "{evaluated}");
+    assert!(evaluated.get("is-clip").is_none());
+}

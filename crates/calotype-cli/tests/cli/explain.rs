@@ -1,4 +1,4 @@
-//! `calotype explain` of a given picture, by some heads, as an animation and as arrays.
+//! `calotype explain`: of sampled and given pictures, by some layers, heads and steps, as an animation and as arrays.
 
 use calotype::files::npz;
 
@@ -18,10 +18,6 @@ fn explain(dir: &TempDir, more: &[&str]) -> Value {
     json(&succeeds(dir, &[&EXPLAIN, more, &["--json"]].concat()))
 }
 
-fn pixels(path: &Path) -> image::RgbImage {
-    image::open(path).unwrap().to_rgb8()
-}
-
 #[test]
 fn a_given_picture_is_explained_and_not_sampled() {
     let dir = with_picture();
@@ -38,7 +34,7 @@ fn a_given_picture_is_explained_and_not_sampled() {
     assert_eq!(some["timesteps"], serde_json::json!([625.0, 375.0]));
     // At another size, as `generate --init-image` does.
     explain(&dir, &["--image", "cat.png", "--width", "64", "--height", "48"]);
-    assert_eq!(pixels(&dir.join("maps/picture.png")).dimensions(), (64, 48));
+    assert_eq!(image::image_dimensions(dir.join("maps/picture.png")).unwrap(), (64, 48));
 }
 
 #[test]
@@ -49,10 +45,10 @@ fn what_is_no_picture_to_explain_is_refused() {
     dir.write("pointer.png", "version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n");
     let refused = |code: i32, more: &[&str]| fails(&dir, code, &[&EXPLAIN, more].concat());
     for (file, says) in [
-        ("none.png", "none.png"),
+        ("none.png", "cannot read `none.png`"),
         ("page.png", "web page"),
         ("pointer.png", "Git LFS pointer"),
-        ("model", "model"),
+        ("model", "cannot read `model`"),
     ] {
         assert_says(&refused(1, &["--image", file]), &[file, says]);
     }
@@ -119,4 +115,49 @@ fn steps_become_frames_and_arrays() {
     let arrays = npz::read(&dir.join("maps/heat_maps.npz")).unwrap().arrays;
     assert_eq!(arrays["timesteps"].values, [750.0, 250.0]);
     assert_eq!(arrays["attention"].shape, [1, 2, 8, 8]);
+}
+
+#[test]
+fn explain_averages_some_layers_and_steps() {
+    let dir = with_model();
+    let explain =
+        ["explain", "a cat", "--model", "model", "--steps", "3", "--absolute", "--out", "maps", "--json"];
+    let maps = |more: &[&str]| json(&succeeds(&dir, &[&explain, more].concat()));
+    let all = maps(&[]);
+    assert_eq!((&all["layers"], &all["steps"]), (&serde_json::json!("all"), &serde_json::json!([0, 3])));
+    let first = maps(&["--steps-to", "1"]);
+    let rest = maps(&["--steps-from", "1"]);
+    assert_eq!(rest["steps"], serde_json::json!([1, 3]));
+    // The mean over all steps lies between that of the first and that of the rest; a map is divided by its sum.
+    let of = |maps: &Value| maps["words"][1]["values"].as_array().unwrap().clone();
+    assert_ne!(of(&first), of(&rest));
+    for ((all, first), rest) in of(&all).iter().zip(of(&first)).zip(of(&rest)) {
+        let [all, first, rest] = [all, &first, &rest].map(|value| value.as_f64().unwrap());
+        assert!(all >= first.min(rest) - 1e-6 && all <= first.max(rest) + 1e-6, "{first} {all} {rest}");
+    }
+    let refused = |more: &[&str]| fails(&dir, 2, &[&explain, more].concat());
+    let message = refused(&["--layers", "1000x1000"]);
+    assert_says(&message, &["--layers: expected all, or of "]);
+    let sizes = message.split("all, or of ").nth(1).and_then(|rest| rest.split(", got").next()).unwrap();
+    assert_eq!(maps(&["--layers", &sizes.replace(", ", ",")])["words"], all["words"]);
+    assert_says(&refused(&["--layers", "16"]), &["--layers"]);
+    assert_says(&refused(&["--steps-from", "3"]), &["--steps-from: expected from 0 to 2"]);
+    assert_says(&refused(&["--steps-to", "4"]), &["--steps-to: expected from 1 to the 3 steps"]);
+}
+
+#[test]
+fn a_word_has_the_same_map_in_every_spelling() {
+    let dir = with_model();
+    let maps = |prompt: &str, more: &[&str]| {
+        let explain =
+            ["explain", prompt, "--model", "model", "--steps", "2", "--absolute", "--out", "maps", "--json"];
+        json(&succeeds(&dir, &[&explain, more].concat()))["words"].as_array().unwrap().clone()
+    };
+    let plain = maps("a red cat and dog", &[]);
+    assert_eq!(plain.len(), 5);
+    assert_eq!(maps("a (red:1.0) cat and dog", &[]), plain);
+    assert_eq!(maps("a (red:1.0) cat and dog", &["--long-prompt"]), plain);
+    let broken = maps("a (red:1.0) cat BREAK and dog", &[]);
+    let words = |maps: &[Value]| maps.iter().map(|map| map["word"].clone()).collect::<Vec<Value>>();
+    assert_eq!(words(&broken), words(&plain));
 }

@@ -7,7 +7,7 @@ use calotype::files::{NamedTensor, safetensors};
 
 use super::checkpoints::golden;
 use super::support::TempDir;
-use super::{assert_says, failed, replace, run_within};
+use super::{assert_says, failed, fails, replace, run_within};
 
 const WEIGHTS: &str = "model/unet/diffusion_pytorch_model.safetensors";
 
@@ -213,4 +213,47 @@ fn single_files_of_something_else() {
         safetensors::write(&dir.join("model"), &[tensor(name)]).unwrap();
         assert_says(&refused(&dir, &[]), &[said]);
     }
+}
+
+/// Multiplies a tensor of a weight file.
+fn scale(path: &Path, name: &str, by: f32) {
+    let mut tensors: Vec<NamedTensor> = safetensors::read(path).unwrap().into_values().collect();
+    let tensor = tensors.iter_mut().find(|tensor| tensor.name == name).unwrap();
+    tensor.values.iter_mut().for_each(|value| *value = (*value * by).clamp(f32::MIN, f32::MAX));
+    safetensors::write(path, &tensors).unwrap();
+}
+
+#[test]
+fn numbers_that_overflow_outside_of_a_training_have_its_hint_nowhere() {
+    let picture = golden("sd1");
+    let start = ["--steps", "2", "--sampler", "euler", "--model", "model"];
+    let generate = [&["generate", "a", "--out", "x.png"][..], &start].concat();
+    for (file, tensor, said) in [
+        ("unet", "conv_out.weight", "latents after step 1 of 2: expected finite numbers, got "),
+        ("vae", "decoder.conv_out.weight", "picture: expected finite numbers, got "),
+        ("text_encoder", "text_model.final_layer_norm.weight", "latents after step 1 of 2: "),
+    ] {
+        let dir = with_copy("sd1");
+        let name = if file == "text_encoder" { "model" } else { "diffusion_pytorch_model" };
+        let path = dir.join("model").join(file).join(name).with_extension("safetensors");
+        scale(&path, tensor, f32::MAX);
+        let message = fails(&dir, 1, &generate);
+        assert_says(&message, &[said, "hint: a setting may be too large"]);
+        assert!(!message.contains("learning") && !message.contains("config.json"), "{message}");
+        assert!(!dir.join("x.png").exists());
+        if file == "vae" {
+            image::RgbImage::new(16, 16).save(dir.join("a.png")).unwrap();
+            let message = fails(&dir, 1, &["reconstruct", "a.png", "--model", "model", "--out", "out"]);
+            assert!(message.contains(said) && !message.contains("learning"), "{message}");
+        }
+    }
+    let dir = TempDir::new();
+    let mut noise = NamedTensor { name: "latents".into(), shape: vec![1, 4, 8, 8], values: vec![0.5; 256] };
+    noise.values[7] = f32::NAN;
+    safetensors::write(&dir.join("noise.safetensors"), &[noise]).unwrap();
+    let args =
+        ["generate", "a", "--model", &picture, "--out", "x.png", "--init-latents", "noise.safetensors"];
+    let message = fails(&dir, 1, &[&args[..], &["--width", "16", "--height", "16"]].concat());
+    assert_says(&message, &["noise.safetensors", "`latents`: expected finite numbers, got NaN"]);
+    assert!(!message.contains("hint"), "{message}");
 }

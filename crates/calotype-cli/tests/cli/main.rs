@@ -307,56 +307,6 @@ fn diffusion_needs_the_other_parts() {
 // Data.
 
 #[test]
-fn a_picture_that_does_not_decode_is_named() {
-    let dir = with_data();
-    replace(&dir.join("tiny.toml"), "max_objects = 1", "max_objects = 1\nvalidation = 0.0");
-    let picture = dir.join("data/000002.png");
-    let whole = fs::read(&picture).unwrap();
-    for spoilt in [&whole[..whole.len() / 2], b"not a picture", b""] {
-        fs::write(&picture, spoilt).unwrap();
-        let report = json(&succeeds(&dir, &["data", "inspect", "data", "--json"]));
-        assert_eq!(report["inspection"]["count"], 4);
-        let unreadable = report["inspection"]["unreadable"].as_array().unwrap();
-        assert_eq!(unreadable.len(), 1);
-        assert_says(unreadable[0]["name"].as_str().unwrap(), &["000002.png"]);
-
-        // One of four is more than the recipe's hundredth.
-        let message = fails(&dir, 1, &[TRAIN_VAE.as_slice(), &["--data", "data"]].concat());
-        assert_says(&message, &["damaged pictures", "max_damaged", "data/000002.png"]);
-        assert!(!dir.join("run/model").exists());
-    }
-}
-
-#[test]
-fn an_empty_or_missing_caption_is_named_with_its_line() {
-    for text in ["\"text\":\"\"", "\"txet\":\"a cat\""] {
-        let dir = with_data();
-        let metadata = dir.join("data/metadata.jsonl");
-        let lines = fs::read_to_string(&metadata).unwrap();
-        let second = lines.lines().nth(1).unwrap();
-        let caption = second.find("\"text\":").unwrap();
-        let end = second.find(",\"objects\"").unwrap();
-        replace(&metadata, &second[caption..end], text);
-
-        let report = json(&succeeds(&dir, &["data", "inspect", "data", "--json"]));
-        assert_eq!(report["inspection"]["captions"]["pictures_without"], 1);
-        let clip = ["train", "clip", "--config", "tiny.toml", "--run", "run", "--data", "data"];
-        assert_says(&fails(&dir, 1, &clip), &["metadata.jsonl", "line 2", "000001.png"]);
-        // An autoencoder needs no captions.
-        succeeds(&dir, &[TRAIN_VAE.as_slice(), &["--data", "data"]].concat());
-    }
-}
-
-#[test]
-fn pictures_of_another_size_are_refused_where_nothing_may_be_resized() {
-    let dir = with_recipe();
-    replace(&dir.join("tiny.toml"), "max_objects = 1", "max_objects = 1\ntransform = { resize = \"none\" }");
-    succeeds(&dir, &["data", "render", "--out", "data", "-n", "2", "--size", "64"]);
-    let message = fails(&dir, 1, &[TRAIN_VAE.as_slice(), &["--data", "data"]].concat());
-    assert_says(&message, &["32 x 32", "`none`", "64 x 64"]);
-}
-
-#[test]
 fn a_folder_of_pictures_trains_every_part() {
     let dir = with_data();
     for part in ["vae", "clip", "diffusion"] {
@@ -387,51 +337,6 @@ fn train_does_not_overwrite_a_run() {
 }
 
 // Results.
-
-#[test]
-fn explain_averages_some_layers_and_steps() {
-    let dir = with_model();
-    let explain =
-        ["explain", "a cat", "--model", "model", "--steps", "3", "--absolute", "--out", "maps", "--json"];
-    let maps = |more: &[&str]| json(&succeeds(&dir, &[&explain, more].concat()));
-    let all = maps(&[]);
-    assert_eq!((&all["layers"], &all["steps"]), (&serde_json::json!("all"), &serde_json::json!([0, 3])));
-    let first = maps(&["--steps-to", "1"]);
-    let rest = maps(&["--steps-from", "1"]);
-    assert_eq!(rest["steps"], serde_json::json!([1, 3]));
-    // The mean over all steps lies between that of the first and that of the rest; a map is divided by its sum.
-    let of = |maps: &Value| maps["words"][1]["values"].as_array().unwrap().clone();
-    assert_ne!(of(&first), of(&rest));
-    for ((all, first), rest) in of(&all).iter().zip(of(&first)).zip(of(&rest)) {
-        let [all, first, rest] = [all, &first, &rest].map(|value| value.as_f64().unwrap());
-        assert!(all >= first.min(rest) - 1e-6 && all <= first.max(rest) + 1e-6, "{first} {all} {rest}");
-    }
-    let refused = |more: &[&str]| fails(&dir, 2, &[&explain, more].concat());
-    let message = refused(&["--layers", "1000x1000"]);
-    assert_says(&message, &["--layers: expected all, or of "]);
-    let sizes = message.split("all, or of ").nth(1).and_then(|rest| rest.split(", got").next()).unwrap();
-    assert_eq!(maps(&["--layers", &sizes.replace(", ", ",")])["words"], all["words"]);
-    assert_says(&refused(&["--layers", "16"]), &["--layers"]);
-    assert_says(&refused(&["--steps-from", "3"]), &["--steps-from: expected from 0 to 2"]);
-    assert_says(&refused(&["--steps-to", "4"]), &["--steps-to: expected from 1 to the 3 steps"]);
-}
-
-#[test]
-fn a_word_has_the_same_map_in_every_spelling() {
-    let dir = with_model();
-    let maps = |prompt: &str, more: &[&str]| {
-        let explain =
-            ["explain", prompt, "--model", "model", "--steps", "2", "--absolute", "--out", "maps", "--json"];
-        json(&succeeds(&dir, &[&explain, more].concat()))["words"].as_array().unwrap().clone()
-    };
-    let plain = maps("a red cat and dog", &[]);
-    assert_eq!(plain.len(), 5);
-    assert_eq!(maps("a (red:1.0) cat and dog", &[]), plain);
-    assert_eq!(maps("a (red:1.0) cat and dog", &["--long-prompt"]), plain);
-    let broken = maps("a (red:1.0) cat BREAK and dog", &[]);
-    let words = |maps: &[Value]| maps.iter().map(|map| map["word"].clone()).collect::<Vec<Value>>();
-    assert_eq!(words(&broken), words(&plain));
-}
 
 #[test]
 fn json_is_one_object_and_nothing_else() {
@@ -473,27 +378,6 @@ fn json_is_one_object_and_nothing_else() {
     let explain = ["explain", "a cat", "--model", "model", "--steps", "2", "--out", "maps", "--json"];
     let explained = json(&succeeds(&dir, &explain));
     assert_eq!(explained["words"].as_array().unwrap().len(), 2);
-}
-
-#[test]
-fn equal_sets_have_no_distance() {
-    let dir = with_model();
-    succeeds(&dir, &["data", "render", "--out", "data", "-n", "6", "--size", "32"]);
-    let evaluate = [
-        "evaluate",
-        "--generated",
-        "data",
-        "--reference",
-        "data",
-        "--weights",
-        "model",
-        "--metrics",
-        "fd-clip",
-        "--json",
-    ];
-    let evaluated = json(&succeeds(&dir, &evaluate));
-    assert!(evaluated["fd-clip"]["value"].as_f64().unwrap().abs() < 1e-6, "{evaluated}");
-    assert!(evaluated.get("is-clip").is_none());
 }
 
 /// One case that holds, one that does not, one of a kind that does not exist.

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::path::Path;
 
 use calotype::files::{NamedTensor, safetensors};
 
@@ -101,7 +100,7 @@ fn under_module(tensors: &[NamedTensor]) -> Vec<NamedTensor> {
 }
 
 /// Options of a run with a single file of a small model, which has no tokenizer and whose pictures would be large.
-fn as_in(model: &str) -> Vec<&str> {
+pub fn as_in(model: &str) -> Vec<&str> {
     vec!["--tokenizer", model, "--width", "16", "--height", "16"]
 }
 
@@ -455,91 +454,4 @@ fn a_folder_of_wrapped_networks_is_read() {
         safetensors::write(&path, &wrapped.collect::<Vec<_>>()).unwrap();
     }
     assert_eq!(latents(&dir, "model", &[]), expected);
-}
-
-/// Multiplies a tensor of a weight file.
-fn scale(path: &Path, name: &str, by: f32) {
-    let mut tensors: Vec<NamedTensor> = safetensors::read(path).unwrap().into_values().collect();
-    let tensor = tensors.iter_mut().find(|tensor| tensor.name == name).unwrap();
-    tensor.values.iter_mut().for_each(|value| *value = (*value * by).clamp(f32::MIN, f32::MAX));
-    safetensors::write(path, &tensors).unwrap();
-}
-
-#[test]
-fn numbers_that_overflow_outside_of_a_training_have_its_hint_nowhere() {
-    let picture = golden("sd1");
-    let start = ["--steps", "2", "--sampler", "euler", "--model", "model"];
-    let generate = [&["generate", "a", "--out", "x.png"][..], &start].concat();
-    for (file, tensor, said) in [
-        ("unet", "conv_out.weight", "latents after step 1 of 2: expected finite numbers, got "),
-        ("vae", "decoder.conv_out.weight", "picture: expected finite numbers, got "),
-        ("text_encoder", "text_model.final_layer_norm.weight", "latents after step 1 of 2: "),
-    ] {
-        let dir = with_copy("sd1");
-        let name = if file == "text_encoder" { "model" } else { "diffusion_pytorch_model" };
-        let path = dir.join("model").join(file).join(name).with_extension("safetensors");
-        scale(&path, tensor, f32::MAX);
-        let message = fails(&dir, 1, &generate);
-        assert_says(&message, &[said, "hint: a setting may be too large"]);
-        assert!(!message.contains("learning") && !message.contains("config.json"), "{message}");
-        assert!(!dir.join("x.png").exists());
-        if file == "vae" {
-            image::RgbImage::new(16, 16).save(dir.join("a.png")).unwrap();
-            let message = fails(&dir, 1, &["reconstruct", "a.png", "--model", "model", "--out", "out"]);
-            assert!(message.contains(said) && !message.contains("learning"), "{message}");
-        }
-    }
-    let dir = TempDir::new();
-    let mut noise = NamedTensor { name: "latents".into(), shape: vec![1, 4, 8, 8], values: vec![0.5; 256] };
-    noise.values[7] = f32::NAN;
-    safetensors::write(&dir.join("noise.safetensors"), &[noise]).unwrap();
-    let args =
-        ["generate", "a", "--model", &picture, "--out", "x.png", "--init-latents", "noise.safetensors"];
-    let message = fails(&dir, 1, &[&args[..], &["--width", "16", "--height", "16"]].concat());
-    assert_says(&message, &["noise.safetensors", "`latents`: expected finite numbers, got NaN"]);
-    assert!(!message.contains("hint"), "{message}");
-}
-
-/// `scheduler_config.json` as the folder of Stable Diffusion 1.5 has it.
-const PUBLISHED: &str = r#"{
-  "_class_name": "PNDMScheduler", "_diffusers_version": "0.6.0", "beta_end": 0.012,
-  "beta_schedule": "scaled_linear", "beta_start": 0.00085, "num_train_timesteps": 1000,
-  "set_alpha_to_one": false, "skip_prk_steps": true, "steps_offset": 1, "trained_betas": null, "clip_sample": false
-}"#;
-
-#[test]
-fn a_folder_and_a_single_file_sample_alike_or_say_what_is_open() {
-    let dir = with_copy("sd1");
-    dir.write("model/scheduler/scheduler_config.json", PUBLISHED);
-    succeeds(&dir, &["convert", "model", "one.safetensors"]);
-    // The same file without the scheduler that we keep in its header.
-    let tensors = safetensors::read(&dir.join("one.safetensors")).unwrap();
-    let mut header = safetensors::read_metadata(&dir.join("one.safetensors")).unwrap();
-    assert_eq!(header.remove("calotype.scheduler").as_deref(), Some(PUBLISHED));
-    let bare = tensors.values().map(|t| (t.name.as_str(), &t.shape[..], &t.values[..]));
-    safetensors::write_borrowed(&dir.join("bare.safetensors"), bare, header).unwrap();
-    let run = |model: &str, sampler: &[&str]| {
-        let args =
-            ["generate", "a", "--model", model, "--steps", "3", "--out", "x.png", "--save-latents", "l"];
-        let output = succeeds(&dir, &[&args[..], sampler, &as_in("model")].concat());
-        (safetensors::read(&dir.join("l")).unwrap().remove("latents").unwrap().values, stderr(&output))
-    };
-    for (sampler, spacing) in [
-        (&[][..], "leading"),
-        (&["--sampler", "ddim"], "leading"),
-        (&["--sampler", "euler"], "linspace"),
-        (&["--sampler", "dpm++2m"], "linspace"),
-    ] {
-        let (folder, said) = run("model", sampler);
-        assert!(!said.contains("timestep_spacing"), "{said}");
-        let (written, said) = run("one.safetensors", sampler);
-        assert!(!said.contains("timestep_spacing"), "{said}");
-        let (bare, said) = run("bare.safetensors", sampler);
-        assert_eq!((&written, &bare), (&folder, &folder), "{sampler:?}");
-        let taken = format!("prediction_type is \"epsilon\" and timestep_spacing \"{spacing}\"");
-        assert_says(&said, &["bare.safetensors: it has no scheduler_config.json", &taken]);
-    }
-    let output = succeeds(&dir, &["convert", "bare.safetensors", "again", "--tokenizer", "model"]);
-    assert_says(&stderr(&output), &["it has no scheduler_config.json"]);
-    assert_eq!(run("again", &["--sampler", "euler"]).0, run("model", &["--sampler", "euler"]).0);
 }

@@ -15,7 +15,7 @@ use crate::checkpoint::single_file::modern_vae_name;
 use crate::denoiser::{Denoiser, DenoiserConfig};
 use crate::error::{Cause, Error, Result};
 use crate::files::StoredTensor;
-use crate::files::weights::{self, Tensors};
+use crate::files::weights;
 use crate::model::{ComponentKind, Model};
 use crate::nn::{Component, Compute, Init, parameters};
 use crate::text_encoder::stack::{ClipTower, TextStack, TextTower};
@@ -71,8 +71,8 @@ impl StoredComponent {
     }
 
     /// Puts the component's weights into a network that its config describes.
-    fn load<M: Module>(&self, network: M, model: &'static str, weights: Tensors) -> Result<M> {
-        let loaded = parameters::load(network, model, &self.path, weights);
+    fn load<M: Module>(self, network: M, model: &'static str) -> Result<M> {
+        let loaded = parameters::load(network, model, &self.path, self.weights);
         // Where two files say what there is, one of them may be of another model.
         loaded.map_err(|error| match &self.config_path {
             Some(_) => error.because(Cause::ConfigOfAnotherModel),
@@ -121,7 +121,7 @@ impl Checkpoint {
 /// # Errors
 /// `Error::Config`, `Error::Weights`.
 pub fn denoiser(
-    mut component: StoredComponent,
+    component: StoredComponent,
     compute: impl Into<Compute>,
 ) -> Result<Component<Denoiser, DenoiserConfig>> {
     let class = component.class().unwrap_or(DenoiserConfig::CLASSES[0]);
@@ -130,8 +130,7 @@ pub fn denoiser(
     };
     let config = config.map_err(|e| component.wrong_config(e))?;
     let network = Denoiser::new(&config, &mut Init::zeros(compute))?;
-    let weights = std::mem::take(&mut component.weights);
-    let network = component.load(network, "denoiser", weights)?;
+    let network = component.load(network, "denoiser")?;
     Ok(Component { network, config })
 }
 
@@ -141,19 +140,18 @@ pub fn denoiser(
 /// As [`denoiser`].
 pub fn vae(mut component: StoredComponent, compute: impl Into<Compute>) -> Result<Vae> {
     let init = &mut Init::zeros(compute);
-    let weights = std::mem::take(&mut component.weights);
     match component.class().unwrap_or("AutoencoderKL") {
         "AutoencoderKL" => {
             let config: AutoencoderConfig = component.typed_config()?;
             let network = AutoencoderKl::new(&config, init)?;
-            let network =
-                component.load(network, "autoencoder", weights.into_iter().map(modern).collect())?;
+            component.weights = component.weights.into_iter().map(modern).collect();
+            let network = component.load(network, "autoencoder")?;
             Ok(Vae::Kl { network, config })
         }
         "AutoencoderTiny" => {
             let config: AutoencoderTinyConfig = component.typed_config()?;
             let network = AutoencoderTiny::new(&config, init)?;
-            let network = component.load(network, "autoencoder", weights)?;
+            let network = component.load(network, "autoencoder")?;
             Ok(Vae::Tiny { network, config })
         }
         _ => component.unknown_class("AutoencoderKL or AutoencoderTiny"),
@@ -183,14 +181,14 @@ pub fn text_encoder(
 ) -> Result<Component<ClipText, ClipTextConfig>> {
     let config: ClipTextConfig = component.typed_config()?;
     let unprefixed = |name: String| name.strip_prefix("text_model.").map_or(name.clone(), str::to_owned);
-    let weights = std::mem::take(&mut component.weights);
-    let weights: Tensors = weights.into_iter().map(|(name, tensor)| (unprefixed(name), tensor)).collect();
+    component.weights =
+        component.weights.into_iter().map(|(name, tensor)| (unprefixed(name), tensor)).collect();
     let init = &mut Init::zeros(compute);
     let mut network = ClipText::new(&config, init)?;
-    if weights.contains_key("text_projection.weight") {
+    if component.weights.contains_key("text_projection.weight") {
         network = network.with_projection(&config, init);
     }
-    let network = component.load(network, "text encoder", weights)?;
+    let network = component.load(network, "text encoder")?;
     Ok(Component { network, config })
 }
 

@@ -27,7 +27,7 @@ pub(super) fn shown<T>(measured: &Measure<T>, show: impl FnOnce(&T) -> String) -
     }
 }
 
-/// A number of what was measured.
-pub(super) fn part<T>(measured: &Measure<T>, of: impl FnOnce(&T) -> f64) -> Measure<f64> {
+/// A part of what was measured.
+pub(super) fn part<T, U>(measured: &Measure<T>, of: impl FnOnce(&T) -> U) -> Measure<U> {
     measured.as_ref().map(of).map_err(String::clone)
 }

@@ -41,56 +41,50 @@ impl Evaluation {
             }
         }
         metrics["not_measured"] = reasons.into();
-        metrics["intervals_95"] = self.intervals().into_iter().collect();
+        let intervals = self.shares().into_iter();
+        let intervals = intervals.filter_map(|(name, share)| Some((name, json!(share.ok()?.interval()))));
+        metrics["intervals_95"] = intervals.collect();
         metrics
     }
 
-    /// 95 % intervals of the shares of independent trials, by their names in `metrics.json`.
-    fn intervals(&self) -> Vec<(&'static str, Value)> {
-        let seen = self.seen.as_ref().ok();
-        let relations = self.seen_relations().ok();
-        let shares = [
-            ("prompt_accuracy", self.accuracy.as_ref().ok().map(|accuracy| accuracy.model)),
-            ("noun_accuracy", self.nouns.as_ref().ok().map(|nouns| nouns.model)),
-            ("relation_accuracy", self.relations.as_ref().ok().copied()),
-            ("prompt_accuracy_seen_pairs", seen.map(|seen| seen.prompts)),
-            ("noun_accuracy_seen_pairs", seen.map(|seen| seen.nouns)),
-            ("relation_accuracy_seen_pairs", relations),
-        ];
-        let interval = |(name, share): (_, Option<Proportion>)| Some((name, json!(share?.interval())));
-        shares.into_iter().filter_map(interval).collect()
+    /// Shares of independent trials that the model reaches, by their names in `metrics.json`.
+    fn shares(&self) -> [(&'static str, Measure<Proportion>); 6] {
+        [
+            ("prompt_accuracy", part(&self.accuracy, |accuracy| accuracy.model)),
+            ("noun_accuracy", part(&self.nouns, |nouns| nouns.model)),
+            ("relation_accuracy", self.relations.clone()),
+            ("prompt_accuracy_seen_pairs", part(&self.seen, |seen| seen.prompts)),
+            ("noun_accuracy_seen_pairs", part(&self.seen, |seen| seen.nouns)),
+            ("relation_accuracy_seen_pairs", self.seen_relations()),
+        ]
     }
 
     /// The metrics, by their names in `metrics.json`.
     fn measured(&self) -> Vec<(&'static str, Measure<f64>)> {
         let (retrieval, accuracy, nouns) = (&self.retrieval, &self.accuracy, &self.nouns);
         let words = &self.localisation;
-        vec![
+        let shares = self.shares().into_iter().map(|(name, share)| (name, share.map(|share| share.rate())));
+        let others = [
             ("reconstruction_psnr", self.psnr.clone()),
             ("reconstruction_ssim", self.ssim.clone()),
             ("clip_retrieval_at_1", part(retrieval, |retrieval| retrieval.found)),
             ("clip_retrieval_chance", part(retrieval, |retrieval| retrieval.chance)),
-            ("prompt_accuracy", part(accuracy, |accuracy| accuracy.model.rate())),
             ("prompt_accuracy_unconditional", part(accuracy, |accuracy| accuracy.unconditional.rate())),
             ("prompt_accuracy_chance", part(accuracy, |accuracy| accuracy.chance.rate())),
             ("prompt_accuracy_ground_truth", part(accuracy, |accuracy| accuracy.ground_truth.rate())),
             ("prompt_accuracy_reconstruction", part(accuracy, |accuracy| accuracy.reconstruction.rate())),
-            ("noun_accuracy", part(nouns, |nouns| nouns.model.rate())),
             ("noun_accuracy_unconditional", part(nouns, |nouns| nouns.unconditional.rate())),
             ("noun_accuracy_chance", part(nouns, |nouns| nouns.chance.rate())),
             ("noun_accuracy_ground_truth", part(nouns, |nouns| nouns.ground_truth.rate())),
             ("noun_accuracy_reconstruction", part(nouns, |nouns| nouns.reconstruction.rate())),
-            ("relation_accuracy", part(&self.relations, Proportion::rate)),
-            ("prompt_accuracy_seen_pairs", part(&self.seen, |seen| seen.prompts.rate())),
-            ("noun_accuracy_seen_pairs", part(&self.seen, |seen| seen.nouns.rate())),
-            ("relation_accuracy_seen_pairs", self.seen_relations().map(|relations| relations.rate())),
             ("heat_map_pointing", part(words, |words| words.pointing_game.mean)),
             ("fd_clip", self.generated.fd_clip.clone()),
             ("fd_clip_unconditional", self.unconditional_clip.fd_clip.clone()),
             ("is_clip", self.generated.is_clip.clone()),
             ("heat_map_mass_inside", part(words, |words| words.mass_inside.mean)),
             ("heat_map_area_share", part(words, |words| words.area_share.mean)),
-        ]
+        ];
+        others.into_iter().chain(shares).collect()
     }
 
     /// Every number with its controls, for readers.

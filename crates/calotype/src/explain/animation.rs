@@ -2,9 +2,9 @@
 
 use image::{Rgb, RgbImage, imageops};
 
-use super::Explanation;
-use super::heat_map::{Baseline, WordHeatMap, heat_maps};
+use super::heat_map::{Baseline, WordHeatMap, heat_map, mean_map};
 use super::overlay::{extremes, overlay_between};
+use super::{ExplainedText, Explanation};
 use crate::error::{Error, Result};
 
 /// Longest side of a frame, at least: small pictures are enlarged by a whole factor.
@@ -21,7 +21,12 @@ impl Explanation {
     /// # Errors
     /// `Error::Argument` unless its steps were kept.
     pub fn frames(&self, i: usize, baseline: Baseline) -> Result<Vec<RgbImage>> {
-        let maps = self.step_maps(i, baseline)?;
+        self.frames_against(i, &self.step_means(self.text_of(i)?, baseline)?)
+    }
+
+    /// [`Explanation::frames`] against the means of the text.
+    pub(super) fn frames_against(&self, i: usize, means: &[Option<Vec<f64>>]) -> Result<Vec<RgbImage>> {
+        let maps = self.step_maps(i, means)?;
         let scale = extremes(&maps);
         let frame = |(step, map): (usize, &WordHeatMap)| {
             Ok(framed(&overlay_between(&self.image, map, scale)?, (step + 1, maps.len())))
@@ -29,24 +34,46 @@ impl Explanation {
         maps.iter().enumerate().map(frame).collect()
     }
 
-    /// The maps of word `i`, each of one step.
-    fn step_maps(&self, i: usize, baseline: Baseline) -> Result<Vec<WordHeatMap>> {
-        let text = self.texts.iter().find(|text| text.maps.contains(&i));
-        let (Some(text), Some(steps)) = (text, self.steps.get(i)) else {
-            return Err(Error::argument("map", format!("0 to {} with its steps", self.steps.len()), i));
-        };
+    /// The text of map `i`, if its steps were kept.
+    pub(super) fn text_of(&self, i: usize) -> Result<&ExplainedText> {
+        let text = self.texts.iter().find(|text| text.maps.contains(&i) && i < self.steps.len());
+        text.ok_or_else(|| Error::argument("map", format!("0 to {} with its steps", self.steps.len()), i))
+    }
+
+    /// What the maps of a text are measured against at each step; nothing where that is 0.
+    pub(super) fn step_means(
+        &self,
+        text: &ExplainedText,
+        baseline: Baseline,
+    ) -> Result<Vec<Option<Vec<f64>>>> {
         let words = text.maps.clone();
-        let picture = [self.image.height() as usize, self.image.width() as usize];
-        let at = |step: usize| {
-            let attention = words.clone().map(|word| {
-                let values = self.steps[word][step].values.iter().copied().map(f64::from);
-                (self.maps[word].word.as_str(), values.collect())
-            });
-            let attention: Vec<(&str, Vec<f64>)> = attention.collect();
-            let baseline = baseline.among(words.len());
-            Ok(heat_maps(&attention, self.grid, picture, baseline)?.swap_remove(i - words.start))
+        let steps = self.steps.get(words.start).map_or(0, Vec::len);
+        if baseline.among(words.len()) == Baseline::Zero {
+            return Ok(vec![None; steps]);
+        }
+        let at = |step| {
+            let all: Vec<_> = words.clone().map(|word| self.attention(word, step)).collect();
+            mean_map(&all, self.grid, self.size()).map(Some)
         };
-        (0..steps.len()).map(at).collect()
+        (0..steps).map(at).collect()
+    }
+
+    /// The maps of word `i`, each of one step.
+    fn step_maps(&self, i: usize, means: &[Option<Vec<f64>>]) -> Result<Vec<WordHeatMap>> {
+        let at = |(step, mean): (usize, &Option<Vec<f64>>)| {
+            let (word, values) = self.attention(i, step);
+            heat_map(word, &values, self.grid, self.size(), mean.as_deref())
+        };
+        means.iter().enumerate().map(at).collect()
+    }
+
+    fn attention(&self, word: usize, step: usize) -> (&str, Vec<f64>) {
+        let values = self.steps[word][step].values.iter().copied().map(f64::from);
+        (&self.maps[word].word, values.collect())
+    }
+
+    fn size(&self) -> [usize; 2] {
+        [self.image.height() as usize, self.image.width() as usize]
     }
 }
 
@@ -65,7 +92,6 @@ fn framed(picture: &RgbImage, (step, steps): (usize, usize)) -> RgbImage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::explain::ExplainedText;
     use crate::explain::steps::StepAttention;
 
     fn explanation() -> Explanation {
@@ -86,7 +112,8 @@ mod tests {
     #[test]
     fn a_frame_shows_the_map_of_its_step() {
         let explanation = explanation();
-        let maps = explanation.step_maps(0, Baseline::WordMean).unwrap();
+        let means = explanation.step_means(&explanation.texts[0], Baseline::WordMean).unwrap();
+        let maps = explanation.step_maps(0, &means).unwrap();
         // More than the mean of both words on the left; nothing to tell them apart at the second step.
         assert_eq!(maps[0].values[3], 0.0);
         assert!(maps[0].values[0] > maps[0].values[1] && maps[1].values == [0.125; 8]);

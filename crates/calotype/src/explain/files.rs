@@ -82,11 +82,18 @@ impl Explanation {
         words: &[String],
         baseline: Baseline,
     ) -> Result<Vec<String>> {
+        let wanted: Vec<usize> = self.wanted(words).map(|(i, _)| i).collect();
+        if let Some(&first) = wanted.first() {
+            self.text_of(first)?;
+        }
         let mut files = Vec::new();
-        for (i, _) in self.wanted(words) {
-            let file = format!("{}-steps.png", self.file_name(i));
-            png::write_animation(&folder.join(&file), &self.frames(i, baseline)?)?;
-            files.push(file);
+        for text in &self.texts {
+            let means = self.step_means(text, baseline)?;
+            for &i in wanted.iter().filter(|i| text.maps.contains(i)) {
+                let file = format!("{}-steps.png", self.file_name(i));
+                png::write_animation(&folder.join(&file), &self.frames_against(i, &means)?)?;
+                files.push(file);
+            }
         }
         Ok(files)
     }

@@ -170,18 +170,41 @@ pub fn heat_maps(
     if baseline == Baseline::WordMean && words.len() < 2 {
         return Err(Error::argument("words", "two or more to compare with each other", words.len()));
     }
-    let absolute = |(word, attention): &(&str, Vec<f64>)| absolute_map(word, attention, grid, picture);
-    let mut maps = words.iter().map(absolute).collect::<Result<Vec<_>>>()?;
-    if baseline == Baseline::WordMean {
-        subtract_mean(&mut maps);
+    let mean = (baseline == Baseline::WordMean).then(|| mean_map(words, grid, picture)).transpose()?;
+    let map =
+        |(word, attention): &(&str, Vec<f64>)| heat_map(word, attention, grid, picture, mean.as_deref());
+    words.iter().map(map).collect()
+}
+
+/// One of [`heat_maps`], against a [`mean_map`].
+pub(super) fn heat_map(
+    word: &str,
+    attention: &[f64],
+    grid: [usize; 2],
+    picture: [usize; 2],
+    mean: Option<&[f64]>,
+) -> Result<WordHeatMap> {
+    let mut map = absolute_map(word, attention, grid, picture)?;
+    if let Some(mean) = mean {
+        subtract_mean(&mut map, mean);
     }
-    let named = words.iter().zip(maps).map(|((word, _), map)| WordHeatMap {
-        word: (*word).to_owned(),
-        height,
-        width,
-        values: map.into_iter().map(|value| value as f32).collect(),
-    });
-    Ok(named.collect())
+    let values = map.into_iter().map(|value| value as f32).collect();
+    Ok(WordHeatMap { word: word.to_owned(), height: picture[0], width: picture[1], values })
+}
+
+/// The mean of the words' absolute maps.
+pub(super) fn mean_map(
+    words: &[(&str, Vec<f64>)],
+    grid: [usize; 2],
+    picture: [usize; 2],
+) -> Result<Vec<f64>> {
+    let mut mean = vec![0.0; picture[0] * picture[1]];
+    for (word, attention) in words {
+        let map = absolute_map(word, attention, grid, picture)?;
+        mean.iter_mut().zip(map).for_each(|(sum, value)| *sum += value);
+    }
+    mean.iter_mut().for_each(|sum| *sum /= words.len() as f64);
+    Ok(mean)
 }
 
 /// The absolute map of one word, `[height, width]` of the picture, sum 1.
@@ -199,21 +222,16 @@ fn absolute_map(word: &str, attention: &[f64], grid: [usize; 2], picture: [usize
     Ok(map)
 }
 
-/// max(0, m_w − m̄) at each pixel, normalised; `maps` each sum to 1.
-fn subtract_mean(maps: &mut [Vec<f64>]) {
-    let pixels = maps[0].len();
-    let mean: Vec<f64> =
-        (0..pixels).map(|p| maps.iter().map(|map| map[p]).sum::<f64>() / maps.len() as f64).collect();
-    for map in maps {
-        map.iter_mut().zip(&mean).for_each(|(value, mean)| *value = (*value - mean).max(0.0));
-        // Differences of maps of sum 1 add up to 0: a positive part is missing only if there is none,
-        // and below this it is rounding of the f32 probabilities.
-        let excess: f64 = map.iter().sum();
-        if excess > 1e-6 {
-            map.iter_mut().for_each(|value| *value /= excess);
-        } else {
-            map.fill(1.0 / pixels as f64);
-        }
+/// max(0, m_w − m̄) at each pixel, normalised; `map` sums to 1.
+fn subtract_mean(map: &mut [f64], mean: &[f64]) {
+    map.iter_mut().zip(mean).for_each(|(value, mean)| *value = (*value - mean).max(0.0));
+    // Differences of maps of sum 1 add up to 0: a positive part is missing only if there is none,
+    // and below this it is rounding of the f32 probabilities.
+    let excess: f64 = map.iter().sum();
+    if excess > 1e-6 {
+        map.iter_mut().for_each(|value| *value /= excess);
+    } else {
+        map.fill(1.0 / map.len() as f64);
     }
 }
 

@@ -38,7 +38,7 @@ impl StepRecorder {
     /// # Errors
     /// As [`AttentionAccumulator::attention_to`].
     pub fn record(&mut self, step: usize, accumulators: &[AttentionAccumulator]) -> Result<()> {
-        for (text, accumulator) in accumulators.iter().enumerate().take(self.words.len()) {
+        for (text, accumulator) in accumulators.iter().enumerate() {
             let (calls, sums) = &mut self.before[text];
             let new = accumulator.calls() - *calls;
             if new == 0 {

@@ -63,6 +63,38 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(Error::io("read", path))
 }
 
+/// Keeps other processes away from what `path` stands for, until the file is dropped. `taken`: why not.
+///
+/// # Errors
+/// `Error::Io` if another process has it, or the file cannot be made.
+pub fn lock(path: &Path, taken: &'static str) -> Result<File> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+    }
+    let file = File::create(path).map_err(Error::io("create", path))?;
+    let taken = |_| std::io::Error::other(taken);
+    file.try_lock().map_err(taken).map_err(Error::io("lock", path))?;
+    Ok(file)
+}
+
+/// Removes the temporary files of this module, those of `folder` whose names begin with `start`.
+///
+/// # Errors
+/// `Error::Io`.
+pub fn remove_temporary(folder: &Path, start: &str) -> Result<()> {
+    if !folder.is_dir() {
+        return Ok(());
+    }
+    for entry in std::fs::read_dir(folder).map_err(Error::io("read", folder))? {
+        let path = entry.map_err(Error::io("read", folder))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if is_temporary(&name) && name.starts_with(start) {
+            std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
 /// Reads JSON into `T`.
 ///
 /// # Errors

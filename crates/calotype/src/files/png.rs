@@ -56,12 +56,9 @@ fn animation(
     encoder.set_color(ColorType::Rgb);
     encoder.set_depth(BitDepth::Eight);
     encoder.set_animated(frames.len() as u32, 0)?;
-    encoder.set_frame_delay(FRAME[usize::from(frames.len() == 1)], 1000)?;
     let mut writer = encoder.write_header()?;
     for (i, frame) in frames.iter().enumerate() {
-        if i > 0 && i + 1 == frames.len() {
-            writer.set_frame_delay(FRAME[1], 1000)?;
-        }
+        writer.set_frame_delay(FRAME[usize::from(i + 1 == frames.len())], 1000)?;
         writer.write_image_data(frame)?;
     }
     writer.finish()?;

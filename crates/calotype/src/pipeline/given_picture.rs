@@ -7,9 +7,11 @@ use burn::tensor::Tensor;
 use super::guided::Guided;
 use super::origin::check_size;
 use super::text_to_image::{PictureRequest, Sampling};
+use crate::diffusion::edm::Preconditioning;
+use crate::diffusion::forward_process::add_noise;
 use crate::diffusion::guidance::Guidance;
 use crate::diffusion::training_sample::FLOW_TIMESTEPS;
-use crate::diffusion::{Edm, LossWeight, NoiseSchedule, PredictionType, Times, TrainingSample};
+use crate::diffusion::{Edm, NoiseSchedule, PredictionType, Rates};
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::nn::AttentionHook;
@@ -37,8 +39,29 @@ enum NoiseLevels {
     Steps(NoiseSchedule, Vec<usize>),
     /// Times of a flow, in (0, 1).
     Flow(Vec<f64>),
-    /// σ of an EDM model.
-    Edm(Edm, Vec<f64>),
+    /// Of an EDM model.
+    Edm(Vec<Preconditioning>),
+}
+
+impl NoiseLevels {
+    /// What the network is told at each.
+    fn timesteps(&self) -> Vec<f64> {
+        match self {
+            Self::Steps(_, t) => t.iter().map(|&t| t as f64).collect(),
+            Self::Flow(t) => t.iter().map(|t| t * FLOW_TIMESTEPS).collect(),
+            Self::Edm(levels) => levels.iter().map(|level| level.c_noise).collect(),
+        }
+    }
+
+    /// What the network is given at one of them, as in training.
+    fn input(&self, step: usize, z_0: &Tensor<4>, eps: &Tensor<4>) -> Result<Tensor<4>> {
+        let (z_0, eps) = (z_0.clone(), eps.clone());
+        match self {
+            Self::Steps(schedule, t) => add_noise(z_0, eps, &Rates::at(schedule, &[t[step]])?),
+            Self::Flow(t) => add_noise(z_0, eps, &Rates::flow(&[t[step]])?),
+            Self::Edm(levels) => Ok(levels[step].input(z_0 + eps * levels[step].sigma)),
+        }
+    }
 }
 
 impl Model {
@@ -49,11 +72,7 @@ impl Model {
     /// # Errors
     /// `Error::Argument` unless 1 ≤ `count` ≤ T; `Error::Config` for a scheduler that is not understood.
     pub fn noise_timesteps(&self, count: usize) -> Result<Vec<f64>> {
-        Ok(match self.noise_levels(count)? {
-            NoiseLevels::Steps(_, t) => t.into_iter().map(|t| t as f64).collect(),
-            NoiseLevels::Flow(t) => t.into_iter().map(|t| t * FLOW_TIMESTEPS).collect(),
-            NoiseLevels::Edm(_, sigmas) => sigmas.into_iter().map(|sigma| sigma.ln() / 4.0).collect(),
-        })
+        Ok(self.noise_levels(count)?.timesteps())
     }
 
     fn noise_levels(&self, count: usize) -> Result<NoiseLevels> {
@@ -65,8 +84,8 @@ impl Model {
         };
         if let Some(edm) = Edm::of(&self.scheduler)? {
             let [low, high] = [edm.sigma_min.ln(), edm.sigma_max.ln()];
-            let sigmas = middles(MOST_LOOKS)?.into_iter().map(|u| (low + u * (high - low)).exp());
-            return Ok(NoiseLevels::Edm(edm, sigmas.collect()));
+            let levels = middles(MOST_LOOKS)?.into_iter().map(|u| edm.at((low + u * (high - low)).exp()));
+            return Ok(NoiseLevels::Edm(levels.collect::<Result<_>>()?));
         }
         if self.scheduler.prediction_type == PredictionType::Flow {
             return Ok(NoiseLevels::Flow(middles(MOST_LOOKS)?));
@@ -104,6 +123,7 @@ impl Model {
         }
         check_size("picture", pictures, [requests.len(), 3, sampling.height, sampling.width])?;
         let levels = self.noise_levels(sampling.sampler.steps)?;
+        let timesteps = levels.timesteps();
         let z_0 = self.vae.encode_scaled(pictures.clone(), None)?;
         let eps = noise.initial(shape, &self.device)?;
         let alone = self.for_the_prompt_alone(requests);
@@ -113,8 +133,7 @@ impl Model {
                 return Err(Error::Stopped { step: step - steps.start, steps: steps.len() });
             }
             guided.begin_step(step);
-            let noisy = self.noised(&z_0, &eps, &levels, step)?;
-            guided.ask_for_prompts(&noisy.x_t, noisy.timesteps[0])?;
+            guided.ask_for_prompts(&levels.input(step, &z_0, &eps)?, timesteps[step])?;
         }
         Ok(())
     }
@@ -126,29 +145,5 @@ impl Model {
         let guidance = |own: Guidance| if takes_guidance { own } else { off };
         let alone = |own: &PictureRequest| PictureRequest { guidance: guidance(own.guidance), ..own.clone() };
         requests.iter().map(alone).collect()
-    }
-
-    /// The batch at one of the levels, as the network is trained on it.
-    fn noised(
-        &self,
-        z_0: &Tensor<4>,
-        eps: &Tensor<4>,
-        levels: &NoiseLevels,
-        step: usize,
-    ) -> Result<TrainingSample> {
-        let batch = z_0.dims()[0];
-        let (z_0, eps) = (z_0.clone(), eps.clone());
-        let of_times = |z_0, eps, times| {
-            TrainingSample::new(z_0, eps, &times, self.scheduler.prediction_type, LossWeight::Uniform)
-        };
-        match levels {
-            NoiseLevels::Steps(schedule, t) => {
-                of_times(z_0, eps, Times::Steps(schedule, vec![t[step]; batch]))
-            }
-            NoiseLevels::Flow(t) => of_times(z_0, eps, Times::Flow(vec![t[step]; batch])),
-            NoiseLevels::Edm(edm, sigmas) => {
-                TrainingSample::edm(z_0, eps, &vec![edm.at(sigmas[step])?; batch])
-            }
-        }
     }
 }

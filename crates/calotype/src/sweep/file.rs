@@ -77,9 +77,9 @@ impl SweepFile {
         let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
         let written: Written = toml::from_str(&text).map_err(|e| Error::format(path, "sweep (TOML)", e))?;
         let refuse = |key: String, expected: &str, got: String| Err(Error::config(path, key, expected, got));
-        let (base_path, base) = base(path, &written.base)?;
+        let (recipe, base) = base(path, &written.base)?;
         let seeds = match written.seeds {
-            None => vec![Recipe::of_table(&base_path, base.clone())?.seed],
+            None => vec![recipe.seed],
             Some(seeds) => {
                 let twice = (1..seeds.len()).any(|i| seeds[..i].contains(&seeds[i]));
                 if seeds.is_empty() || twice {
@@ -89,7 +89,7 @@ impl SweepFile {
             }
         };
         let mut variants: Vec<Variant> = Vec::new();
-        let of_base = (BASE.to_owned(), String::new(), base_path, base.clone());
+        let of_base = (BASE.to_owned(), String::new(), recipe.path().to_owned(), base.clone());
         let of_variants = written.variants.iter().map(|variant| {
             let called = path.display().to_string() + &format!(": variant `{}`", variant.name);
             let table = variant.recipe(path, base.clone())?;
@@ -138,23 +138,25 @@ impl WrittenVariant {
     }
 }
 
-/// The recipe that a sweep varies, and what messages call it.
-fn base(sweep: &Path, name: &str) -> Result<(PathBuf, Table)> {
-    let beside = || sweep.parent().unwrap_or(Path::new("")).join(name);
+/// The recipe that a sweep varies, and its table.
+fn base(sweep: &Path, name: &str) -> Result<(Recipe, Table)> {
     let (path, text) = match built_in(name) {
         Some(text) => (PathBuf::from(format!("{name}.toml")), text.to_owned()),
-        None if beside().is_file() => {
-            (beside(), std::fs::read_to_string(beside()).map_err(Error::io("read", beside()))?)
-        }
         None => {
-            let got = format!("`{name}`, and there is no file `{}`", beside().display());
-            return Err(Error::config(sweep, "base", "demo, full, smoke or a recipe beside this file", got));
+            let path = sweep.parent().unwrap_or(Path::new("")).join(name);
+            if !path.is_file() {
+                let got = format!("`{name}`, and there is no file `{}`", path.display());
+                let expected = "demo, full, smoke or a recipe beside this file";
+                return Err(Error::config(sweep, "base", expected, got));
+            }
+            let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+            (path, text)
         }
     };
     // As a text, so that faults of the base have a line.
-    Recipe::parse(&path, &text)?;
+    let recipe = Recipe::parse(&path, &text)?;
     let table = text.parse().map_err(|e| Error::format(&path, "recipe (TOML)", e))?;
-    Ok((path, table))
+    Ok((recipe, table))
 }
 
 fn with_seed(called: &Path, table: &Table, seed: u64) -> Result<Recipe> {

@@ -69,11 +69,7 @@ impl SweepFolder {
     /// # Errors
     /// `Error::Io`.
     pub fn claim(&self) -> Result<File> {
-        fs::create_dir_all(&self.0).map_err(Error::io("create", &self.0))?;
-        let path = self.0.join("lock");
-        let file = File::create(&path).map_err(Error::io("create", &path))?;
-        let taken = |_| std::io::Error::other("another process is at work on this sweep");
-        file.try_lock().map_err(taken).map_err(Error::io("lock", &path))?;
+        let file = atomic::lock(&self.0.join("lock"), "another process is at work on this sweep")?;
         remove_temporary(&self.0)?;
         Ok(file)
     }
@@ -164,13 +160,11 @@ impl SweepFolder {
 
 /// Removes the temporary files of [`atomic`], wherever they are.
 fn remove_temporary(folder: &Path) -> Result<()> {
+    atomic::remove_temporary(folder, "")?;
     for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
-        let entry = entry.map_err(Error::io("read", folder))?;
-        let path = entry.path();
-        if entry.file_type().map_err(Error::io("read", &path))?.is_dir() {
+        let path = entry.map_err(Error::io("read", folder))?.path();
+        if path.is_dir() {
             remove_temporary(&path)?;
-        } else if atomic::is_temporary(&entry.file_name().to_string_lossy()) {
-            fs::remove_file(&path).map_err(Error::io("remove", &path))?;
         }
     }
     Ok(())

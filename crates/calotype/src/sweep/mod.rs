@@ -87,7 +87,7 @@ impl Sweep {
             return Ok(());
         }
         let (key, expected, got) = state::difference(&began, &run.settings);
-        let key = key.trim_start_matches(".training").trim_start_matches('.').to_owned();
+        let key = key.trim_start_matches('.').to_owned();
         let expected = format!("{expected}, as `{}` of this sweep began", run.variant);
         let got = format!("{got}; give the variant another name, or the sweep another `out`");
         Err(Error::config(run.recipe.path(), key, expected, got))
@@ -137,7 +137,7 @@ impl Sweep {
             commit: self.commit.clone(),
         };
         // One CLIP for all, so that the distances of variants with other CLIPs compare.
-        let judge = self.folder.part(self.plan.base_of(run), TrainedPart::Clip).model();
+        let judge = self.folder.run(self.plan.base_of(run)).model();
         demo.measure(&scenes, &judge, self.folder.training_seconds(run)?, machine).map(|_| ())
     }
 
@@ -167,7 +167,7 @@ impl Sweep {
     fn write_results(&self) -> Result<Results> {
         let results = Results::read(&self.plan, &self.folder, &self.commit)?;
         let path = |name: &str| self.folder.path().join(name);
-        atomic::write_json(&path("metrics.json"), &results.to_json())?;
+        atomic::write_json(&path("metrics.json"), &results)?;
         atomic::write(&path("table.md"), results.to_markdown().as_bytes())?;
         atomic::write(&path("table.csv"), table::csv(&results).as_bytes())?;
         report::write(&self.file.path, &self.plan, &self.folder, &results)?;

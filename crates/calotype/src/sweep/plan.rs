@@ -1,7 +1,5 @@
 //! What a sweep trains: each part once, however many variants stand on it.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -57,8 +55,8 @@ pub struct PlannedPart {
 
 impl PlannedRun {
     fn new(variant: &str, group: &str, recipe: &Recipe) -> Result<Self> {
-        let all = settings::deciding(recipe, TrainedPart::Diffusion)?;
-        let settings = json!({ "training": all, "evaluation": recipe.evaluation()? });
+        let mut settings = settings::deciding(recipe, TrainedPart::Diffusion)?;
+        settings["evaluation"] = json!(recipe.evaluation()?);
         let name = |part| Ok(format!("{part}-{}", short_hash(&settings::deciding(recipe, part)?)));
         let parts = TrainedPart::ALL.into_iter().map(name).collect::<Result<_>>()?;
         Ok(Self { variant: variant.into(), group: group.into(), recipe: recipe.clone(), parts, settings })
@@ -125,17 +123,15 @@ impl Plan {
     /// As [`Recipe::training`].
     pub fn parts(&self, folder: &SweepFolder) -> Result<Vec<PlannedPart>> {
         let mut parts: Vec<PlannedPart> = Vec::new();
-        let mut places: BTreeMap<&str, usize> = BTreeMap::new();
         for run in &self.runs {
             for part in TrainedPart::ALL {
                 let name = run.part(part);
                 let done = folder.is_trained(name) || folder.metrics(run).is_file();
-                if let Some(&place) = places.get(name) {
-                    parts[place].variants.push(run.variant.clone());
-                    parts[place].done &= done;
+                if let Some(planned) = parts.iter_mut().find(|planned| planned.folder == name) {
+                    planned.variants.push(run.variant.clone());
+                    planned.done &= done;
                     continue;
                 }
-                places.insert(name, parts.len());
                 parts.push(PlannedPart {
                     part,
                     folder: name.into(),

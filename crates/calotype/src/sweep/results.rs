@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::folder::SweepFolder;
 use super::plan::{Plan, PlannedRun};
@@ -22,7 +22,7 @@ const NO_METRICS: [&str; 5] = [
 ];
 
 /// All variants, the base first.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Results {
     /// Every variant is trained with each.
     pub seeds: Vec<u64>,
@@ -32,7 +32,7 @@ pub struct Results {
 }
 
 /// What was measured of a variant.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct VariantResults {
     /// The variant.
     pub name: String,
@@ -130,16 +130,6 @@ impl Results {
     /// `table.md`.
     pub fn to_markdown(&self) -> String {
         table::markdown(self)
-    }
-
-    /// `metrics.json`.
-    pub fn to_json(&self) -> Value {
-        let variant = |variant: &VariantResults| {
-            let VariantResults { name, group, measured, metrics, notes } = variant;
-            json!({ "name": name, "group": group, "measured": measured, "metrics": metrics, "notes": notes })
-        };
-        let variants: Vec<Value> = self.variants.iter().map(variant).collect();
-        json!({ "commit": self.commit, "seeds": self.seeds, "variants": variants })
     }
 }
 

@@ -2,7 +2,6 @@
 //! has left.
 
 use std::fs::{self, File};
-use std::path::Path;
 
 use super::swap;
 use crate::error::{Error, Result};
@@ -15,29 +14,20 @@ use crate::runs::folder::{RunFolder, TrainedPart};
 /// # Errors
 /// `Error::Io` if another process trains the part, or the folder cannot be written.
 pub(super) fn claim(run: &RunFolder, part: TrainedPart) -> Result<File> {
-    let lock = lock(run, part)?;
+    let taken = "another process is training this part of the run";
+    let lock = atomic::lock(&run.checkpoints(part).join("lock"), taken)?;
     remove_leftovers(run, part)?;
     Ok(lock)
-}
-
-fn lock(run: &RunFolder, part: TrainedPart) -> Result<File> {
-    let folder = run.checkpoints(part);
-    fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
-    let path = folder.join("lock");
-    let file = File::create(&path).map_err(Error::io("create", &path))?;
-    let taken = |_| std::io::Error::other("another process is training this part of the run");
-    file.try_lock().map_err(taken).map_err(Error::io("lock", &path))?;
-    Ok(file)
 }
 
 /// The caches look after themselves.
 fn remove_leftovers(run: &RunFolder, part: TrainedPart) -> Result<()> {
     for folder in [run.checkpoints(part), run.samples(part), run.ema(part), run.tensorboard(part)] {
-        remove_temporary(&folder, "")?;
+        atomic::remove_temporary(&folder, "")?;
     }
-    remove_temporary(&run.logs(), part.name())?;
+    atomic::remove_temporary(&run.logs(), part.name())?;
     for folder in written_in_model(part) {
-        remove_temporary(&run.model().join(folder), "")?;
+        atomic::remove_temporary(&run.model().join(folder), "")?;
     }
     swap::finish(&run.best(part))
 }
@@ -59,21 +49,6 @@ pub(super) fn forget(run: &RunFolder, part: TrainedPart) -> Result<()> {
     for folder in [run.best(part), run.samples(part), run.ema(part)] {
         if folder.is_dir() {
             fs::remove_dir_all(&folder).map_err(Error::io("remove", &folder))?;
-        }
-    }
-    Ok(())
-}
-
-/// Removes the temporary files of [`atomic`] whose names begin with `start`.
-fn remove_temporary(folder: &Path, start: &str) -> Result<()> {
-    if !folder.is_dir() {
-        return Ok(());
-    }
-    for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
-        let path = entry.map_err(Error::io("read", folder))?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if atomic::is_temporary(&name) && name.starts_with(start) {
-            fs::remove_file(&path).map_err(Error::io("remove", &path))?;
         }
     }
     Ok(())

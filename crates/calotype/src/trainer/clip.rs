@@ -177,8 +177,8 @@ impl<'a> Contrasting<'a> {
 
     /// The caption at `position` with two of its nouns exchanged, if the recipe wants it and the data knows it.
     fn exchanged(&self, position: u64) -> Option<String> {
-        let place = self.data.place(position);
-        self.clip.exchanged_captions.then(|| self.data.pictures().exchanged(place.picture)).flatten()
+        let exchanged = || self.data.pictures().exchanged(self.data.place(position).picture);
+        self.clip.exchanged_captions.then(exchanged).flatten()
     }
 
     /// What a model that knows nothing pays: ln B; for SigLIP at best −ln p of the diagonal's share p = 1/B, and

@@ -14,34 +14,20 @@ use calotype::explain::heat_map::{Baseline, word_heat_maps};
 use calotype::explain::selection::{Heads, Selection};
 use calotype::explain::{Explanation, Options, explain_pictures, explain_selected};
 use calotype::model::Model;
-use calotype::pipeline::text_to_image::{PictureRequest, Sampling, Sizes};
-use calotype::sampler::{Generator, PictureNoise, SamplerKind, SamplerSettings};
+use calotype::pipeline::text_to_image::{PictureRequest, Sampling};
+use calotype::sampler::{PictureNoise, SamplerKind, SamplerSettings};
 use calotype::text_encoder::reading::PromptOptions;
 
-use crate::support::{TempDir, write_model};
+use crate::pipeline::{self, model};
 
 const PROMPT: &str = "a red apple above a cat";
-
-fn model() -> Model {
-    let dir = TempDir::new();
-    write_model(&dir.join("model"));
-    Model::load(&dir.join("model"), &Device::flex()).unwrap()
-}
 
 fn request(prompt: &str, image_index: u64) -> PictureRequest {
     PictureRequest::new(prompt, Guidance::new(3.0), image_index)
 }
 
 fn sampling(steps: usize) -> Sampling {
-    Sampling {
-        sampler: SamplerSettings::new(SamplerKind::Euler, steps),
-        seed: 5,
-        generator: Generator::Philox,
-        width: 32,
-        height: 32,
-        sizes: Sizes::default(),
-        prompts: PromptOptions::default(),
-    }
+    Sampling { sampler: SamplerSettings::new(SamplerKind::Euler, steps), ..pipeline::sampling() }
 }
 
 /// Scenes of 32 pixels, `[n, 3, 32, 32]`.
@@ -156,7 +142,7 @@ fn steps_that_are_kept_are_those_that_are_averaged() {
     assert_eq!((kept.steps.len(), kept.grid), (kept.maps.len(), [8, 8]));
     for (map, steps) in kept.maps.iter().zip(&kept.steps) {
         assert_eq!(steps.iter().map(|at| at.step).collect::<Vec<_>>(), [1, 2, 3]);
-        // Enlarging keeps the mean: the map's sum over each quarter is that of the latent's cells.
+        // All cells of the latent weigh the same in the picture, 16 pixels each.
         let sum = |values: &[f32]| values.iter().map(|&value| f64::from(value)).sum::<f64>();
         let all: f64 = steps.iter().map(|at| sum(&at.values)).sum();
         let at = |x: usize, y: usize| steps.iter().map(|at| f64::from(at.values[y * 8 + x])).sum::<f64>();

@@ -16,7 +16,7 @@ use crate::support::{TempDir, assert_holds, files, write_model};
 
 const PROMPT: &str = "a red apple above a cat";
 
-fn model() -> Model {
+pub fn model() -> Model {
     let dir = TempDir::new();
     write_model(&dir.join("model"));
     Model::load(&dir.join("model"), &Device::flex()).unwrap()
@@ -27,7 +27,7 @@ fn request(image_index: u64) -> PictureRequest {
 }
 
 /// With noise in every step, so that its streams are tested too.
-fn sampling() -> Sampling {
+pub fn sampling() -> Sampling {
     Sampling {
         sampler: SamplerSettings::new(SamplerKind::Ddpm, 4),
         seed: 5,

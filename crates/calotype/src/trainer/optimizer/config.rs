@@ -26,9 +26,7 @@ impl UpdateRule {
     /// β₁ and β₂ where a recipe has none; Adafactor has no such settings.
     fn default_betas(self) -> Option<[f64; 2]> {
         match self {
-            UpdateRule::AdamW => Some([0.9, 0.99]),
-            UpdateRule::Lion => Some([0.9, 0.99]),
-            UpdateRule::Muon => Some([0.9, 0.99]),
+            UpdateRule::AdamW | UpdateRule::Lion | UpdateRule::Muon => Some([0.9, 0.99]),
             UpdateRule::Adafactor => None,
         }
     }

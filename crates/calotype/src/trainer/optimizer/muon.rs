@@ -6,7 +6,7 @@ use calotype_kernels::flushed;
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, MatMut, MatRef, Par};
 
-use super::{Moment, Slot, Step, adamw};
+use super::{Moment, Slot, Step, adamw, clipping};
 
 /// Newton-Schulz steps; the coefficients of Jordan et al. bring singular values of 0.001 to 1 near 1 within five.
 const ITERATIONS: usize = 5;
@@ -50,7 +50,7 @@ pub(super) fn update(step: &Step, slot: &mut Slot, gradient: &[f32]) {
 /// About UVᵀ of the matrix `[rows, columns]` = USVᵀ, row by row: all singular values that are not tiny become 0.7 to
 /// 1.2. A matrix of zeros stays.
 fn orthogonalized(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
-    let norm = values.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+    let norm = clipping::sum_of_squares(values).sqrt();
     let scale = if norm > 0.0 { (1.0 / norm) as f32 } else { 0.0 };
     let given = MatRef::from_row_major_slice(values, rows, columns);
     // X Xᵀ is the smaller of both products where X is wide.
@@ -66,20 +66,21 @@ fn orthogonalized(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     out
 }
 
-/// aX + (bA + cA²)X with A = XXᵀ. On one thread: threads share the parameters.
+/// (aI + bA + cA²)X with A = XXᵀ. On one thread: threads share the parameters.
 fn newton_schulz(x: &Mat<f32>) -> Mat<f32> {
     let [a, b, c] = COEFFICIENTS;
-    let product = |out: &mut Mat<f32>, left: MatRef<f32>, right: MatRef<f32>, factor: f32| {
-        matmul(out.as_mut(), Accum::Add, left, right, factor, Par::Seq);
+    let product = |left: MatRef<f32>, right: MatRef<f32>| {
+        let mut out = Mat::<f32>::zeros(left.nrows(), right.ncols());
+        matmul(out.as_mut(), Accum::Replace, left, right, 1.0, Par::Seq);
+        out
     };
-    let n = x.nrows();
-    let mut gram = Mat::zeros(n, n);
-    product(&mut gram, x.as_ref(), x.transpose(), 1.0);
-    let mut polynomial = Mat::from_fn(n, n, |i, j| b * gram[(i, j)]);
-    product(&mut polynomial, gram.as_ref(), gram.as_ref(), c);
-    let mut next = Mat::from_fn(n, x.ncols(), |i, j| a * x[(i, j)]);
-    product(&mut next, polynomial.as_ref(), x.as_ref(), 1.0);
-    next
+    let gram = product(x.as_ref(), x.transpose());
+    let square = product(gram.as_ref(), gram.as_ref());
+    let polynomial = Mat::from_fn(gram.nrows(), gram.ncols(), |i, j| {
+        let identity = if i == j { a } else { 0.0 };
+        identity + b * gram[(i, j)] + c * square[(i, j)]
+    });
+    product(polynomial.as_ref(), x.as_ref())
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! GFLOP/s of the products in a U-Net's convolutions and linear maps, one thread; and what subnormal numbers cost.
+//! GFLOP/s of the products in a U-Net's convolutions and linear maps, one thread; what subnormal numbers cost; and
+//! microseconds of Newton-Schulz iterations.
 //!
 //! `cargo bench -p calotype-kernels`. The share is of the best that one thread reached in a product
 //! whose operands stay in the first level cache.
@@ -9,6 +10,8 @@ use calotype_kernels::Isa;
 use calotype_kernels::attention::{self, AttentionShape, Upstream};
 use calotype_kernels::conv2d::{self, Conv2dShape};
 use calotype_kernels::linear;
+use calotype_kernels::memory::Buffer;
+use calotype_kernels::newton_schulz::orthogonalized;
 use calotype_kernels::product::{self, Columns, Product, Start, Term};
 
 /// Median seconds of a call.
@@ -85,6 +88,13 @@ fn main() {
     }
     println!();
     subnormals(isa);
+    println!();
+    for [rows, columns] in [[32, 288], [64, 64], [64, 576], [128, 128], [128, 512], [1024, 128], [128, 1152]]
+    {
+        let x = numbers(rows * columns);
+        let time = seconds(|| drop(orthogonalized(isa, Buffer::copy_of(&x), rows, columns)));
+        println!("Newton-Schulz, {rows} × {columns}: {:.0} µs", 1e6 * time);
+    }
 }
 
 /// What a processor asks for a product with subnormal numbers, and for attention that must not make any: the time of

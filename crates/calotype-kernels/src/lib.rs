@@ -22,6 +22,8 @@
 //! | [`channels_last`], [`channels_first`] | transposes, [`layout`] |
 //! | [`fork`] | sums the gradients of several readers, [`elementwise`] |
 //!
+//! For optimisers there is [`newton_schulz`], on plain numbers.
+//!
 //! Weights may be stored in f32, bf16 or f16 ([`stored`]), in memory or in a [`mapped`] file; pictures are f32.
 //!
 //! Call them from a thread of a rayon pool (inside `rayon::scope`, say): from outside, each call wakes the pool and
@@ -53,6 +55,7 @@ pub mod mapped;
 mod math;
 pub mod mean_square;
 pub mod memory;
+pub mod newton_schulz;
 mod ops;
 pub mod peak;
 mod pool;
@@ -62,6 +65,7 @@ mod simd;
 mod softmax;
 pub mod stored;
 pub mod sums;
+mod symmetric;
 pub mod upsample;
 pub mod winograd;
 pub mod work;

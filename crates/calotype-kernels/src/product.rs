@@ -122,9 +122,7 @@ pub(crate) fn pack_panels(
 /// Packs B[k, j] = `rows`[k·stride + j].
 pub fn pack_rows(isa: Isa, depth: usize, columns: usize, rows: &[f32], stride: usize) -> Buffer {
     pack_panels(isa, depth, columns, |panel, mine| {
-        for (k, to) in panel.chunks_exact_mut(isa.panel_width()).enumerate() {
-            to[..mine.len()].copy_from_slice(&rows[k * stride..][mine.clone()]);
-        }
+        pack_panel(isa, panel, mine.len(), &rows[mine.start..], stride);
     })
 }
 
@@ -137,13 +135,30 @@ pub fn pack_columns<T: Stored>(
     stride: usize,
 ) -> Buffer {
     pack_panels(isa, depth, columns, |panel, mine| {
-        let columns_of = &columns_of[mine.start * stride..];
-        if isa.panel_width() == 32 {
-            pack_transposed::<T, 32>(panel, mine.len(), columns_of, stride);
-        } else {
-            pack_transposed::<T, 16>(panel, mine.len(), columns_of, stride);
-        }
+        pack_panel_transposed(isa, panel, mine.len(), &columns_of[mine.start * stride..], stride);
     })
+}
+
+/// One panel of B[k, j] = `rows`[k·stride + j], of which the first `columns` are written.
+pub(crate) fn pack_panel(isa: Isa, panel: &mut [f32], columns: usize, rows: &[f32], stride: usize) {
+    for (k, to) in panel.chunks_exact_mut(isa.panel_width()).enumerate() {
+        to[..columns].copy_from_slice(&rows[k * stride..][..columns]);
+    }
+}
+
+/// One panel of B[k, j] = `columns_of`[j·stride + k], of which the first `columns` are written.
+pub(crate) fn pack_panel_transposed<T: Stored>(
+    isa: Isa,
+    panel: &mut [f32],
+    columns: usize,
+    columns_of: &[T],
+    stride: usize,
+) {
+    if isa.panel_width() == 32 {
+        pack_transposed::<T, 32>(panel, columns, columns_of, stride);
+    } else {
+        pack_transposed::<T, 16>(panel, columns, columns_of, stride);
+    }
 }
 
 /// One panel of `WIDTH` columns, of which there are `columns`.

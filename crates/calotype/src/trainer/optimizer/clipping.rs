@@ -22,7 +22,7 @@ pub(super) fn norm(gradients: &[NamedTensor], step: usize) -> Result<f64> {
 }
 
 /// Σ g² in partial sums that do not wait for each other.
-pub(super) fn sum_of_squares(values: &[f32]) -> f64 {
+fn sum_of_squares(values: &[f32]) -> f64 {
     let square = |g: f32| f64::from(g) * f64::from(g);
     let (chunks, rest) = values.as_chunks::<8>();
     let mut sums = [0.0; 8];

@@ -2,15 +2,12 @@
 //!
 //! Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks".
 
-use calotype_kernels::flushed;
-use faer::linalg::matmul::matmul;
-use faer::{Accum, Mat, MatMut, MatRef, Par};
+use calotype_kernels::memory::Buffer;
+use calotype_kernels::newton_schulz::orthogonalized;
+use calotype_kernels::{Isa, flushed};
 
-use super::{Moment, Slot, Step, adamw, clipping};
+use super::{Moment, Slot, Step, adamw};
 
-/// Newton-Schulz steps; the coefficients of Jordan et al. bring singular values of 0.001 to 1 near 1 within five.
-const ITERATIONS: usize = 5;
-const COEFFICIENTS: [f32; 3] = [3.4445, -4.7750, 2.0315];
 /// Parts of the names of matrices that are no hidden layer's: they meet one-hot words, pictures and times, or end the
 /// network.
 const NOT_HIDDEN: [&str; 3] = ["embedding", "conv_in.", "conv_out."];
@@ -32,59 +29,26 @@ pub(super) fn update(step: &Step, slot: &mut Slot, gradient: &[f32]) {
     let [m] = slot.moments.as_mut_slice() else { return adamw::update(step, slot, gradient) };
     let (momentum, hidden_rate) = (step.config.momentum(), step.config.hidden_rate());
     let (keep_m, rest) = (momentum as f32, (1.0 - momentum) as f32);
-    let look_ahead = m.values.iter_mut().zip(gradient).map(|(m, g)| {
+    let mut look_ahead = Buffer::any(gradient.len());
+    for ((u, m), g) in look_ahead.iter_mut().zip(&mut m.values).zip(gradient) {
         let g = g * step.clip;
         *m = flushed(keep_m * *m + rest * g);
-        keep_m * *m + rest * g
-    });
-    let look_ahead: Vec<f32> = look_ahead.collect();
+        *u = keep_m * *m + rest * g;
+    }
     let rows = slot.shape[0];
-    let columns = look_ahead.len() / rows.max(1);
-    let direction = orthogonalized(&look_ahead, rows, columns);
+    let columns = gradient.len() / rows.max(1);
+    // On one thread: threads share the parameters.
+    let direction = orthogonalized(Isa::best(), look_ahead, rows, columns);
     let rate = step.learning_rate * hidden_rate;
     let keep = (1.0 - rate * step.weight_decay(slot)) as f32;
     let rate = (rate * (rows as f64 / columns as f64).max(1.0).sqrt()) as f32;
-    slot.value.iter_mut().zip(&direction).for_each(|(value, u)| *value = *value * keep - rate * u);
-}
-
-/// About UVᵀ of the matrix `[rows, columns]` = USVᵀ, row by row: all singular values that are not tiny become 0.7 to
-/// 1.2. A matrix of zeros stays.
-fn orthogonalized(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
-    let norm = clipping::sum_of_squares(values).sqrt();
-    let scale = if norm > 0.0 { (1.0 / norm) as f32 } else { 0.0 };
-    let given = MatRef::from_row_major_slice(values, rows, columns);
-    // X Xᵀ is the smaller of both products where X is wide.
-    let wide = rows <= columns;
-    let given = if wide { given } else { given.transpose() };
-    let mut x = Mat::from_fn(given.nrows(), given.ncols(), |i, j| given[(i, j)] * scale);
-    for _ in 0..ITERATIONS {
-        x = newton_schulz(&x);
-    }
-    let x = if wide { x.as_ref() } else { x.transpose() };
-    let mut out = vec![0.0; values.len()];
-    MatMut::from_row_major_slice_mut(&mut out, rows, columns).copy_from(x);
-    out
-}
-
-/// (aI + bA + cA²)X with A = XXᵀ. On one thread: threads share the parameters.
-fn newton_schulz(x: &Mat<f32>) -> Mat<f32> {
-    let [a, b, c] = COEFFICIENTS;
-    let product = |left: MatRef<f32>, right: MatRef<f32>| {
-        let mut out = Mat::<f32>::zeros(left.nrows(), right.ncols());
-        matmul(out.as_mut(), Accum::Replace, left, right, 1.0, Par::Seq);
-        out
-    };
-    let gram = product(x.as_ref(), x.transpose());
-    let square = product(gram.as_ref(), gram.as_ref());
-    let polynomial = Mat::from_fn(gram.nrows(), gram.ncols(), |i, j| {
-        let identity = if i == j { a } else { 0.0 };
-        identity + b * gram[(i, j)] + c * square[(i, j)]
-    });
-    product(polynomial.as_ref(), x.as_ref())
+    slot.value.iter_mut().zip(&*direction).for_each(|(value, u)| *value = *value * keep - rate * u);
 }
 
 #[cfg(test)]
 mod tests {
+    use faer::MatRef;
+
     use super::*;
     use crate::rng::{Philox, Purpose};
 
@@ -93,7 +57,7 @@ mod tests {
         for [rows, columns] in [[8, 8], [5, 40], [40, 5], [1, 9]] {
             let mut rng = Philox::new(1, Purpose::Weights, (rows * 100 + columns) as u64);
             let values = rng.normals(rows * columns);
-            let found = orthogonalized(&values, rows, columns);
+            let found = orthogonalized(Isa::best(), Buffer::copy_of(&values), rows, columns);
             let found = MatRef::from_row_major_slice(&found, rows, columns);
             let singular = found.to_owned().singular_values().unwrap();
             // The square one has a small singular value, which needs more steps than the others.
@@ -108,7 +72,7 @@ mod tests {
                 .sum();
             assert!((0.65..1.25).contains(&(inner / nuclear)), "{inner} {nuclear}");
         }
-        assert_eq!(orthogonalized(&[0.0; 6], 2, 3), [0.0; 6]);
+        assert_eq!(orthogonalized(Isa::best(), Buffer::zeros(6), 2, 3)[..], [0.0; 6]);
     }
 
     #[test]

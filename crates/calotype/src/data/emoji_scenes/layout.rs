@@ -2,11 +2,11 @@
 
 use image::{GrayImage, Luma, Rgb, RgbImage};
 
-use super::EmojiScenesConfig;
 use super::caption::Relation;
 use super::scene::{Colour, Rect, SceneObject, Size};
 use super::split::Split;
 use super::sprites::{Noun, Sprite, Sprites};
+use super::{EmojiScenesConfig, SINGLE_OBJECTS};
 use crate::rng::Philox;
 
 /// An object before it is drawn: its sprite's upper left corner and the box of its mask.
@@ -25,9 +25,8 @@ pub(super) struct SceneLayout {
     pub placements: Vec<Placement>,
 }
 
-/// Share of scenes with one and with two objects; the rest has three.
-const ONE_OBJECT: f64 = 0.35;
-const TWO_OBJECTS: f64 = 0.55;
+/// Of the scenes with more than one object, the share that has three.
+const THREE_OBJECTS: f64 = 0.1 / 0.65;
 /// Placements tried before other nouns are drawn.
 const TRIES: usize = 500;
 
@@ -38,10 +37,17 @@ impl SceneLayout {
         let canvas = config.size;
         // Number and relation are drawn once: a relation that is hard to place is not rarer for it.
         let share = rng.uniform();
-        let count = match split {
-            Split::Train if share < ONE_OBJECT => 1,
-            _ if share < ONE_OBJECT + TWO_OBJECTS => 2,
-            _ => 3,
+        let single_objects = match split {
+            Split::Train => config.single_objects,
+            // What is measured with does not depend on what training shows.
+            Split::HeldOut | Split::Seen => SINGLE_OBJECTS,
+        };
+        let count = if share < single_objects {
+            1
+        } else if 1.0 - share > THREE_OBJECTS * (1.0 - single_objects) {
+            2
+        } else {
+            3
         };
         let count = count.min(config.max_objects).max(split.least_objects());
         let relation = (count > 1).then(|| Relation::ALL[rng.below(Relation::ALL.len())]);

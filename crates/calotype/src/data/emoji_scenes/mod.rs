@@ -35,7 +35,7 @@ use crate::{Error, Result};
 use layout::SceneLayout;
 
 /// What decides the scenes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EmojiScenesConfig {
     /// Side of the square picture in pixels: 32, 64 or 128.
     pub size: u32,
@@ -43,6 +43,8 @@ pub struct EmojiScenesConfig {
     pub seed: u64,
     /// At most this many objects: 1, 2 or 3. Scenes to measure with have two even where this is 1.
     pub max_objects: usize,
+    /// Share of the training scenes that show a single object, in [0, 1]: the fewer, the more relations are shown.
+    pub single_objects: f64,
     /// What the scenes are of.
     pub nouns: Vec<Noun>,
 }
@@ -50,7 +52,7 @@ pub struct EmojiScenesConfig {
 /// Scenes of 32 pixels with all nouns, up to three in each.
 impl Default for EmojiScenesConfig {
     fn default() -> Self {
-        Self { size: 32, seed: 0, max_objects: 3, nouns: Noun::ALL.to_vec() }
+        Self { size: 32, seed: 0, max_objects: 3, single_objects: SINGLE_OBJECTS, nouns: Noun::ALL.to_vec() }
     }
 }
 
@@ -61,6 +63,8 @@ pub struct EmojiScenes {
     sprites: Sprites,
 }
 
+/// Share of training scenes with a single object, where nothing else is said.
+pub const SINGLE_OBJECTS: f64 = 0.35;
 /// Part of the small and big objects whose size the caption says.
 const SAYS_SIZE: f64 = 0.4;
 
@@ -68,7 +72,7 @@ impl EmojiScenes {
     /// Decodes and resizes the sprites (some milliseconds).
     ///
     /// # Errors
-    /// `Error::Argument` unless `size` is 32, 64 or 128 and `max_objects` 1 to 3; for nouns that no scene of some split
+    /// `Error::Argument` unless `size` is 32, 64 or 128, `max_objects` 1 to 3 and `single_objects` a share; for nouns that no scene of some split
     /// can be drawn with, or that are named twice.
     pub fn new(config: EmojiScenesConfig) -> Result<Self> {
         if ![32, 64, 128].contains(&config.size) {
@@ -76,6 +80,9 @@ impl EmojiScenes {
         }
         if !(1..=3).contains(&config.max_objects) {
             return Err(Error::argument("max_objects", "1, 2 or 3", config.max_objects));
+        }
+        if !(0.0..=1.0).contains(&config.single_objects) {
+            return Err(Error::argument("single_objects", "0 to 1", config.single_objects));
         }
         let sprites = Sprites::new(config.size)?;
         let twice = config.nouns.iter().enumerate().find(|(i, noun)| config.nouns[..*i].contains(noun));

@@ -160,6 +160,29 @@ fn fewer_objects_on_demand() {
     }
 }
 
+/// The share is of the training scenes alone: what is measured with stays the same.
+#[test]
+fn the_share_of_single_objects_is_that_of_training() {
+    let of = |single_objects: f64| {
+        let config = EmojiScenesConfig { single_objects, max_objects: 2, ..EmojiScenesConfig::default() };
+        EmojiScenes::new(config).unwrap()
+    };
+    for share in [0.0, 0.15, 1.0] {
+        let scenes = of(share);
+        let single = (0..400).filter(|&i| scenes.scene(Split::Train, i).objects.len() == 1).count();
+        assert!((single as f64 / 400.0 - share).abs() < 0.05, "{share}: {single}");
+        for split in [Split::HeldOut, Split::Seen] {
+            assert_eq!(scenes.scene(split, 7).image, of(0.35).scene(split, 7).image);
+        }
+    }
+    for single_objects in [-0.1, 1.1, f64::NAN] {
+        assert_refuses(
+            EmojiScenes::new(EmojiScenesConfig { single_objects, ..EmojiScenesConfig::default() }),
+            "single_objects: expected 0 to 1",
+        );
+    }
+}
+
 #[test]
 fn impossible_configurations_are_refused() {
     for (size, max_objects) in [(0, 2), (48, 2), (256, 2), (32, 0), (32, 4)] {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Check;
-use crate::data::emoji_scenes::Noun;
+use crate::data::emoji_scenes::{Noun, SINGLE_OBJECTS};
 use crate::data::transform::{Crop, Transform};
 use crate::error::Result;
 
@@ -16,6 +16,9 @@ pub struct DataRecipe {
     /// Most objects in an embedded scene, 1 to 3.
     #[serde(default = "super::three")]
     pub max_objects: usize,
+    /// Share of the embedded scenes with a single object, 0 to 1.
+    #[serde(default = "single_objects")]
+    pub single_objects: f64,
     /// What the embedded scenes are of; all 40 nouns if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nouns: Option<Vec<Noun>>,
@@ -42,6 +45,10 @@ pub struct BucketRecipe {
     pub step: u32,
     /// Longest side over shortest side at most.
     pub max_ratio: f64,
+}
+
+fn single_objects() -> f64 {
+    SINGLE_OBJECTS
 }
 
 fn a_fiftieth() -> f64 {

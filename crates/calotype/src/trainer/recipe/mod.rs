@@ -167,9 +167,9 @@ impl Recipe {
     /// # Errors
     /// As [`EmojiScenes::new`].
     pub fn scenes(&self) -> Result<EmojiScenes> {
-        let DataRecipe { size, max_objects, .. } = self.data;
+        let DataRecipe { size, max_objects, single_objects, .. } = self.data;
         let nouns = self.data.nouns.clone().unwrap_or_else(|| Noun::ALL.to_vec());
-        EmojiScenes::new(EmojiScenesConfig { size, seed: self.seed, max_objects, nouns })
+        EmojiScenes::new(EmojiScenesConfig { size, seed: self.seed, max_objects, single_objects, nouns })
     }
 
     /// The recipe as TOML.

@@ -1,7 +1,10 @@
-//! `calotype evaluate`: generated pictures beside reference pictures.
+//! `calotype evaluate`: generated pictures beside reference pictures, or a model that is asked.
+
+mod localisation;
 
 use std::path::PathBuf;
 
+use calotype::data::emoji_scenes::Noun;
 use calotype::evaluate::inception_v3::Tap;
 use calotype::evaluate::protocol::Protocol;
 use calotype::evaluate::set_metrics::MetricSettings;
@@ -11,13 +14,14 @@ use calotype::{Error, Result};
 use clap::builder::TypedValueParser;
 use serde_json::Value;
 
+use self::localisation::LocalisationArgs;
 use crate::message;
 use crate::options::{Context, one_of};
 
 #[derive(clap::Args)]
 pub struct Args {
     /// Generated pictures: a folder, or an .npz of features or statistics
-    #[arg(long, value_name = "DIR|NPZ", required_unless_present = "merge")]
+    #[arg(long, value_name = "DIR|NPZ", required_unless_present_any = ["merge", "model"])]
     generated: Option<PathBuf>,
     /// Reference pictures, likewise
     #[arg(long, value_name = "DIR|NPZ")]
@@ -57,7 +61,7 @@ pub struct Args {
     /// Neighbours of precision, recall, density and coverage
     #[arg(long, default_value_t = 3)]
     k: usize,
-    /// Seed of shuffles and subsets
+    /// Seed of shuffles and subsets; with --localisation, of the noise
     #[arg(long, default_value_t = 2020)]
     seed: u32,
     /// Pictures in memory at a time; changes no number
@@ -76,6 +80,14 @@ pub struct Args {
     /// Merge statistics of parts of a set into --stats-out, and measure nothing
     #[arg(long, value_name = "NPZ", num_args = 2.., requires = "stats_out", conflicts_with = "generated")]
     merge: Vec<PathBuf>,
+    /// Ask this model, in place of comparing pictures: folder in diffusers' layout, single file, or name on the hub
+    #[arg(long, value_name = "DIR|FILE|NAME", requires = "asked_of_model", conflicts_with_all = localisation::OF_SETS)]
+    model: Option<PathBuf>,
+    /// What the scenes are of that the model is asked about, separated by commas [default: the 40 nouns of emoji-scenes]
+    #[arg(long, value_delimiter = ',', value_name = "NOUNS", requires = "model")]
+    nouns: Vec<Noun>,
+    #[command(flatten)]
+    localisation: LocalisationArgs,
 }
 
 /// The metrics, for the help.
@@ -114,6 +126,9 @@ impl Args {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
+    if let Some(model) = args.model.as_ref().filter(|_| args.localisation.localisation) {
+        return args.localisation.run(model, &args.nouns, args.seed.into(), context);
+    }
     if let Some(out) = &args.stats_out {
         output::require_file("stats_out", out)?;
     }

@@ -29,6 +29,7 @@ mod faults;
 mod formula;
 mod hostile;
 mod kills;
+mod localisation;
 mod pairs;
 mod prompts;
 #[path = "../../../calotype/tests/it/support.rs"]

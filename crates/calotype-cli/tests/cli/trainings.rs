@@ -204,6 +204,49 @@ fn a_denoiser_whose_late_steps_count_less() {
 }
 
 #[test]
+fn what_words_read_is_logged_and_changes_no_weight() {
+    let dir = with(
+        &DIFFUSION,
+        &[
+            ("caption_dropout = 0.1", "caption_dropout = 0.1\nlocalisation = 5"),
+            (
+                "learning_rate = 1e-3",
+                "learning_rate = 1e-3\nvalidate_every = 10\nbest = \"validation_pointing\"",
+            ),
+        ],
+    );
+    let kept = trains(&dir, "diffusion", &[]);
+    let weights = Path::new("unet/diffusion_pytorch_model.safetensors");
+    assert!(kept[&Path::new("model").join(weights)] == components(DIFFUSION.writes)[weights]);
+    let last = last(&kept, "diffusion");
+    let [pointing, iou, ratio] = ["validation_pointing", "validation_iou", "validation_mass_over_area"]
+        .map(|name| last[name].as_f64().unwrap_or_else(|| panic!("{name}: {last}")));
+    assert!(
+        (0.0..=1.0).contains(&pointing) && 0.0 < iou && iou < 1.0 && 0.0 < ratio && ratio < 20.0,
+        "{last}"
+    );
+    assert!(kept.contains_key(Path::new("best/diffusion/model_index.json")));
+}
+
+#[test]
+fn pictures_whose_objects_are_not_known_have_no_localisation() {
+    let changes = [
+        ("caption_dropout = 0.1", "caption_dropout = 0.1\nlocalisation = 5"),
+        ("learning_rate = 1e-3", "learning_rate = 1e-3\nvalidate_every = 10"),
+    ];
+    let dir = with(&DIFFUSION, &changes);
+    for i in 0..8_u8 {
+        let folder = if i < 6 { "plain" } else { "held" };
+        dir.write(&format!("{folder}/{i}.txt"), "a cat");
+        let picture = image::RgbImage::from_pixel(32, 32, image::Rgb([i * 30, 9, 9]));
+        picture.save(dir.join(format!("{folder}/{i}.png"))).unwrap();
+    }
+    let train = ["train", "diffusion", "--config", "tiny.toml", "--run", "run", "--data", "plain"];
+    let message = fails(&dir, 1, &[&train[..], &["--validation", "held"]].concat());
+    assert_says(&message, &["diffusion.localisation", "masks or boxes", "none among the first 2"]);
+}
+
+#[test]
 fn an_edm_is_trained_and_sampled() {
     let changes = [
         (

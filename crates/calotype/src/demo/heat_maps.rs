@@ -6,7 +6,8 @@ use crate::data::emoji_scenes::{EmojiScenes, Scene, Split};
 use crate::error::Result;
 use crate::evaluate::scene_checker::{SceneChecker, Verdict};
 use crate::explain::Explanation;
-use crate::explain::localisation::{Hit, Localisation, Region};
+use crate::explain::localisation::{Hit, Localisation};
+use crate::explain::mask::Region;
 
 /// Pictures with a found object that the heat maps are measured on, at least.
 const LOCALISED_PICTURES: usize = 100;

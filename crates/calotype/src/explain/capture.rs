@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 
 use burn::tensor::Tensor;
 
-use super::heat_map::AttentionAccumulator;
+use super::accumulator::AttentionAccumulator;
 use super::selection::Selection;
 use super::steps::{StepAttention, StepRecorder};
 use crate::error::{Error, Result};
@@ -101,7 +101,8 @@ impl AttentionHook for CrossAttentionCapture {
         }
         let State { accumulators, error, .. } = &mut *self.state.borrow_mut();
         let [samples, heads, positions, tokens] = probabilities.dims();
-        let values: Vec<f32> = probabilities.to_data().iter::<f32>().collect();
+        let data = probabilities.to_data().convert::<f32>();
+        let values = data.as_slice::<f32>().expect("just converted to f32");
         let rows = self.rows.get(self.step.get()).or(self.rows.last()).map_or(&[][..], Vec::as_slice);
         if samples != rows.len() {
             let expected = format!("{} samples", rows.len());

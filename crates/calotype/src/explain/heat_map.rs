@@ -5,18 +5,10 @@
 //! and added up over timesteps, layers and heads. Here they are averaged, which differs by a factor
 //! that normalisation removes, and upsampled bilinearly (theirs: bicubic), so that they stay positive.
 
+use super::accumulator::AttentionAccumulator;
+use super::bilinear::resize;
 use crate::error::{Error, Result};
 use crate::text_encoder::reading::PromptWord;
-
-/// Attention probabilities of one picture, averaged over layers, heads and steps on one grid.
-#[derive(Debug, Clone)]
-pub struct AttentionAccumulator {
-    height: usize,
-    width: usize,
-    tokens: usize,
-    sum: Vec<f64>, // [tokens, height, width]
-    calls: usize,
-}
 
 /// What a word's map is measured against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -53,83 +45,6 @@ pub struct WordHeatMap {
     pub values: Vec<f32>,
 }
 
-impl AttentionAccumulator {
-    /// Nothing yet, for `tokens` tokens on a grid of `height` × `width`: usually that of the latent.
-    pub fn new(height: usize, width: usize, tokens: usize) -> Self {
-        Self { height, width, tokens, sum: vec![0.0; tokens * height * width], calls: 0 }
-    }
-
-    /// Adds one layer's attention at one step: the mean over its heads, resized to the grid. Every
-    /// call weighs the same, whatever the layer's size and number of heads.
-    ///
-    /// - `probabilities`: `[heads, layer_height · layer_width, tokens]`, softmax over the tokens.
-    ///
-    /// # Errors
-    /// `Error::Shape` unless they are a whole number of heads, at least one; `Error::Argument` if one
-    /// is negative or not finite. Nothing is added then.
-    pub fn add(&mut self, layer_height: usize, layer_width: usize, probabilities: &[f32]) -> Result<()> {
-        let pixels = layer_height * layer_width;
-        let head = pixels * self.tokens;
-        if head == 0 || probabilities.is_empty() || !probabilities.len().is_multiple_of(head) {
-            let expected = format!("[heads, {layer_height} · {layer_width}, {}]", self.tokens);
-            return Err(Error::shape("attention probabilities", expected, probabilities.len()));
-        }
-        if let Some(bad) = probabilities.iter().find(|p| !(p.is_finite() && **p >= 0.0)) {
-            return Err(Error::argument("attention probabilities", "numbers of at least 0", bad));
-        }
-        let heads = probabilities.len() / head;
-        let mut mean = vec![0.0; head]; // [tokens, layer_height, layer_width]
-        for row in probabilities.chunks_exact(head) {
-            for (pixel, of_tokens) in row.chunks_exact(self.tokens).enumerate() {
-                for (token, &p) in of_tokens.iter().enumerate() {
-                    mean[token * pixels + pixel] += f64::from(p) / heads as f64;
-                }
-            }
-        }
-        for (sum, map) in self.sum.chunks_exact_mut(self.height * self.width).zip(mean.chunks_exact(pixels)) {
-            let resized = resize(map, (layer_height, layer_width), (self.height, self.width));
-            sum.iter_mut().zip(resized).for_each(|(sum, value)| *sum += value);
-        }
-        self.calls += 1;
-        Ok(())
-    }
-
-    /// The mean over all calls, `[tokens, height, width]`; zeros before the first.
-    pub fn mean(&self) -> Vec<f32> {
-        let calls = self.calls.max(1) as f64;
-        self.sum.iter().map(|sum| (sum / calls) as f32).collect()
-    }
-
-    /// Layers and steps that were added.
-    pub(super) fn calls(&self) -> usize {
-        self.calls
-    }
-
-    /// Sum over the calls and over the rows of a word, `[height, width]`.
-    ///
-    /// # Errors
-    /// `Error::Argument` if the word has no rows or one beyond the tokens.
-    pub(super) fn attention_to(&self, word: &PromptWord) -> Result<Vec<f64>> {
-        let PromptWord { word, rows } = word;
-        if rows.is_empty() || rows.iter().any(|&row| row >= self.tokens) {
-            let expected = format!("one or more of the tokens 0..{}", self.tokens);
-            return Err(Error::argument(format!("tokens of `{word}`"), expected, format!("{rows:?}")));
-        }
-        Ok(self.sum_of(rows))
-    }
-
-    /// Sum over the calls and over `tokens`, `[height, width]`.
-    fn sum_of(&self, tokens: &[usize]) -> Vec<f64> {
-        let pixels = self.height * self.width;
-        let mut total = vec![0.0; pixels];
-        for &token in tokens {
-            let map = &self.sum[token * pixels..(token + 1) * pixels];
-            total.iter_mut().zip(map).for_each(|(total, value)| *total += value);
-        }
-        total
-    }
-}
-
 /// One heat map per word: its tokens' attention, upsampled bilinearly to the picture's size, measured
 /// against `baseline` and normalised to sum 1.
 ///
@@ -145,8 +60,7 @@ pub fn word_heat_maps(
     let attention = (words.iter())
         .map(|word| Ok((word.word.as_str(), accumulator.attention_to(word)?)))
         .collect::<Result<Vec<_>>>()?;
-    let grid = [accumulator.height, accumulator.width];
-    heat_maps(&attention, grid, [image_height, image_width], baseline)
+    heat_maps(&attention, accumulator.grid(), [image_height, image_width], baseline)
 }
 
 /// [`word_heat_maps`] of the attention to each word on a grid: all words of a text, each with `[height, width]` numbers
@@ -209,11 +123,7 @@ pub(super) fn mean_map(
 
 /// The absolute map of one word, `[height, width]` of the picture, sum 1.
 fn absolute_map(word: &str, attention: &[f64], grid: [usize; 2], picture: [usize; 2]) -> Result<Vec<f64>> {
-    let mut map = if attention.is_empty() {
-        Vec::new()
-    } else {
-        resize(attention, (grid[0], grid[1]), (picture[0], picture[1]))
-    };
+    let mut map = if attention.is_empty() { Vec::new() } else { resize(attention, grid, picture) };
     let total: f64 = map.iter().sum();
     if total <= 0.0 {
         return Err(Error::argument(format!("attention to `{word}`"), "some recorded attention", "none"));
@@ -233,33 +143,6 @@ fn subtract_mean(map: &mut [f64], mean: &[f64]) {
     } else {
         map.fill(1.0 / map.len() as f64);
     }
-}
-
-/// Bilinear resize of `[from.0, from.1]` to `[to.0, to.1]`, half-pixel centres, edges repeated.
-fn resize(map: &[f64], from: (usize, usize), to: (usize, usize)) -> Vec<f64> {
-    let rows = taps(from.0, to.0);
-    let columns = taps(from.1, to.1);
-    let mut resized = Vec::with_capacity(to.0 * to.1);
-    for &(above, below, v) in &rows {
-        let (above, below) = (&map[above * from.1..][..from.1], &map[below * from.1..][..from.1]);
-        resized.extend(columns.iter().map(|&(left, right, u)| {
-            let upper = above[left] * (1.0 - u) + above[right] * u;
-            let lower = below[left] * (1.0 - u) + below[right] * u;
-            upper * (1.0 - v) + lower * v
-        }));
-    }
-    resized
-}
-
-/// For each of `to` samples: its two neighbours among `from`, and the weight of the second.
-fn taps(from: usize, to: usize) -> Vec<(usize, usize, f64)> {
-    let tap = |index: usize| {
-        let centre = (index as f64 + 0.5) * from as f64 / to as f64 - 0.5;
-        let centre = centre.clamp(0.0, (from - 1) as f64);
-        let first = centre.floor() as usize;
-        (first, (first + 1).min(from - 1), centre - first as f64)
-    };
-    (0..to).map(tap).collect()
 }
 
 #[cfg(test)]
@@ -305,26 +188,6 @@ mod tests {
     }
 
     #[test]
-    fn upsampling_by_two_has_the_weights_of_half_pixel_centres() {
-        assert_eq!(resize(&[0.0, 4.0], (1, 2), (1, 4)), [0.0, 1.0, 3.0, 4.0]);
-        assert_eq!(resize(&[1.0, 2.0, 3.0, 4.0], (2, 2), (2, 2)), [1.0, 2.0, 3.0, 4.0]);
-        // A whole factor keeps the mean, edges included.
-        let doubled = resize(&[7.0, 0.0, 0.0, 1.0, 0.0, 0.0], (2, 3), (4, 6));
-        assert!((doubled.iter().sum::<f64>() - 4.0 * 8.0).abs() < 1e-12);
-    }
-
-    #[test]
-    fn heads_are_averaged_and_calls_weigh_the_same() {
-        let mut accumulator = AttentionAccumulator::new(2, 2, 1);
-        accumulator.add(1, 1, &[0.2, 0.4]).unwrap(); // two heads, 1 × 1 layer: mean 0.3 everywhere
-        accumulator.add(2, 2, &[0.1, 0.1, 0.1, 0.5]).unwrap();
-        let expected = [0.2, 0.2, 0.2, 0.4];
-        for (got, expected) in accumulator.mean().iter().zip(expected) {
-            assert!((got - expected).abs() < 1e-6, "{got} {expected}");
-        }
-    }
-
-    #[test]
     fn tokens_of_a_word_are_joined() {
         let mut accumulator = AttentionAccumulator::new(1, 2, 3);
         accumulator.add(1, 2, &[0.3, 0.6, 0.1, 0.3, 0.0, 0.7]).unwrap();
@@ -356,14 +219,6 @@ mod tests {
             maps(&accumulator, 0..1, Baseline::Zero),
             "attention to `cat`: expected some recorded",
         );
-        assert_refuses(
-            accumulator.add(2, 2, &[0.5; 7]),
-            "attention probabilities: expected [heads, 2 · 2, 2]",
-        );
-        assert_refuses(accumulator.add(2, 2, &[]), "attention probabilities: expected [heads, 2 · 2, 2]");
-        assert_refuses(accumulator.add(0, 2, &[0.5]), "attention probabilities: expected [heads, 0 · 2, 2]");
-        assert_refuses(accumulator.add(2, 2, &[f32::NAN; 8]), "attention probabilities: expected numbers of");
-        assert_eq!(accumulator.mean(), [0.0; 8], "a refused layer adds nothing");
         accumulator.add(2, 2, &[0.5; 8]).unwrap();
         assert!(maps(&accumulator, 0..1, Baseline::Zero).is_ok());
         assert_refuses(maps(&accumulator, 1..3, Baseline::Zero), "tokens of `cat`: expected one or more of");

@@ -1,57 +1,66 @@
-//! Does a word's heat lie on the object it names? Heat maps scored against known boxes.
+//! Does a word's heat lie on the object it names? Heat maps scored against known boxes and masks.
 
 use serde::Serialize;
 
 use super::heat_map::WordHeatMap;
+use super::mask::{Mask, Region};
 use crate::error::{Error, Result};
 
-/// A box in pixels; what of it lies outside the picture counts for nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Region {
-    /// Left edge.
-    pub x: u32,
-    /// Top edge.
-    pub y: u32,
-    /// Columns.
-    pub width: u32,
-    /// Rows.
-    pub height: u32,
+/// Share of the heat inside the mask, in [0, 1].
+///
+/// - `mask`: here and below of the map's size.
+pub fn mass_inside(map: &WordHeatMap, mask: &Mask) -> f64 {
+    pixels(map, mask).filter(|(_, inside)| *inside).map(|(value, _)| f64::from(value)).sum()
 }
 
-impl Region {
-    fn contains(&self, x: usize, y: usize) -> bool {
-        let within = |value: usize, start: u32, length: u32| {
-            value.checked_sub(start as usize).is_some_and(|offset| offset < length as usize)
-        };
-        within(x, self.x, self.width) && within(y, self.y, self.height)
-    }
+/// Share of the picture that the mask covers, in [0, 1]: the [`mass_inside`] of a uniform map, the chance level of the
+/// [`pointing_game`], and the [`ious`] of a uniform map.
+pub fn area_share(mask: &Mask) -> f64 {
+    let (width, height) = mask.size();
+    mask.pixels().filter(|inside| *inside).count() as f64 / (width * height).max(1) as f64
 }
 
-/// Share of the heat inside the region, in [0, 1].
-pub fn mass_inside(map: &WordHeatMap, region: Region) -> f64 {
-    pixels(map).filter(|&(x, y, _)| region.contains(x, y)).map(|(.., value)| value).sum()
-}
-
-/// Share of the picture that the region covers, in [0, 1]: the [`mass_inside`] of a uniform map, and
-/// the chance level of the [`pointing_game`].
-pub fn area_share(map: &WordHeatMap, region: Region) -> f64 {
-    let inside = pixels(map).filter(|&(x, y, _)| region.contains(x, y)).count();
-    inside as f64 / map.values.len().max(1) as f64
-}
-
-/// Does the hottest pixel lie in the region? Of equally hot pixels, all must: a uniform map points
+/// Does the hottest pixel lie in the mask? Of equally hot pixels, all must: a uniform map points
 /// nowhere.
 ///
 /// Zhang et al. 2016, "Top-down Neural Attention by Excitation Backprop", arXiv:1608.00507, section 4.
-pub fn pointing_game(map: &WordHeatMap, region: Region) -> bool {
+pub fn pointing_game(map: &WordHeatMap, mask: &Mask) -> bool {
     let hottest = map.values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let mut peaks = pixels(map).filter(|&(.., value)| value == f64::from(hottest)).peekable();
-    peaks.peek().is_some() && peaks.all(|(x, y, _)| region.contains(x, y))
+    let mut peaks = pixels(map, mask).filter(|(value, _)| *value == hottest).peekable();
+    peaks.peek().is_some() && peaks.all(|(_, inside)| inside)
 }
 
-fn pixels(map: &WordHeatMap) -> impl Iterator<Item = (usize, usize, f64)> {
-    let width = map.width.max(1);
-    map.values.iter().enumerate().map(move |(i, &value)| (i % width, i / width, f64::from(value)))
+/// Number of thresholds of [`ious`].
+pub const THRESHOLDS: usize = 19;
+
+/// Threshold `i` of [`ious`], as a share of the hottest pixel: 0.05, 0.1 … 0.95.
+pub fn threshold(i: usize) -> f64 {
+    (i + 1) as f64 / (THRESHOLDS + 1) as f64
+}
+
+/// Intersection over union of the mask with the pixels that have at least [`threshold`] of the hottest one's heat, for
+/// each threshold. 0 where both are empty.
+///
+/// Which threshold counts is decided over many maps (the one with the largest mean), as Choe et al. 2020, "Evaluating
+/// Weakly Supervised Object Localization Methods Right", arXiv:2001.07437, section 3.3, do for boxes: the best one of each
+/// map would flatter it.
+pub fn ious(map: &WordHeatMap, mask: &Mask) -> [f64; THRESHOLDS] {
+    let hottest = map.values.iter().copied().fold(0.0, f32::max);
+    std::array::from_fn(|i| {
+        let least = threshold(i) * f64::from(hottest);
+        let (mut both, mut either) = (0_usize, 0_usize);
+        for (value, inside) in pixels(map, mask) {
+            let hot = f64::from(value) >= least;
+            both += usize::from(hot && inside);
+            either += usize::from(hot || inside);
+        }
+        both as f64 / either.max(1) as f64
+    })
+}
+
+/// The heat of each pixel, and whether it lies in the mask.
+fn pixels(map: &WordHeatMap, mask: &Mask) -> impl Iterator<Item = (f32, bool)> {
+    map.values.iter().copied().zip(mask.pixels())
 }
 
 /// The score of one word in one picture.
@@ -73,16 +82,29 @@ impl Hit {
     /// # Errors
     /// `Error::Argument` if the region covers no pixel of the picture.
     pub fn of(map: &WordHeatMap, region: Region) -> Result<Self> {
-        let (mass_inside, area_share) = (mass_inside(map, region), area_share(map, region));
+        Self::scored(map, &Mask::of_region(region, map.width, map.height), || format!("{region:?}"))
+    }
+
+    /// [`Hit::of`] with the mask of the object.
+    ///
+    /// # Errors
+    /// `Error::Shape` if the mask is not of the map's size; `Error::Argument` if it covers no pixel.
+    pub fn on(map: &WordHeatMap, mask: &Mask) -> Result<Self> {
+        let (expected, got) = ((map.width, map.height), mask.size());
+        if got != expected {
+            let size = |(width, height): (usize, usize)| format!("{width} × {height}");
+            return Err(Error::shape(format!("mask of `{}`", map.word), size(expected), size(got)));
+        }
+        Self::scored(map, mask, || "an empty mask".into())
+    }
+
+    fn scored(map: &WordHeatMap, mask: &Mask, got: impl Fn() -> String) -> Result<Self> {
+        let (mass_inside, area_share) = (mass_inside(map, mask), area_share(mask));
         if area_share == 0.0 {
             let expected = format!("pixels of the picture of {} × {}", map.width, map.height);
-            return Err(Error::argument(
-                format!("region of `{}`", map.word),
-                expected,
-                format!("{region:?}"),
-            ));
+            return Err(Error::argument(format!("region of `{}`", map.word), expected, got()));
         }
-        let pointing_game = pointing_game(map, region);
+        let pointing_game = pointing_game(map, mask);
         Ok(Self { mass_inside, area_share, ratio: mass_inside / area_share, pointing_game })
     }
 }
@@ -97,7 +119,8 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    fn of(values: impl Iterator<Item = f64> + Clone) -> Self {
+    /// Of values that are taken as independent; NaN of none.
+    pub fn of(values: impl Iterator<Item = f64> + Clone) -> Self {
         let n = values.clone().count() as f64;
         let mean = values.clone().sum::<f64>() / n;
         let squares: f64 = values.map(|value| (value - mean).powi(2)).sum();
@@ -184,8 +207,49 @@ mod tests {
             let hit = Hit::of(&one_hot(0), Region { x, y: 0, width, height });
             assert_refuses(hit, "region of `cat`: expected pixels of the picture of 4 ×");
         }
-        let far = Region { x: u32::MAX, y: 0, width: u32::MAX, height: 1 };
-        assert_eq!(mass_inside(&one_hot(0), far), 0.0);
+    }
+
+    #[test]
+    fn map_that_is_the_mask_overlaps_it_wholly() {
+        let mask = Mask::new(4, 3, |x, y| x > 1 && y > 0);
+        let equal = map(std::array::from_fn(|i| if i % 4 > 1 && i / 4 > 0 { 0.25 } else { 0.0 }));
+        assert_eq!(ious(&equal, &mask), [1.0; THRESHOLDS]);
+        assert_eq!(ious(&equal, &mask.complement()), [0.0; THRESHOLDS]);
+        let hit = Hit::on(&equal, &mask).unwrap();
+        assert_eq!(hit, Hit { mass_inside: 1.0, area_share: 4.0 / 12.0, ratio: 3.0, pointing_game: true });
+    }
+
+    #[test]
+    fn a_mask_that_is_empty_or_of_another_size_is_refused() {
+        let (map, mask) = (one_hot(0), |width, height, all| Mask::new(width, height, move |_, _| all));
+        assert_refuses(Hit::on(&map, &mask(4, 3, false)), "region of `cat`: expected pixels of the picture");
+        assert_refuses(Hit::on(&map, &mask(3, 4, true)), "mask of `cat`: expected 4 × 3, got 3 × 4");
+    }
+
+    #[test]
+    fn uniform_map_overlaps_a_mask_by_its_area() {
+        let mask = Mask::new(4, 3, |x, _| x == 0);
+        assert_eq!(ious(&map([1.0 / 12.0; 12]), &mask), [0.25; THRESHOLDS]);
+    }
+
+    #[test]
+    fn each_threshold_has_its_overlap() {
+        // 1, ½ and ¼ of the hottest: inside, inside, outside.
+        let mut values = [0.0; 12];
+        (values[0], values[1], values[2]) = (0.4, 0.2, 0.1);
+        let overlaps = ious(&map(values), &Mask::new(4, 3, |x, y| y == 0 && x < 2));
+        assert_eq!((threshold(0), threshold(4), threshold(9), threshold(18)), (0.05, 0.25, 0.5, 0.95));
+        assert_eq!((overlaps[0], overlaps[4], overlaps[5]), (2.0 / 3.0, 2.0 / 3.0, 1.0));
+        assert_eq!((overlaps[9], overlaps[10], overlaps[18]), (1.0, 0.5, 0.5));
+    }
+
+    #[test]
+    fn equally_hot_pixels_must_all_lie_inside() {
+        let mut values = [0.0; 12];
+        (values[0], values[4]) = (0.5, 0.5);
+        let both = map(values);
+        assert!(pointing_game(&both, &Mask::new(4, 3, |x, _| x == 0)));
+        assert!(!pointing_game(&both, &Mask::new(4, 3, |x, y| x == 0 && y == 0)));
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! Which word lit which pixel.
 
+pub mod accumulator;
 mod animation;
+mod bilinear;
 pub mod capture;
 pub mod files;
 pub mod heat_map;
 pub mod localisation;
+pub mod mask;
 pub mod overlay;
 pub mod selection;
 pub mod steps;

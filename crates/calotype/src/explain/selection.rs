@@ -73,8 +73,13 @@ impl Selection {
     /// Refuses what would average over nothing. `known`: the layers that there are; `steps`: of the sampler.
     ///
     /// # Errors
-    /// `Error::Argument` with the sizes that there are, how many heads, or the range of steps.
+    /// `Error::Argument` with the sizes that there are, how many heads, or the range of steps; or for a model that has no
+    /// such layer.
     pub fn require(&self, known: &[KnownLayer], steps: usize) -> Result<()> {
+        if known.is_empty() {
+            let expected = "one whose denoiser reads the prompt by cross-attention";
+            return Err(Error::argument("model", expected, "one without cross-attention"));
+        }
         if let Layers::Of(sizes) = &self.layers
             && let Some(unknown) = sizes.iter().find(|size| !known.iter().any(|layer| layer.size == **size))
         {
@@ -268,6 +273,8 @@ mod tests {
 
     #[test]
     fn what_averages_over_nothing_is_refused() {
+        let nothing = selection("all", 0, None).require(&[], 10).unwrap_err();
+        assert!(nothing.to_string().starts_with("model: expected one whose denoiser reads"), "{nothing}");
         let known = known();
         assert!(selection("8x8", 0, Some(10)).require(&known, 10).is_ok());
         for (selection, names, says) in [

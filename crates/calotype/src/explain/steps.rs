@@ -1,6 +1,6 @@
 //! What each word read at each step: how a heat map comes about.
 
-use super::heat_map::AttentionAccumulator;
+use super::accumulator::AttentionAccumulator;
 use crate::error::Result;
 use crate::text_encoder::reading::PromptWord;
 

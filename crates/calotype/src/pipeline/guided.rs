@@ -34,8 +34,6 @@ struct Prompts<'a> {
     positive: Encoded,
     /// `None` where no request has guidance.
     negative: Option<Encoded>,
-    /// Whether somebody watches the pass of the positive ones.
-    is_watched: bool,
 }
 
 /// The texts of a batch, and what the encoders make of them, a sample for each.
@@ -52,9 +50,25 @@ struct Told {
     positive: Condition,
     /// One for each picture; `None` where no request has guidance.
     negative: Option<Condition>,
-    /// Both as one batch, for one pass in place of two; `None` where somebody watches the positive one alone, or
-    /// their texts have another number of tokens.
+    /// Both as one batch, for one pass in place of two; `None` where their texts have another number of tokens.
     both: Option<Condition>,
+}
+
+/// Shows somebody the first samples of a batch alone: those with the prompts.
+struct FirstSamples<'a> {
+    hook: &'a dyn AttentionHook,
+    samples: usize,
+}
+
+impl AttentionHook for FirstSamples<'_> {
+    fn heads(&self, heads: usize) -> usize {
+        self.hook.heads(heads)
+    }
+
+    fn cross_attention(&self, height: usize, width: usize, probabilities: &Tensor<4>) {
+        let first = probabilities.clone().narrow(0, 0, self.samples);
+        self.hook.cross_attention(height, width, &first);
+    }
 }
 
 impl<'a> Guided<'a> {
@@ -67,7 +81,7 @@ impl<'a> Guided<'a> {
         hook: Option<&'a dyn AttentionHook>,
     ) -> Result<Self> {
         let denoiser = &model.denoiser.network;
-        let prompts = Prompts::new(model, requests, sampling, hook.is_some())?;
+        let prompts = Prompts::new(model, requests, sampling)?;
         let told = RefCell::new(prompts.told(prompts.texts(0)));
         let script = &prompts.positive.script;
         let picture_of_row = script.has_sums().then(|| {
@@ -104,7 +118,9 @@ impl<'a> Guided<'a> {
             // Weights are read once for both; the results are the same.
             Some(both) => {
                 let (rows, batch) = (of_rows.dims()[0], self.guidance.len());
-                let output = self.ask(Tensor::cat(vec![of_rows, input], 0), t, both, None)?;
+                let hook = self.hook.map(|hook| FirstSamples { hook, samples: rows });
+                let hook = hook.as_ref().map(|hook| hook as &dyn AttentionHook);
+                let output = self.ask(Tensor::cat(vec![of_rows, input], 0), t, both, hook)?;
                 (output.clone().narrow(0, 0, rows), output.narrow(0, rows, batch))
             }
             None => {
@@ -158,12 +174,7 @@ impl<'a> Guided<'a> {
 }
 
 impl<'a> Prompts<'a> {
-    fn new(
-        model: &Model,
-        requests: &'a [PictureRequest],
-        sampling: &'a Sampling,
-        is_watched: bool,
-    ) -> Result<Self> {
+    fn new(model: &Model, requests: &'a [PictureRequest], sampling: &'a Sampling) -> Result<Self> {
         let denoiser = &model.denoiser.network;
         let positive = Encoded::prompts(model, requests, sampling)?;
         if positive.script.has_sums() && denoiser.takes_guidance() {
@@ -173,7 +184,7 @@ impl<'a> Prompts<'a> {
         }
         let asks_both = positive.script.asks_without_prompt(requests, denoiser);
         let negative = asks_both.then(|| Encoded::negative_prompts(model, requests, sampling)).transpose()?;
-        Ok(Self { requests, sampling, positive, negative, is_watched })
+        Ok(Self { requests, sampling, positive, negative })
     }
 
     /// Which texts a step tells, of the prompts and of the negative ones.
@@ -185,8 +196,7 @@ impl<'a> Prompts<'a> {
     fn told(&self, texts: [Vec<usize>; 2]) -> Told {
         let positive = self.condition(&self.positive, &texts[0]);
         let negative = self.negative.as_ref().map(|encoded| self.condition(encoded, &texts[1]));
-        let unwatched = negative.as_ref().filter(|_| !self.is_watched);
-        let both = unwatched.and_then(|negative| positive.followed_by(negative));
+        let both = negative.as_ref().and_then(|negative| positive.followed_by(negative));
         Told { texts, positive, negative, both }
     }
 

@@ -111,8 +111,8 @@ impl Model {
 
     /// Scaled latents of a batch of requests: `[B, C, h, w]`.
     ///
-    /// The second forward pass is saved where every request's guidance is off. `hook` sees the cross-attention of
-    /// the *conditional* pass only.
+    /// What is asked without the prompt is saved where every request's guidance is off. `hook` sees the cross-attention
+    /// of the samples *with* the prompts only.
     ///
     /// # Errors
     /// `Error::Shape` if the noise or the origin does not fit; `Error::Argument` for steps or size out of range, a

@@ -21,7 +21,9 @@ impl Direction {
             None
         } else if has(&["loss", "fid", "rfid", "kid", "lpips"]) {
             Some(Direction::Lower)
-        } else if has(&["psnr", "ssim", "recall", "choice", "accuracy"]) || name.contains("r_at_") {
+        } else if has(&["psnr", "ssim", "recall", "choice", "accuracy", "pointing", "iou", "mass"])
+            || name.contains("r_at_")
+        {
             Some(Direction::Higher)
         } else {
             None

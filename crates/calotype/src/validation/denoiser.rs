@@ -5,6 +5,7 @@ use image::RgbImage;
 
 use super::VALIDATION_SEED;
 use super::grid::grid;
+use super::known_objects::KnownObjects;
 use super::swap_choice::SwapChoice;
 use crate::data::source::TrainingSet;
 use crate::denoiser::Denoiser;
@@ -35,14 +36,15 @@ const GUIDANCE: f64 = 4.0;
 /// Seed of their noise: the same at every validation, so that pictures show the training alone.
 const SEED: u64 = 1;
 
-/// The loss on validation pictures with fixed noise and timesteps; swap choice; pictures of the recipe's prompts, and
-/// where each word went.
+/// The loss on validation pictures with fixed noise and timesteps; swap choice; localisation; pictures of the recipe's
+/// prompts, and where each word went.
 pub struct DenoiserWatch<'a> {
     base: &'a BaseModel,
     objective: Denoising<'a>,
     /// Encoded once: every look is at the same ones.
     shares: Vec<Latents>,
     swap_choice: Option<SwapChoice<'a>>,
+    known_objects: Option<KnownObjects>,
     prompts: &'a [String],
     side: usize,
 }
@@ -51,7 +53,7 @@ impl<'a> DenoiserWatch<'a> {
     /// `data`: the validation pictures.
     ///
     /// # Errors
-    /// As [`Denoising::new`] and its [`Objective::prepare`].
+    /// As [`Denoising::new`] and its [`Objective::prepare`], and [`KnownObjects::new`].
     pub fn new(
         recipe: &'a Recipe,
         base: &'a BaseModel,
@@ -73,7 +75,14 @@ impl<'a> DenoiserWatch<'a> {
             shares.extend(Objective::<Denoiser>::prepare(&encoding, step)?.shares);
         }
         let swap_choice = SwapChoice::new(recipe, base, data, &encoding, device)?;
-        Ok(Self { base, objective, shares, swap_choice, prompts: &diffusion.prompts, side })
+        let known_objects = match diffusion.localisation {
+            0 => None,
+            count => {
+                let read = |text: &str| KnownObjects::words(&base.model, text);
+                Some(KnownObjects::new(data, count, recipe.data.size, read)?)
+            }
+        };
+        Ok(Self { base, objective, shares, swap_choice, known_objects, prompts: &diffusion.prompts, side })
     }
 
     fn loss<N: DenoiserInTraining>(&self, network: &N) -> Result<f64> {
@@ -140,6 +149,12 @@ impl<N: DenoiserInTraining> Watch<N> for DenoiserWatch<'_> {
         let mut numbers = vec![("validation_loss".into(), self.loss(network)?)];
         if let Some(swap_choice) = &self.swap_choice {
             numbers.push(("validation_swap_choice".into(), swap_choice.of(network)?));
+        }
+        if let Some(objects) = &self.known_objects {
+            let score = objects.score(&self.model(network))?;
+            numbers.push(("validation_pointing".into(), score.pointing.rate()));
+            numbers.push(("validation_iou".into(), score.iou.mean));
+            numbers.push(("validation_mass_over_area".into(), score.mass_over_area.mean));
         }
         Ok(Observation { numbers, pictures: self.pictures(network)? })
     }

@@ -7,6 +7,10 @@ mod autoencoder;
 mod clip;
 mod denoiser;
 mod grid;
+mod known_objects;
+pub mod localisation;
+pub mod localisation_score;
+pub mod scene_words;
 mod swap_choice;
 
 pub use autoencoder::AutoencoderWatch;

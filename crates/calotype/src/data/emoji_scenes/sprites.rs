@@ -17,7 +17,7 @@ macro_rules! nouns {
             #[derive(Hash, PartialOrd, Ord, Serialize, Deserialize)]
             #[serde(rename_all = "lowercase")]
             #[repr(u8)]
-            pub enum Noun {
+            pub enum Noun: "nouns" {
                 $(#[doc = $name] $variant = $name),+
             }
         }

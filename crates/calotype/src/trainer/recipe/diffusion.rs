@@ -84,6 +84,9 @@ pub struct DiffusionRecipe {
     /// Trains a low-rank change in place of the weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraRecipe>,
+    /// Validation pictures whose objects are known that the words' maps are scored on at every validation; 0: none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub localisation: usize,
     /// Pictures of these prompts are made at every validation.
     #[serde(default)]
     pub prompts: Vec<String>,
@@ -166,6 +169,10 @@ impl Default for LoraRecipe {
         let names = ["to_q", "to_k", "to_v", "to_out.0"];
         Self { rank: 8, alpha: 8.0, unet: names.map(str::to_owned).to_vec(), text_encoder: vec![] }
     }
+}
+
+fn is_zero(n: &usize) -> bool {
+    *n == 0
 }
 
 fn yes() -> bool {
@@ -281,7 +288,8 @@ impl DiffusionRecipe {
             // Its share is one of all steps.
             training.steps = self.training.steps;
         }
-        Self { prompts: vec![], cache_latents: false, cache_text: false, training, ..self.clone() }
+        let (prompts, localisation) = (vec![], 0);
+        Self { prompts, localisation, cache_latents: false, cache_text: false, training, ..self.clone() }
     }
 
     /// The denoiser for latents `[latent_channels, latent_side, latent_side]` and text features of this width.

@@ -1,5 +1,6 @@
 //! `calotype evaluate`: generated pictures beside reference pictures, or a model that is asked.
 
+mod benchmark;
 mod localisation;
 
 use std::path::PathBuf;
@@ -14,14 +15,37 @@ use calotype::{Error, Result};
 use clap::builder::TypedValueParser;
 use serde_json::Value;
 
+use self::benchmark::{Asked, BenchmarkArgs};
 use self::localisation::LocalisationArgs;
 use crate::message;
 use crate::options::{Context, one_of};
 
+/// Seed of shuffles, subsets and the localisation score's noise, where none is given.
+const SEED: u32 = 2020;
+/// Options that compare sets of pictures, and have no part in what a model is asked.
+const OF_SETS: [&str; 16] = [
+    "reference",
+    "extractor",
+    "weights",
+    "lpips_weights",
+    "protocol",
+    "features",
+    "metrics",
+    "classes",
+    "splits",
+    "kid_subsets",
+    "kid_subset_size",
+    "k",
+    "skip_broken",
+    "stream",
+    "stats_out",
+    "merge",
+];
+
 #[derive(clap::Args)]
 pub struct Args {
     /// Generated pictures: a folder, or an .npz of features or statistics
-    #[arg(long, value_name = "DIR|NPZ", required_unless_present_any = ["merge", "model"])]
+    #[arg(long, value_name = "DIR|NPZ", required_unless_present_any = ["merge", "model", "benchmark"])]
     generated: Option<PathBuf>,
     /// Reference pictures, likewise
     #[arg(long, value_name = "DIR|NPZ")]
@@ -61,9 +85,9 @@ pub struct Args {
     /// Neighbours of precision, recall, density and coverage
     #[arg(long, default_value_t = 3)]
     k: usize,
-    /// Seed of shuffles and subsets; with --localisation, of the noise
-    #[arg(long, default_value_t = 2020)]
-    seed: u32,
+    /// Seed of shuffles and subsets; with --localisation and --benchmark, of the noise [default: 2020; with --benchmark 0]
+    #[arg(long)]
+    seed: Option<u32>,
     /// Pictures in memory at a time; changes no number
     #[arg(long, default_value_t = 16, value_name = "N")]
     batch: usize,
@@ -81,13 +105,16 @@ pub struct Args {
     #[arg(long, value_name = "NPZ", num_args = 2.., requires = "stats_out", conflicts_with = "generated")]
     merge: Vec<PathBuf>,
     /// Ask this model, in place of comparing pictures: folder in diffusers' layout, single file, or name on the hub
-    #[arg(long, value_name = "DIR|FILE|NAME", requires = "asked_of_model", conflicts_with_all = localisation::OF_SETS)]
+    #[arg(long, value_name = "DIR|FILE|NAME", requires = "asked_of_model", conflicts_with_all = OF_SETS, conflicts_with = "generated")]
     model: Option<PathBuf>,
-    /// What the scenes are of that the model is asked about, separated by commas [default: the 40 nouns of emoji-scenes]
-    #[arg(long, value_delimiter = ',', value_name = "NOUNS", requires = "model")]
+    /// What the scenes are of that the model is asked about, separated by commas [default: the 40 nouns of emoji-scenes;
+    /// with --benchmark those of the model's run, if its recipe.toml lies beside it]
+    #[arg(long, value_delimiter = ',', value_name = "NOUNS", requires = "asked_of_model")]
     nouns: Vec<Noun>,
     #[command(flatten)]
     localisation: LocalisationArgs,
+    #[command(flatten)]
+    benchmark: BenchmarkArgs,
 }
 
 /// The metrics, for the help.
@@ -114,7 +141,7 @@ impl Args {
                 kid_subsets: self.kid_subsets,
                 kid_subset_size: self.kid_subset_size,
                 k: self.k,
-                seed: self.seed,
+                seed: self.seed.unwrap_or(SEED),
                 ..MetricSettings::default()
             },
             batch: self.batch,
@@ -125,9 +152,25 @@ impl Args {
     }
 }
 
+impl Args {
+    /// Of whom the benchmark is.
+    fn asked(&self) -> Asked<'_> {
+        Asked {
+            model: self.model.as_deref(),
+            generated: self.generated.as_deref(),
+            nouns: &self.nouns,
+            seed: self.seed.map(u64::from),
+            batch: self.batch,
+        }
+    }
+}
+
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     if let Some(model) = args.model.as_ref().filter(|_| args.localisation.localisation) {
-        return args.localisation.run(model, &args.nouns, args.seed.into(), context);
+        return args.localisation.run(model, &args.nouns, args.seed.unwrap_or(SEED).into(), context);
+    }
+    if args.benchmark.benchmark.is_some() {
+        return args.benchmark.run(&args.asked(), context);
     }
     if let Some(out) = &args.stats_out {
         output::require_file("stats_out", out)?;

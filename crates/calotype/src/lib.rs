@@ -13,6 +13,7 @@
 //! | How does a prompt become a picture? | [`pipeline::text_to_image`] |
 //! | Which word lit which pixel? | [`explain`] |
 //! | Is it any good? | [`evaluate`] |
+//! | How much of a prompt does a picture show? | [`prompt_benchmark`] |
 //! | Are the numbers right? | [`self_test`] |
 //! | What is on disk? | [`files`], [`checkpoint`] |
 //!
@@ -60,6 +61,7 @@ pub mod nn;
 pub mod parallel;
 pub mod pipeline;
 pub mod progress;
+pub mod prompt_benchmark;
 pub mod report;
 pub mod rng;
 pub mod runs;

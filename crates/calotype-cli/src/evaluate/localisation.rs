@@ -15,35 +15,13 @@ use serde_json::json;
 use crate::message;
 use crate::options::Context;
 
-/// Options that compare sets of pictures, and have no part in what a model is asked.
-pub const OF_SETS: [&str; 18] = [
-    "generated",
-    "reference",
-    "extractor",
-    "weights",
-    "lpips_weights",
-    "protocol",
-    "features",
-    "metrics",
-    "classes",
-    "splits",
-    "kid_subsets",
-    "kid_subset_size",
-    "k",
-    "batch",
-    "skip_broken",
-    "stream",
-    "stats_out",
-    "merge",
-];
-
 /// Options of the localisation score.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Localisation score (docs/evaluation.md)")]
 pub struct LocalisationArgs {
     /// Score whether the words of --model read where the things are that they name, in held-out scenes whose masks are
     /// known: pointing, IoU, and the share of the heat, for each class of word
-    #[arg(long, requires = "model", group = "asked_of_model")]
+    #[arg(long, requires = "model", group = "asked_of_model", conflicts_with = "batch")]
     pub localisation: bool,
     /// Scenes
     #[arg(long, default_value_t = 200, value_name = "N", requires = "localisation")]

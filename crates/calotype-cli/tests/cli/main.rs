@@ -16,6 +16,7 @@ use support::{
 
 mod adapters;
 mod bench;
+mod benchmark;
 mod checkpoints;
 mod collections;
 mod evaluation;

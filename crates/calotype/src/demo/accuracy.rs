@@ -66,7 +66,7 @@ impl Verdicts {
     /// # Errors
     /// `Error::Argument` for no scenes.
     pub(super) fn prompts(&self) -> Result<Accuracy> {
-        self.accuracy(prompt)
+        self.accuracy(Verdict::prompt)
     }
 
     /// Share of nouns that are found.
@@ -74,7 +74,7 @@ impl Verdicts {
     /// # Errors
     /// `Error::Argument` for no scenes.
     pub(super) fn nouns(&self) -> Result<Accuracy> {
-        self.accuracy(nouns)
+        self.accuracy(Verdict::nouns)
     }
 
     /// Share of relations that hold in the pictures of the model in which both of their nouns are found.
@@ -82,7 +82,7 @@ impl Verdicts {
     /// # Errors
     /// `Error::Argument` if there is no such picture.
     pub(super) fn relations(&self) -> Result<Proportion> {
-        proportion(&self.model, relation)
+        proportion(&self.model, Verdict::relation)
     }
 
     fn accuracy(&self, count: Count) -> Result<Accuracy> {
@@ -110,23 +110,7 @@ impl Verdicts {
 type Count = fn(&Verdict) -> (usize, usize);
 
 fn proportion(verdicts: &[Verdict], count: Count) -> Result<Proportion> {
-    let (hits, n) = verdicts.iter().map(count).fold((0, 0), |(h, n), (hits, of)| (h + hits, n + of));
-    Proportion::new(hits, n)
-}
-
-/// Every noun and the relation.
-fn prompt(verdict: &Verdict) -> (usize, usize) {
-    (usize::from(verdict.correct), 1)
-}
-
-fn nouns(verdict: &Verdict) -> (usize, usize) {
-    (verdict.nouns_found.iter().filter(|&&found| found).count(), verdict.nouns_found.len())
-}
-
-/// The relation, where both of its nouns are found.
-fn relation(verdict: &Verdict) -> (usize, usize) {
-    let both = verdict.nouns_found.iter().take(2).all(|&found| found);
-    verdict.relation_holds.filter(|_| both).map_or((0, 0), |holds| (usize::from(holds), 1))
+    Proportion::over(verdicts.iter().map(count))
 }
 
 /// What new scenes of pairs of nouns that training has shown give, beside the unseen pairs of everything else.
@@ -155,9 +139,9 @@ impl SeenPairs {
         let check = |(image, scene): (&RgbImage, &Scene)| checker.check(image, &scene.spec);
         let verdicts = pictures.par_iter().zip(&scenes).map(check).collect::<Result<Vec<_>>>()?;
         Ok(Self {
-            prompts: proportion(&verdicts, prompt)?,
-            nouns: proportion(&verdicts, nouns)?,
-            relations: measure(proportion(&verdicts, relation))?,
+            prompts: proportion(&verdicts, Verdict::prompt)?,
+            nouns: proportion(&verdicts, Verdict::nouns)?,
+            relations: measure(proportion(&verdicts, Verdict::relation))?,
             scenes,
             pictures,
             verdicts,

@@ -1,20 +1,19 @@
 //! The model that is measured: its pictures, its reconstructions, its CLIP.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use image::RgbImage;
 
 use crate::checkpoint;
 use crate::data::emoji_scenes::Scene;
 use crate::data::tensors::{to_images, to_tensor};
 use crate::diffusion::guidance::Guidance;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::evaluate::clip_features;
 use crate::evaluate::retrieval::retrieval_at_1;
 use crate::explain::heat_map::Baseline;
 use crate::explain::{Explanation, explain};
+use crate::machine::Machine;
 use crate::model::Model;
-use crate::parallel::in_parallel;
+use crate::pipeline::batches::in_batches;
 use crate::pipeline::text_to_image::{PictureRequest, Sampling, Sizes};
 use crate::sampler::{Generator, SamplerSettings};
 use crate::text_encoder::reading::PromptOptions;
@@ -99,18 +98,8 @@ impl<'a> Subject<'a> {
             PictureRequest::new(prompt, Guidance::new(guidance), i as u64)
         };
         let requests: Vec<PictureRequest> = prompts.iter().enumerate().map(request).collect();
-        let progress = self.session.progress;
-        progress.begin(name, 0, requests.len());
-        let done = AtomicUsize::new(0);
-        let batches: Vec<&[PictureRequest]> = requests.chunks(BATCH).collect();
-        let made = in_parallel(batches, self.session.threads, |batch| {
-            let made = make(batch)?;
-            progress.step(done.fetch_add(batch.len(), Ordering::Relaxed) + batch.len(), "");
-            // Between two pieces of work that have no checkpoint.
-            if progress.interrupted() { Err(Error::Interrupted { step: 0 }) } else { Ok(made) }
-        })?;
-        progress.end(name);
-        Ok(made.into_iter().flatten().collect())
+        let Session { device, threads, progress, .. } = self.session;
+        in_batches(name, &requests, BATCH, Machine { device, threads, progress }, make)
     }
 
     /// Decoded means of the posteriors.

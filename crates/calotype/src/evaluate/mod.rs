@@ -1,5 +1,6 @@
 //! Evaluation: is it any good?
 
+pub mod benchmark;
 pub mod captioned;
 pub mod clip_features;
 pub mod clip_score;

@@ -31,6 +31,15 @@ impl Proportion {
         Ok(Self { hits, n })
     }
 
+    /// All of these (hits, trials) together.
+    ///
+    /// # Errors
+    /// `Error::Argument` where there is no trial.
+    pub fn over(counts: impl IntoIterator<Item = (usize, usize)>) -> Result<Self> {
+        let (hits, n) = counts.into_iter().fold((0, 0), |(h, n), (hits, of)| (h + hits, n + of));
+        Self::new(hits, n)
+    }
+
     /// Successes.
     pub fn hits(&self) -> usize {
         self.hits
@@ -163,5 +172,7 @@ mod tests {
     fn impossible_counts_are_refused() {
         assert_refuses(Proportion::new(0, 0), "hits: expected at most n, with n at least 1, got 0 of 0");
         assert_refuses(Proportion::new(5, 4), "hits: expected at most n");
+        assert_refuses(Proportion::over([(0, 0), (0, 0)]), "hits: expected at most n, with n at least 1");
+        assert_eq!(Proportion::over([(1, 2), (0, 0), (2, 3)]).unwrap(), of(3, 5));
     }
 }

@@ -1,5 +1,6 @@
 //! From a prompt, and perhaps a picture, to a picture.
 
+pub mod batches;
 mod generation;
 pub mod generation_parameters;
 pub mod given_picture;

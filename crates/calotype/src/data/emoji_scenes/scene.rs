@@ -88,6 +88,15 @@ impl Colour {
             Colour::Purple => [170, 135, 215],
         }
     }
+
+    /// The colour at the least Euclidean distance from `rgb`, sRGB in [0, 255].
+    pub fn nearest(rgb: [f32; 3]) -> Self {
+        let distance = |colour: &Self| {
+            let parts = colour.rgb().into_iter().zip(rgb);
+            parts.map(|(own, value)| (f32::from(own) - value).powi(2)).sum::<f32>()
+        };
+        Self::ALL.into_iter().min_by(|a, b| distance(a).total_cmp(&distance(b))).unwrap_or(Self::White)
+    }
 }
 
 named_enum! {
@@ -142,6 +151,11 @@ pub struct SceneObject {
 }
 
 impl Scene {
+    /// The colour of the background, where the caption names it.
+    pub fn named_background(&self) -> Option<Colour> {
+        self.caption.ends_with(" background").then_some(self.spec.background)
+    }
+
     /// The caption with its first two nouns exchanged; none where that is as true as the caption, or there is one noun.
     pub fn exchanged_caption(&self) -> Option<String> {
         let [(a, _), (b, _), ..] = self.spec.objects[..] else { return None };

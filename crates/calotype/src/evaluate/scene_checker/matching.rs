@@ -69,6 +69,11 @@ impl Planes {
         Self { background, colour, prefix }
     }
 
+    /// The estimated colour of the background, sRGB in [0, 255].
+    pub fn background(&self) -> [f32; 3] {
+        self.background
+    }
+
     /// Every place where a template correlates with the picture by `threshold` or more.
     pub fn matches(&self, templates: &[Template], threshold: f32) -> Vec<Match> {
         let mut found = Vec::new();

@@ -7,14 +7,17 @@
 
 mod matching;
 mod template;
+mod verdict;
 
 use image::RgbImage;
 use serde::Serialize;
 
-use crate::data::emoji_scenes::{Noun, Rect, Relation, SceneSpec, Size};
+use crate::data::emoji_scenes::{Colour, Noun, Rect, SceneSpec, Size};
 use crate::{Error, Result};
 use matching::{Match, Planes};
 use template::{CANVAS, Template};
+
+pub use verdict::Verdict;
 
 /// The least correlation of a detection.
 const THRESHOLD: f32 = 0.6;
@@ -44,17 +47,13 @@ pub struct Detection {
     pub score: f32,
 }
 
-/// Whether a picture shows what its caption says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Verdict {
-    /// For each object of the caption, whether its noun was found.
-    pub nouns_found: Vec<bool>,
-    /// Whether the relation holds; none where the caption has none; false where an object is missing.
-    pub relation_holds: Option<bool>,
-    /// The box of each object that was found.
-    pub boxes: Vec<Option<Rect>>,
-    /// All nouns were found, and the relation, if there is one, holds.
-    pub correct: bool,
+/// What the checker sees in a picture, before it is told a prompt.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Reading {
+    /// The objects, best first.
+    pub detections: Vec<Detection>,
+    /// The colour of scenes that is nearest to the background's.
+    pub background: Colour,
 }
 
 impl SceneChecker {
@@ -73,13 +72,29 @@ impl SceneChecker {
         Ok(Self { size, templates: Template::all()? })
     }
 
+    /// Objects and background of a picture.
+    ///
+    /// # Errors
+    /// `Error::Shape` if the picture has not the checker's size.
+    pub fn read(&self, image: &RgbImage) -> Result<Reading> {
+        self.require_size(image)?;
+        let planes = Planes::new(image);
+        let background = Colour::nearest(planes.background());
+        Ok(Reading { detections: self.detect_in(&planes, image.dimensions()), background })
+    }
+
     /// The objects in the picture, best first. A picture larger than 32×32 is scaled down to that
     /// before the search, so boxes are exact to one pixel in 32.
     pub fn detect(&self, image: &RgbImage) -> Vec<Detection> {
         if image.width() == 0 || image.height() == 0 {
             return Vec::new();
         }
-        let mut matches = Planes::new(image).matches(&self.templates, THRESHOLD);
+        self.detect_in(&Planes::new(image), image.dimensions())
+    }
+
+    /// What is found in a picture of these `dimensions`.
+    fn detect_in(&self, planes: &Planes, dimensions: (u32, u32)) -> Vec<Detection> {
+        let mut matches = planes.matches(&self.templates, THRESHOLD);
         matches.sort_by(|a, b| b.score.total_cmp(&a.score));
         let mut kept: Vec<(Match, Rect)> = Vec::new();
         for found in matches {
@@ -91,47 +106,28 @@ impl SceneChecker {
         kept.into_iter()
             .map(|(found, rect)| {
                 let Template { noun, size, .. } = self.templates[found.template];
-                Detection { noun, size, rect: scale(&rect, image.dimensions()), score: found.score }
+                Detection { noun, size, rect: scale(&rect, dimensions), score: found.score }
             })
             .collect()
     }
 
-    /// Compares what [`SceneChecker::detect`] finds with what the caption promises. Where a noun was
-    /// found twice, one pair of boxes in the relation is enough.
+    /// [`Verdict::of`] what [`SceneChecker::detect`] finds.
     ///
     /// # Errors
-    /// `Error::Shape` if the picture has not the checker's size; `Error::Argument` if `spec` names no
-    /// object, or a relation without two objects.
+    /// `Error::Shape` if the picture has not the checker's size; as [`Verdict::of`].
     pub fn check(&self, image: &RgbImage, spec: &SceneSpec) -> Result<Verdict> {
+        self.require_size(image)?;
+        Verdict::of(&self.detect(image), spec)
+    }
+
+    fn require_size(&self, image: &RgbImage) -> Result<()> {
         if image.dimensions() != (self.size, self.size) {
             let expected = format!("{0}x{0}", self.size);
             let got = format!("{}x{}", image.width(), image.height());
             return Err(Error::shape("picture for the scene checker", expected, got));
         }
-        if spec.objects.len() < if spec.relation.is_some() { 2 } else { 1 } {
-            let got = format!("{} objects, relation {:?}", spec.objects.len(), spec.relation);
-            return Err(Error::argument("scene", "an object, or a relation and its two objects", got));
-        }
-        Ok(verdict(&self.detect(image), spec))
+        Ok(())
     }
-}
-
-fn verdict(detections: &[Detection], spec: &SceneSpec) -> Verdict {
-    let boxes_of = |noun: Noun| detections.iter().filter(move |d| d.noun == noun).map(|d| d.rect);
-    let mut boxes: Vec<Option<Rect>> = spec.objects.iter().map(|&(noun, _)| boxes_of(noun).next()).collect();
-    let relation_holds = spec.relation.map(|relation: Relation| {
-        let (first, second) = (spec.objects[0].0, spec.objects[1].0);
-        let pair = boxes_of(first)
-            .flat_map(|a| boxes_of(second).map(move |b| (a, b)))
-            .find(|(a, b)| relation.holds(a, b));
-        if let Some((a, b)) = pair {
-            boxes[..2].copy_from_slice(&[Some(a), Some(b)]);
-        }
-        pair.is_some()
-    });
-    let nouns_found: Vec<bool> = boxes.iter().map(Option::is_some).collect();
-    let correct = nouns_found.iter().all(|&found| found) && relation_holds != Some(false);
-    Verdict { nouns_found, relation_holds, boxes, correct }
 }
 
 /// Intersection over the smaller area.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::data::emoji_scenes::{EmojiScenes, EmojiScenesConfig, Scene, Split};
+use crate::data::emoji_scenes::{EmojiScenes, EmojiScenesConfig, Relation, Scene, Split};
 use crate::rng::{Philox, Purpose};
 use crate::testing::assert_refuses;
 

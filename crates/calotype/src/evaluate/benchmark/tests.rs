@@ -136,12 +136,12 @@ fn each_fault_counts_where_it_belongs() {
     let share = wrong.each_relation[&Relation::LeftOf].unwrap();
     assert_eq!((share.hits() + 1, faults.as_slice()), (share.n(), ["not left of".to_owned()].as_slice()));
 
-    let sized = position(&|scene| scene.spec.objects[0].1 == Some(Size::Big));
-    let (small, faults) = with(sized, &|reading| reading.detections[0].size = Size::Small);
-    assert_eq!((small.prompts, small.sizes), (of(40, 40), Some(of(sizes - 1, sizes))));
+    let sized = position(&|scene| scene.spec.objects[0].1 == Some(Size::Small));
+    let (big, faults) = with(sized, &|reading| reading.detections[0].size = Size::Big);
+    assert_eq!((big.prompts, big.sizes), (of(40, 40), Some(of(sizes - 1, sizes))));
     assert_eq!(
-        (small.everything, faults),
-        (of(39, 40), vec![format!("{} is small", scenes[sized].spec.objects[0].0)])
+        (big.everything, faults),
+        (of(39, 40), vec![format!("{} is big", scenes[sized].spec.objects[0].0)])
     );
 
     let blue = position(&|scene| scene.caption.ends_with("blue background"));

@@ -5,6 +5,7 @@ mod bench;
 mod convert;
 mod data;
 mod demo;
+mod edit;
 mod evaluate;
 mod explain;
 mod generate;
@@ -54,6 +55,8 @@ enum Verb {
     Generate(generate::Args),
     /// Show which word lit which pixel
     Explain(explain::Args),
+    /// Change a picture by its prompt: a word exchanged, added, left out or weighed
+    Edit(edit::Args),
     /// Compare generated pictures with reference pictures
     Evaluate(evaluate::Args),
     /// Send pictures through the autoencoder and back
@@ -119,6 +122,7 @@ fn run(verb: Verb, context: &options::Context) -> calotype::Result<bool> {
         Verb::Runs(args) => runs::run(&args, context).map(done),
         Verb::Generate(args) => generate::run(&args, context).map(done),
         Verb::Explain(args) => explain::run(&args, context).map(done),
+        Verb::Edit(args) => edit::run(&args, context).map(done),
         Verb::Evaluate(args) => evaluate::run(&args, context).map(done),
         Verb::Reconstruct(args) => reconstruct::run(&args, context).map(done),
         Verb::Data(args) => data::run(&args, context).map(done),

@@ -12,6 +12,7 @@
 //! | How is a part trained? | [`trainer::autoencoder`], [`trainer::clip`], [`trainer::denoiser`] |
 //! | How does a prompt become a picture? | [`pipeline::text_to_image`] |
 //! | Which word lit which pixel? | [`explain`] |
+//! | What if a word were another? | [`explain::prompt_to_prompt`] |
 //! | Is it any good? | [`evaluate`] |
 //! | How much of a prompt does a picture show? | [`prompt_benchmark`] |
 //! | Are the numbers right? | [`self_test`] |

@@ -1,4 +1,4 @@
-//! Options of `generate` and `explain`: which model makes the pictures, and how they are sampled.
+//! Options of `generate`, `explain` and `edit`: which model makes the pictures, and how they are sampled.
 
 use std::path::PathBuf;
 

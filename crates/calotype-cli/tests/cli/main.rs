@@ -19,6 +19,7 @@ mod bench;
 mod benchmark;
 mod checkpoints;
 mod collections;
+mod edit;
 mod evaluation;
 mod evaluation_inception;
 #[cfg(feature = "onnx")]
@@ -137,6 +138,7 @@ fn outputs_are_checked_before_the_work() {
     dir.write("file", "");
     let generate = ["generate", "a cat", "--model", "model", "--steps", "999"];
     let explain = ["explain", "a cat", "--model", "model", "--steps", "999"];
+    let edit = ["edit", "a cat", "--to", "a dog", "--model", "model", "--steps", "999"];
     let reconstruct = ["reconstruct", "--model", "model", "file"];
     for (verb, more, parts) in [
         (&generate[..], &["--out", "folder"][..], &["--out: expected a file", "folder"][..]),
@@ -149,6 +151,7 @@ fn outputs_are_checked_before_the_work() {
         (&generate, &["--out", "a", "--save-latents", "a"], &["--save-latents", "--out"]),
         (&explain, &["--out", "file"], &["--out: expected a folder"]),
         (&explain, &["--out", "file/maps"], &["--out", "is a file"]),
+        (&edit, &["--out", "file"], &["--out: expected a folder"]),
         (&reconstruct, &["--out", "file"], &["--out: expected a folder"]),
         (&["data", "render"], &["--out", "file/data"], &["--out", "is a file"]),
         (&["demo", "--recipe", "smoke"], &["--out", "file"], &["--out: expected a folder"]),
@@ -223,7 +226,7 @@ fn help_and_version_exit_with_0() {
     let dir = TempDir::new();
     let help = succeeds(&dir, &["--help"]);
     let text = String::from_utf8_lossy(&help.stdout).into_owned();
-    assert_says(&text, &["demo", "train", "generate", "explain", "evaluate", "reconstruct", "data", "probe"]);
+    assert_says(&text, &["demo", "train", "generate", "explain", "edit", "evaluate", "reconstruct", "data"]);
     succeeds(&dir, &["--version"]);
 }
 

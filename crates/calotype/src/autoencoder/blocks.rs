@@ -93,7 +93,7 @@ impl SpatialAttention {
         let [b, h, w, c] = x.dims();
         let [x, residual] = fork(x);
         let tokens = self.group_norm.forward(x).reshape([b, h * w, c]);
-        add(residual, self.attention.forward_self(tokens).reshape([b, h, w, c]))
+        add(residual, self.attention.forward_self(tokens, None).reshape([b, h, w, c]))
     }
 }
 

@@ -75,6 +75,19 @@ impl CrossAttentionCapture {
         }
     }
 
+    /// The attention to a word of a text so far, `[height, width]` of the latent: a sum over layers and steps.
+    ///
+    /// # Errors
+    /// `Error::Argument` for a word that has no rows, or one beyond the tokens; what [`CrossAttentionCapture::finish`]
+    /// would refuse.
+    pub(super) fn so_far(&self, text: usize, word: &PromptWord) -> Result<Vec<f64>> {
+        let State { accumulators, error, .. } = &mut *self.state.borrow_mut();
+        match error.take() {
+            None => accumulators[text].attention_to(word),
+            Some(error) => Err(error),
+        }
+    }
+
     /// What was collected.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Which word lit which pixel.
+//! Which word lit which pixel; and what becomes of a picture when a word is another.
 
 pub mod accumulator;
 mod animation;
@@ -9,6 +9,7 @@ pub mod heat_map;
 pub mod localisation;
 pub mod mask;
 pub mod overlay;
+pub mod prompt_to_prompt;
 pub mod selection;
 pub mod steps;
 

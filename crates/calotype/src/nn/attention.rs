@@ -1,4 +1,6 @@
-//! Multi-head attention, self and cross, with a hook that sees the probabilities.
+//! Multi-head attention, self and cross, with a hook that sees the probabilities and may compute something else.
+
+use std::ops::Range;
 
 use burn::module::Module;
 use burn::tensor::Tensor;
@@ -6,7 +8,39 @@ use calotype_kernels::{attention, attention_shown, fork};
 
 use super::{Init, Linear, Products};
 
-/// Sees the attention probabilities of every cross-attention layer during a forward pass.
+/// What a layer is given: queries `[B, N, heads·d]`, keys and values `[B, L, heads·d]`.
+#[derive(Debug, Clone)]
+pub struct Qkv {
+    /// Queries, of the picture.
+    pub q: Tensor<3>,
+    /// Keys, of what is read.
+    pub k: Tensor<3>,
+    /// Values, of the same.
+    pub v: Tensor<3>,
+}
+
+impl Qkv {
+    /// Those of some samples of the batch.
+    pub fn samples(&self, range: Range<usize>) -> Self {
+        let [q, k, v] = [&self.q, &self.k, &self.v].map(|x| x.clone().narrow(0, range.start, range.len()));
+        Self { q, k, v }
+    }
+}
+
+/// What a layer reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reads {
+    /// The picture itself: self-attention.
+    Picture,
+    /// The text: cross-attention.
+    Text,
+}
+
+/// softmax(Q Kᵀ / √d) V as a layer computes it, `[B, N, heads·d]`.
+pub type Weigh<'a> = dyn Fn(Qkv) -> Tensor<3> + 'a;
+
+/// Sees the attention probabilities of every cross-attention layer during a forward pass, and may put something else in
+/// place of what a layer computes.
 pub trait AttentionHook {
     /// How many of a layer's heads it sees: the first of them, at least one, by default all.
     fn heads(&self, heads: usize) -> usize {
@@ -16,6 +50,14 @@ pub trait AttentionHook {
     /// `probabilities`: `[B, heads, height·width, tokens]`, rows sum to 1; part of the graph of gradients, if there is
     /// one.
     fn cross_attention(&self, height: usize, width: usize, probabilities: &Tensor<4>);
+
+    /// In place of `weigh` of `qkv`, for a layer on a feature map of height and width `size`: usually a combination of
+    /// what `weigh` gives for others. `None`, the default, leaves the layer as it is. The probabilities that
+    /// [`AttentionHook::cross_attention`] sees are those of `qkv` all the same.
+    fn rewired(&self, reads: Reads, size: [usize; 2], qkv: &Qkv, weigh: &Weigh) -> Option<Tensor<3>> {
+        let _ = (reads, size, qkv, weigh);
+        None
+    }
 }
 
 /// softmax(Q Kᵀ / √d) V, split into heads. Vaswani et al. 2017, arXiv:1706.03762, Eq. 1.
@@ -59,26 +101,39 @@ impl Attention {
     /// computed only for those who want to see them.
     pub fn forward(&self, x: Tensor<3>, context: Tensor<3>, watch: Option<Watch>) -> Tensor<3> {
         let [for_k, for_v] = fork(context);
-        self.attend([x, for_k, for_v], watch)
+        self.attend([x, for_k, for_v], Reads::Text, watch)
     }
 
-    /// Queries, keys and values all from `x` `[B, N, width]`.
-    pub fn forward_self(&self, x: Tensor<3>) -> Tensor<3> {
-        self.attend(fork(x), None)
+    /// Queries, keys and values all from `x` `[B, N, width]`. `watch` sees nothing, but may change what is computed.
+    pub fn forward_self(&self, x: Tensor<3>, watch: Option<Watch>) -> Tensor<3> {
+        self.attend(fork(x), Reads::Picture, watch)
     }
 
-    fn attend(&self, [for_q, for_k, for_v]: [Tensor<3>; 3], watch: Option<Watch>) -> Tensor<3> {
+    fn attend(&self, [for_q, for_k, for_v]: [Tensor<3>; 3], reads: Reads, watch: Option<Watch>) -> Tensor<3> {
         let (q, k, v) = (self.to_q.forward(for_q), self.to_k.forward(for_k), self.to_v.forward(for_v));
-        let h = match watch {
-            None => attention(q, k, v, self.heads, false, self.products),
-            Some(Watch { hook, height, width }) => {
-                let shown = hook.heads(self.heads).clamp(1, self.heads);
-                let (h, probabilities) = attention_shown(q, k, v, self.heads, shown, self.products);
-                hook.cross_attention(height, width, &probabilities);
+        let qkv = Qkv { q, k, v };
+        let weigh = |qkv: Qkv| attention(qkv.q, qkv.k, qkv.v, self.heads, false, self.products);
+        let rewired = watch
+            .and_then(|Watch { hook, height, width }| hook.rewired(reads, [height, width], &qkv, &weigh));
+        let seen = watch.filter(|_| reads == Reads::Text);
+        let h = match (rewired, seen) {
+            (None, None) => weigh(qkv),
+            (None, Some(watch)) => self.shown(qkv, watch),
+            (Some(h), None) => h,
+            (Some(h), Some(watch)) => {
+                self.shown(qkv, watch);
                 h
             }
         };
         self.to_out[0].forward(h)
+    }
+
+    /// softmax(Q Kᵀ / √d) V, whose probabilities are shown.
+    fn shown(&self, Qkv { q, k, v }: Qkv, Watch { hook, height, width }: Watch) -> Tensor<3> {
+        let shown = hook.heads(self.heads).clamp(1, self.heads);
+        let (h, probabilities) = attention_shown(q, k, v, self.heads, shown, self.products);
+        hook.cross_attention(height, width, &probabilities);
+        h
     }
 }
 

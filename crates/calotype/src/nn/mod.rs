@@ -21,7 +21,7 @@ pub mod softplus;
 pub mod timestep_embedding;
 pub mod transformer_2d;
 
-pub use attention::{Attention, AttentionHook};
+pub use attention::{Attention, AttentionHook, Qkv, Reads, Weigh};
 pub use component::Component;
 pub use compute::{Compute, Precision, Products};
 pub use conv2d::Conv2d;

@@ -55,10 +55,10 @@ impl TransformerBlock {
         }
     }
 
-    /// `watch` sees the probabilities of the cross-attention.
+    /// `watch` sees the probabilities of the cross-attention, and may change both kinds.
     fn forward(&self, x: Tensor<3>, context: &Tensor<3>, watch: Option<Watch>) -> Tensor<3> {
         let [x, residual] = fork(x);
-        let [x, residual] = fork(add(residual, self.attn1.forward_self(self.norm1.forward(x))));
+        let [x, residual] = fork(add(residual, self.attn1.forward_self(self.norm1.forward(x), watch)));
         let h = self.attn2.forward(self.norm2.forward(x), context.clone(), watch);
         let [x, residual] = fork(add(residual, h));
         add(residual, self.ff.forward(self.norm3.forward(x)))

@@ -10,7 +10,7 @@ use crate::denoiser::{Condition, Denoiser};
 use crate::diffusion::guidance::{Guidance, compose};
 use crate::error::{Error, Result};
 use crate::model::Model;
-use crate::nn::AttentionHook;
+use crate::nn::{AttentionHook, Qkv, Reads, Weigh};
 use crate::sampler::Timestep;
 use crate::text_encoder::reading::PromptOptions;
 
@@ -54,7 +54,7 @@ struct Told {
     both: Option<Condition>,
 }
 
-/// Shows somebody the first samples of a batch alone: those with the prompts.
+/// Shows somebody the first samples of a batch alone, and lets no others be changed: those with the prompts.
 struct FirstSamples<'a> {
     hook: &'a dyn AttentionHook,
     samples: usize,
@@ -68,6 +68,12 @@ impl AttentionHook for FirstSamples<'_> {
     fn cross_attention(&self, height: usize, width: usize, probabilities: &Tensor<4>) {
         let first = probabilities.clone().narrow(0, 0, self.samples);
         self.hook.cross_attention(height, width, &first);
+    }
+
+    fn rewired(&self, reads: Reads, size: [usize; 2], qkv: &Qkv, weigh: &Weigh) -> Option<Tensor<3>> {
+        let first = self.hook.rewired(reads, size, &qkv.samples(0..self.samples), weigh)?;
+        let rest = weigh(qkv.samples(self.samples..qkv.q.dims()[0]));
+        Some(Tensor::cat(vec![first, rest], 0))
     }
 }
 

@@ -12,7 +12,9 @@ use crate::diffusion::guidance::Guidance;
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::nn::AttentionHook;
-use crate::sampler::{Generator, Level, NoiseSource, PictureNoise, Sampler, SamplerSettings, Timestep};
+use crate::sampler::{
+    AfterStep, Generator, Level, NoiseSource, PictureNoise, Sampler, SamplerSettings, Timestep,
+};
 use crate::text_encoder::reading::PromptOptions;
 
 /// Hears how many steps are done, of how many; `Break` stops the sampling.
@@ -127,23 +129,40 @@ impl Model {
         hook: Option<&dyn AttentionHook>,
         on_step: &mut OnStep,
     ) -> Result<Tensor<4>> {
+        let mut heard = |x: Tensor<4>, _: Level, done: usize, steps: usize| {
+            if on_step(done, steps).is_break() { Err(Error::Stopped { step: done, steps }) } else { Ok(x) }
+        };
+        self.sample_changed(requests, sampling, origin, noise, hook, &mut heard)
+    }
+
+    /// [`Model::sample_from`] with somebody between the steps who may change the latents.
+    ///
+    /// # Errors
+    /// As [`Model::sample_from`]; those of `after`.
+    pub fn sample_changed(
+        &self,
+        requests: &[PictureRequest],
+        sampling: &Sampling,
+        origin: &Origin,
+        noise: &mut dyn PictureNoise,
+        hook: Option<&dyn AttentionHook>,
+        after: &mut dyn AfterStep,
+    ) -> Result<Tensor<4>> {
         let scheduler = self.scheduler.sampled_by(sampling.sampler.kind.class());
         let sampler = Sampler::new(&scheduler, &sampling.sampler)?;
         let prepared = self.prepare(requests.len(), sampling, origin, noise)?;
         let guided = Guided::new(self, requests, sampling, prepared.masked, hook)?;
         let mut denoise = |x_t: &Tensor<4>, at: Timestep| guided.predict(x_t, at);
-        let mut after = |x: Tensor<4>, level: Level, done: usize, steps: usize| {
+        let mut between = |x: Tensor<4>, level: Level, done: usize, steps: usize| {
             require_finite(&x, done, steps)?;
             guided.begin_step(done);
-            if on_step(done, steps).is_break() {
-                return Err(Error::Stopped { step: done, steps });
-            }
+            let x = after.after_step(x, level, done, steps)?;
             Ok(match &prepared.kept {
                 Some(kept) => kept.put_back(x, level),
                 None => x,
             })
         };
-        sampler.run(prepared.start, noise, &mut denoise, &mut after)
+        sampler.run(prepared.start, noise, &mut denoise, &mut between)
     }
 
     /// Pictures from scaled latents, decoded in overlapping tiles if `tiled`: the memory of a large picture does not grow

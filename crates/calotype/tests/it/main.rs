@@ -3,6 +3,8 @@
 
 mod compute;
 mod diffusers_schedulers;
+mod edit_score;
+mod editing;
 mod exchanged_captions;
 mod explain;
 mod file_map;

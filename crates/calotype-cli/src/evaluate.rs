@@ -107,8 +107,8 @@ pub struct Args {
     /// Ask this model, in place of comparing pictures: folder in diffusers' layout, single file, or name on the hub
     #[arg(long, value_name = "DIR|FILE|NAME", requires = "asked_of_model", conflicts_with_all = OF_SETS, conflicts_with = "generated")]
     model: Option<PathBuf>,
-    /// What the scenes are of that the model is asked about, separated by commas [default: the 40 nouns of emoji-scenes;
-    /// with --benchmark those of the model's run, if its recipe.toml lies beside it]
+    /// What the scenes are of that the model is asked about, separated by commas [default: those of the model's run, if its
+    /// recipe.toml lies beside it; otherwise the 40 of emoji-scenes]
     #[arg(long, value_delimiter = ',', value_name = "NOUNS", requires = "asked_of_model")]
     nouns: Vec<Noun>,
     #[command(flatten)]

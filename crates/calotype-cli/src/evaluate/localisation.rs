@@ -7,6 +7,7 @@ use calotype::Result;
 use calotype::data::emoji_scenes::Noun;
 use calotype::explain::localisation::Estimate;
 use calotype::pipeline::Request;
+use calotype::prompt_benchmark::Known;
 use calotype::validation::localisation::{LocalisationProtocol, localisation};
 use calotype::validation::localisation_score::Score;
 use calotype::validation::scene_words::WordClass;
@@ -29,9 +30,9 @@ pub struct LocalisationArgs {
 }
 
 impl LocalisationArgs {
-    /// Measures and prints. `nouns`: of the scenes, all if there are none; `seed`: of the noise.
+    /// Measures and prints. `nouns`: of the scenes, those of the model's run if there are none; `seed`: of the noise.
     pub fn run(&self, model: &Path, nouns: &[Noun], seed: u64, context: &Context) -> Result<()> {
-        let nouns = if nouns.is_empty() { Noun::ALL.to_vec() } else { nouns.to_vec() };
+        let nouns = if nouns.is_empty() { known_nouns(model, context)? } else { nouns.to_vec() };
         let protocol = LocalisationProtocol { scenes: self.scenes, seed, nouns };
         let request = Request { model: Some(model.to_owned()), ..Request::default() };
         let loaded = request.load(context.machine())?;
@@ -44,6 +45,14 @@ impl LocalisationArgs {
         }
         Ok(())
     }
+}
+
+/// Those that the model's run says that it was trained on; all if it says nothing.
+fn known_nouns(model: &Path, context: &Context) -> Result<Vec<Noun>> {
+    let Some(Known { nouns, recipe, .. }) = Known::of(model)? else { return Ok(Noun::ALL.to_vec()) };
+    let (recipe, n) = (recipe.display(), nouns.len());
+    context.bars.say(&format!("{recipe}: the model knows {n} nouns; --nouns asks for others"));
+    Ok(nouns)
 }
 
 /// A row for each class of words.

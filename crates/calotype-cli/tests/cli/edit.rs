@@ -44,7 +44,10 @@ fn a_word_is_exchanged_and_the_rest_is_said() {
 #[test]
 fn an_edit_that_injects_and_blends_nothing_is_another_prompt() {
     let dir = with_model();
+    edit(&dir, &["--to", "a dog by a car"]);
+    assert!(dir.join("edit/mask.png").exists());
     let said = edit(&dir, &["--to", "a dog by a car", "--cross", "0", "--self", "0", "--no-blend"]);
+    assert!(!dir.join("edit/mask.png").exists(), "the mask of the edit before");
     assert_eq!((&said["mask"], &said["blended"]), (&Value::Null, &Value::Array(vec![])));
     assert_eq!(pixels(&dir.join("edit/edited.png")), generated(&dir, "a dog by a car"));
     // Of the same prompt, a weight alone.

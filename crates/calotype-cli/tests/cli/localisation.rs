@@ -31,6 +31,13 @@ fn a_model_is_asked_where_its_words_read() {
     let some = scored(&["--scenes", "3", "--nouns", &nouns.join(",")]);
     assert_eq!(some["protocol"]["nouns"], serde_json::json!(nouns));
 
+    // What its run says that it was trained on.
+    let data = format!("nouns = {nouns:?}\nsize = 32\nmax_objects = 2\n");
+    dir.write("recipe.toml", format!("seed = 0\n[data]\n{data}"));
+    let output = succeeds(&dir, &[&EVALUATE[..], &["--scenes", "3", "--json"]].concat());
+    assert_says(&stderr(&output), &["recipe.toml: the model knows 8 nouns"]);
+    assert_eq!(json(&output), some);
+
     let text =
         String::from_utf8(succeeds(&dir, &[&EVALUATE[..], &["--scenes", "2"]].concat()).stdout).unwrap();
     let first: Vec<&str> = text.lines().filter_map(|line| line.split(' ').next()).collect();

@@ -87,7 +87,7 @@ pub(super) fn summary(recipe: &Recipe, evaluation: &Evaluation) -> Vec<String> {
     vec![
         format!(
             "All three parts of this latent diffusion model were trained on emoji-scenes of {0}x{0} pixels: a \
-             variational autoencoder, a pair of CLIP towers, and a U-Net that predicts noise. Every number below \
+             variational autoencoder, a pair of CLIP towers, and a U-Net that removes noise. Every number below \
              is measured on pairs of nouns that training never shows together, unless it says otherwise.",
             recipe.data.size
         ),

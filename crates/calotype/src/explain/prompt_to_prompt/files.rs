@@ -6,7 +6,7 @@ use image::{Rgb, RgbImage, imageops};
 use serde_json::{Value, json};
 
 use super::Edited;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::files::png;
 
 /// Longest side of a picture beside another, at least: small ones are enlarged by a whole factor.
@@ -15,8 +15,8 @@ const SIDE: u32 = 256;
 const GAP: u32 = 8;
 
 impl Edited {
-    /// Writes `source.png`, `edited.png`, `side-by-side.png` and, where there is one, `mask.png` into `folder`. Returns
-    /// the files' names, and of each word of the edited prompt which of the source's it took the place of.
+    /// Writes `source.png`, `edited.png`, `side-by-side.png` and, where there is one, `mask.png` into `folder` (an older
+    /// one goes). Returns the files' names, and of each word of the edited prompt which of the source's it took the place of.
     ///
     /// - `pictures`: of the latents, source and edited.
     /// - `texts`: what `source.png` records, by keyword.
@@ -28,8 +28,12 @@ impl Edited {
         png::write_with_texts(&folder.join("source.png"), source, texts)?;
         png::write(&folder.join("edited.png"), edited)?;
         png::write(&folder.join("side-by-side.png"), &beside(source, edited))?;
-        if let Some(mask) = &self.mask {
-            png::write(&folder.join("mask.png"), &mask.picture(source.width(), source.height()))?;
+        let mask = folder.join("mask.png");
+        match &self.mask {
+            Some(cells) => png::write(&mask, &cells.picture(source.width(), source.height()))?,
+            // That of an edit before is not of these pictures.
+            None if mask.exists() => std::fs::remove_file(&mask).map_err(Error::io("remove", &mask))?,
+            None => {}
         }
         let words = self.words.iter().map(|word| json!({ "word": word.word, "from": word.from }));
         Ok(json!({

@@ -6,7 +6,7 @@ use crate::checkpoint;
 use crate::data::emoji_scenes::Scene;
 use crate::data::tensors::{to_images, to_tensor};
 use crate::diffusion::guidance::Guidance;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::evaluate::clip_features;
 use crate::evaluate::retrieval::retrieval_at_1;
 use crate::explain::heat_map::Baseline;
@@ -14,9 +14,8 @@ use crate::explain::{Explanation, explain};
 use crate::machine::Machine;
 use crate::model::Model;
 use crate::pipeline::batches::in_batches;
-use crate::pipeline::text_to_image::{PictureRequest, Sampling, Sizes};
-use crate::sampler::{Generator, SamplerSettings};
-use crate::text_encoder::reading::PromptOptions;
+use crate::pipeline::text_to_image::{PictureRequest, Sampling};
+use crate::sampler::SamplerSettings;
 use crate::trainer::Recipe;
 use crate::trainer::Session;
 
@@ -55,15 +54,8 @@ impl<'a> Subject<'a> {
     pub(super) fn load(recipe: &Recipe, session: Session<'a>) -> Result<Self> {
         let model = Model::load(&session.run.model(), session.device)?;
         let asked = recipe.evaluation()?;
-        let sampling = Sampling {
-            sampler: SamplerSettings::new(asked.sampler, asked.steps),
-            seed: asked.seed,
-            width: model.default_size(),
-            height: model.default_size(),
-            generator: Generator::default(),
-            sizes: Sizes::default(),
-            prompts: PromptOptions::default(),
-        };
+        let settings = SamplerSettings::new(asked.sampler, asked.steps);
+        let sampling = Sampling::new(settings, asked.seed, model.default_size());
         let knows_captions = recipe.diffusion()?.caption_dropout < 1.0;
         Ok(Self { model, session, sampling, guidance: asked.guidance, knows_captions })
     }
@@ -99,7 +91,12 @@ impl<'a> Subject<'a> {
         };
         let requests: Vec<PictureRequest> = prompts.iter().enumerate().map(request).collect();
         let Session { device, threads, progress, .. } = self.session;
-        in_batches(name, &requests, BATCH, Machine { device, threads, progress }, make)
+        let made = in_batches(name, &requests, BATCH, Machine { device, threads, progress }, make);
+        // The run's trainings are saved: the demo goes on from them.
+        made.map_err(|error| match error {
+            Error::Stopped { .. } => Error::Interrupted { step: 0 },
+            other => other,
+        })
     }
 
     /// Decoded means of the posteriors.

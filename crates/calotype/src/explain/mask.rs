@@ -1,5 +1,6 @@
 //! Where in a picture an object is: its box, or the pixels that it covers.
 
+use image::{GrayImage, Luma};
 use serde::Serialize;
 
 /// A box in pixels; what of it lies outside the picture counts for nothing.
@@ -24,7 +25,7 @@ impl Region {
     }
 }
 
-/// The pixels of a picture that an object covers.
+/// The pixels of a picture that an object covers, or the cells of a latent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mask {
     width: usize,
@@ -67,6 +68,15 @@ impl Mask {
         Self { covered: covered.collect(), ..*self }
     }
 
+    /// A picture of it, of this size: white where it covers, black elsewhere.
+    pub fn picture(&self, width: u32, height: u32) -> GrayImage {
+        let cell = |at: u32, of: u32, cells: usize| at as usize * cells / of as usize;
+        GrayImage::from_fn(width, height, |x, y| {
+            let (row, column) = (cell(y, height, self.height), cell(x, width, self.width));
+            Luma([if self.covered[row * self.width + column] { 255 } else { 0 }])
+        })
+    }
+
     /// What it does not cover.
     pub fn complement(&self) -> Self {
         Self { covered: self.pixels().map(|covered| !covered).collect(), ..*self }
@@ -85,6 +95,12 @@ mod tests {
         assert_eq!(left.complement(), Mask::new(3, 2, |x, _| x > 0));
         assert_eq!(left.or(&left.complement()), Mask::new(3, 2, |_, _| true));
         assert!(Mask::new(3, 2, |_, _| false).is_empty() && !left.is_empty());
+    }
+
+    #[test]
+    fn a_cell_is_a_square_of_the_picture() {
+        let picture = Mask::new(2, 1, |x, _| x == 1).picture(4, 2);
+        assert_eq!(picture.into_raw(), [0, 0, 255, 255, 0, 0, 255, 255]);
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub type Weigh<'a> = dyn Fn(Qkv) -> Tensor<3> + 'a;
 /// Sees the attention probabilities of every cross-attention layer during a forward pass, and may put something else in
 /// place of what a layer computes.
 pub trait AttentionHook {
-    /// How many of a layer's heads it sees: the first of them, at least one, by default all.
+    /// How many of a layer's heads it sees: the first of them, by default all; of none, nothing is shown.
     fn heads(&self, heads: usize) -> usize {
         heads
     }
@@ -115,7 +115,7 @@ impl Attention {
         let weigh = |qkv: Qkv| attention(qkv.q, qkv.k, qkv.v, self.heads, false, self.products);
         let rewired = watch
             .and_then(|Watch { hook, height, width }| hook.rewired(reads, [height, width], &qkv, &weigh));
-        let seen = watch.filter(|_| reads == Reads::Text);
+        let seen = watch.filter(|watch| reads == Reads::Text && watch.hook.heads(self.heads) > 0);
         let h = match (rewired, seen) {
             (None, None) => weigh(qkv),
             (None, Some(watch)) => self.shown(qkv, watch),
@@ -130,7 +130,7 @@ impl Attention {
 
     /// softmax(Q Kᵀ / √d) V, whose probabilities are shown.
     fn shown(&self, Qkv { q, k, v }: Qkv, Watch { hook, height, width }: Watch) -> Tensor<3> {
-        let shown = hook.heads(self.heads).clamp(1, self.heads);
+        let shown = hook.heads(self.heads).min(self.heads);
         let (h, probabilities) = attention_shown(q, k, v, self.heads, shown, self.products);
         hook.cross_attention(height, width, &probabilities);
         h

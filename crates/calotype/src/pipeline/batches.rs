@@ -1,33 +1,33 @@
-//! Many pictures, a batch at a time: what makes them, how far they are, and who may stop them.
+//! Many things made a batch at a time: how far they are, and who may stop them.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::text_to_image::PictureRequest;
 use crate::error::{Error, Result};
 use crate::machine::Machine;
 use crate::parallel::in_parallel;
 
-/// What `make` makes of `requests`, in their order: `batch` of them at a time, batches side by side on the machine's
+/// What `make` makes of `items`, in their order: `batch` of them at a time, batches side by side on the machine's
 /// threads. `name`: of the work, for who watches it.
 ///
 /// # Errors
-/// Those of `make`; `Error::Interrupted` between two batches.
-pub fn in_batches<T: Send>(
+/// Those of `make`; `Error::Stopped` between two batches.
+pub fn in_batches<I: Sync, T: Send>(
     name: &str,
-    requests: &[PictureRequest],
+    items: &[I],
     batch: usize,
     machine: Machine,
-    make: impl Fn(&[PictureRequest]) -> Result<Vec<T>> + Sync,
+    make: impl Fn(&[I]) -> Result<Vec<T>> + Sync,
 ) -> Result<Vec<T>> {
     let progress = machine.progress;
-    progress.begin(name, 0, requests.len());
+    let steps = items.len();
+    progress.begin(name, 0, steps);
     let done = AtomicUsize::new(0);
-    let batches: Vec<&[PictureRequest]> = requests.chunks(batch.max(1)).collect();
+    let batches: Vec<&[I]> = items.chunks(batch.max(1)).collect();
     let made = in_parallel(batches, machine.threads, |batch| {
         let made = make(batch)?;
-        progress.step(done.fetch_add(batch.len(), Ordering::Relaxed) + batch.len(), "");
-        // Between two pieces of work that have no checkpoint.
-        if progress.interrupted() { Err(Error::Interrupted { step: 0 }) } else { Ok(made) }
+        let step = done.fetch_add(batch.len(), Ordering::Relaxed) + batch.len();
+        progress.step(step, "");
+        if progress.interrupted() { Err(Error::Stopped { step, steps }) } else { Ok(made) }
     })?;
     progress.end(name);
     Ok(made.into_iter().flatten().collect())

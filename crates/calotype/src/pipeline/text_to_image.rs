@@ -81,6 +81,21 @@ pub struct Sampling {
     pub prompts: PromptOptions,
 }
 
+impl Sampling {
+    /// Square pictures of `side` pixels, the seed for our generator, prompts read as usual.
+    pub fn new(sampler: SamplerSettings, seed: u64, side: usize) -> Self {
+        Self {
+            sampler,
+            seed,
+            generator: Generator::default(),
+            width: side,
+            height: side,
+            sizes: Sizes::default(),
+            prompts: PromptOptions::default(),
+        }
+    }
+}
+
 impl Model {
     /// Random numbers for a batch of requests; they start from `initial`, unit noise, where it is given.
     pub fn noise(

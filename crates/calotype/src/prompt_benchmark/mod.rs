@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 pub use known::Known;
 pub use table::COLUMNS;
 
+use crate::data::emoji_scenes::Scene;
 use crate::error::{Error, Result};
 use crate::evaluate::benchmark::{JudgedPairs, Pairs, PictureFolder, PromptSet, SIZE};
 use crate::evaluate::scene_checker::{Reading, SceneChecker};
@@ -70,7 +71,7 @@ pub struct Outcome {
 ///
 /// # Errors
 /// Those of [`PromptSet::scenes`], [`Request::load`] and [`Request::prepare`]; `Error::Data` for a model whose pictures are
-/// no multiple of 32 pixels wide; `Error::Io`; `Error::Interrupted`.
+/// no multiple of 32 pixels wide; `Error::Io`; `Error::Stopped`.
 pub fn of_model(
     prompts: &PromptSet,
     request: &Request,
@@ -79,7 +80,7 @@ pub fn of_model(
     machine: Machine,
 ) -> Result<Outcome> {
     // Refused before the model is read.
-    prompts.scenes(Pairs::Unseen)?;
+    let [unseen, seen] = scenes(prompts)?;
     let model = request.load(machine)?;
     let size = model.default_size() as u32;
     let checker = SceneChecker::new(size).map_err(|_| {
@@ -90,8 +91,7 @@ pub fn of_model(
     if let Some(out) = out {
         prompts.write(&PromptSet::file_in(out))?;
     }
-    let asked = |pairs: Pairs| {
-        let scenes = prompts.scenes(pairs)?;
+    let asked = |pairs: Pairs, scenes: Vec<Scene>| {
         let captions: Vec<&str> = scenes.iter().map(|scene| scene.caption.as_str()).collect();
         let readings = sample(&model, &generation, &checker, pairs, &captions, (batch, out), machine)?;
         JudgedPairs::of(pairs, scenes, readings)
@@ -108,8 +108,13 @@ pub fn of_model(
         prompts: prompts.clone(),
         source,
         size,
-        pairs: [asked(Pairs::Unseen)?, asked(Pairs::Seen)?],
+        pairs: [asked(Pairs::Unseen, unseen)?, asked(Pairs::Seen, seen)?],
     })
+}
+
+/// Those of unseen pairs, and of seen ones.
+fn scenes(prompts: &PromptSet) -> Result<[Vec<Scene>; 2]> {
+    Ok([prompts.scenes(Pairs::Unseen)?, prompts.scenes(Pairs::Seen)?])
 }
 
 /// Pictures of one kind of prompts, made, read, and written if there is a folder; not kept: they may be large.
@@ -146,10 +151,9 @@ fn sample(
 /// # Errors
 /// Those of [`PromptSet::scenes`], [`PictureFolder::open`] and [`PictureFolder::read`].
 pub fn of_pictures(prompts: &PromptSet, folder: &Path) -> Result<Outcome> {
-    let scenes = [prompts.scenes(Pairs::Unseen)?, prompts.scenes(Pairs::Seen)?];
+    let [unseen, seen] = scenes(prompts)?;
     let pictures = PictureFolder::open(folder, prompts)?;
     let judged = |pairs: Pairs, scenes| JudgedPairs::of(pairs, scenes, pictures.read(pairs, prompts.count)?);
-    let [unseen, seen] = scenes;
     Ok(Outcome {
         prompts: prompts.clone(),
         source: Source::Pictures { pictures: folder.to_owned() },

@@ -17,9 +17,8 @@ use crate::explain::overlay::overlay;
 use crate::model::Model;
 use crate::nn::parameters;
 use crate::pipeline::script::Script;
-use crate::pipeline::text_to_image::{PictureRequest, Sampling, Sizes};
-use crate::sampler::{Generator, SamplerKind, SamplerSettings};
-use crate::text_encoder::reading::PromptOptions;
+use crate::pipeline::text_to_image::{PictureRequest, Sampling};
+use crate::sampler::{SamplerKind, SamplerSettings};
 use crate::text_encoder::stack::TextTower;
 use crate::trainer::Recipe;
 use crate::trainer::denoiser::DenoiserInTraining;
@@ -133,15 +132,7 @@ fn sampling(base: &BaseModel, side: usize) -> Sampling {
         class if class.is_edm() => SamplerKind::Euler,
         _ => SamplerKind::Ddim,
     };
-    Sampling {
-        sampler: SamplerSettings::new(kind, STEPS),
-        seed: SEED,
-        generator: Generator::Philox,
-        width: side,
-        height: side,
-        sizes: Sizes::default(),
-        prompts: PromptOptions::default(),
-    }
+    Sampling::new(SamplerSettings::new(kind, STEPS), SEED, side)
 }
 
 impl<N: DenoiserInTraining> Watch<N> for DenoiserWatch<'_> {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use image::RgbImage;
 use image::imageops::{self, FilterType};
@@ -18,10 +17,10 @@ use crate::explain::heat_map::Baseline;
 use crate::explain::{Explanation, Options, explain_pictures};
 use crate::machine::Machine;
 use crate::model::Model;
-use crate::parallel::in_parallel;
+use crate::pipeline::batches::in_batches;
 use crate::pipeline::given_picture::LOOKS;
-use crate::pipeline::text_to_image::{PictureRequest, Sampling, Sizes};
-use crate::sampler::{Generator, SamplerKind, SamplerSettings};
+use crate::pipeline::text_to_image::{PictureRequest, Sampling};
+use crate::sampler::{SamplerKind, SamplerSettings};
 use crate::text_encoder::reading::PromptOptions;
 
 /// Pictures explained at a time, at most; the score does not depend on it.
@@ -62,27 +61,18 @@ pub fn localisation(
     let size = SIDES.into_iter().find(|&size| size >= side).unwrap_or(SIDES[2]);
     let config = EmojiScenesConfig { size, nouns: protocol.nouns.clone(), ..EmojiScenesConfig::default() };
     let data = EmojiScenes::new(config)?;
-    let progress = machine.progress;
-    progress.begin("localisation", 0, protocol.scenes);
-    let done = AtomicUsize::new(0);
     let numbers: Vec<u64> = (0..protocol.scenes as u64).collect();
-    let scored =
-        in_parallel(numbers.chunks(batch_size(side)).collect(), machine.threads, |numbers: &[u64]| {
-            let scenes: Vec<Scene> = numbers.iter().map(|&i| data.scene(Split::HeldOut, i)).collect();
-            let own = |scene: &Scene| (resized(&scene.image, side), scene.caption.clone());
-            let (pictures, captions): (Vec<_>, Vec<_>) = scenes.iter().map(own).unzip();
-            let explanations = explained(model, &pictures, &captions, numbers[0], protocol.seed)?;
-            let mut scored = Vec::new();
-            for (scene, explanation) in scenes.iter().zip(&explanations) {
-                scored.extend(scores(scene, explanation, side)?);
-            }
-            let (step, steps) =
-                (done.fetch_add(numbers.len(), Ordering::Relaxed) + numbers.len(), protocol.scenes);
-            progress.step(step, "");
-            if progress.interrupted() { Err(Error::Stopped { step, steps }) } else { Ok(scored) }
-        })?;
-    progress.end("localisation");
-    let scored: Vec<(WordClass, ScoredMap)> = scored.into_iter().flatten().collect();
+    let scored = in_batches("localisation", &numbers, batch_size(side), machine, |numbers| {
+        let scenes: Vec<Scene> = numbers.iter().map(|&i| data.scene(Split::HeldOut, i)).collect();
+        let own = |scene: &Scene| (resized(&scene.image, side), scene.caption.clone());
+        let (pictures, captions): (Vec<_>, Vec<_>) = scenes.iter().map(own).unzip();
+        let explanations = explained(model, &pictures, &captions, numbers[0], protocol.seed)?;
+        let mut scored = Vec::new();
+        for (scene, explanation) in scenes.iter().zip(&explanations) {
+            scored.extend(scores(scene, explanation, side)?);
+        }
+        Ok(scored)
+    })?;
     let of = |class: WordClass| {
         let own = scored.iter().filter(|(other, _)| *other == class);
         let maps: Vec<ScoredMap> = own.map(|(_, map)| map.clone()).collect();
@@ -101,7 +91,7 @@ pub(super) fn as_text() -> PromptOptions {
     PromptOptions { plain: true, ..PromptOptions::default() }
 }
 
-/// Pictures of one size explained by their captions; each has noise of its own, from that of picture `first` on.
+/// Square pictures of one size explained by their captions; each has noise of its own, from that of picture `first` on.
 ///
 /// # Errors
 /// As [`explain_pictures`].
@@ -112,19 +102,12 @@ pub(super) fn explained(
     first: u64,
     seed: u64,
 ) -> Result<Vec<Explanation>> {
-    let size = pictures.first().map(RgbImage::dimensions).unwrap_or_default();
+    let side = pictures.first().map_or(0, RgbImage::width) as usize;
     let request = |(caption, i): (&String, u64)| PictureRequest::new(caption, Guidance::new(1.0), i);
     let requests: Vec<PictureRequest> = captions.iter().zip(first..).map(request).collect();
-    let sampling = Sampling {
-        // Its steps are the timesteps; its kind has no part in it.
-        sampler: SamplerSettings::new(SamplerKind::Ddim, LOOKS),
-        seed,
-        generator: Generator::Philox,
-        width: size.0 as usize,
-        height: size.1 as usize,
-        sizes: Sizes::default(),
-        prompts: as_text(),
-    };
+    // Its steps are the timesteps; its kind has no part in it.
+    let settings = SamplerSettings::new(SamplerKind::Ddim, LOOKS);
+    let sampling = Sampling { prompts: as_text(), ..Sampling::new(settings, seed, side) };
     let options = Options { baseline: Baseline::WordMean, ..Options::default() };
     let on_step = &mut |_, _| ControlFlow::Continue(());
     let pictures = to_tensor(pictures, &model.device)?;

@@ -62,12 +62,11 @@ pub fn named_words(scene: &Scene, size: (u32, u32)) -> Vec<NamedWord> {
             add(i, WordClass::Relation, both.clone());
         }
     }
-    if let [.., colour, "background"] = words[..] {
-        debug_assert_eq!(colour, scene.spec.background.name());
-        let objects = masks.iter().cloned().reduce(|all, mask| all.or(&mask));
-        if let Some(objects) = objects {
-            add(words.len() - 2, WordClass::Colour, objects.complement());
-        }
+    if scene.named_background().is_some()
+        && let Some(objects) = masks.into_iter().reduce(|all, mask| all.or(&mask))
+    {
+        // The last word is `background`.
+        add(words.len() - 2, WordClass::Colour, objects.complement());
     }
     named.sort_by_key(|word| word.index);
     named

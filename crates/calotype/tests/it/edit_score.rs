@@ -13,9 +13,8 @@ use calotype::evaluate::prompt_accuracy::Proportion;
 use calotype::evaluate::scene_checker::{Detection, SceneChecker};
 use calotype::explain::prompt_to_prompt::{Blend, Edit, edit};
 use calotype::model::Model;
-use calotype::pipeline::text_to_image::{PictureRequest, Sampling, Sizes};
-use calotype::sampler::{Generator, SamplerSettings};
-use calotype::text_encoder::reading::PromptOptions;
+use calotype::pipeline::text_to_image::{PictureRequest, Sampling};
+use calotype::sampler::SamplerSettings;
 use calotype::trainer::Recipe;
 use image::RgbImage;
 
@@ -153,15 +152,7 @@ fn a_noun_is_exchanged_and_the_rest_stays() {
     let model = Model::load(&run.join("model"), &Device::flex()).unwrap();
     let asked = recipe.evaluation().unwrap();
     let side = model.default_size();
-    let sampling = Sampling {
-        sampler: SamplerSettings::new(asked.sampler, asked.steps),
-        seed: asked.seed,
-        width: side,
-        height: side,
-        generator: Generator::default(),
-        sizes: Sizes::default(),
-        prompts: PromptOptions::default(),
-    };
+    let sampling = Sampling::new(SamplerSettings::new(asked.sampler, asked.steps), asked.seed, side);
     let checker = SceneChecker::new(side as u32).unwrap();
     let mut plain = Score::default();
     let mut scores: Vec<Score> = WAYS.iter().map(|_| Score::default()).collect();

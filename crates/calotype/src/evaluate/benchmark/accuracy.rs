@@ -51,7 +51,7 @@ impl Accuracy {
             sizes: share(&|own, _| own.sizes()).ok(),
             colours: share(&|own, _| own.colour()).ok(),
             counts: share(&|own, _| (usize::from(own.count), 1))?,
-            everything: share(&|own, _| (usize::from(own.everything), 1))?,
+            everything: share(&|own, _| (usize::from(own.everything()), 1))?,
             each_noun: Noun::ALL.into_iter().filter_map(noun).collect(),
         })
     }

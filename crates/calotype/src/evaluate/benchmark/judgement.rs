@@ -1,16 +1,13 @@
 //! What of a prompt a picture shows, each part by itself.
 
-use serde::Serialize;
-
 use crate::data::emoji_scenes::{Noun, Rect, Relation, Scene, Size};
 use crate::error::Result;
 use crate::evaluate::scene_checker::{Reading, Verdict};
 
 /// What is right in a picture.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Judgement {
     /// Nouns and relation.
-    #[serde(flatten)]
     pub verdict: Verdict,
     /// For each object whose size the caption says and whose noun was found: whether it is that large.
     pub sizes: Vec<bool>,
@@ -18,8 +15,6 @@ pub struct Judgement {
     pub colour: Option<bool>,
     /// Whether as many objects were found as the caption names, whatever they are.
     pub count: bool,
-    /// Nouns, relation, sizes, colour and count are right.
-    pub everything: bool,
 }
 
 impl Judgement {
@@ -33,9 +28,12 @@ impl Judgement {
             said_sizes(reading, scene, &verdict).map(|(_, said, drawn)| said == drawn).collect();
         let colour = scene.named_background().map(|named| named == reading.background);
         let count = reading.detections.len() == scene.spec.objects.len();
-        let everything =
-            verdict.correct && sizes.iter().all(|&right| right) && colour != Some(false) && count;
-        Ok(Self { verdict, sizes, colour, count, everything })
+        Ok(Self { verdict, sizes, colour, count })
+    }
+
+    /// Whether nouns, relation, sizes, colour and count are right.
+    pub fn everything(&self) -> bool {
+        self.verdict.correct && !self.sizes.contains(&false) && self.colour != Some(false) && self.count
     }
 
     /// What is wrong, each in a few words; nothing where everything is right.

@@ -48,7 +48,7 @@ pub struct Detection {
 }
 
 /// What the checker sees in a picture, before it is told a prompt.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Reading {
     /// The objects, best first.
     pub detections: Vec<Detection>,

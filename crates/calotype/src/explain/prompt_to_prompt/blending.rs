@@ -3,10 +3,10 @@
 use std::cell::RefCell;
 
 use burn::tensor::{Tensor, TensorData};
-use image::{Rgb, RgbImage};
 
 use crate::error::Result;
 use crate::explain::capture::CrossAttentionCapture;
+use crate::explain::mask::Mask;
 use crate::explain::selection::{LayerSize, Layers, Selection};
 use crate::nn::AttentionHook;
 use crate::text_encoder::reading::PromptWord;
@@ -17,28 +17,6 @@ const THRESHOLD: f64 = 0.3;
 const LEFT_ALONE: f64 = 0.2;
 /// Cells of the layers whose attention is averaged, at most: the authors' 16 × 16.
 const MOST_CELLS: usize = 16 * 16;
-
-/// Where an edited picture may differ from its source.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mask {
-    /// Rows of the latent.
-    pub height: usize,
-    /// Its columns.
-    pub width: usize,
-    /// `[height, width]`, row by row.
-    pub cells: Vec<bool>,
-}
-
-impl Mask {
-    /// White where the pictures may differ, black elsewhere, in pixels.
-    pub fn picture(&self, width: u32, height: u32) -> RgbImage {
-        let cell = |at: u32, of: u32, cells: usize| at as usize * cells / of as usize;
-        RgbImage::from_fn(width, height, |x, y| {
-            let (row, column) = (cell(y, height, self.height), cell(x, width, self.width));
-            Rgb([if self.cells[row * self.width + column] { 255 } else { 0 }; 3])
-        })
-    }
-}
 
 /// Keeps the second latent of a batch to the first outside of the words' places. Hertz et al. 2022, arXiv:2208.01626,
 /// section 3.3 and Algorithm 1: z* ← (1 − α) ⊙ z + α ⊙ z*, with α the union of both pictures' masks.
@@ -90,7 +68,7 @@ impl Blending {
         }
         let mask = self.mask_so_far()?;
         let [height, width] = self.grid;
-        let alpha: Vec<f32> = mask.cells.iter().map(|&cell| f32::from(u8::from(cell))).collect();
+        let alpha: Vec<f32> = mask.pixels().map(|cell| f32::from(u8::from(cell))).collect();
         let alpha = Tensor::<4>::from_data(TensorData::new(alpha, [1, 1, height, width]), &x.device());
         *self.mask.borrow_mut() = Some(mask);
         let [source, edited] = [0, 1].map(|i| x.clone().narrow(0, i, 1));
@@ -105,16 +83,16 @@ impl Blending {
 
     fn mask_so_far(&self) -> Result<Mask> {
         let [height, width] = self.grid;
-        let mut cells = vec![false; height * width];
+        let mut mask = Mask::new(width, height, |_, _| false);
         for (sample, words) in self.words.iter().enumerate() {
             for word in words {
                 let attention = self.capture.so_far(sample, word)?;
                 let largest = attention.iter().copied().fold(0.0, f64::max);
-                let is_there = attention.iter().map(|&value| value > THRESHOLD * largest);
-                cells.iter_mut().zip(is_there).for_each(|(cell, there)| *cell |= there);
+                mask =
+                    mask.or(&Mask::new(width, height, |x, y| attention[y * width + x] > THRESHOLD * largest));
             }
         }
-        Ok(Mask { height, width, cells })
+        Ok(mask)
     }
 }
 
@@ -153,18 +131,10 @@ mod tests {
         // Means over all that was seen: now the third cell too.
         blending.see(2, 2, &probabilities([0.4, 0.11, 0.2, 0.0], [0.1, 0.9, 0.2, 0.2]));
         assert_eq!(values(blending.blended(x.clone(), 4).unwrap())[6], -3.0);
-        assert_eq!(blending.into_mask().unwrap().cells, [true, true, true, false]);
+        assert_eq!(blending.into_mask(), Some(Mask::new(2, 2, |x, y| x == 0 || y == 0)));
 
         let early = Blending::new([word(1), vec![]], &[(2, 2)], [2, 2], 2, 10);
         assert_eq!(values(early.blended(x.clone(), 2).unwrap()), values(x));
         assert_eq!(early.into_mask(), None);
-    }
-
-    #[test]
-    fn a_cell_is_a_square_of_the_picture() {
-        let mask = Mask { height: 1, width: 2, cells: vec![false, true] };
-        let picture = mask.picture(4, 2);
-        let levels: Vec<u8> = picture.pixels().map(|pixel| pixel[0]).collect();
-        assert_eq!(levels, [0, 0, 255, 255, 0, 0, 255, 255]);
     }
 }

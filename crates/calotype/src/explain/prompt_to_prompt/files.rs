@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use image::{Rgb, RgbImage, imageops};
+use image::{DynamicImage, Rgb, RgbImage, imageops};
 use serde_json::{Value, json};
 
 use super::Edited;
@@ -30,7 +30,10 @@ impl Edited {
         png::write(&folder.join("side-by-side.png"), &beside(source, edited))?;
         let mask = folder.join("mask.png");
         match &self.mask {
-            Some(cells) => png::write(&mask, &cells.picture(source.width(), source.height()))?,
+            Some(cells) => {
+                let picture = DynamicImage::ImageLuma8(cells.picture(source.width(), source.height()));
+                png::write(&mask, &picture.to_rgb8())?;
+            }
             // That of an edit before is not of these pictures.
             None if mask.exists() => std::fs::remove_file(&mask).map_err(Error::io("remove", &mask))?,
             None => {}

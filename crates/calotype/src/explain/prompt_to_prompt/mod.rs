@@ -18,13 +18,14 @@ use std::ops::ControlFlow;
 use burn::tensor::Tensor;
 
 use crate::error::{Error, Result};
+use crate::explain::mask::Mask;
 use crate::model::Model;
 use crate::nn::{AttentionHook, Qkv, Reads, Weigh};
 use crate::pipeline::Origin;
 use crate::pipeline::text_to_image::{OnStep, PictureRequest, Sampling};
 use crate::sampler::Level;
 use crate::text_encoder::reading::PromptWord;
-use blending::{Blending, Mask};
+use blending::Blending;
 use injection::Injection;
 pub use plan::{Blend, Edit, EditedWord, WordWeight};
 
@@ -35,7 +36,7 @@ use plan::Plan;
 pub struct Edited {
     /// Final scaled latents of the source and of the edited picture, `[2, C, h, w]`.
     pub latents: Tensor<4>,
-    /// Where they may differ: of the last step. Nothing where everything may.
+    /// Cells of the latent where they may differ: of the last step. Nothing where everything may.
     pub mask: Option<Mask>,
     /// Words of the edited prompt, and which of the source's each takes the place of.
     pub words: Vec<EditedWord>,
@@ -121,8 +122,7 @@ impl Controller {
 
 impl AttentionHook for Controller {
     fn heads(&self, heads: usize) -> usize {
-        // Without blending nobody looks; one is the least.
-        if self.blending.is_some() { heads } else { 1 }
+        if self.blending.is_some() { heads } else { 0 }
     }
 
     fn cross_attention(&self, height: usize, width: usize, probabilities: &Tensor<4>) {

@@ -8,6 +8,7 @@ use calotype_kernels::mean_square_error;
 use serde::{Deserialize, Serialize};
 
 use super::DiagonalGaussian;
+use crate::error::{Error, Result};
 
 /// What an autoencoder is trained by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -75,6 +76,23 @@ pub fn autoencoder_loss(
     AutoencoderLoss { reconstruction, kl, total }
 }
 
+/// The picture or latent at half its size: each number the mean of a square of four.
+///
+/// `x`: `[B, C, H, W]`; out `[B, C, H/2, W/2]`. A decoder that makes the halved picture of the halved
+/// latent ([`Reconstruction::error`] of the two) keeps coarse shapes in the latent's coarse part, where a denoiser
+/// finds them first. Skorokhodov et al. 2025, arXiv:2502.14831, section 4 (scale equivariance).
+///
+/// # Errors
+/// `Error::Shape` unless H and W are even.
+pub fn halved(x: Tensor<4>) -> Result<Tensor<4>> {
+    let [b, c, h, w] = x.dims();
+    if h % 2 != 0 || w % 2 != 0 {
+        return Err(Error::shape("`scale_equivariance`", "an even height and width", format!("{w}x{h}")));
+    }
+    let squares: Tensor<6> = x.reshape([b, c, h / 2, 2, w / 2, 2]);
+    Ok(squares.mean_dim(5).mean_dim(3).reshape([b, c, h / 2, w / 2]))
+}
+
 /// β at `step`: linear from 0 to `beta` over `warm_up` steps, so that the encoder first learns to
 /// say something before it is asked to say it briefly.
 pub fn beta_at(step: usize, beta: f64, warm_up: usize) -> f64 {
@@ -140,6 +158,14 @@ pub fn negative_log_likelihood(
 mod tests {
     use super::*;
     use crate::testing::{samples, shaped, values};
+
+    #[test]
+    fn a_halved_picture_has_the_means_of_its_squares() {
+        let x: Vec<f64> = (0..16).map(f64::from).collect();
+        let got = values(halved(shaped(&x, [1, 2, 2, 4])).unwrap());
+        assert_eq!(got, [2.5, 4.5, 10.5, 12.5]);
+        assert!(halved(shaped(&x[..6], [1, 1, 3, 2])).is_err());
+    }
 
     /// d/d logvar = P·(1 − error/s) is zero at s = error, and the pictures' gradient is P/s times that of the mean.
     #[test]

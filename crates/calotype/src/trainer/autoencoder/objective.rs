@@ -8,7 +8,7 @@ use image::RgbImage;
 
 use super::AutoencoderInTraining;
 use crate::autoencoder::loss::{
-    AutoencoderObjective, autoencoder_loss, beta_at, ldm_loss, negative_log_likelihood,
+    AutoencoderObjective, autoencoder_loss, beta_at, halved, ldm_loss, negative_log_likelihood,
 };
 use crate::autoencoder::lpips::{self, Lpips};
 use crate::autoencoder::{
@@ -194,6 +194,9 @@ impl Objective<AutoencoderInTraining> for Reconstructing<'_> {
             names.extend(["nll", "logvar"]);
         }
         names.extend(self.vae.perceptual.as_ref().map(|_| "lpips"));
+        if self.vae.scale_equivariance > 0.0 {
+            names.push("scale_equivariance");
+        }
         if self.vae.adversarial.is_some() {
             names.extend(["adversarial", "adaptive_weight", "discriminator"]);
         }
@@ -222,11 +225,19 @@ impl Objective<AutoencoderInTraining> for Reconstructing<'_> {
         let posterior = network.autoencoder.encode(x.clone())?;
         let shape = self.latent_shape(&share.images);
         let noise = posterior_noise(self.recipe.seed, &share.positions, shape, &self.device);
-        let features = network.autoencoder.decode_features(posterior.sample(noise));
+        let z = posterior.sample(noise);
+        let features = network.autoencoder.decode_features(z.clone());
         let reconstruction = channels_first(network.autoencoder.last_layer().forward(features.clone()));
         let logvar = network.logvar.as_ref().map(Param::val);
         let ShareLoss { total: mut of_autoencoder, mut terms, mut logged } =
             self.without_judge(logvar, &x, &reconstruction, &posterior, beta)?;
+        if vae.scale_equivariance > 0.0 {
+            let half = network.autoencoder.decode(halved(z)?);
+            let error = vae.reconstruction.error(halved(x.clone())?, half);
+            logged.push(scalar(&error));
+            of_autoencoder = of_autoencoder + error.clone() * vae.scale_equivariance;
+            terms.push(("scale_equivariance", error));
+        }
         let mut total = of_autoencoder.clone();
         if let (Some(adversarial), Some(network_d)) = (&vae.adversarial, &network.discriminator) {
             if step < adversarial.start {

@@ -40,6 +40,9 @@ pub struct VaeRecipe {
     /// Steps over which β rises from 0.
     #[serde(default)]
     pub beta_warm_up: usize,
+    /// Weight of the halved latent's reconstruction, see [`crate::autoencoder::loss::halved`]; 0 for none.
+    #[serde(default)]
+    pub scale_equivariance: f64,
     /// What latents are multiplied by; measured after the training if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scaling_factor: Option<f64>,
@@ -106,6 +109,8 @@ impl VaeRecipe {
             let own = "nothing with `decoder_only`, which leaves the latents as they are";
             check.that(!self.decoder_only, "scaling_factor", own, factor)?;
         }
+        let weight = self.scale_equivariance;
+        check.that(weight >= 0.0 && weight.is_finite(), "scale_equivariance", "at least 0", weight)?;
         if let Some(perceptual) = &self.perceptual {
             check.that(perceptual.weight > 0.0, "perceptual.weight", "above 0", perceptual.weight)?;
         }

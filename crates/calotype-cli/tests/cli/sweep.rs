@@ -213,6 +213,15 @@ fn a_sweep_that_is_killed_goes_on_when_it_is_called_again() {
 }
 
 #[test]
+fn what_is_set_for_the_base_is_set_for_all() {
+    let variant = "[[variants]]\nname = \"l1\"\nset.vae.reconstruction = \"l1\"\n";
+    let dir = with_sweep(&format!("set.vae.training.steps = 7\n{variant}"));
+    let planned = sweep(&dir, &["--check"]);
+    let steps: Vec<&Value> = planned["parts"].as_array().unwrap().iter().map(|part| &part["steps"]).collect();
+    assert_eq!(steps.iter().filter(|steps| steps.as_u64() == Some(7)).count(), 2, "{planned}");
+}
+
+#[test]
 fn a_sweep_that_cannot_be_meant_is_refused() {
     let l1 = "[[variants]]\nname = \"l1\"\nset.vae.reconstruction = \"l1\"\n";
     let variant = |text: &str| format!("[[variants]]\nname = \"x\"\n{text}\n");
@@ -232,6 +241,8 @@ fn a_sweep_that_cannot_be_meant_is_refused() {
         (l1.replace("l1\"\nset", "../l1\"\nset"), &["variants.../l1", "names a folder"]),
         (format!("seeds = []\n{l1}"), &["seeds", "at least one"]),
         (format!("seeds = [1, 1]\n{l1}"), &["seeds", "each once"]),
+        (format!("set.seed = 1\n{l1}"), &["set.seed", "`seeds`"]),
+        (format!("set.vae.beta = -1.0\n{l1}"), &["sweep.toml: `set` of the base", "vae.beta", "at least 0"]),
     ] {
         let dir = with_sweep(&text);
         assert_says(&fails(&dir, 1, &SWEEP), parts);

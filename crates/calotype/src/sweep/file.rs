@@ -3,6 +3,7 @@
 //! ```toml
 //! base = "smoke"                    # a recipe in the program, or a file beside this one
 //! seeds = [0, 1, 2]                 # optional: everything is trained with each of them
+//! set.diffusion.training.steps = 90 # optional: keys of the recipe, for all, the base too
 //!
 //! [[variants]]
 //! name = "l1"
@@ -31,6 +32,8 @@ const LONGEST_NAME: usize = 64;
 struct Written {
     base: String,
     seeds: Option<Vec<u64>>,
+    #[serde(default)]
+    set: Table,
     #[serde(default)]
     variants: Vec<WrittenVariant>,
 }
@@ -77,7 +80,15 @@ impl SweepFile {
         let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
         let written: Written = toml::from_str(&text).map_err(|e| Error::format(path, "sweep (TOML)", e))?;
         let refuse = |key: String, expected: &str, got: String| Err(Error::config(path, key, expected, got));
-        let (recipe, base) = base(path, &written.base)?;
+        let (recipe, mut base) = base(path, &written.base)?;
+        if written.set.contains_key("seed") {
+            return refuse("set.seed".into(), "no seed: `seeds` has them", "one".into());
+        }
+        let mut called = recipe.path().to_owned();
+        if !written.set.is_empty() {
+            merge(&mut base, &written.set);
+            called = PathBuf::from(format!("{}: `set` of the base", path.display()));
+        }
         let seeds = match written.seeds {
             None => vec![recipe.seed],
             Some(seeds) => {
@@ -89,7 +100,7 @@ impl SweepFile {
             }
         };
         let mut variants: Vec<Variant> = Vec::new();
-        let of_base = (BASE.to_owned(), String::new(), recipe.path().to_owned(), base.clone());
+        let of_base = (BASE.to_owned(), String::new(), called, base.clone());
         let of_variants = written.variants.iter().map(|variant| {
             let called = path.display().to_string() + &format!(": variant `{}`", variant.name);
             let table = variant.recipe(path, base.clone())?;

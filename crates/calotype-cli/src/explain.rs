@@ -20,7 +20,7 @@ use serde_json::json;
 
 use crate::generate::{ModelArgs, SamplingArgs};
 use crate::message;
-use crate::options::Context;
+use crate::options::{Context, new_path};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -58,9 +58,9 @@ pub struct Args {
     npz: bool,
     #[command(flatten)]
     sampling: SamplingArgs,
-    /// Folder for picture.png, one overlay for each word, and heat_maps.json
+    /// Folder for picture.png, one overlay for each word, and heat_maps.json [default: a new one, explanation]
     #[arg(long, value_name = "DIR")]
-    out: PathBuf,
+    out: Option<PathBuf>,
 }
 
 /// What has no part in explaining a given picture.
@@ -96,7 +96,8 @@ impl Args {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
-    output::require_folder("out", &args.out)?;
+    let out = args.out.clone().unwrap_or_else(|| new_path("explanation", ""));
+    output::require_folder("out", &out)?;
     let request = args.request();
     let model = request.load(context.machine())?;
     // Of a given picture, what the network is told.
@@ -112,7 +113,11 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     message::warnings(&generation.warnings, context);
     let options = args.options();
     let Some(explanation) = explained(args, &model, &generation, &options, context)? else { return Ok(()) };
-    write(args, &explanation, &options, (&generation.sampling, timesteps), context)
+    write(args, &out, &explanation, &options, (&generation.sampling, timesteps), context)?;
+    if args.out.is_none() {
+        context.bars.say(&format!("written: {}", out.display()));
+    }
+    Ok(())
 }
 
 /// Refuses a picture of which no latent can be made.
@@ -156,14 +161,15 @@ fn explained(
 /// Everything into the folder. `timesteps`: of a given picture, all of them.
 fn write(
     args: &Args,
+    out: &Path,
     explanation: &Explanation,
     options: &Options,
     (sampling, timesteps): (&Sampling, Option<Vec<f64>>),
     context: &Context,
 ) -> Result<()> {
-    let mut words = explanation.write(&args.out, &args.words)?;
+    let mut words = explanation.write(out, &args.words)?;
     if args.animate {
-        let files = explanation.write_animations(&args.out, &args.words, options.baseline)?;
+        let files = explanation.write_animations(out, &args.words, options.baseline)?;
         words.iter_mut().zip(files).for_each(|(word, file)| word["animation"] = json!(file));
     }
     let chosen = options.selection.steps(sampling.sampler.steps);
@@ -173,7 +179,7 @@ fn write(
         if let Some(timesteps) = &timesteps {
             arrays.arrays.insert("timesteps".into(), Array::new(&[timesteps.len()], timesteps.clone()));
         }
-        npz::write(&args.out.join("heat_maps.npz"), &arrays)?;
+        npz::write(&out.join("heat_maps.npz"), &arrays)?;
     }
     let mut value = json!({ "prompt": args.prompt, "seed": sampling.seed, "words": words,
         "layers": args.layers.to_string(), "steps": [chosen.start, chosen.end],
@@ -185,7 +191,7 @@ fn write(
         value["image"] = json!(args.image);
         value["timesteps"] = json!(timesteps);
     }
-    atomic::write_json(&args.out.join("heat_maps.json"), &value)?;
+    atomic::write_json(&out.join("heat_maps.json"), &value)?;
     if context.json {
         message::json(&value);
     }

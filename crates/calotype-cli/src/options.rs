@@ -1,5 +1,6 @@
 //! Options that every verb has.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use calotype::data::parquet::Columns;
@@ -72,6 +73,14 @@ impl Context {
             .map_err(|e| Error::argument("--threads", "a number of threads that the system grants", e))?;
         Ok(Self { device: device(common.device)?, threads, json: common.json, bars: Bars::new() })
     }
+}
+
+/// `NAME.EXTENSION` in the current folder, or NAME-2, NAME-3, … if that is taken: for results that the user gave no
+/// name to.
+pub fn new_path(name: &str, extension: &str) -> PathBuf {
+    let numbered = (2..).map(|i| format!("{name}-{i}{extension}"));
+    let mut free = std::iter::once(format!("{name}{extension}")).chain(numbered).map(PathBuf::from);
+    free.find(|path| !path.exists()).unwrap_or_else(|| PathBuf::from(name))
 }
 
 fn device(name: DeviceName) -> Result<burn::tensor::Device> {

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 pub use settings::{ModelArgs, SamplingArgs};
 
 use crate::message;
-use crate::options::Context;
+use crate::options::{Context, new_path};
 
 #[derive(clap::Args)]
 #[command(args_override_self = true)]
@@ -55,9 +55,10 @@ pub struct Args {
     /// Write the final scaled latents as tensor `latents`
     #[arg(long, value_name = "FILE")]
     save_latents: Option<PathBuf>,
-    /// Picture: .png (which records the run), .jpg or .webp; with several pictures a folder
+    /// Picture: .png (which records the run), .jpg or .webp; with several pictures a folder [default: a new
+    /// picture.png, or folder pictures]
     #[arg(long, value_name = "PATH")]
-    out: PathBuf,
+    out: Option<PathBuf>,
 }
 
 impl Args {
@@ -75,31 +76,37 @@ impl Args {
         self.sampling.of(self.model.of(request))
     }
 
+    /// The picture or folder that is written.
+    fn out(&self) -> PathBuf {
+        let new = || if self.n == 1 { new_path("picture", ".png") } else { new_path("pictures", "") };
+        self.out.clone().unwrap_or_else(new)
+    }
+
     /// Where each picture goes.
-    fn paths(&self) -> Vec<PathBuf> {
+    fn paths(&self, out: &Path) -> Vec<PathBuf> {
         match self.n {
-            1 => vec![self.out.clone()],
-            n => (0..n).map(|i| self.out.join(format!("{i:05}.png"))).collect(),
+            1 => vec![out.to_owned()],
+            n => (0..n).map(|i| out.join(format!("{i:05}.png"))).collect(),
         }
     }
 
     /// Refuses paths that nothing can be written to; the kind of the pictures.
-    fn format(&self) -> Result<PictureFormat> {
+    fn format(&self, out: &Path) -> Result<PictureFormat> {
         if let Some(latents) = &self.save_latents {
             output::require_file("save_latents", latents)?;
-            if *latents == self.out {
+            if latents == out {
                 return Err(Error::argument("save_latents", "another file than `out`", latents.display()));
             }
         }
         if self.n == 1 {
-            output::require_file("out", &self.out)?;
-            return PictureFormat::of("out", &self.out);
+            output::require_file("out", out)?;
+            return PictureFormat::of("out", out);
         }
-        if PictureFormat::is_named_by(&self.out) && !self.out.is_dir() {
-            let (n, got) = (self.n, format!("`{}`, the name of a picture", self.out.display()));
+        if PictureFormat::is_named_by(out) && !out.is_dir() {
+            let (n, got) = (self.n, format!("`{}`, the name of a picture", out.display()));
             return Err(Error::argument("out", format!("a folder for {n} pictures"), got));
         }
-        output::require_folder("out", &self.out)?;
+        output::require_folder("out", out)?;
         Ok(PictureFormat::Png)
     }
 
@@ -131,11 +138,12 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     if args.n == 0 {
         return Err(Error::argument("-n", "at least 1", 0));
     }
-    let format = args.format()?;
+    let out = args.out();
+    let format = args.format(&out)?;
     if !format.holds_texts() {
         context.bars.say(&format!(
             "{}: a {} does not record its run; --from repeats PNGs alone",
-            args.out.display(),
+            out.display(),
             format.name()
         ));
     }
@@ -152,11 +160,14 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     }
     let images = generation.decode(&model, latents, &context.bars)?;
     clock.lap("decode");
-    let paths = args.paths();
+    let paths = args.paths(&out);
     for (i, (image, path)) in images.iter().zip(&paths).enumerate() {
         let record = generation.record(i);
         let texts: Vec<(&str, &str)> = record.iter().map(|(key, text)| (*key, text.as_str())).collect();
         format.write(path, image, &texts)?;
+    }
+    if args.out.is_none() {
+        context.bars.say(&format!("written: {}", out.display()));
     }
     if context.json {
         let filled = &generation.request;

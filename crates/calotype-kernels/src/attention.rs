@@ -1,7 +1,10 @@
 //! Multi-head attention over rows of heads, forward and backward.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
+use crate::amx;
 use crate::bf16;
 use crate::elementwise::add_assign_piece;
 use crate::isa::Isa;
@@ -66,10 +69,12 @@ pub fn forward(isa: Isa, s: &AttentionShape, q: &[f32], k: &[f32], v: &[f32], sh
         let (k, v) = (&k[b * key_rows..][..key_rows], &v[b * key_rows..][..key_rows]);
         if pairs {
             let width = s.width();
-            let [q, k] = [q, k].map(|x| bf16::pairs_of_columns(isa, x, width));
+            let k = bf16::pairs_of_columns(isa, k, width);
             let v = bf16::pairs_of_rows(isa, v, width);
+            // Tiles round queries where they multiply them.
+            let q_pairs = if isa.has_tiles() { None } else { Some(bf16::pairs_of_columns(isa, q, width)) };
             let halved = AttentionShape { head_width: s.head_width / 2, ..*s };
-            forward_sample(isa, s, &halved, [&q, &k, &v], y, seen);
+            forward_sample(isa, s, &halved, [q_pairs.as_deref().unwrap_or(q), &k, &v], y, seen);
         } else {
             forward_sample(isa, s, s, [q, k, v], y, seen);
         }
@@ -84,7 +89,8 @@ fn of_samples(x: &mut [f32], batch: usize) -> Vec<&mut [f32]> {
     (0..batch).map(|_| parts.next().unwrap_or_default()).collect()
 }
 
-/// One sample. `inner` is the shape that queries and keys have: that of `s`, or half as wide in pairs.
+/// One sample. `inner` is the shape that keys have, and queries unless tiles round them: that of `s`, or half as wide in
+/// pairs.
 fn forward_sample(
     isa: Isa,
     s: &AttentionShape,
@@ -93,8 +99,8 @@ fn forward_sample(
     y: &mut [f32],
     shown: &mut [f32],
 ) {
-    let pairs = isa.takes_pairs();
-    let (key_rows, row) = if pairs { (s.keys.div_ceil(2), s.row() / 2) } else { (s.keys, s.row()) };
+    let key_rows = if isa.takes_pairs() { s.keys.div_ceil(2) } else { s.keys };
+    let of_queries = if isa.has_tiles() { s } else { inner };
     let mut shown = shown.chunks_exact_mut(s.queries * s.keys);
     for head in 0..s.heads {
         let keys_t = Head { rows: k, shape: inner, head }.packed_transpose(isa);
@@ -102,29 +108,21 @@ fn forward_sample(
         let mut shown = shown.next();
         for first in (0..s.queries).step_by(QUERIES) {
             let count = QUERIES.min(s.queries - first);
-            let from = first * inner.width() + head * inner.head_width;
-            let (mut p, reciprocals) = weights(isa, inner, s.scale(), &q[from..], &keys_t, first, count);
+            let queries = of_queries.rows(q, head, first, count);
+            let (mut p, reciprocals) = weights(isa, inner, s.scale(), queries, &keys_t, first);
             if let Some(shown) = &mut shown {
                 let rows = shown[first * s.keys..].chunks_exact_mut(s.keys);
                 for ((to, p), reciprocal) in rows.zip(p.chunks_exact(s.row())).zip(&reciprocals[..count]) {
                     to.iter_mut().zip(p).for_each(|(to, p)| *to = p * reciprocal);
                 }
             }
-            if pairs {
+            let mut weights = Rows { values: &p, stride: s.row(), depth: s.keys, count };
+            if isa.takes_pairs() && !isa.has_tiles() {
                 p = bf16::pairs_of_columns(isa, &p, s.row());
+                weights = Rows { values: &p, stride: s.row() / 2, depth: key_rows, count };
             }
-            let product = Product {
-                a_row: row,
-                a_step: 1,
-                terms: &[Term { a: 0, b: 0, length: key_rows }],
-                b: Columns::packed(isa, &values, key_rows),
-                rows: count,
-                columns: s.head_width,
-                c_row: s.width(),
-                start: Start::Zero,
-            };
             let to = first * s.width() + head * s.head_width;
-            product::run(isa, &product, &p, &mut y[to..], &[(0, 0)]);
+            multiply(isa, weights, &values, s.head_width, &mut y[to..], s.width());
             scale_rows(isa, &mut y[to..], s.width(), s.head_width, &reciprocals[..count]);
         }
     }
@@ -187,19 +185,9 @@ fn backward_head(
     for first in (0..s.queries).step_by(QUERIES) {
         let count = QUERIES.min(s.queries - first);
         let at = first * s.width() + column;
-        let p = probabilities(isa, s, &q[at..], &keys_t, first, count);
+        let p = probabilities(isa, s, s.rows(q, head, first, count), &keys_t, first);
         // dP = dY Vᵀ
-        let product = Product {
-            a_row: s.width(),
-            a_step: 1,
-            terms: &[Term { a: 0, b: 0, length: s.head_width }],
-            b: Columns::packed(isa, &values_t, s.head_width),
-            rows: count,
-            columns: row,
-            c_row: row,
-            start: Start::Zero,
-        };
-        product::run(isa, &product, &dy[at..], &mut dp, &[(0, 0)]);
+        multiply(isa, s.rows(dy, head, first, count), &values_t, row, &mut dp, row);
         if !shown.is_empty() {
             let shown = shown[first * s.keys..].chunks_exact(s.keys);
             dp.chunks_exact_mut(row).zip(shown).take(count).for_each(|(dp, shown)| {
@@ -226,18 +214,57 @@ fn backward_head(
         // dK += dSᵀ Q
         onto_keys(&rows_of_queries(q), &dp, dk);
         // dQ = dS K
-        let product = Product {
-            a_row: row,
-            a_step: 1,
-            terms: &[Term { a: 0, b: 0, length: s.keys }],
-            b: Columns::packed(isa, &keys, s.keys),
-            rows: count,
-            columns: s.head_width,
-            c_row: s.width(),
-            start: Start::Zero,
-        };
-        product::run(isa, &product, &dp, &mut dq[at..], &[(0, 0)]);
+        let rows = Rows { values: &dp, stride: row, depth: s.keys, count };
+        multiply(isa, rows, &keys, s.head_width, &mut dq[at..], s.width());
     }
+}
+
+/// A of a product: `count` rows of `depth`, `stride` apart.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    values: &'a [f32],
+    stride: usize,
+    depth: usize,
+    count: usize,
+}
+
+impl AttentionShape {
+    /// Rows `first..first + count` of a head of `x`, `[N, heads·d]`.
+    fn rows<'a>(&self, x: &'a [f32], head: usize, first: usize, count: usize) -> Rows<'a> {
+        let values = &x[first * self.width() + head * self.head_width..];
+        Rows { values, stride: self.width(), depth: self.head_width, count }
+    }
+}
+
+/// C = A·B, B packed. Tiles round A.
+fn multiply(isa: Isa, a: Rows, b: &[f32], columns: usize, c: &mut [f32], c_row: usize) {
+    let Rows { values, stride, depth, count: rows } = a;
+    if isa.has_tiles() {
+        let product = amx::product::Product { rows, depth: depth.div_ceil(2), columns, b, bias: None };
+        let tiles = |rows: Range<usize>, steps, to: &mut [f32]| {
+            amx::operands::from_rows(
+                isa,
+                &values[rows.start * stride..],
+                stride,
+                depth,
+                rows.len(),
+                steps,
+                to,
+            );
+        };
+        return product.run_here(isa, tiles, |row| row * c_row, c);
+    }
+    let product = Product {
+        a_row: stride,
+        a_step: 1,
+        terms: &[Term { a: 0, b: 0, length: depth }],
+        b: Columns::packed(isa, b, depth),
+        rows,
+        columns,
+        c_row,
+        start: Start::Zero,
+    };
+    product::run(isa, &product, values, c, &[(0, 0)]);
 }
 
 /// The keys or values of one head of one sample.
@@ -263,18 +290,10 @@ impl Head<'_> {
     }
 }
 
-/// softmax(Q Kᵀ/√d) of queries `first..first + count`: `[count, keys]`, rows filled up with zeros. `q` begins at the
-/// first query.
-fn probabilities(
-    isa: Isa,
-    s: &AttentionShape,
-    q: &[f32],
-    keys_t: &[f32],
-    first: usize,
-    count: usize,
-) -> Buffer {
-    let (mut p, reciprocals) = weights(isa, s, s.scale(), q, keys_t, first, count);
-    scale_rows(isa, &mut p, s.row(), s.row(), &reciprocals[..count]);
+/// softmax(Q Kᵀ/√d) of queries from `first` on: `[count, keys]`, rows filled up with zeros.
+fn probabilities(isa: Isa, s: &AttentionShape, q: Rows, keys_t: &[f32], first: usize) -> Buffer {
+    let (mut p, reciprocals) = weights(isa, s, s.scale(), q, keys_t, first);
+    scale_rows(isa, &mut p, s.row(), s.row(), &reciprocals[..q.count]);
     p
 }
 
@@ -283,24 +302,13 @@ fn weights(
     isa: Isa,
     s: &AttentionShape,
     scale: f32,
-    q: &[f32],
+    q: Rows,
     keys_t: &[f32],
     first: usize,
-    count: usize,
 ) -> (Buffer, [f32; QUERIES]) {
     let row = s.row();
-    let mut p = Buffer::any(count * row);
-    let product = Product {
-        a_row: s.width(),
-        a_step: 1,
-        terms: &[Term { a: 0, b: 0, length: s.head_width }],
-        b: Columns::packed(isa, keys_t, s.head_width),
-        rows: count,
-        columns: row,
-        c_row: row,
-        start: Start::Zero,
-    };
-    product::run(isa, &product, q, &mut p, &[(0, 0)]);
+    let mut p = Buffer::any(q.count * row);
+    multiply(isa, q, keys_t, row, &mut p, row);
     if s.causal || row > s.keys {
         for (i, row) in p.chunks_exact_mut(row).enumerate() {
             let seen = if s.causal { s.keys.min(first + i + 1) } else { s.keys };
@@ -308,6 +316,6 @@ fn weights(
         }
     }
     let mut reciprocals = [0.0; QUERIES];
-    exponentials(isa, &mut p, row, scale, &mut reciprocals[..count]);
+    exponentials(isa, &mut p, row, scale, &mut reciprocals[..q.count]);
     (p, reciprocals)
 }

@@ -26,7 +26,7 @@ fn rounded(x: f32) -> u32 {
 
 /// Two neighbours of the inner dimension.
 #[inline(always)]
-fn pair(first: f32, second: f32) -> f32 {
+pub(crate) fn pair(first: f32, second: f32) -> f32 {
     f32::from_bits(rounded(first) | rounded(second) << 16)
 }
 
@@ -170,9 +170,9 @@ mod tests {
 
     #[test]
     fn linear_maps_and_weight_gradients_are_those_of_rounded_operands() {
-        // A machine without the instructions has nothing to test.
-        let Some(isa) = Isa::bf16() else { return };
-        for (rows, input, output) in [(1, 1, 1), (77, 24, 40), (301, 33, 7), (64, 128, 96)] {
+        let shapes = [(1, 1, 1), (77, 24, 40), (301, 33, 7), (64, 128, 96)];
+        let tested = Isa::tested_bf16().into_iter().flat_map(|isa| shapes.map(|shape| (isa, shape)));
+        for (isa, (rows, input, output)) in tested {
             let (x, w, b) = (numbers(rows * input, 1), numbers(input * output, 2), numbers(output, 3));
             let dy = numbers(rows * output, 4);
             let (rx, rw, rdy) = (rounded_all(&x), rounded_all(&w), rounded_all(&dy));
@@ -188,10 +188,9 @@ mod tests {
 
     #[test]
     fn convolutions_and_their_gradients_are_those_of_rounded_operands() {
-        let Some(isa) = Isa::bf16() else { return };
-        for (batch, side, input, output, stride) in
-            [(1, 5, 3, 7, 1), (3, 8, 24, 16, 1), (2, 8, 4, 33, 2), (4, 4, 64, 64, 1)]
-        {
+        let shapes = [(1, 5, 3, 7, 1), (3, 8, 24, 16, 1), (2, 8, 4, 33, 2), (4, 4, 64, 64, 1)];
+        let tested = Isa::tested_bf16().into_iter().flat_map(|isa| shapes.map(|shape| (isa, shape)));
+        for (isa, (batch, side, input, output, stride)) in tested {
             let shape = crate::conv2d::Conv2dShape {
                 batch,
                 height: side,
@@ -230,10 +229,10 @@ mod tests {
 
     #[test]
     fn attention_is_that_of_rounded_operands_but_for_the_rounding_of_its_probabilities() {
-        let Some(isa) = Isa::bf16() else { return };
-        for (queries, keys, heads, head_width, causal) in
-            [(1, 1, 1, 2, false), (70, 77, 2, 40, false), (9, 9, 3, 8, true), (130, 5, 1, 64, false)]
-        {
+        let shapes =
+            [(1, 1, 1, 2, false), (70, 77, 2, 40, false), (9, 9, 3, 8, true), (130, 5, 1, 64, false)];
+        let tested = Isa::tested_bf16().into_iter().flat_map(|isa| shapes.map(|shape| (isa, shape)));
+        for (isa, (queries, keys, heads, head_width, causal)) in tested {
             let s = crate::attention::AttentionShape { queries, keys, heads, head_width, causal };
             let width = heads * head_width;
             let (q, k, v) =
@@ -251,7 +250,9 @@ mod tests {
         let s =
             crate::attention::AttentionShape { queries: 3, keys: 4, heads: 2, head_width: 5, causal: false };
         let (q, k) = (numbers(30, 1), numbers(40, 2));
-        let exact = crate::attention::forward(isa.f32(), &s, &q, &k, &k, 0).y;
-        assert_eq!(crate::attention::forward(isa, &s, &q, &k, &k, 0).y[..], exact[..]);
+        for isa in Isa::tested_bf16() {
+            let exact = crate::attention::forward(isa.f32(), &s, &q, &k, &k, 0).y;
+            assert_eq!(crate::attention::forward(isa, &s, &q, &k, &k, 0).y[..], exact[..]);
+        }
     }
 }

@@ -21,13 +21,19 @@ pub enum Products {
 impl Products {
     /// Whether this machine has the instructions.
     pub fn is_available(self) -> bool {
-        self == Self::F32 || Isa::bf16().is_some()
+        self == Self::F32 || !Isa::available_bf16().is_empty()
     }
 }
 
 /// A set of vector instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Isa {
+    /// The same as [`Isa::Avx512`], and products of bf16 numbers by tiles ([`mod@crate::amx`]).
+    #[cfg(target_arch = "x86_64")]
+    Amx,
+    /// Tiles in plain Rust, bit for bit, for tests on any machine.
+    #[cfg(test)]
+    AmxEmulated,
     /// The same as [`Isa::Avx512`], and products of bf16 numbers where a kernel has them ([`mod@crate::bf16`]).
     #[cfg(target_arch = "x86_64")]
     Avx512Bf16,
@@ -73,17 +79,27 @@ impl Isa {
     pub fn of(products: Products) -> Self {
         match products {
             Products::F32 => Self::best(),
-            Products::Bf16 => Self::bf16().unwrap_or(Self::best()),
+            Products::Bf16 => Self::available_bf16().first().copied().unwrap_or(Self::best()),
         }
     }
 
-    /// The one with products of bf16 numbers, where this machine has it.
-    pub fn bf16() -> Option<Self> {
+    /// Every one with products of bf16 numbers that this machine has, the fastest first: tiles are fast wherever they
+    /// are, pairs of vectors are not.
+    pub fn available_bf16() -> Vec<Self> {
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx512bf16") && Self::best() == Self::Avx512 {
-            return Some(Self::Avx512Bf16);
+            let tiles = crate::amx::permission::request().is_ok();
+            return [Self::Amx].into_iter().filter(|_| tiles).chain([Self::Avx512Bf16]).collect();
         }
-        None
+        Vec::new()
+    }
+
+    /// Every one with products of bf16 numbers that a test can run.
+    #[cfg(test)]
+    pub fn tested_bf16() -> Vec<Self> {
+        let mut all = Self::available_bf16();
+        all.push(Self::AmxEmulated);
+        all
     }
 
     /// Whether products take pairs of bf16 numbers.
@@ -91,11 +107,24 @@ impl Isa {
         self != self.f32()
     }
 
+    /// Whether they are products of tiles, which [`mod@crate::amx`] has and [`mod@crate::product`] has not.
+    pub fn has_tiles(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx => true,
+            #[cfg(test)]
+            Self::AmxEmulated => true,
+            _ => false,
+        }
+    }
+
     /// The same vectors, with products in f32.
     pub fn f32(self) -> Self {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512Bf16 => Self::Avx512,
+            Self::Amx | Self::Avx512Bf16 => Self::Avx512,
+            #[cfg(test)]
+            Self::AmxEmulated => Self::best(),
             other => other,
         }
     }
@@ -126,10 +155,14 @@ macro_rules! by_isa {
             match isa {
                 // SAFETY: `Isa::available` names an instruction set only where the processor has it.
                 #[cfg(target_arch = "x86_64")]
-                $crate::isa::Isa::Avx512 | $crate::isa::Isa::Avx512Bf16 => unsafe { avx512($($arg),*) },
+                $crate::isa::Isa::Avx512 | $crate::isa::Isa::Avx512Bf16 | $crate::isa::Isa::Amx => unsafe {
+                    avx512($($arg),*)
+                },
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
                 $crate::isa::Isa::Avx2 => unsafe { avx2($($arg),*) },
+                #[cfg(test)]
+                $crate::isa::Isa::AmxEmulated => generic($($arg),*),
                 $crate::isa::Isa::Portable => generic($($arg),*),
             }
         }

@@ -29,14 +29,15 @@
 //! Call them from a thread of a rayon pool (inside `rayon::scope`, say): from outside, each call wakes the pool and
 //! waits until it is done, which costs more than a small kernel.
 //!
-//! The instruction set (AVX-512, AVX2 with FMA, or what the target always has) is chosen when the
-//! program runs; the precision of products ([`Products`]) is an argument of each call. Results do not depend on
+//! The instruction set (AVX-512, AVX2 with FMA, or what the target always has; for products of bf16 numbers [`amx`] or
+//! AVX512-BF16) is chosen when the program runs; the precision of products ([`Products`]) is an argument of each call. Results do not depend on
 //! the number of threads: threads share outputs, never a sum.
 
 #![deny(clippy::undocumented_unsafe_blocks)]
 #![warn(clippy::match_bool, clippy::todo, clippy::unimplemented)]
 
 pub mod activation;
+pub mod amx;
 pub mod attention;
 pub mod bf16;
 pub mod composed;

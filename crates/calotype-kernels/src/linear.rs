@@ -1,7 +1,11 @@
 //! The linear map of rows, forward and backward. A 1×1 convolution is one, too.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
+use crate::amx::columns::{self, Panel};
+use crate::amx::{self, operands, tile::PANEL};
 use crate::bf16;
 use crate::isa::Isa;
 use crate::memory::Buffer;
@@ -44,6 +48,9 @@ pub fn backward_input(isa: Isa, dy: &[f32], weight: &[f32], input: usize) -> Buf
 
 /// Blocks of rows side by side.
 fn rows(isa: Isa, x: &[f32], packed: &[f32], bias: &[f32], input: usize, output: usize) -> Buffer {
+    if isa.has_tiles() {
+        return rows_by_tiles(isa, x, packed, bias, input, output);
+    }
     let pairs;
     let (x, input) = if isa.takes_pairs() {
         pairs = bf16::pairs_of_columns(isa, x, input);
@@ -71,9 +78,24 @@ fn rows(isa: Isa, x: &[f32], packed: &[f32], bias: &[f32], input: usize, output:
     y
 }
 
+/// [`rows`] by tiles of [`mod@crate::amx`].
+fn rows_by_tiles(isa: Isa, x: &[f32], b: &[f32], bias: &[f32], input: usize, columns: usize) -> Buffer {
+    let rows = x.len() / input;
+    let mut y = Buffer::aligned(rows * columns);
+    let product = amx::product::Product { rows, depth: input.div_ceil(2), columns, b, bias: Some(bias) };
+    let tiles = |rows: Range<usize>, steps, to: &mut [f32]| {
+        operands::from_rows(isa, &x[rows.start * input..], input, input, rows.len(), steps, to);
+    };
+    product.run(isa, tiles, |row| row * columns, &mut y);
+    y
+}
+
 /// ∂L/∂W `[output, input]` = ∂L/∂yᵀ x. Threads share the weights, never the sum over rows: the result
 /// does not depend on them.
 pub fn backward_weight(isa: Isa, x: &[f32], dy: &[f32], input: usize, output: usize) -> Buffer {
+    if isa.has_tiles() {
+        return weight_by_tiles(isa, x, dy, input, output);
+    }
     // A is the side that need not be a whole number of vectors.
     let width = isa.round_up(input);
     let widened;
@@ -109,6 +131,21 @@ pub fn backward_weight(isa: Isa, x: &[f32], dy: &[f32], input: usize, output: us
             product::run(isa, &product, &dy[i * share..], dw, &[(0, 0)]);
         }
     });
+    dw
+}
+
+/// [`backward_weight`] by tiles of [`mod@crate::amx`].
+fn weight_by_tiles(isa: Isa, x: &[f32], dy: &[f32], input: usize, output: usize) -> Buffer {
+    let mut dw = Buffer::any(output * input);
+    let panels: Vec<Panel> =
+        (0..input).step_by(PANEL).map(|first| Panel { first, columns: PANEL.min(input - first) }).collect();
+    let rows: Vec<u32> = (0..(x.len() / input) as u32).collect();
+    let fill = |panel: usize, mine: Range<usize>, to: &mut [f32]| {
+        let Panel { first, columns } = panels[panel];
+        let mine = mine.start..rows.len().min(mine.end);
+        operands::panel(isa, x, input, first..first + columns, &rows[mine], to);
+    };
+    columns::run(isa, (dy, output), &panels, fill, input, &mut dw);
     dw
 }
 

@@ -19,10 +19,15 @@ use crate::pool::{Pool, SMALLEST, size_class};
 pub struct Buffer {
     /// As many numbers as the size class has, all initialised.
     values: Vec<f32>,
+    /// The first of `length` numbers that are used.
+    first: usize,
     length: usize,
     /// Whether it came from the pool, which counts it and gets it back.
     pooled: bool,
 }
+
+/// Bytes of a line of the cache.
+const LINE: usize = 64;
 
 static POOL: Mutex<Pool> = Mutex::new(Pool::new());
 
@@ -39,7 +44,17 @@ impl Buffer {
         }
         let size = size_class(length);
         let values = pool().take(size).unwrap_or_else(|| vec![0.0; size]);
-        Self { values, length, pooled: true }
+        Self { values, first: 0, length, pooled: true }
+    }
+
+    /// `length` numbers of any value, the first of them at the beginning of a line of the cache: a load or a store of 64
+    /// bytes meets one line then, not two.
+    pub fn aligned(length: usize) -> Self {
+        const NUMBER: usize = size_of::<f32>();
+        let mut buffer = Self::any(length + LINE / NUMBER - 1);
+        buffer.first = buffer.values.as_ptr().addr().wrapping_neg() % LINE / NUMBER;
+        buffer.length = length;
+        buffer
     }
 
     /// `length` zeros.
@@ -59,7 +74,7 @@ impl Buffer {
     /// As the storage of a tensor.
     pub fn into_bytes(self) -> Bytes {
         let bytes = self.length * size_of::<f32>();
-        // SAFETY: `memory` has at least `bytes` bytes, all initialised.
+        // SAFETY: `memory` begins with `length` numbers, all initialised.
         unsafe { Bytes::from_controller(Box::new(Storage(self)), bytes) }
     }
 }
@@ -95,20 +110,20 @@ impl Deref for Buffer {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        &self.values[..self.length]
+        &self.values[self.first..self.first + self.length]
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [f32] {
-        &mut self.values[..self.length]
+        &mut self.values[self.first..self.first + self.length]
     }
 }
 
 impl From<Vec<f32>> for Buffer {
     fn from(values: Vec<f32>) -> Self {
         let length = values.len();
-        Self { values, length, pooled: false }
+        Self { values, first: 0, length, pooled: false }
     }
 }
 
@@ -125,23 +140,21 @@ impl AllocationController for Storage {
     }
 
     unsafe fn memory_mut(&mut self, _: AccessPolicy) -> Result<&mut [MaybeUninit<u8>], AccessError> {
-        let values = &mut self.0.values;
+        let values = &mut self.0.values[self.0.first..];
         // SAFETY: the bytes of the vector's numbers; the caller writes initialised bytes only, and any
         // four bytes are an f32.
-        Ok(unsafe {
-            std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), size_of_val(values.as_slice()))
-        })
+        Ok(unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), size_of_val(values)) })
     }
 
     fn memory(&self, _: AccessPolicy) -> Result<&[MaybeUninit<u8>], AccessError> {
-        let values = &self.0.values;
+        let values = &self.0.values[self.0.first..];
         // SAFETY: the bytes of the vector's numbers, initialised.
-        Ok(unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values.as_slice())) })
+        Ok(unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) })
     }
 
     fn try_detach(&mut self) -> Option<NonNull<u8>> {
-        // A vector is freed with the layout of its capacity, which burn takes to be `memory`'s length.
-        if self.0.values.capacity() != self.0.values.len() {
+        // A vector is freed at its beginning, with the layout of its capacity, which burn takes to be `memory`'s length.
+        if self.0.first != 0 || self.0.values.capacity() != self.0.values.len() {
             return None;
         }
         let taken = std::mem::replace(&mut self.0, Vec::new().into());
@@ -193,17 +206,36 @@ mod tests {
     }
 
     #[test]
+    fn aligned_buffers_begin_with_a_line_and_go_back_whole() {
+        for length in [1, 17, 1024, 5000, 5009] {
+            let mut buffer = Buffer::aligned(length);
+            assert!(buffer.as_ptr().addr().is_multiple_of(LINE) && buffer.len() == length);
+            buffer.fill(1.0);
+            let all = buffer.values.len();
+            assert!(buffer.pooled == (length + 15 >= SMALLEST) && (!buffer.pooled || size_class(all) == all));
+        }
+    }
+
+    #[test]
     fn a_tensors_storage_can_be_read_written_copied_and_taken_over() {
-        for length in [3, 5000] {
-            let mut buffer = Buffer::any(length);
+        let buffers = [3, 5000].into_iter().flat_map(|length| [Buffer::any(length), Buffer::aligned(length)]);
+        for mut buffer in buffers {
+            let (first, length) = (buffer.first, buffer.len());
             buffer.iter_mut().enumerate().for_each(|(i, x)| *x = i as f32);
             let mut bytes = buffer.into_bytes();
             assert_eq!(bytes.len(), 4 * length);
             let copy = bytes.clone();
             bytes[..4].copy_from_slice(&9.0f32.to_ne_bytes());
             assert_eq!(copy[..4], 0.0f32.to_ne_bytes());
-            let values = bytes.try_into_vec::<f32>().unwrap();
-            assert_eq!((values.len(), values[0], values[length - 1]), (length, 9.0, (length - 1) as f32));
+            let expected = (length, 9.0, (length - 1) as f32);
+            match bytes.try_into_vec::<f32>() {
+                Ok(values) => assert_eq!((values.len(), values[0], values[length - 1]), expected),
+                // Memory that does not begin with the first number is nobody else's to free.
+                Err(bytes) => {
+                    let number = |i: usize| f32::from_ne_bytes(bytes[4 * i..4 * i + 4].try_into().unwrap());
+                    assert!(first != 0 && (bytes.len() / 4, number(0), number(length - 1)) == expected);
+                }
+            }
         }
     }
 }

@@ -3,6 +3,8 @@
 use std::hint::black_box;
 use std::time::Instant;
 
+#[cfg(target_arch = "x86_64")]
+use crate::amx::{instruction::between_registers, permission};
 use crate::isa::Isa;
 use crate::simd::{Portable, Simd};
 
@@ -24,7 +26,26 @@ pub fn gflops(isa: Isa, threads: usize) -> f64 {
 /// GFLOP/s of one piece of work.
 fn piece(isa: Isa) -> f64 {
     let start = Instant::now();
-    let sum = match isa {
+    let numbers = if isa.takes_pairs() { 2 } else { 1 };
+    let of_vectors = 2 * SUMS * LENGTH * isa.lanes() * numbers;
+    let operations = match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Amx => {
+            permission::assert();
+            // SAFETY: tiles are there and permitted.
+            unsafe { between_registers(LENGTH / 4) }
+        }
+        _ => {
+            black_box(vectors(isa));
+            of_vectors
+        }
+    };
+    operations as f64 / start.elapsed().as_secs_f64() * 1e-9
+}
+
+/// Sums of multiply–adds of vectors.
+fn vectors(isa: Isa) -> f32 {
+    match isa {
         // SAFETY: `Isa::available` names an instruction set only where the processor has it.
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => unsafe { avx512(black_box(1e-9)) },
@@ -35,11 +56,8 @@ fn piece(isa: Isa) -> f64 {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => unsafe { avx2(black_box(1e-9)) },
         // SAFETY: plain Rust.
-        Isa::Portable => unsafe { multiply_add::<Portable>(black_box(1e-9)) },
-    };
-    black_box(sum);
-    let numbers = if isa.takes_pairs() { 2 } else { 1 };
-    (2 * SUMS * LENGTH * isa.lanes() * numbers) as f64 / start.elapsed().as_secs_f64() * 1e-9
+        _ => unsafe { multiply_add::<Portable>(black_box(1e-9)) },
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -89,7 +107,7 @@ mod tests {
 
     #[test]
     fn every_instruction_set_does_some_arithmetic() {
-        for isa in Isa::available().into_iter().chain(Isa::bf16()) {
+        for isa in Isa::available().into_iter().chain(Isa::available_bf16()) {
             let found = gflops(isa, 1);
             assert!(found > 0.1 && found < 1e5, "{isa:?}: {found} GFLOP/s");
         }

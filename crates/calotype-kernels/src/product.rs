@@ -78,7 +78,9 @@ impl Isa {
     pub fn lanes(self) -> usize {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 | Self::Avx512Bf16 => crate::simd::Avx512::LANES,
+            Self::Avx512 | Self::Avx512Bf16 | Self::Amx => crate::simd::Avx512::LANES,
+            #[cfg(test)]
+            Self::AmxEmulated => crate::amx::tile::ROWS,
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => crate::simd::Avx2::LANES,
             Self::Portable => Portable::LANES,
@@ -96,10 +98,15 @@ impl Isa {
     pub fn panel_width(self) -> usize {
         2 * self.lanes()
     }
+
+    /// Rows in a panel of packed B: `depth`, or up to a whole number of steps of tiles.
+    fn panel_depth(self, depth: usize) -> usize {
+        if self.has_tiles() { depth.next_multiple_of(crate::amx::tile::STEP) } else { depth }
+    }
 }
 
 /// B in panels of [`Isa::panel_width`] columns, each panel row after row, the last one filled up with
-/// zeros: what a tile reads in order. `fill(panel, columns)` writes B[k, j] for each of `columns` to place
+/// zeros: what a tile reads in order. Tiles of AMX want whole steps of rows ([`mod@crate::amx`]): more zeros. `fill(panel, columns)` writes B[k, j] for each of `columns` to place
 /// k·panel_width + j − columns.start; panels are filled side by side.
 pub(crate) fn pack_panels(
     isa: Isa,
@@ -108,9 +115,13 @@ pub(crate) fn pack_panels(
     fill: impl Fn(&mut [f32], Range<usize>) + Sync,
 ) -> Buffer {
     let width = isa.panel_width();
-    let mut packed = Buffer::any(depth * columns.next_multiple_of(width));
-    packed.par_chunks_mut((depth * width).max(1)).enumerate().for_each(|(i, panel)| {
+    let length = isa.panel_depth(depth) * width;
+    let all = length * columns.div_ceil(width);
+    let mut packed = if isa.has_tiles() { Buffer::aligned(all) } else { Buffer::any(all) };
+    packed.par_chunks_mut(length.max(1)).enumerate().for_each(|(i, panel)| {
         let mine = i * width..columns.min((i + 1) * width);
+        let (panel, rest) = panel.split_at_mut(depth * width);
+        rest.fill(0.0);
         if mine.len() < width {
             panel.fill(0.0);
         }
@@ -211,6 +222,10 @@ pub fn run(isa: Isa, product: &Product, a: &[f32], c: &mut [f32], origins: &[(us
         Isa::Avx2 => unsafe { avx2(product, a, c, origins) },
         // SAFETY: as above.
         Isa::Portable => unsafe { panels::<Portable>(product, a, c, origins) },
+        #[cfg(target_arch = "x86_64")]
+        Isa::Amx => unreachable!("tiles have products of their own"),
+        #[cfg(test)]
+        Isa::AmxEmulated => unreachable!("tiles have products of their own"),
     }
 }
 

@@ -2,19 +2,20 @@
 
 use rayon::prelude::*;
 
-use super::{Conv2dShape, SCRATCH, packing, pad, sources};
+use super::{Conv2dShape, SCRATCH, packing, pad, sources, tiles};
 use crate::bf16;
 use crate::isa::Isa;
 use crate::memory::Buffer;
 use crate::product::{self, Columns, Product, Start, Term};
 
 /// One axis of the pixels that lie alike to the windows: `phase`, `phase` + stride, and so on.
-struct Phase {
-    phase: usize,
+pub(super) struct Phase {
+    /// The first pixel.
+    pub phase: usize,
     /// Its pixels.
-    count: usize,
+    pub count: usize,
     /// Places of the kernel that meet them, and where each finds ∂L/∂y: so many places before pixel n is n of it.
-    taps: Vec<(usize, isize)>,
+    pub taps: Vec<(usize, isize)>,
 }
 
 impl Phase {
@@ -50,6 +51,14 @@ impl Phase {
 /// to the windows meet the same places of the kernel: each such phase is a convolution of ∂L/∂y with a part of it.
 pub fn strided(isa: Isa, s: &Conv2dShape, dy: &[f32], weight: &[f32]) -> Buffer {
     let in_pairs = isa.takes_pairs() && s.output.is_multiple_of(2);
+    let [ys, xs] = [0, 1].map(|axis| {
+        let n = [s.height, s.width][axis];
+        Phase::of_axis(n, s.kernel[axis], s.stride, s.pad_begin[axis])
+    });
+    let phases: Vec<(&Phase, &Phase)> = ys.iter().flat_map(|y| xs.iter().map(move |x| (y, x))).collect();
+    if in_pairs && isa.has_tiles() {
+        return tiles::backward_input_strided(isa, s, dy, weight, &phases);
+    }
     let pairs;
     let (isa, dy, channels) = if in_pairs {
         pairs = bf16::pairs_of_columns(isa, dy, s.output);
@@ -57,14 +66,9 @@ pub fn strided(isa: Isa, s: &Conv2dShape, dy: &[f32], weight: &[f32]) -> Buffer 
     } else {
         (isa.f32(), dy, s.output)
     };
-    let [ys, xs] = [0, 1].map(|axis| {
-        let n = [s.height, s.width][axis];
-        Phase::of_axis(n, s.kernel[axis], s.stride, s.pad_begin[axis])
-    });
     let ((above, rows), (left, columns)) = (Phase::span(&ys), Phase::span(&xs));
     let (from_rows, from_columns) = (sources(s.out_height, rows, above), sources(s.out_width, columns, left));
 
-    let phases: Vec<(&Phase, &Phase)> = ys.iter().flat_map(|y| xs.iter().map(move |x| (y, x))).collect();
     let place = |before: usize, offset: isize| before.saturating_add_signed(offset);
     let places = s.places();
     let terms_of = |(y, x): &(&Phase, &Phase)| -> Vec<Term> {

@@ -2,6 +2,7 @@
 
 mod input_gradient;
 mod packing;
+mod tiles;
 mod weight_gradient;
 
 use rayon::prelude::*;
@@ -143,15 +144,19 @@ pub fn forward_packed(isa: Isa, s: &Conv2dShape, x: &[f32], packed: &[f32], bias
     if let Some(w) = s.winograd().filter(|_| !pairs) {
         return winograd::forward(isa, &w, x, packed, bias);
     }
+    let isa = if pairs { isa } else { isa.f32() };
+    let bias = product::padded_bias(isa, bias);
+    if isa.has_tiles() {
+        return tiles::forward(isa, s, x, packed, &bias);
+    }
     let [k_h, k_w] = s.kernel;
     let [pad_rows, pad_columns] = s.pad_begin;
     let rows = sources(s.height, (s.out_height - 1) * s.stride + k_h, pad_rows);
     let columns = sources(s.width, (s.out_width - 1) * s.stride + k_w, pad_columns);
-    let bias = product::padded_bias(isa, bias);
     if pairs {
         windows(isa, &s.in_pairs(), &bf16::pairs_of_columns(isa, x, s.input), packed, &bias, &rows, &columns)
     } else {
-        windows(isa.f32(), s, x, packed, &bias, &rows, &columns)
+        windows(isa, s, x, packed, &bias, &rows, &columns)
     }
 }
 
@@ -164,6 +169,10 @@ pub fn backward_input(isa: Isa, s: &Conv2dShape, dy: &[f32], weight: &[f32]) -> 
         return input_gradient::strided(isa, s, dy, weight);
     }
     let pairs = isa.takes_pairs() && s.output.is_multiple_of(2);
+    let isa = if pairs { isa } else { isa.f32() };
+    if isa.has_tiles() {
+        return tiles::backward_input(isa, s, dy, weight);
+    }
     if let Some(w) = s.winograd().filter(|_| !pairs) {
         let w = WinogradShape { input: w.output, output: w.input, ..w };
         let packed = winograd::packed(isa, s.output, s.input, packing::flipped_taps(isa, s, weight));
@@ -194,7 +203,7 @@ pub fn backward_input(isa: Isa, s: &Conv2dShape, dy: &[f32], weight: &[f32]) -> 
         let dy = bf16::pairs_of_columns(isa, dy, s.output);
         windows(isa, &adjoint, &dy, &packed, &no_bias, &rows, &columns)
     } else {
-        windows(isa.f32(), &adjoint, dy, &packed, &no_bias, &rows, &columns)
+        windows(isa, &adjoint, dy, &packed, &no_bias, &rows, &columns)
     }
 }
 

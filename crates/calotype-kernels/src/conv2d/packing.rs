@@ -17,7 +17,10 @@ pub(crate) const KERNELS: usize = 4;
 /// The weights as [`forward_packed`](super::forward_packed) reads them, for shapes of the same [`Conv2dShape::form`].
 pub fn packed(isa: Isa, s: &Conv2dShape, weight: Weights) -> Buffer {
     let (sides, places) = ([s.input, s.output], s.places());
-    match s.form(isa) {
+    let form = s.form(isa);
+    // Only these are products of pairs.
+    let isa = if matches!(form, Form::Linear | Form::Pairs) { isa } else { isa.f32() };
+    match form {
         Form::Linear => linear::packed(isa, weight, s.input),
         Form::Winograd => {
             by_storage!(weight, weight => winograd::packed(isa, s.input, s.output, taps(isa, s, weight)))

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::Conv2dShape;
+use super::{Conv2dShape, tiles};
 use crate::isa::Isa;
 use crate::linear::{self, widen};
 use crate::memory::Buffer;
@@ -15,6 +15,9 @@ use crate::{bf16, winograd};
 pub fn backward_weight(isa: Isa, s: &Conv2dShape, x: &[f32], dy: &[f32]) -> Buffer {
     if s.is_linear() {
         return linear::backward_weight(isa, x, dy, s.input, s.output);
+    }
+    if isa.has_tiles() {
+        return tiles::backward_weight(isa, s, x, dy);
     }
     let (input, output, places) = (s.input, s.output, s.kernel[0] * s.kernel[1]);
     let width = isa.round_up(output);

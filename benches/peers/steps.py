@@ -3,9 +3,10 @@
     python benches/peers/steps.py target/release/calotype --config CONFIG.json --batch B --size S --mode train|forward
                                   [--context-tokens L] [--dtype f32|bf16] [--rounds R] [--modes eager,channels_last,compile]
 
-Needs what tools/oracle/requirements.txt installs. Every measurement is a process of its own, so that each has its own
-peak memory; a round runs all of them once. PyTorch's training step is forward, MSE, backward and fused AdamW; ours also
-clips the gradients and averages the weights.
+A config of a CLIPModel is transformers', with its own contrastive loss. Needs what tools/oracle/requirements.txt
+installs. Every measurement is a process of its own, so that each has its own peak memory; a round runs all of them
+once. PyTorch's training step is forward, MSE (of CLIP InfoNCE), backward and fused AdamW; ours also clips the gradients
+and averages the weights.
 """
 
 import argparse
@@ -28,7 +29,7 @@ def arguments():
     parser.add_argument("--batch", type=int, required=True)
     parser.add_argument("--size", type=int, required=True)
     parser.add_argument("--mode", choices=["train", "forward"], required=True)
-    parser.add_argument("--context-tokens", type=int, default=77)
+    parser.add_argument("--context-tokens", type=int)
     parser.add_argument("--dtype", choices=["f32", "bf16"], default="f32")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int)
@@ -37,13 +38,32 @@ def arguments():
     return parser.parse_args()
 
 
+def clip(args, config, layout):
+    """Both towers, their forward pass and their loss, on random pairs."""
+    import torch
+    import transformers
+
+    net = transformers.CLIPModel(transformers.CLIPConfig.from_dict(config)).to(memory_format=layout)
+    run = torch.compile(net) if "compile" in args.peer else net
+    text, vision = net.config.text_config, net.config.vision_config
+    x = torch.randn(args.batch, vision.num_channels, args.size, args.size).contiguous(memory_format=layout)
+    tokens = args.context_tokens or text.max_position_embeddings
+    ids = torch.randint(0, text.eos_token_id, (args.batch, tokens))
+    ids[:, -1] = text.eos_token_id
+    forward = lambda: run(input_ids=ids, pixel_values=x).logits_per_image
+    return net, forward, lambda: run(input_ids=ids, pixel_values=x, return_loss=True).loss
+
+
 def network(args, config):
     """The network and its loss and forward pass, on random inputs."""
-    import diffusers
     import torch
-    import torch.nn.functional as F
 
     layout = torch.channels_last if "channels_last" in args.peer else torch.contiguous_format
+    if config.get("model_type") == "clip":
+        return clip(args, config, layout)
+    import diffusers
+    import torch.nn.functional as F
+
     net = getattr(diffusers, config["_class_name"]).from_config(config).to(memory_format=layout)
     run = torch.compile(net) if "compile" in args.peer else net
     channels, side = net.config.in_channels, args.size
@@ -58,7 +78,7 @@ def network(args, config):
 
         return net, lambda: decode(encode(x).latent_dist.mean).sample, loss
     t = torch.arange(args.batch) * 37 % 1000
-    context = torch.randn(args.batch, args.context_tokens, config["cross_attention_dim"])
+    context = torch.randn(args.batch, args.context_tokens or 77, config["cross_attention_dim"])
     eps = torch.randn(args.batch, config.get("out_channels", 4), side, side)
     forward = lambda: run(x, t, context).sample
     return net, forward, lambda: F.mse_loss(forward().float(), eps)
@@ -113,7 +133,8 @@ def main():
     if args.peer:
         return peer(args)
     what = ["--config", args.config, "--batch", str(args.batch), "--size", str(args.size), "--mode", args.mode]
-    what += ["--context-tokens", str(args.context_tokens), "--dtype", args.dtype]
+    what += ["--dtype", args.dtype]
+    what += ["--context-tokens", str(args.context_tokens)] if args.context_tokens else []
     what += ["--steps", str(args.steps)] if args.steps else []
     commands = {"calotype": [args.binary, "bench", *what, "--threads", str(THREADS), "--json"]}
     for mode in args.modes.split(","):

@@ -1,4 +1,6 @@
-//! `calotype bench`: time and memory of one step of a network, given its `config.json` alone.
+//! `calotype bench`: time and memory of one step of a network, given its `config.json` alone; the page about a machine.
+
+mod system;
 
 use std::path::PathBuf;
 
@@ -12,27 +14,33 @@ use crate::options::{Context, one_of, precision};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// `config.json` of a UNet2DConditionModel or an AutoencoderKL
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    /// `config.json` of a UNet2DConditionModel, an AutoencoderKL or a CLIPModel
+    #[arg(long, value_name = "FILE", required_unless_present = "system")]
+    config: Option<PathBuf>,
     /// Samples in a step
-    #[arg(long, value_name = "B")]
-    batch: usize,
-    /// Side of the network's input: latents of a U-Net, pictures of an autoencoder
-    #[arg(long, value_name = "S")]
-    size: usize,
-    /// Tokens of the text, for a U-Net
-    #[arg(long, default_value_t = 77, value_name = "L")]
-    context_tokens: usize,
+    #[arg(long, value_name = "B", required_unless_present = "system")]
+    batch: Option<usize>,
+    /// Side of the network's input: latents of a U-Net, pictures of an autoencoder or CLIP
+    #[arg(long, value_name = "S", required_unless_present = "system")]
+    size: Option<usize>,
+    /// Tokens of the text, for a U-Net [default: 77] or CLIP [default: as many as it can read]
+    #[arg(long, value_name = "L")]
+    context_tokens: Option<usize>,
     /// What a step is
-    #[arg(long, value_parser = mode())]
-    mode: Mode,
+    #[arg(long, value_parser = mode(), required_unless_present = "system")]
+    mode: Option<Mode>,
     /// Precision of the operands of products
     #[arg(long, value_parser = precision(), default_value_t = Precision::F32)]
     dtype: Precision,
     /// Measured steps, at least 3; one more goes before [default: for about 10 seconds]
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
+    /// Say what this machine can do, and estimate what each recipe will take here
+    #[arg(long, conflicts_with_all = ["config", "batch", "size", "context_tokens", "mode", "dtype", "steps"])]
+    system: bool,
+    /// Another recipe to estimate (TOML), beside those in the program
+    #[arg(long, value_name = "FILE", requires = "system")]
+    recipe: Option<PathBuf>,
 }
 
 /// What a step is, for the help.
@@ -41,12 +49,17 @@ fn mode() -> impl TypedValueParser<Value = Mode> {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
+    // clap sees to it that either all of these are there or `--system` is.
+    let Args { config: Some(config), batch: Some(batch), size: Some(size), mode: Some(mode), .. } = args
+    else {
+        return system::run(args.recipe.as_deref(), context);
+    };
     let benchmark = Benchmark {
-        config: args.config.clone(),
-        batch: args.batch,
-        size: args.size,
+        config: config.clone(),
+        batch: *batch,
+        size: *size,
         context_tokens: args.context_tokens,
-        mode: args.mode,
+        mode: *mode,
         precision: args.dtype,
         steps: args.steps,
     };

@@ -67,7 +67,7 @@ enum Verb {
     Convert(convert::Args),
     /// Run one network on tensors from a file
     Probe(probe::Args),
-    /// Time a network, given its config.json
+    /// Time a network, given its config.json; or say what this machine can do and what each recipe will take here
     Bench(bench::Args),
     /// Compute golden cases and compare them with what must come out
     SelfTest(self_test::Args),

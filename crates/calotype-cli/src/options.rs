@@ -39,10 +39,30 @@ pub enum DeviceName {
     Vulkan,
 }
 
+impl DeviceName {
+    /// Those that this build has.
+    pub fn of_this_build() -> Vec<Self> {
+        let here = |device: &Self| match device {
+            Self::Cpu => true,
+            Self::Cuda => cfg!(feature = "cuda"),
+            Self::Metal => cfg!(feature = "metal"),
+            Self::Vulkan => cfg!(feature = "vulkan"),
+        };
+        Self::value_variants().iter().copied().filter(here).collect()
+    }
+
+    /// As `--device` takes it.
+    pub fn name(self) -> String {
+        self.to_possible_value().map_or(String::new(), |value| value.get_name().to_owned())
+    }
+}
+
 /// What the verbs get.
 pub struct Context {
     /// The device of the networks.
     pub device: burn::tensor::Device,
+    /// What it is called.
+    pub device_name: DeviceName,
     /// Threads of the process.
     pub threads: usize,
     /// Whether to print JSON.
@@ -71,7 +91,8 @@ impl Context {
             .num_threads(threads)
             .build_global()
             .map_err(|e| Error::argument("--threads", "a number of threads that the system grants", e))?;
-        Ok(Self { device: device(common.device)?, threads, json: common.json, bars: Bars::new() })
+        let (device, device_name) = (device(common.device)?, common.device);
+        Ok(Self { device, device_name, threads, json: common.json, bars: Bars::new() })
     }
 }
 
@@ -94,7 +115,7 @@ fn device(name: DeviceName) -> Result<burn::tensor::Device> {
         DeviceName::Vulkan => Ok(burn::tensor::Device::vulkan(burn::tensor::DeviceKind::DefaultDevice)),
         #[cfg(not(all(feature = "cuda", feature = "metal", feature = "vulkan")))]
         other => {
-            let name = other.to_possible_value().map_or(String::new(), |v| v.get_name().to_owned());
+            let name = other.name();
             Err(Error::argument(
                 "--device",
                 format!("cpu, or a build with `cargo build --features {name}`"),

@@ -64,7 +64,7 @@ impl Pace {
 }
 
 /// `1:05`, `2:00:09`.
-fn minutes(seconds: f64) -> String {
+pub fn minutes(seconds: f64) -> String {
     let seconds = seconds.round() as u64;
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }

@@ -2,6 +2,8 @@
 
 use std::sync::OnceLock;
 
+use crate::processor::Processor;
+
 /// Precision of the operands of products; sums, and everything else, are in f32.
 ///
 /// It is an argument of [`conv2d`](fn@crate::conv2d), [`linear`](fn@crate::linear) and
@@ -13,15 +15,15 @@ pub enum Products {
     #[default]
     F32,
     /// 8 significant bits: the operands of linear maps, convolutions, their gradients and attention's forward pass are
-    /// rounded. Only where the processor has AVX512-BF16 ([`Products::is_available`]); elsewhere the same as
+    /// rounded. Only where the processor gains by it ([`Products::is_available`]); elsewhere the same as
     /// [`Products::F32`].
     Bf16,
 }
 
 impl Products {
-    /// Whether this machine has the instructions.
+    /// Whether products are computed so on this machine: [`Isa::of`].
     pub fn is_available(self) -> bool {
-        self == Self::F32 || !Isa::available_bf16().is_empty()
+        self == Self::F32 || Isa::of(self).takes_pairs()
     }
 }
 
@@ -75,16 +77,22 @@ impl Isa {
         *BEST.get_or_init(|| Self::available()[0])
     }
 
-    /// The fastest instruction set of this machine for products of a precision.
+    /// The fastest instruction set of this machine for products of a precision. Tiles are fast wherever they are; vectors of
+    /// bf16 pairs are left alone on processors that are known to take longer for them than for f32: by their model and not
+    /// by a stopwatch, so that results do not depend on one.
     pub fn of(products: Products) -> Self {
+        static BF16: OnceLock<Isa> = OnceLock::new();
         match products {
             Products::F32 => Self::best(),
-            Products::Bf16 => Self::available_bf16().first().copied().unwrap_or(Self::best()),
+            Products::Bf16 => *BF16.get_or_init(|| {
+                let pairs_are_fast = Processor::this().is_none_or(|processor| processor.pairs_are_fast());
+                let fast = |isa: &Self| isa.has_tiles() || pairs_are_fast;
+                Self::available_bf16().into_iter().find(fast).unwrap_or(Self::best())
+            }),
         }
     }
 
-    /// Every one with products of bf16 numbers that this machine has, the fastest first: tiles are fast wherever they
-    /// are, pairs of vectors are not.
+    /// Every one with products of bf16 numbers that this machine has, fast or not, the fastest first.
     pub fn available_bf16() -> Vec<Self> {
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx512bf16") && Self::best() == Self::Avx512 {

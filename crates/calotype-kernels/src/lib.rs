@@ -30,7 +30,8 @@
 //! waits until it is done, which costs more than a small kernel.
 //!
 //! The instruction set (AVX-512, AVX2 with FMA, or what the target always has; for products of bf16 numbers [`amx`] or
-//! AVX512-BF16) is chosen when the program runs; the precision of products ([`Products`]) is an argument of each call. Results do not depend on
+//! AVX512-BF16) is chosen when the program runs, by what there is and what is known to be fast ([`Isa::of`]); the precision
+//! of products ([`Products`]) is an argument of each call. Results do not depend on
 //! the number of threads: threads share outputs, never a sum.
 
 #![deny(clippy::undocumented_unsafe_blocks)]
@@ -60,6 +61,7 @@ pub mod newton_schulz;
 mod ops;
 pub mod peak;
 mod pool;
+mod processor;
 pub mod product;
 pub mod region_cross_entropy;
 mod simd;
@@ -80,3 +82,4 @@ pub use functions::{
 pub use isa::{Isa, Products};
 pub use math::flushed;
 pub use ops::Padding;
+pub use processor::Processor;

@@ -1,6 +1,11 @@
-//! Time and memory of one step of a network, given its `config.json` alone.
+//! Time and memory of one step of a network, given its `config.json` alone; what a machine can do, and what a recipe will
+//! take there.
 
+mod capabilities;
+mod estimate;
+mod memory;
 mod networks;
+mod stopwatch;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -9,6 +14,9 @@ use calotype_kernels::{Isa, peak};
 use serde::Serialize;
 use serde_json::Value;
 
+pub use self::capabilities::{Capabilities, Choice, Peak};
+pub use self::estimate::{PartEstimate, RecipeEstimate, Unknown, recipes};
+use self::memory::mib;
 use self::networks::Bench;
 use crate::error::{Error, Result};
 use crate::files::atomic;
@@ -21,7 +29,7 @@ named_enum! {
     /// What a step is.
     pub enum Mode: "mode" {
         Train = "train": "Forward, loss, backward, AdamW with clipping and moving average",
-        Forward = "forward": "Forward only, as in sampling",
+        Forward = "forward": "Forward only, as in sampling; of CLIP both towers",
     }
 }
 
@@ -30,14 +38,15 @@ serde_by_name!(Mode);
 /// What is asked of a benchmark.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Benchmark {
-    /// `config.json` of a `UNet2DConditionModel` or an `AutoencoderKL`.
+    /// `config.json` of a `UNet2DConditionModel`, an `AutoencoderKL` or a `CLIPModel`.
     pub config: PathBuf,
     /// Samples in a step, 1 to 65536.
     pub batch: usize,
-    /// Side of the network's input, 1 to 65536: latents of a U-Net, pictures of an autoencoder.
+    /// Side of the network's input, 1 to 65536: latents of a U-Net, pictures of an autoencoder or of CLIP, whose config
+    /// says it too.
     pub size: usize,
-    /// Tokens of the text, 1 to 65536, for a U-Net.
-    pub context_tokens: usize,
+    /// Tokens of the text, 1 to 65536; by default 77 for a U-Net, as many as it can read for CLIP.
+    pub context_tokens: Option<usize>,
     /// What a step is.
     pub mode: Mode,
     /// Precision of the operands of products.
@@ -92,8 +101,8 @@ impl Benchmark {
     /// `Error::Argument` for a number out of range, or bf16 where the processor does not have it; `Error::Config` for
     /// another class of network; `Error::Io`, `Error::Format`.
     pub fn run(&self, machine: Machine) -> Result<Timings> {
-        let sizes = [("batch", self.batch), ("size", self.size), ("context_tokens", self.context_tokens)];
-        for (name, value) in sizes {
+        let tokens = self.context_tokens.unwrap_or(1);
+        for (name, value) in [("batch", self.batch), ("size", self.size), ("context_tokens", tokens)] {
             if value == 0 || value > 1 << 16 {
                 return Err(Error::argument(name, "1 to 65536", value));
             }
@@ -111,20 +120,21 @@ impl Benchmark {
     fn network(&self, machine: Machine) -> Result<Box<dyn Bench>> {
         let path = &self.config;
         let value: Value = atomic::read_json(path)?;
-        let class = value.get("_class_name").and_then(Value::as_str).unwrap_or("");
-        match class {
+        let name = |key: &str| value.get(key).and_then(Value::as_str);
+        match name("_class_name").or(name("model_type")).unwrap_or("") {
             "UNet2DConditionModel" => networks::unet(&atomic::read_json(path)?, self, machine),
             "AutoencoderKL" => networks::autoencoder(&atomic::read_json(path)?, self, machine),
+            "clip" => networks::clip(&atomic::read_json(path)?, self, machine),
             other => Err(Error::Config {
                 path: path.to_owned(),
                 key: "_class_name".into(),
-                expected: "UNet2DConditionModel or AutoencoderKL".into(),
+                expected: "UNet2DConditionModel or AutoencoderKL, or a `model_type` clip".into(),
                 got: format!("`{other}`"),
             }),
         }
     }
 
-    /// Milliseconds of each measured step, sorted.
+    /// Milliseconds of each measured step.
     fn times(&self, bench: &mut dyn Bench) -> Result<Vec<f64>> {
         const BUDGET: Duration = Duration::from_secs(10);
         bench.step(self.mode)?;
@@ -136,7 +146,6 @@ impl Benchmark {
                 None => times.len() >= 5 && begin.elapsed() > BUDGET,
             };
             if enough {
-                times.sort_by(f64::total_cmp);
                 return Ok(times);
             }
             let start = Instant::now();
@@ -152,19 +161,17 @@ impl Benchmark {
         peak_gflops: f64,
         (isa, threads): (Isa, usize),
     ) -> Result<Timings> {
-        let middle = times.len() / 2;
-        let even = times.len().is_multiple_of(2);
-        let median_ms = if even { (times[middle - 1] + times[middle]) / 2.0 } else { times[middle] };
+        let median_ms = median(times);
         // Before the arithmetic is counted, which is a pass of its own.
-        let peak_rss_mib = peak_bytes().map(|bytes| bytes as f64 / f64::from(1 << 20));
+        let peak_rss_mib = peak_bytes().map(mib);
         let forward = bench.gflop()?;
         // The gradients of a product are two products of the same size.
         let gflop_per_step = if self.mode == Mode::Train { 3.0 * forward } else { forward };
         let gflops = gflop_per_step / (median_ms * 1e-3);
         Ok(Timings {
             median_ms,
-            min_ms: times[0],
-            max_ms: times[times.len() - 1],
+            min_ms: times.iter().copied().fold(f64::INFINITY, f64::min),
+            max_ms: times.iter().copied().fold(0.0, f64::max),
             steps: times.len(),
             steps_per_second: 1e3 / median_ms,
             gflop_per_step,
@@ -178,7 +185,20 @@ impl Benchmark {
             batch: self.batch,
             size: self.size,
             threads,
-            instruction_set: format!("{isa:?}").to_lowercase(),
+            instruction_set: name(isa),
         })
     }
+}
+
+/// What reports call an instruction set.
+fn name(isa: Isa) -> String {
+    format!("{isa:?}").to_lowercase()
+}
+
+/// The middle value, or the mean of both; NaN of none.
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = |i: usize| sorted.get(i).copied().unwrap_or(f64::NAN);
+    (middle(sorted.len().saturating_sub(1) / 2) + middle(sorted.len() / 2)) / 2.0
 }

@@ -12,6 +12,8 @@ use crate::error::{Error, Result};
 use crate::machine::Machine;
 use crate::nn::{Compute, Init, parameters};
 use crate::rng::{Philox, Purpose};
+use crate::text_encoder::contrastive_loss::info_nce;
+use crate::text_encoder::{Clip, ClipConfig, ClipTextConfig};
 use crate::trainer::batch::Batch;
 use crate::trainer::data_parallel::{differentiated, mean_of_shares, recycle};
 use crate::trainer::objective::ShareLoss;
@@ -31,7 +33,8 @@ pub(super) trait Bench {
 /// Samples of a share of a batch, at least: fewer would not pay for packing the weights once more.
 const PER_SHARE: usize = 8;
 
-/// A network, its optimiser once it trains, and two functions of a share of its batch.
+/// A network, its optimiser once it trains, and two functions of a share of its batch: `forward` reads its result, as a
+/// sampler does.
 struct Timed<M, P, F, L> {
     network: M,
     optimizer: Option<Optimizer>,
@@ -46,14 +49,12 @@ impl<M, P, F, L> Bench for Timed<M, P, F, L>
 where
     M: Module + Sync,
     P: Send + Sync + Clone,
-    F: Fn(&M, &P) -> Result<Tensor<4>>,
+    F: Fn(&M, &P) -> Result<()>,
     L: Fn(&M, &P) -> Result<Tensor<1>> + Sync,
 {
     fn step(&mut self, mode: Mode) -> Result<()> {
         if mode == Mode::Forward {
-            // Reading the result is what a sampler does with it.
-            (self.forward)(&self.network, &self.whole)?.into_data();
-            return Ok(());
+            return (self.forward)(&self.network, &self.whole);
         }
         let network = &self.network;
         let optimizer = self.optimizer.get_or_insert_with(|| {
@@ -74,7 +75,7 @@ where
 
     fn gflop(&self) -> Result<f64> {
         let (result, flop) = work::counted(|| (self.forward)(&self.network, &self.whole));
-        result.map(|_| flop as f64 * 1e-9)
+        result.map(|()| flop as f64 * 1e-9)
     }
 
     fn parameters(&self) -> usize {
@@ -82,25 +83,33 @@ where
     }
 }
 
-/// `inputs(n)` are those of n samples.
+/// `inputs(n)` are those of n samples; the batch trains in shares of so many.
 fn timed<M, P, F, L>(
     network: M,
     inputs: impl Fn(usize) -> P,
-    asked: &Benchmark,
+    shares: Vec<usize>,
     machine: Machine,
     (forward, loss): (F, L),
 ) -> Box<dyn Bench>
 where
     M: Module + Sync + 'static,
     P: Send + Sync + Clone + 'static,
-    F: Fn(&M, &P) -> Result<Tensor<4>> + 'static,
+    F: Fn(&M, &P) -> Result<()> + 'static,
     L: Fn(&M, &P) -> Result<Tensor<1>> + Sync + 'static,
 {
-    let shares = share_sizes(asked.batch).into_iter().map(&inputs).collect();
+    let (whole, threads) = (inputs(shares.iter().sum()), machine.threads);
+    let shares = shares.into_iter().map(&inputs).collect();
     let batch = Batch { shares, items: vec![], captions: vec![], damaged: vec![] };
-    let (whole, threads) = (inputs(asked.batch), machine.threads);
     Box::new(Timed { network, optimizer: None, batch, whole, threads, forward, loss })
 }
+
+/// Waits for a result.
+fn read<const D: usize>(result: Tensor<D>) {
+    result.into_data();
+}
+
+/// Tokens of a text, for a U-Net that is not told: as many as Stable Diffusion's encoder has.
+const USUAL_TOKENS: usize = 77;
 
 /// N(0, 1).
 fn normal<const D: usize>(shape: [usize; D], stream: u64, device: &Device) -> Tensor<D> {
@@ -129,24 +138,22 @@ struct Noisy {
 pub(super) fn unet(config: &UnetConfig, asked: &Benchmark, machine: Machine) -> Result<Box<dyn Bench>> {
     let device = machine.device;
     let network = Unet::new(config, &mut Init::random(0, Compute::new(device, asked.precision.products())))?;
+    let tokens = asked.context_tokens.unwrap_or(USUAL_TOKENS);
     let noisy = |batch: usize| Noisy {
         x_t: normal([batch, config.in_channels, asked.size, asked.size], 0, device),
         timesteps: (0..batch).map(|i| (37 * i % 1000) as f64).collect(),
-        condition: Condition::of_context(normal(
-            [batch, asked.context_tokens, config.cross_attention_dim],
-            1,
-            device,
-        )),
+        condition: Condition::of_context(normal([batch, tokens, config.cross_attention_dim], 1, device)),
         eps: normal([batch, config.out_channels, asked.size, asked.size], 2, device),
     };
-    let forward =
-        |network: &Unet, on: &Noisy| network.forward(on.x_t.clone(), &on.timesteps, &on.condition, None);
+    let forward = |network: &Unet, on: &Noisy| {
+        network.forward(on.x_t.clone(), &on.timesteps, &on.condition, None).map(read)
+    };
     let loss = |network: &Unet, on: &Noisy| {
         let condition = Condition::of_context(on.condition.context.clone().autodiff());
         let predicted = network.forward(on.x_t.clone().autodiff(), &on.timesteps, &condition, None)?;
         Ok(mean_square_error(on.eps.clone().autodiff(), predicted))
     };
-    Ok(timed(network, noisy, asked, machine, (forward, loss)))
+    Ok(timed(network, noisy, share_sizes(asked.batch), machine, (forward, loss)))
 }
 
 /// Pictures and the noise of their latents.
@@ -174,7 +181,8 @@ pub(super) fn autoencoder(
         noise: normal([batch, config.latent_channels, asked.size / f, asked.size / f], 1, device),
     };
     let forward = |network: &AutoencoderKl, on: &PicturesWithNoise| {
-        Ok(network.decode(network.encode(on.x.clone())?.mean))
+        read(network.decode(network.encode(on.x.clone())?.mean));
+        Ok(())
     };
     let loss = |network: &AutoencoderKl, on: &PicturesWithNoise| {
         let x = on.x.clone().autodiff();
@@ -182,5 +190,51 @@ pub(super) fn autoencoder(
         let reconstruction = network.decode(posterior.sample(on.noise.clone().autodiff()));
         Ok(autoencoder_loss(Reconstruction::Mse, x, reconstruction, &posterior, 1e-6).total)
     };
-    Ok(timed(network, pictures, asked, machine, (forward, loss)))
+    Ok(timed(network, pictures, share_sizes(asked.batch), machine, (forward, loss)))
+}
+
+/// Pictures and the tokens of their captions.
+#[derive(Clone)]
+struct Pairs {
+    images: Tensor<4>,
+    ids: Vec<Vec<u32>>,
+}
+
+/// InfoNCE of random pairs, each compared with every other of the whole batch.
+pub(super) fn clip(config: &ClipConfig, asked: &Benchmark, machine: Machine) -> Result<Box<dyn Bench>> {
+    let device = machine.device;
+    let (text, vision) = (&config.text_config, &config.vision_config);
+    let compute = Compute::new(device, asked.precision.products());
+    let network = Clip::new(config, &mut Init::random(0, compute))?;
+    if asked.size != vision.image_size {
+        let expected = format!("{}, the config's image_size", vision.image_size);
+        return Err(Error::argument("size", expected, asked.size));
+    }
+    let most = text.max_position_embeddings;
+    let tokens = asked.context_tokens.unwrap_or(most);
+    if tokens > most {
+        return Err(Error::argument("context_tokens", format!("at most {most}, the tower's"), tokens));
+    }
+    let pairs = |batch: usize| Pairs {
+        images: normal([batch, vision.num_channels, asked.size, asked.size], 0, device),
+        ids: (0..batch).map(|i| caption(text, tokens, i)).collect(),
+    };
+    let logits = |network: &Clip, images: Tensor<4>, ids: &[Vec<u32>]| {
+        Ok(network.logits_per_image(network.embed_images(images)?, network.embed_text(ids)?))
+    };
+    let forward = move |network: &Clip, on: &Pairs| logits(network, on.images.clone(), &on.ids).map(read);
+    let loss = move |network: &Clip, on: &Pairs| {
+        Ok(info_nce(logits(network, on.images.clone().autodiff(), &on.ids)?, None)?.total())
+    };
+    Ok(timed(network, pairs, vec![asked.batch], machine, (forward, loss)))
+}
+
+/// `tokens` ids, of which the last alone is the end token; others in every row.
+fn caption(config: &ClipTextConfig, tokens: usize, row: usize) -> Vec<u32> {
+    let largest = config.vocab_size as u32 - 1;
+    // 2 stands for the largest: see `ClipTextConfig::eos_token_id`.
+    let end = config.eos_token_id.filter(|&eos| eos != 2).unwrap_or(largest);
+    let word = |place: usize| (31 * row + 7 * place) as u32 % largest.max(1);
+    let words = (1..tokens).map(|place| word(place) + u32::from(word(place) >= end));
+    words.chain([end]).collect()
 }

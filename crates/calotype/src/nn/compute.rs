@@ -15,14 +15,14 @@ named_enum! {
     pub enum Precision: "precision" {
         #[default]
         F32 = "f32": "24 significant bits",
-        Bf16 = "bf16": "8 significant bits, multiplied so on processors with AVX512-BF16",
+        Bf16 = "bf16": "8 significant bits, multiplied so on processors with AMX or an AVX512-BF16 that is faster than f32",
     }
 }
 
 serde_by_name!(Precision);
 
 impl Precision {
-    /// As a network has it: without such instructions the kernels multiply in f32.
+    /// As a network has it: where such instructions are missing or slow the kernels multiply in f32.
     pub fn products(self) -> Products {
         match self {
             Self::F32 => Products::F32,
@@ -33,13 +33,17 @@ impl Precision {
     /// The same, only where the processor multiplies so. `what`: the setting, for the message.
     ///
     /// # Errors
-    /// `Error::Argument` where it cannot.
+    /// `Error::Argument` where it does not.
     pub fn required(self, what: &str) -> Result<Products> {
         let products = self.products();
         if products.is_available() {
             return Ok(products);
         }
-        Err(Error::argument(what, "f32: this processor has no AVX512-BF16", self))
+        Err(Error::argument(
+            what,
+            "f32: this processor has neither AMX nor an AVX512-BF16 that is faster",
+            self,
+        ))
     }
 }
 

@@ -5,6 +5,7 @@ mod data;
 mod diffusion;
 mod grounding;
 mod in_run;
+mod shortened;
 mod training;
 mod vae;
 

@@ -26,7 +26,7 @@ import diffusers
 import safetensors
 import torch
 import transformers
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, FluxTransformer2DModel, UNet2DConditionModel
 from safetensors.torch import save
 from transformers import CLIPConfig, CLIPModel
 
@@ -217,12 +217,49 @@ def unet_grounded(generator):
     return model, inputs, forward, metadata
 
 
+def flux(generator):
+    """Flux.1 with guidance: uneven axes, two samples, a picture of 2 × 3 tokens."""
+    model = FluxTransformer2DModel(
+        in_channels=8,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=12,
+        pooled_projection_dim=10,
+        guidance_embeds=True,
+        axes_dims_rope=(2, 2, 4),
+    )
+    # Initial weights of diffusers leave attention all but even.
+    with torch.no_grad():
+        for _, parameter in sorted(model.named_parameters()):
+            parameter += 0.2 * torch.randn(parameter.shape, generator=generator)
+    rows, columns = torch.meshgrid(torch.arange(2.0), torch.arange(3.0), indexing="ij")
+    inputs = {
+        "hidden_states": torch.randn(2, 6, 8, generator=generator),
+        "encoder_hidden_states": torch.randn(2, 4, 12, generator=generator),
+        "pooled_projections": torch.randn(2, 10, generator=generator),
+        "timestep": torch.tensor([0.25, 0.875]),
+        "guidance": torch.tensor([3.5, 1.0]),
+        "img_ids": torch.stack([torch.zeros(2, 3), rows, columns], -1).reshape(6, 3),
+        "txt_ids": torch.zeros(4, 3),
+        "velocity": torch.randn(2, 6, 8, generator=generator),
+    }
+
+    def forward(model, velocity, **told):
+        output = model(**told).sample
+        return {"output": output}, ((output - velocity) ** 2).mean()
+
+    return model, inputs, forward, {}
+
+
 MODELS = {
     "autoencoder_kl": autoencoder_kl,
     "clip": clip,
     "unet": unet,
     "unet_linear": unet_linear,
     "unet_grounded": unet_grounded,
+    "flux": flux,
 }
 
 

@@ -12,7 +12,7 @@ use crate::options::Context;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Folder in diffusers' layout, single file in the original one, or name on the Hugging Face hub
+    /// Folder in diffusers' layout, single file in the original one, name on the hub, or Flux.1's transformer
     #[arg(value_name = "IN")]
     input: PathBuf,
     /// What to write: a single file if it ends in .safetensors, a folder otherwise; must not exist

@@ -67,6 +67,23 @@ pub fn layer_norm<const D: usize>(
     module::layer_norm(x, gamma, Some(beta), epsilon)
 }
 
+/// See [`crate::rms_norm`](fn@crate::rms_norm).
+pub fn rms_norm<const D: usize>(x: Tensor<D>, gamma: Tensor<1>, epsilon: f64) -> Tensor<D> {
+    let mean_square = x.clone().square().mean_dim(D - 1);
+    x * (mean_square + epsilon).sqrt().recip() * gamma.unsqueeze()
+}
+
+/// See [`crate::rotate_pairs`].
+pub fn rotate_pairs(x: Tensor<3>, rotations: Tensor<2>) -> Tensor<3> {
+    let ([b, l, width], [_, d]) = (x.dims(), rotations.dims());
+    let x = x.reshape([b, l, width / d, d / 2, 2]);
+    let rotations = rotations.reshape([1, l, 1, d / 2, 2]);
+    let [x_0, x_1] = [0, 1].map(|i| x.clone().narrow(4, i, 1));
+    let [cos, sin] = [0, 1].map(|i| rotations.clone().narrow(4, i, 1));
+    let turned = vec![x_0.clone() * cos.clone() - x_1.clone() * sin.clone(), x_1 * cos + x_0 * sin];
+    Tensor::cat(turned, 4).reshape([b, l, width])
+}
+
 /// See [`crate::geglu`](fn@crate::geglu).
 pub fn geglu(x: Tensor<3>) -> Tensor<3> {
     let width = x.dims()[2] / 2;
@@ -78,6 +95,11 @@ pub fn activation<const D: usize>(x: Tensor<D>, f: Activation) -> Tensor<D> {
     match f {
         Activation::Gelu => gelu(x),
         Activation::QuickGelu => x.clone() * sigmoid(x * 1.702),
+        // ½·(1 + tanh(u)) is the logistic function of 2·u, which keeps its digits where tanh comes close to −1.
+        Activation::GeluTanh => {
+            let cubic = x.clone() + x.clone() * x.clone() * x.clone() * 0.044_715;
+            x * sigmoid(cubic * (2.0 * std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2))
+        }
     }
 }
 

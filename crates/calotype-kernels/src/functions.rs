@@ -91,6 +91,28 @@ pub fn layer_norm<const D: usize>(
     Tensor::from_dispatch(Dispatch::kernel_layer_norm(x, gamma, beta, epsilon))
 }
 
+/// x/√(mean(x²) + ε)·γ over the last dimension, of as many numbers as `gamma`. Zhang & Sennrich 2019, arXiv:1910.07467.
+pub fn rms_norm<const D: usize>(x: Tensor<D>, gamma: Tensor<1>, epsilon: f64) -> Tensor<D> {
+    if !takes(&x) {
+        return composed::rms_norm(x, gamma, epsilon);
+    }
+    Tensor::from_dispatch(Dispatch::kernel_rms_norm(x.into_dispatch(), gamma.into_dispatch(), epsilon))
+}
+
+/// Turns the adjacent pairs of numbers of every head: (x₀, x₁) to (x₀·cos − x₁·sin, x₁·cos + x₀·sin). Su et al. 2021
+/// (RoFormer), arXiv:2104.09864, Eq. 34.
+///
+/// `x`: `[B, L, heads·d]`; `rotations`: `[L, d]`, of pair i cos in column 2·i and sin in column 2·i + 1, constants
+/// without a gradient.
+pub fn rotate_pairs(x: Tensor<3>, rotations: Tensor<2>) -> Tensor<3> {
+    assert_eq!(x.dims()[1], rotations.dims()[0], "a rotation for each token");
+    assert!(x.dims()[2].is_multiple_of(rotations.dims()[1]), "heads of another width than the rotations");
+    if !takes(&x) {
+        return composed::rotate_pairs(x, rotations);
+    }
+    Tensor::from_dispatch(Dispatch::kernel_rotate(x.into_dispatch(), rotations.into_dispatch()))
+}
+
 /// a ⊙ GELU(b) of `[B, L, 2·D]` = `[a, b]`: `[B, L, D]`.
 pub fn geglu(x: Tensor<3>) -> Tensor<3> {
     if !takes(&x) {

@@ -47,7 +47,7 @@ pub fn backward(
 
 /// Σ f(i) over a row in 16 partial sums, which the compiler keeps in vectors.
 #[inline(always)]
-fn sum(n: usize, f: impl Fn(usize) -> f32) -> f32 {
+pub(crate) fn sum(n: usize, f: impl Fn(usize) -> f32) -> f32 {
     let mut parts = [0.0f32; 16];
     let whole = n - n % 16;
     for first in (0..whole).step_by(16) {

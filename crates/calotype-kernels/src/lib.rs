@@ -11,6 +11,8 @@
 //! | [`linear`] | matrix product with bias, [`mod@linear`] |
 //! | [`group_norm`] | group norm fused with SiLU, [`mod@group_norm`] |
 //! | [`layer_norm`] | [`mod@layer_norm`] |
+//! | [`rms_norm`] | [`mod@rms_norm`] |
+//! | [`rotate_pairs`] | positions of tokens, [`rotary`] |
 //! | [`attention`], [`attention_shown`] | softmax(Q Kᵀ/√d) V in blocks of queries, [`mod@attention`] |
 //! | [`region_cross_entropy`] | what attention should look at, [`mod@region_cross_entropy`] |
 //! | [`geglu`] | gate of a feed-forward layer, [`mod@geglu`] |
@@ -64,6 +66,8 @@ mod pool;
 mod processor;
 pub mod product;
 pub mod region_cross_entropy;
+pub mod rms_norm;
+pub mod rotary;
 mod simd;
 mod softmax;
 pub mod stored;
@@ -77,7 +81,7 @@ pub use activation::Activation;
 pub use functions::{
     activation, add, add_rows, attention, attention_shown, channels_first, channels_last, concat, conv2d,
     fork, geglu, group_norm, has_kernels, layer_norm, linear, mean_square_error, region_cross_entropy,
-    upsample_nearest,
+    rms_norm, rotate_pairs, upsample_nearest,
 };
 pub use isa::{Isa, Products};
 pub use math::flushed;

@@ -100,6 +100,13 @@ impl AllocationController for Part {
         AllocationProperty::Other
     }
 
+    fn view(&self, start: usize, end: usize) -> Option<Box<dyn AllocationController>> {
+        let Self::Mapped { file, range } = self else { return None };
+        let range = range.start + start..range.start + end;
+        (range.start <= range.end && range.end <= file.len())
+            .then(|| Box::new(Self::Mapped { file: file.clone(), range }) as Box<dyn AllocationController>)
+    }
+
     unsafe fn memory_mut(&mut self, policy: AccessPolicy) -> Result<&mut [MaybeUninit<u8>], AccessError> {
         if let Self::Mapped { file, range } = self {
             if !policy.copy_allowed() {
@@ -139,6 +146,9 @@ mod tests {
         std::fs::write(&path, &bytes).unwrap();
         let file = MappedFile::open(&path).unwrap();
         assert_eq!(file.len(), 4000);
+        let part = file.bytes(40..80, 4);
+        assert_eq!(part.view(8, 12).unwrap()[..], bytes[48..52]);
+        assert!(part.view(8, 41).is_err());
         for range in [40..80, 41..81, 0..4000, 8..8] {
             let mut part = file.bytes(range.clone(), 4);
             assert_eq!(part[..], bytes[range.clone()], "{range:?}");

@@ -297,8 +297,36 @@ fn group_norm_of_a_shifted_picture() {
 }
 
 #[test]
+fn rms_norm() {
+    for (rows, width) in [(1, 1), (3, 5), (130, 16), (77, 128), (200, 33)] {
+        compare(
+            &format!("RMS norm {rows}×{width}"),
+            (leaf([2, rows, width], 1), leaf([width], 2), leaf([1], 3)),
+            |x, gamma, _| kernels::rms_norm(x, gamma, 1e-6),
+            |x, gamma, _| composed::rms_norm(x, gamma, 1e-6),
+        );
+    }
+}
+
+#[test]
+fn rotated_pairs() {
+    for (b, l, heads, d) in [(1, 1, 1, 2), (2, 5, 3, 16), (3, 77, 2, 12), (1, 200, 4, 128)] {
+        let rotations = || numbers([l, d], 7);
+        compare(
+            &format!("rotation of {b}×{l}×{heads}·{d}"),
+            (leaf([b, l, heads * d], 1), leaf([1], 2), leaf([1], 3)),
+            |x: Tensor<3>, _, _| {
+                let rotations = if x.is_tracked() { rotations().autodiff() } else { rotations() };
+                kernels::rotate_pairs(x, rotations)
+            },
+            |x: Tensor<3>, _, _| composed::rotate_pairs(x, rotations().autodiff()),
+        );
+    }
+}
+
+#[test]
 fn activations() {
-    for f in [Activation::Gelu, Activation::QuickGelu] {
+    for f in [Activation::Gelu, Activation::QuickGelu, Activation::GeluTanh] {
         for shape in [[1, 1, 1], [3, 77, 13], [2, 33, 128]] {
             compare(
                 &format!("{f:?} of {shape:?}"),

@@ -117,6 +117,8 @@ impl Model {
 pub enum ComponentKind {
     /// `UNet2DConditionModel`.
     Unet,
+    /// `FluxTransformer2DModel`.
+    Transformer,
     /// `AutoencoderKL` or `AutoencoderTiny`.
     Vae,
     /// `CLIPTextModel`; of the two in Stable Diffusion XL, the first.
@@ -127,15 +129,17 @@ pub enum ComponentKind {
 
 impl ComponentKind {
     /// Every kind.
-    pub const ALL: [Self; 4] = [Self::Unet, Self::Vae, Self::TextEncoder, Self::TextEncoder2];
+    pub const ALL: [Self; 5] =
+        [Self::Unet, Self::Transformer, Self::Vae, Self::TextEncoder, Self::TextEncoder2];
 
     /// The denoisers; a model has one of them.
-    pub const DENOISERS: [Self; 1] = [Self::Unet];
+    pub const DENOISERS: [Self; 2] = [Self::Unet, Self::Transformer];
 
     /// The denoiser that a config describes.
     pub fn of_denoiser(config: &DenoiserConfig) -> Self {
         match config {
             DenoiserConfig::Unet(_) => Self::Unet,
+            DenoiserConfig::Flux(_) => Self::Transformer,
         }
     }
 
@@ -143,6 +147,7 @@ impl ComponentKind {
     pub fn folder(self) -> &'static str {
         match self {
             Self::Unet => "unet",
+            Self::Transformer => "transformer",
             Self::Vae => "vae",
             Self::TextEncoder => "text_encoder",
             Self::TextEncoder2 => "text_encoder_2",
@@ -152,7 +157,7 @@ impl ComponentKind {
     /// What its weight file is called, without the ending.
     pub fn weights_stem(self) -> &'static str {
         match self {
-            Self::Unet | Self::Vae => "diffusion_pytorch_model",
+            Self::Unet | Self::Transformer | Self::Vae => "diffusion_pytorch_model",
             Self::TextEncoder | Self::TextEncoder2 => "model",
         }
     }

@@ -13,6 +13,8 @@ mod layout;
 mod linear;
 mod mean_square;
 mod region_cross_entropy;
+mod rms_norm;
+mod rotary;
 mod rows;
 mod upsample;
 
@@ -30,6 +32,7 @@ use self::region_cross_entropy::Regions;
 use crate::Products;
 use crate::activation::Activation;
 use crate::memory::Buffer;
+use crate::rotary::Turn;
 
 /// Zeros before and after the rows, and before and after the columns.
 pub type Padding = [[usize; 2]; 2];
@@ -66,6 +69,8 @@ pub trait Kernels: Backend {
         beta: FloatTensor<Self>,
         epsilon: f64,
     ) -> FloatTensor<Self>;
+    fn kernel_rms_norm(x: FloatTensor<Self>, gamma: FloatTensor<Self>, epsilon: f64) -> FloatTensor<Self>;
+    fn kernel_rotate(x: FloatTensor<Self>, rotations: FloatTensor<Self>) -> FloatTensor<Self>;
     fn kernel_geglu(x: FloatTensor<Self>) -> FloatTensor<Self>;
     fn kernel_upsample(x: FloatTensor<Self>, height: usize, width: usize) -> FloatTensor<Self>;
     fn kernel_attention(
@@ -125,6 +130,14 @@ impl Kernels for Flex {
 
     fn kernel_layer_norm(x: FlexTensor, gamma: FlexTensor, beta: FlexTensor, epsilon: f64) -> FlexTensor {
         layer_norm::forward(&x, &gamma, &beta, epsilon)
+    }
+
+    fn kernel_rms_norm(x: FlexTensor, gamma: FlexTensor, epsilon: f64) -> FlexTensor {
+        rms_norm::forward(&x, &gamma, epsilon)
+    }
+
+    fn kernel_rotate(x: FlexTensor, rotations: FlexTensor) -> FlexTensor {
+        rotary::forward(&x, &rotations, Turn::Forward)
     }
 
     fn kernel_geglu(x: FlexTensor) -> FlexTensor {
@@ -235,6 +248,14 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
         epsilon: f64,
     ) -> FloatTensor<Self> {
         layer_norm::differentiable::<C>(x, gamma, beta, epsilon)
+    }
+
+    fn kernel_rms_norm(x: FloatTensor<Self>, gamma: FloatTensor<Self>, epsilon: f64) -> FloatTensor<Self> {
+        rms_norm::differentiable::<C>(x, gamma, epsilon)
+    }
+
+    fn kernel_rotate(x: FloatTensor<Self>, rotations: FloatTensor<Self>) -> FloatTensor<Self> {
+        rotary::differentiable::<C>(x, rotations.into_primitive())
     }
 
     fn kernel_geglu(x: FloatTensor<Self>) -> FloatTensor<Self> {

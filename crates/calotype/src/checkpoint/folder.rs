@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::single_file::unneeded::is_of_whole_clip;
-use super::{Checkpoint, StoredComponent, Taken};
+use super::{Checkpoint, StoredComponent, Taken, flux_file};
 use crate::error::{Error, Result};
 use crate::files::{atomic, weights};
 use crate::model::ComponentKind;
@@ -28,6 +28,9 @@ const PIPELINES: [&str; 8] = [
 pub fn open(folder: &Path) -> Result<Checkpoint> {
     let index_path = folder.join("model_index.json");
     if !index_path.is_file() {
+        if let Some(transformer) = open_transformer(folder)? {
+            return Ok(transformer);
+        }
         let reason =
             "it has no model_index.json: is it a folder in diffusers' layout, and is the training complete?";
         return Err(Error::format(folder, "model folder", reason));
@@ -72,6 +75,16 @@ pub fn open(folder: &Path) -> Result<Checkpoint> {
             && components.contains_key(&ComponentKind::TextEncoder2),
         components,
     })
+}
+
+/// Opens the folder of Flux's transformer alone; `None` for other folders.
+fn open_transformer(folder: &Path) -> Result<Option<Checkpoint>> {
+    let config = atomic::read_json::<Value>(&folder.join("config.json"));
+    if !config.is_ok_and(|config| config["_class_name"] == "FluxTransformer2DModel") {
+        return Ok(None);
+    }
+    let stored = open_component(folder, ComponentKind::Transformer)?;
+    Ok(Some(flux_file::alone(folder, stored, None)))
 }
 
 /// Opens the folder of one component.

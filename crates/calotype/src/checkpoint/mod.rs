@@ -3,6 +3,7 @@
 //! What is done to weights (another dtype, a LoRA merged, another layout of files) is done here.
 
 mod find;
+mod flux_file;
 mod folder;
 pub mod hub;
 mod index;
@@ -82,8 +83,8 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens a folder in diffusers' layout, or a single file in the original one. Weights are mapped into memory
-    /// and keep their dtype.
+    /// Opens a folder in diffusers' layout, or a single file in the original one; of Flux a transformer alone, as file or
+    /// folder. Weights are mapped into memory and keep their dtype.
     ///
     /// # Errors
     /// `Error::Io`, `Error::Format`, `Error::Config`; `Error::Weights` for tensors that no model of this kind has.
@@ -96,9 +97,22 @@ impl Checkpoint {
     /// # Errors
     /// `Error::Format` if the model has none.
     pub fn component(&self, component: ComponentKind) -> Result<&StoredComponent> {
-        self.components
-            .get(&component)
-            .ok_or_else(|| Error::format(&self.path, "model", format!("it has no {}", component.folder())))
+        self.components.get(&component).ok_or_else(|| {
+            let folder = component.folder();
+            let reason = match self.transformer_alone() {
+                Some(_) => format!(
+                    "it has no {folder}: it is a transformer alone, and pictures are made by a whole model's folder"
+                ),
+                None => format!("it has no {folder}"),
+            };
+            Error::format(&self.path, "model", reason)
+        })
+    }
+
+    /// The transformer of a checkpoint that has nothing else.
+    fn transformer_alone(&self) -> Option<&StoredComponent> {
+        let transformer = self.components.get(&ComponentKind::Transformer);
+        transformer.filter(|_| self.components.len() == 1)
     }
 
     /// Takes a component out.
@@ -183,7 +197,8 @@ impl Checkpoint {
         weights.into_iter().flatten().map(|(name, t)| (name.clone(), t.shape().to_vec())).collect()
     }
 
-    /// Writes a folder that diffusers' `from_pretrained` opens; `model_index.json` last.
+    /// Writes a folder that diffusers' `from_pretrained` opens; `model_index.json` last. A transformer alone is written as
+    /// the folder of that component.
     ///
     /// # Errors
     /// `Error::Io`.

@@ -8,7 +8,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 use super::{StoredComponent, component_folder};
 use crate::autoencoder::Vae;
 use crate::checkpoint;
-use crate::denoiser::Condition;
+use crate::denoiser::flux::{Position, Positions};
+use crate::denoiser::{Condition, Denoiser};
 use crate::error::{Error, Result};
 use crate::files::{NamedTensor, atomic, safetensors};
 use crate::model::ComponentKind;
@@ -22,6 +23,9 @@ named_enum! {
         VaeDecode = "vae-decode": "`sample`, unscaled latents, to `output`",
         Unet = "unet":
             "`sample`, `timestep`, `encoder_hidden_states` (XL: `text_embeds`, `time_ids`) to `output`",
+        Transformer = "transformer":
+            "Flux: `hidden_states`, `encoder_hidden_states`, `pooled_projections`, `timestep` in [0, 1], `img_ids`, \
+             `txt_ids` (dev: `guidance`) to `output`",
         TextEncoder = "text-encoder": "`input_ids` to `output`, `pooled_output`",
         TextEncoder2 = "text-encoder-2": "The second one of Stable Diffusion XL, likewise",
         Clip = "clip": "`input_ids`, `pixel_values` to `logits_per_image`",
@@ -57,6 +61,10 @@ impl Probe {
                 let output = network.forward(sample, &timesteps, &inputs.condition()?, None)?;
                 Ok(vec![named("output", output)])
             }
+            Self::Transformer => {
+                let component = checkpoint::denoiser(stored(ComponentKind::Transformer)?, device)?;
+                Ok(vec![named("output", predict(&component.network, inputs)?)])
+            }
             Self::TextEncoder => read_ids(stored(ComponentKind::TextEncoder)?, inputs),
             Self::TextEncoder2 => read_ids(stored(ComponentKind::TextEncoder2)?, inputs),
             Self::Clip => {
@@ -88,6 +96,25 @@ fn decode(vae: &Vae, inputs: &Inputs) -> Result<Vec<NamedTensor>> {
         return Err(Error::shape("`sample`", format!("[B, {expected}, h, w]"), format!("{dims:?}")));
     }
     Ok(vec![named("output", vae.decode(sample))])
+}
+
+/// A pass of Flux over tokens and their positions.
+fn predict(network: &Denoiser, inputs: &Inputs) -> Result<Tensor<3>> {
+    let Denoiser::Flux(network) = network else {
+        let expected = "FluxTransformer2DModel";
+        return Err(Error::argument("component", expected, "another denoiser"));
+    };
+    let tokens = inputs.tensor::<3>("hidden_states")?;
+    let batch = tokens.dims()[0];
+    let timesteps: Vec<f64> = inputs.timesteps(batch)?.iter().map(|t| 1000.0 * t).collect();
+    let guidance = inputs.tensors.contains_key("guidance");
+    let condition = Condition {
+        pooled: Some(inputs.tensor("pooled_projections")?),
+        guidance: guidance.then(|| inputs.for_each_sample("guidance", batch)).transpose()?,
+        ..Condition::of_context(inputs.tensor("encoder_hidden_states")?)
+    };
+    let positions = Positions { text: inputs.positions("txt_ids")?, picture: inputs.positions("img_ids")? };
+    network.predict(tokens, &timesteps, &condition, &positions, None)
 }
 
 fn read_ids(stored: StoredComponent, inputs: &Inputs) -> Result<Vec<NamedTensor>> {
@@ -162,7 +189,21 @@ impl Inputs<'_> {
 
     /// One timestep for each sample; a single one is for all.
     fn timesteps(&self, batch: usize) -> Result<Vec<f64>> {
-        let values: Vec<f64> = self.named("timestep", None)?.values.iter().map(|&t| f64::from(t)).collect();
+        self.for_each_sample("timestep", batch)
+    }
+
+    /// One number for each sample; a single one is for all.
+    fn for_each_sample(&self, name: &str, batch: usize) -> Result<Vec<f64>> {
+        let values: Vec<f64> = self.named(name, None)?.values.iter().map(|&x| f64::from(x)).collect();
         Ok(if values.len() == 1 { vec![values[0]; batch] } else { values })
+    }
+
+    /// Three numbers for each token.
+    fn positions(&self, name: &str) -> Result<Vec<Position>> {
+        let NamedTensor { shape, values, .. } = self.named(name, Some(2))?;
+        if shape[1] != 3 {
+            return Err(Error::shape(format!("`{name}`"), "[tokens, 3]", format!("{shape:?}")));
+        }
+        Ok(values.as_chunks::<3>().0.iter().map(|position| position.map(f64::from)).collect())
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::index::ModelIndex;
-use super::{CONFIGS, Checkpoint, SCHEDULER, StoredComponent};
+use super::{CONFIGS, Checkpoint, SCHEDULER, StoredComponent, flux_file};
 use crate::checkpoint::single_file::{self, Change, KeyLayout};
 use crate::denoiser::DenoiserConfig;
 use crate::diffusion::SchedulerConfig;
@@ -18,21 +18,28 @@ use crate::nn::parameters::is_counter;
 
 /// Writes a folder in diffusers' layout.
 pub fn folder(checkpoint: &Checkpoint, root: &Path) -> Result<()> {
+    if let Some(stored) = checkpoint.transformer_alone() {
+        return component(ComponentKind::Transformer, stored, root);
+    }
     checkpoint.check_tokenizers()?;
-    for (component, stored) in &checkpoint.components {
-        let folder = root.join(component.folder());
-        let mut tensors: Vec<(&str, &StoredTensor)> =
-            stored.weights.iter().map(|(n, t)| (n.as_str(), t)).collect();
-        tensors.sort_by_key(|(name, _)| *name);
-        let file = folder.join(component.weights_stem()).with_extension("safetensors");
-        safetensors::write_stored(&file, tensors.into_iter(), HashMap::new())?;
-        atomic::write_json(&folder.join("config.json"), &config_of(*component, stored))?;
+    for (&kind, stored) in &checkpoint.components {
+        component(kind, stored, &root.join(kind.folder()))?;
     }
     for (tokenizer, name) in checkpoint.tokenizers.iter().zip(["tokenizer", "tokenizer_2"]) {
         tokenizer.save(&root.join(name))?;
     }
     atomic::write(&root.join("scheduler/scheduler_config.json"), checkpoint.scheduler.as_bytes())?;
     atomic::write_json(&root.join("model_index.json"), &index(checkpoint, &scheduler(checkpoint)?))
+}
+
+/// Writes the folder of a component: its weights, then its config.
+fn component(kind: ComponentKind, stored: &StoredComponent, folder: &Path) -> Result<()> {
+    let mut tensors: Vec<(&str, &StoredTensor)> =
+        stored.weights.iter().map(|(n, t)| (n.as_str(), t)).collect();
+    tensors.sort_by_key(|(name, _)| *name);
+    let file = folder.join(kind.weights_stem()).with_extension("safetensors");
+    safetensors::write_stored(&file, tensors.into_iter(), HashMap::new())?;
+    atomic::write_json(&folder.join("config.json"), &config_of(kind, stored))
 }
 
 /// The config with the dtype that transformers writes and reads.
@@ -73,6 +80,9 @@ fn index(checkpoint: &Checkpoint, scheduler: &Value) -> Value {
 
 /// Writes a single file in the original layout.
 pub fn single_file(checkpoint: &Checkpoint, path: &Path) -> Result<()> {
+    if checkpoint.transformer_alone().is_some() {
+        return flux_file::write(checkpoint, path);
+    }
     let config = |component: ComponentKind| checkpoint.component(component).map(|stored| &stored.config);
     let second = checkpoint.components.get(&ComponentKind::TextEncoder2).map(|stored| &stored.config);
     let layout = KeyLayout::from_configs(

@@ -5,6 +5,7 @@
 //! Every network that can do that is a variant of [`Denoiser`], and a folder of its own.
 
 pub mod condition;
+pub mod flux;
 pub mod grounding;
 pub mod recompute;
 pub mod unet;
@@ -12,26 +13,34 @@ pub mod unet;
 use burn::module::Module;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::error::Result;
 use crate::nn::{AttentionHook, Init};
 
 pub use condition::Condition;
+pub use flux::{Flux, FluxConfig};
 pub use unet::{Unet, UnetConfig};
 
 /// A denoiser of any kind.
+#[allow(clippy::large_enum_variant, reason = "a model has one")]
 #[derive(Module, Debug)]
 pub enum Denoiser {
     /// diffusers' `UNet2DConditionModel`.
     Unet(Unet),
+    /// diffusers' `FluxTransformer2DModel`.
+    Flux(Flux),
 }
 
 /// The `config.json` of a denoiser.
+#[allow(clippy::large_enum_variant, reason = "a model has one")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, try_from = "Value")]
 pub enum DenoiserConfig {
     /// Of a [`Denoiser::Unet`].
     Unet(UnetConfig),
+    /// Of a [`Denoiser::Flux`].
+    Flux(FluxConfig),
 }
 
 impl Denoiser {
@@ -42,13 +51,14 @@ impl Denoiser {
     pub fn new(config: &DenoiserConfig, init: &mut Init) -> Result<Self> {
         match config {
             DenoiserConfig::Unet(config) => Ok(Self::Unet(Unet::new(config, init)?)),
+            DenoiserConfig::Flux(config) => Ok(Self::Flux(Flux::new(config, init)?)),
         }
     }
 
     /// - `x_t`: `[B, in, H, W]`, noisy scaled latents.
     /// - `timesteps`: `B` numbers in [0, T).
     /// - `condition`: of the same batch.
-    /// - `hook`: sees the probabilities of every cross-attention layer.
+    /// - `hook`: sees the probabilities of every layer in which the picture reads the text.
     ///
     /// Returns `[B, out, H, W]`: what the network was trained to predict.
     ///
@@ -63,6 +73,7 @@ impl Denoiser {
     ) -> Result<Tensor<4>> {
         match self {
             Self::Unet(unet) => unet.forward(x_t, timesteps, condition, hook),
+            Self::Flux(flux) => flux.forward(x_t, timesteps, condition, hook),
         }
     }
 
@@ -70,18 +81,20 @@ impl Denoiser {
     pub fn takes_guidance(&self) -> bool {
         match self {
             Self::Unet(unet) => unet.takes_guidance(),
+            Self::Flux(flux) => flux.takes_guidance(),
         }
     }
 }
 
 impl DenoiserConfig {
     /// `_class_name` of each kind; a config without one is of the first.
-    pub const CLASSES: [&str; 1] = ["UNet2DConditionModel"];
+    pub const CLASSES: [&str; 2] = ["UNet2DConditionModel", "FluxTransformer2DModel"];
 
     /// Reads a `config.json` of the class `_class_name`; `None` for a class that is not known.
-    pub fn of_class(class: &str, config: serde_json::Value) -> Option<serde_json::Result<Self>> {
+    pub fn of_class(class: &str, config: Value) -> Option<serde_json::Result<Self>> {
         match class {
             "UNet2DConditionModel" => Some(serde_json::from_value(config).map(Self::Unet)),
+            "FluxTransformer2DModel" => Some(serde_json::from_value(config).map(Self::Flux)),
             _ => None,
         }
     }
@@ -90,6 +103,7 @@ impl DenoiserConfig {
     pub fn class_name(&self) -> &'static str {
         match self {
             Self::Unet(_) => Self::CLASSES[0],
+            Self::Flux(_) => Self::CLASSES[1],
         }
     }
 
@@ -97,6 +111,7 @@ impl DenoiserConfig {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Unet(_) => "U-Net",
+            Self::Flux(_) => "Flux transformer",
         }
     }
 
@@ -107,6 +122,7 @@ impl DenoiserConfig {
     pub fn validate(&self) -> Result<()> {
         match self {
             Self::Unet(config) => config.validate(),
+            Self::Flux(config) => config.validate(),
         }
     }
 
@@ -114,6 +130,7 @@ impl DenoiserConfig {
     pub fn in_channels(&self) -> usize {
         match self {
             Self::Unet(config) => config.in_channels,
+            Self::Flux(config) => config.in_channels / flux::config::PATCH,
         }
     }
 
@@ -121,6 +138,7 @@ impl DenoiserConfig {
     pub fn out_channels(&self) -> usize {
         match self {
             Self::Unet(config) => config.out_channels,
+            Self::Flux(config) => config.out_channels() / flux::config::PATCH,
         }
     }
 
@@ -128,6 +146,7 @@ impl DenoiserConfig {
     pub fn context_width(&self) -> usize {
         match self {
             Self::Unet(config) => config.cross_attention_dim,
+            Self::Flux(config) => config.joint_attention_dim,
         }
     }
 
@@ -135,13 +154,15 @@ impl DenoiserConfig {
     pub fn takes_sizes(&self) -> bool {
         match self {
             Self::Unet(config) => config.added_widths().is_some(),
+            Self::Flux(_) => false,
         }
     }
 
-    /// Sizes (height, width) at which the network sees latents of `height` × `width` in cross-attention, finest first.
+    /// Sizes (height, width) at which latents of `height` × `width` read the text, finest first.
     pub fn cross_attention_sizes(&self, height: usize, width: usize) -> Vec<(usize, usize)> {
         match self {
             Self::Unet(config) => config.cross_attention_sizes(height, width),
+            Self::Flux(_) => vec![(height / 2, width / 2)],
         }
     }
 
@@ -149,6 +170,15 @@ impl DenoiserConfig {
     pub fn cross_attention_heads(&self) -> Vec<usize> {
         match self {
             Self::Unet(config) => config.cross_attention_heads(),
+            Self::Flux(config) => vec![config.num_attention_heads],
+        }
+    }
+
+    /// Tokens of a picture whose latents are `height` × `width`, of networks that read pictures in tokens.
+    pub fn picture_tokens(&self, height: usize, width: usize) -> Option<usize> {
+        match self {
+            Self::Unet(_) => None,
+            Self::Flux(_) => Some((height / 2) * (width / 2)),
         }
     }
 
@@ -156,6 +186,21 @@ impl DenoiserConfig {
     pub fn sample_size(&self) -> usize {
         match self {
             Self::Unet(config) => config.sample_size.unwrap_or(64),
+            // Pictures of 1024 pixels a side.
+            Self::Flux(_) => 128,
+        }
+    }
+}
+
+/// By the class that it names; a config without one is of the first.
+impl TryFrom<Value> for DenoiserConfig {
+    type Error = String;
+
+    fn try_from(config: Value) -> std::result::Result<Self, String> {
+        let class = config["_class_name"].as_str().unwrap_or(Self::CLASSES[0]).to_owned();
+        match Self::of_class(&class, config) {
+            Some(config) => config.map_err(|e| e.to_string()),
+            None => Err(format!("`_class_name`: expected {}, got `{class}`", Self::CLASSES.join(" or "))),
         }
     }
 }

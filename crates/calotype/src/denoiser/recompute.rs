@@ -5,7 +5,7 @@
 use burn::tensor::{Gradients, Tensor};
 
 use super::{Denoiser, unet};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// What a pass begins with, none of it on an autodiff device.
 #[derive(Clone, Copy)]
@@ -24,7 +24,7 @@ pub struct Inputs<'a> {
 /// context.
 ///
 /// # Errors
-/// As [`Denoiser::forward`]; those of `loss`.
+/// As [`Denoiser::forward`]; those of `loss`; `Error::Argument` for a network that has no parts to go back by.
 pub fn backward<N>(
     denoiser: &Denoiser,
     inputs: Inputs,
@@ -35,11 +35,13 @@ pub fn backward<N>(
     match denoiser {
         Denoiser::Unet(network) => {
             let tracked = || {
-                let (leaves, Denoiser::Unet(network)) = tracked();
+                let (leaves, network) = tracked();
+                let Denoiser::Unet(network) = network else { unreachable!("as `denoiser`, see above") };
                 (leaves, network)
             };
             unet::recompute::backward(network, inputs, loss, tracked, collect)
         }
+        Denoiser::Flux(_) => Err(Error::argument("gradient_checkpointing", "false for Flux", true)),
     }
 }
 

@@ -14,8 +14,7 @@ pub fn shift(sigma: f64, shift: f64) -> f64 {
     shift * sigma / (1.0 + (shift - 1.0) * sigma)
 }
 
-/// The same with shift = e^μ, as Flux computes it from the size of the picture: e^μ/(e^μ + 1/σ − 1). No model that is
-/// read here asks for it yet (`use_dynamic_shifting`).
+/// The same with shift = e^μ, as Flux computes it from the size of the picture: e^μ/(e^μ + 1/σ − 1).
 pub fn shift_exponential(sigma: f64, mu: f64) -> f64 {
     if sigma > 0.0 { mu.exp() / (mu.exp() + 1.0 / sigma - 1.0) } else { 0.0 }
 }
@@ -52,6 +51,21 @@ pub fn grid(rule: FlowGridRule, steps: usize, num_timesteps: usize, by: f64) -> 
     };
     levels.iter_mut().for_each(|level| *level = shift(*level, by));
     levels.push(0.0);
+    Ok(levels)
+}
+
+/// The `steps` + 1 noise levels of a sampling run of Flux, from 1 to 0: evenly from 1 to 1/`steps`, each where `shifted`
+/// puts it, then 0.
+///
+/// # Errors
+/// `Error::Argument` unless `steps` ≥ 1, and the levels fall.
+pub fn grid_of_tokens(steps: usize, shifted: impl Fn(f64) -> f64) -> Result<Vec<f64>> {
+    if steps == 0 {
+        return Err(Error::argument("steps", "at least 1", steps));
+    }
+    let levels = linspace(1.0, 1.0 / steps as f64, steps).into_iter().map(shifted);
+    let levels: Vec<f64> = levels.chain([0.0]).collect();
+    super::sigma_grid::require_falling(&levels)?;
     Ok(levels)
 }
 

@@ -3,6 +3,7 @@
 //! Timesteps run from 0 (clean) to T−1 (noise). Coefficients are computed in `f64`; tensors keep
 //! their own dtype.
 
+pub mod dynamic_shift;
 pub mod edm;
 pub mod flow;
 pub mod forward_process;
@@ -16,6 +17,7 @@ pub mod sigma_grid;
 pub mod training_sample;
 pub mod x_0_limit;
 
+pub use dynamic_shift::DynamicShift;
 pub use edm::Edm;
 pub use forward_process::Rates;
 pub use loss_weight::LossWeight;

@@ -165,17 +165,62 @@ pub fn write_stored<'a>(
     tensors: impl Iterator<Item = (&'a str, &'a StoredTensor)>,
     metadata: HashMap<String, String>,
 ) -> Result<()> {
-    let dtype = |storage: Storage| match storage {
-        Storage::F32 => Dtype::F32,
-        Storage::F16 => Dtype::F16,
-        Storage::Bf16 => Dtype::BF16,
-    };
     let view = |(name, tensor): (&'a str, &'a StoredTensor)| {
         let shape = shape_in_file(name, tensor.shape());
         let view = TensorView::new(dtype(tensor.storage()), shape, tensor.bytes());
         Ok((name, view.map_err(|e| Error::format(path, FORMAT, e))?))
     };
     serialise(path, tensors.map(view).collect::<Result<Vec<_>>>()?, metadata)
+}
+
+fn dtype(storage: Storage) -> Dtype {
+    match storage {
+        Storage::F32 => Dtype::F32,
+        Storage::F16 => Dtype::F16,
+        Storage::Bf16 => Dtype::BF16,
+    }
+}
+
+/// A tensor whose rows lie in several places.
+#[derive(Debug)]
+pub struct Stack<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// PyTorch's shape.
+    pub shape: Vec<usize>,
+    /// How its numbers are stored.
+    pub storage: Storage,
+    /// The numbers as they are stored, one place after the other.
+    pub parts: Vec<&'a [u8]>,
+}
+
+impl View for Stack<'_> {
+    fn dtype(&self) -> Dtype {
+        dtype(self.storage)
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        match self.parts[..] {
+            [only] => Cow::Borrowed(only),
+            _ => Cow::Owned(self.parts.concat()),
+        }
+    }
+
+    fn data_len(&self) -> usize {
+        self.parts.iter().map(|part| part.len()).sum()
+    }
+}
+
+/// Writes tensors that are put together one at a time, when their turn comes; as [`write()`].
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_stacks(path: &Path, stacks: Vec<Stack>, metadata: HashMap<String, String>) -> Result<()> {
+    serialise(path, stacks.into_iter().map(|stack| (stack.name, stack)).collect(), metadata)
 }
 
 fn shape_in_file(name: &str, shape: &[usize]) -> Vec<usize> {

@@ -1,6 +1,7 @@
 //! A tensor as a weight file stores it: f32, or half as long.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use burn::tensor::{Bytes, DType, Device, Tensor, TensorData, bf16, f16};
 use rayon::prelude::*;
@@ -135,6 +136,21 @@ impl StoredTensor {
         Self::new(shape, self.storage, self.bytes)
     }
 
+    /// Some of the rows, without a copy where they lie in a mapped file; `None` for rows that it does not have.
+    pub fn rows(&self, range: Range<usize>) -> Option<Self> {
+        let [rows, rest @ ..] = &self.shape[..] else { return None };
+        if range.start > range.end || range.end > *rows {
+            return None;
+        }
+        let row = rest.iter().product::<usize>() * self.storage.size();
+        let shape = std::iter::once(range.len()).chain(rest.iter().copied()).collect();
+        let (first, end) = (range.start * row, range.end * row);
+        match self.bytes.view(first, end) {
+            Ok(bytes) => Self::new(shape, self.storage, bytes),
+            Err(_) => Self::copied(shape, self.storage, &self.bytes[first..end]),
+        }
+    }
+
     /// Whether no number is NaN or infinite.
     pub fn is_finite(&self) -> bool {
         // All ones in the exponent.
@@ -200,6 +216,17 @@ mod tests {
             }
             assert_eq!(other.clone().stored_as(Storage::F32).to_f32(), other.to_f32());
         }
+    }
+
+    #[test]
+    fn rows_are_taken_out() {
+        let tensor = StoredTensor::from_f32(vec![3, 2], vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0]).unwrap();
+        for storage in Storage::ALL {
+            let rows = tensor.clone().stored_as(storage).rows(1..3).unwrap();
+            assert_eq!((rows.shape(), rows.to_f32()), (&[2, 2][..], vec![2.0, 3.0, 4.0, 5.0]));
+        }
+        assert!(tensor.rows(2..4).is_none() && tensor.rows(0..0).is_some());
+        assert!(StoredTensor::from_f32(vec![], vec![1.0]).unwrap().rows(0..1).is_none());
     }
 
     #[test]

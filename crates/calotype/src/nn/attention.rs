@@ -39,16 +39,16 @@ pub enum Reads {
 /// softmax(Q Kᵀ / √d) V as a layer computes it, `[B, N, heads·d]`.
 pub type Weigh<'a> = dyn Fn(Qkv) -> Tensor<3> + 'a;
 
-/// Sees the attention probabilities of every cross-attention layer during a forward pass, and may put something else in
-/// place of what a layer computes.
+/// Sees the attention probabilities of every layer in which a picture reads a text during a forward pass, and may put
+/// something else in place of what a layer of self- or cross-attention computes.
 pub trait AttentionHook {
     /// How many of a layer's heads it sees: the first of them, by default all; of none, nothing is shown.
     fn heads(&self, heads: usize) -> usize {
         heads
     }
 
-    /// `probabilities`: `[B, heads, height·width, tokens]`, rows sum to 1; part of the graph of gradients, if there is
-    /// one.
+    /// `probabilities`: `[B, heads, height·width, tokens]`, rows sum to 1, or in attention that text and picture share to
+    /// what the picture leaves; part of the graph of gradients, if there is one.
     fn cross_attention(&self, height: usize, width: usize, probabilities: &Tensor<4>);
 
     /// In place of `weigh` of `qkv`, for a layer on a feature map of height and width `size`: usually a combination of

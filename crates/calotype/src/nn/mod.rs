@@ -28,6 +28,6 @@ pub use conv2d::Conv2d;
 pub use init::Init;
 pub use linear::Linear;
 pub use lora::Lora;
-pub use norm::{GroupNorm, LayerNorm};
+pub use norm::{GroupNorm, LayerNorm, RmsNorm};
 pub use resnet_block::ResnetBlock;
 pub use softplus::softplus;

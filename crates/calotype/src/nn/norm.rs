@@ -1,4 +1,4 @@
-//! Group and layer normalisation.
+//! Group, layer and root mean square normalisation.
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
@@ -67,5 +67,26 @@ impl LayerNorm {
     /// `[.., D]` to the same shape.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         calotype_kernels::layer_norm(x, self.weight.val(), self.bias.val(), self.epsilon)
+    }
+}
+
+/// Divides the last dimension by its root mean square. Zhang & Sennrich 2019, arXiv:1910.07467.
+#[derive(Module, Debug)]
+pub struct RmsNorm {
+    /// γ: `[D]`.
+    pub weight: Param<Tensor<1>>,
+    #[module(skip)]
+    epsilon: f64,
+}
+
+impl RmsNorm {
+    /// γ = 1.
+    pub fn new(width: usize, epsilon: f64, init: &mut Init) -> Self {
+        Self { weight: init.constant([width], 1.0), epsilon }
+    }
+
+    /// `[.., D]` to the same shape: x/√(mean(x²) + ε)·γ.
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        calotype_kernels::rms_norm(x, self.weight.val(), self.epsilon)
     }
 }

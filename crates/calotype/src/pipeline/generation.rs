@@ -87,6 +87,9 @@ impl Request {
         let size = picture.map(|picture| (picture.width() as usize, picture.height() as usize));
         let (width, height) = size.unwrap_or((model.default_size(), model.default_size()));
         let f = model.vae.downsampling();
+        // A picture's size is its user's only within what the autoencoder can take.
+        let (width, height) =
+            (self.width.unwrap_or(width - width % f), self.height.unwrap_or(height - height % f));
         Ok(Sampling {
             sampler: SamplerSettings {
                 kind: self.sampler.map_or_else(|| SamplerKind::from_config(&model.scheduler), Ok)?,
@@ -94,12 +97,12 @@ impl Request {
                 eta: self.eta,
                 schedule: self.schedule,
                 compat: self.compat,
+                picture_tokens: model.denoiser.config.picture_tokens(height / f, width / f),
             },
             seed: self.seed.unwrap_or(0),
             generator: self.rng.unwrap_or_default(),
-            // A picture's size is its user's only within what the autoencoder can take.
-            width: self.width.unwrap_or(width - width % f),
-            height: self.height.unwrap_or(height - height % f),
+            width,
+            height,
             sizes: Sizes::default(),
             prompts: self.prompts(),
         })

@@ -6,9 +6,9 @@ use super::from_config::sigma_spacing;
 use super::kind::Family;
 use super::run::{AfterStep, StepCount};
 use super::{Compat, Denoise, Level, SamplerSettings, Timestep};
-use crate::diffusion::flow::{FlowGridRule, grid};
+use crate::diffusion::flow::{self, FlowGridRule, grid};
 use crate::diffusion::sigma_grid::require_falling;
-use crate::diffusion::{SchedulerConfig, SigmaSpacing, X0Limit};
+use crate::diffusion::{DynamicShift, SchedulerConfig, SigmaSpacing, X0Limit};
 use crate::{Error, Result};
 
 /// What a flow sampler asks of a network: v(x, t), `[B, C, H, W]` as x, t in [0, 1].
@@ -91,11 +91,13 @@ pub struct FlowSampler {
 }
 
 impl FlowSampler {
-    /// Over the times of a model, shifted as its `shift` says: once, or as diffusers does.
+    /// Over the times of a model, shifted as its `shift` says, once or as diffusers does; for networks that read pictures
+    /// in tokens over Flux's.
     ///
     /// # Errors
     /// `Error::Argument` for samplers that are not for flows, for a limit on x̂₀ or noise levels that they do
-    /// not have, and for more steps than timesteps; as [`grid`].
+    /// not have, and for more steps than timesteps; `Error::Config` for a shift by tokens where there are none; as
+    /// [`grid`].
     pub fn new(config: &SchedulerConfig, settings: &SamplerSettings) -> Result<Self> {
         let Family::Flow(method) = settings.kind.family() else {
             return Err(Error::argument("sampler", "flow-euler or flow-heun", settings.kind));
@@ -110,11 +112,27 @@ impl FlowSampler {
             let expected = format!("at most num_train_timesteps, {num_timesteps}");
             return Err(Error::argument("steps", expected, settings.steps));
         }
-        let rule = match settings.compat {
-            Some(Compat::Diffusers) => FlowGridRule::Diffusers,
-            None => FlowGridRule::ShiftOnce,
+        let times = match (DynamicShift::of(config)?, settings.picture_tokens) {
+            (Some(dynamic), Some(tokens)) => {
+                let mu = dynamic.mu(tokens);
+                flow::grid_of_tokens(settings.steps, |t| flow::shift_exponential(t, mu))?
+            }
+            (None, Some(_)) => {
+                flow::require_shift(shift)?;
+                flow::grid_of_tokens(settings.steps, |t| flow::shift(t, shift))?
+            }
+            (Some(_), None) => {
+                let expected = "false: the model's network does not read pictures in tokens";
+                return Err(Error::config("scheduler_config.json", "use_dynamic_shifting", expected, true));
+            }
+            (None, None) => {
+                let rule = match settings.compat {
+                    Some(Compat::Diffusers) => FlowGridRule::Diffusers,
+                    None => FlowGridRule::ShiftOnce,
+                };
+                grid(rule, settings.steps, num_timesteps, shift)?
+            }
         };
-        let times = grid(rule, settings.steps, num_timesteps, shift)?;
         Ok(Self { method, times, num_timesteps: num_timesteps as f64 })
     }
 

@@ -27,11 +27,13 @@ pub struct SamplerSettings {
     pub schedule: Option<SigmaSpacing>,
     /// Whose slips to repeat.
     pub compat: Option<Compat>,
+    /// Tokens of the picture, for networks that read it in tokens: Flux's, whose times are spaced by their number.
+    pub picture_tokens: Option<usize>,
 }
 
 impl SamplerSettings {
     /// η = 0, the model's own noise levels.
     pub fn new(kind: SamplerKind, steps: usize) -> Self {
-        Self { kind, steps, eta: 0.0, schedule: None, compat: None }
+        Self { kind, steps, eta: 0.0, schedule: None, compat: None, picture_tokens: None }
     }
 }

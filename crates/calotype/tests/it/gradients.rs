@@ -12,6 +12,7 @@ use calotype::autoencoder::{
     AutoencoderConfig, AutoencoderKl,
     loss::{Reconstruction, autoencoder_loss},
 };
+use calotype::denoiser::flux::{Flux, FluxConfig, Position, Positions};
 use calotype::denoiser::grounding::{GroundedAttention, Region, Regions};
 use calotype::denoiser::{Condition, Unet, UnetConfig};
 use calotype::files::{NamedTensor, StoredTensor, safetensors};
@@ -186,4 +187,25 @@ fn unet_with_grounded_attention() {
 #[test]
 fn unet_2d_condition_of_other_families() {
     unet("unet_linear.safetensors");
+}
+
+/// Flux.1 with a guidance scale.
+#[test]
+fn flux_transformer() {
+    let golden = Golden::open("flux.safetensors");
+    let config: FluxConfig = golden.config();
+    let network = golden.load(Flux::new(&config, &mut Init::zeros(&Device::flex())).unwrap());
+    let numbers = |key: &str| golden.tensors[key].values.iter().map(|&x| f64::from(x)).collect::<Vec<f64>>();
+    let positions = |key: &str| -> Vec<Position> { numbers(key).as_chunks::<3>().0.to_vec() };
+    let condition = Condition {
+        pooled: Some(golden.tensor("input.pooled_projections")),
+        guidance: Some(numbers("input.guidance")),
+        ..Condition::of_context(golden.tensor("input.encoder_hidden_states"))
+    };
+    let positions = Positions { text: positions("input.txt_ids"), picture: positions("input.img_ids") };
+    let timesteps: Vec<f64> = numbers("input.timestep").into_iter().map(|t| 1000.0 * t).collect();
+    let tokens = golden.tensor("input.hidden_states");
+    let output = network.predict(tokens, &timesteps, &condition, &positions, None).unwrap();
+    golden.assert_output("output.output", output.clone());
+    golden.assert_loss(&network, (output - golden.tensor("input.velocity")).square().mean());
 }

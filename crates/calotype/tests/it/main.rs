@@ -9,6 +9,7 @@ mod exchanged_captions;
 mod explain;
 mod file_map;
 mod fine_tuning;
+mod flux;
 mod formula;
 mod fuzz;
 mod golden;

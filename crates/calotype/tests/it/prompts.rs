@@ -241,7 +241,7 @@ fn what_cannot_be_read_is_refused() {
 #[test]
 fn a_model_that_was_distilled_with_guidance_refuses_sums() {
     let mut model = model("sd1");
-    let DenoiserConfig::Unet(config) = &model.denoiser.config;
+    let DenoiserConfig::Unet(config) = &model.denoiser.config else { panic!("sd1 has a U-Net") };
     let distilled = UnetConfig { time_cond_proj_dim: Some(8), ..config.clone() };
     let network = Unet::new(&distilled, &mut Init::random(0, &Device::flex())).unwrap();
     model.denoiser.network = Denoiser::Unet(network);

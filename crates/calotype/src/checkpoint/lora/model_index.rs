@@ -27,8 +27,8 @@ impl<'a> ModelIndex<'a> {
                 let mut names = match component {
                     ComponentKind::Unet => unet_names(layer),
                     ComponentKind::TextEncoder | ComponentKind::TextEncoder2 => text_encoder_names(layer),
-                    // No LoRA changes an autoencoder.
-                    ComponentKind::Vae => vec![],
+                    // No LoRA changes an autoencoder; those of Flux are not read.
+                    ComponentKind::Transformer | ComponentKind::Vae => vec![],
                 };
                 names.extend(stability.as_ref().and_then(|s| s.of(layer)));
                 for name in names {

@@ -11,6 +11,7 @@ use crate::model::ComponentKind;
 pub fn kohya_name(component: ComponentKind, weight_name: &str) -> String {
     let tag = match component {
         ComponentKind::Unet => "unet",
+        ComponentKind::Transformer => "transformer",
         ComponentKind::Vae => "vae",
         ComponentKind::TextEncoder => "te",
         ComponentKind::TextEncoder2 => "te2",

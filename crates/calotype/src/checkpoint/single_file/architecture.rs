@@ -184,12 +184,13 @@ fn architecture(shapes: &BTreeMap<String, Vec<usize>>) -> Result<Architecture, S
 }
 
 /// (what keys begin with, in `model.diffusion_model.` or at the top; what that is), most special first.
-const OTHERS: [(&str, &str); 17] = [
+const OTHERS: [(&str, &str); 18] = [
     ("joint_blocks.", "Stable Diffusion 3"),
     ("distilled_guidance_layer.", "Chroma"),
     ("double_stream_modulation_img.", "Flux 2"),
+    ("single_stream_modulation.", "Flux 2"),
     ("txt_in.individual_token_refiner.", "HunyuanVideo"),
-    ("double_blocks.", "Flux"),
+    ("double_blocks.", "a relative of Flux.1 that is not known here"),
     ("control_model.", "a ControlNet"),
     ("controlnet_cond_embedding.", "a ControlNet"),
     ("lora_unet_", "a LoRA, which changes a model and is given beside one"),
@@ -209,7 +210,7 @@ fn refuse_others(shapes: &BTreeMap<String, Vec<usize>>) -> Result<(), String> {
     for (start, what) in OTHERS {
         let inside = format!("{UNET}{start}");
         if Shapes::new(shapes, start).any() || Shapes::new(shapes, &inside).any() {
-            return Err(format!("this is {what}; expected Stable Diffusion 1, 2 or XL"));
+            return Err(format!("this is {what}; expected Stable Diffusion 1, 2 or XL, or Flux.1"));
         }
     }
     if Shapes::new(shapes, UNET).has("input_blocks.0.0.weight") {

@@ -50,6 +50,7 @@ const OF_TEXT: [&str; 6] = [
 pub fn what_is_lost(recognised: &Recognised, component: ComponentKind, config: &Value) -> Vec<String> {
     let (derived, keys) = match component {
         ComponentKind::Unet => (Some(&recognised.configs.unet), OF_UNET.as_slice()),
+        ComponentKind::Transformer => (None, [].as_slice()),
         ComponentKind::Vae => (Some(&recognised.configs.vae), OF_VAE.as_slice()),
         ComponentKind::TextEncoder => (Some(&recognised.configs.text_encoder), OF_TEXT.as_slice()),
         ComponentKind::TextEncoder2 => (recognised.configs.text_encoder_2.as_ref(), OF_TEXT.as_slice()),

@@ -62,6 +62,8 @@ impl ComponentKind {
             (ComponentKind::TextEncoder2, Architecture::StableDiffusionXl) => {
                 &["conditioner.embedders.1.model."]
             }
+            // Flux's own names: `crate::checkpoint::flux_file`.
+            (ComponentKind::Transformer, _) => &[],
             (ComponentKind::TextEncoder2, _) => &[],
         }
     }
@@ -71,7 +73,7 @@ impl ComponentKind {
         match self {
             ComponentKind::TextEncoder => architecture == Architecture::StableDiffusion2,
             ComponentKind::TextEncoder2 => true,
-            ComponentKind::Unet | ComponentKind::Vae => false,
+            ComponentKind::Unet | ComponentKind::Transformer | ComponentKind::Vae => false,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::checkpoint::single_file::{self, Architecture, Change, Recognised, Target, averaged};
-use crate::checkpoint::{CONFIGS, Checkpoint, SCHEDULER, StoredComponent, Taken};
+use crate::checkpoint::{CONFIGS, Checkpoint, SCHEDULER, StoredComponent, Taken, flux_file};
 use crate::error::{Error, Result};
 use crate::files::StoredTensor;
 use crate::files::weights::{self, Tensors};
@@ -15,9 +15,12 @@ use crate::text_encoder::tokenizer::{ClipTokenizer, Padding};
 
 const FORMAT: &str = "Stable Diffusion in one file";
 
-/// Opens a file of the original code.
+/// Opens a file of the original code, or one of Flux.
 pub fn open(path: &Path) -> Result<Checkpoint> {
     let mut tensors = weights::open(path)?;
+    if let Some(naming) = flux_file::naming(&tensors) {
+        return flux_file::open(path, tensors, naming);
+    }
     let averages = put_averages(&mut tensors);
     let shapes = tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shape().to_vec())).collect();
     let mut recognised =
@@ -93,12 +96,14 @@ fn put_averages(tensors: &mut Tensors) -> bool {
 
 /// What the header of a file that we wrote says, and names and shapes do not.
 #[derive(Default)]
-struct Written {
-    configs: BTreeMap<String, Value>,
-    scheduler: Option<String>,
+pub(in crate::checkpoint) struct Written {
+    /// `config.json` by folder.
+    pub configs: BTreeMap<String, Value>,
+    /// The text of `scheduler_config.json`.
+    pub scheduler: Option<String>,
 }
 
-fn written_configs(path: &Path) -> Result<Written> {
+pub(in crate::checkpoint) fn written_configs(path: &Path) -> Result<Written> {
     let metadata = weights::read_metadata(path)?;
     let configs = metadata.get(CONFIGS).map(|text| serde_json::from_str(text)).transpose();
     let configs =

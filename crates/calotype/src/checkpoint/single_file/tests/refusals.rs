@@ -12,7 +12,7 @@ fn other_models_are_refused_by_name() {
     assert!(
         reason(&["model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight"]).contains("Diffusion 3")
     );
-    assert!(reason(&["double_blocks.0.img_attn.norm.key_norm.scale"]).contains("is Flux;"));
+    assert!(reason(&["double_blocks.0.img_attn.norm.key_norm.scale"]).contains("relative of Flux.1"));
     assert!(reason(&["lora_te1_text_model_encoder.lora_up.weight"]).contains("LoRA"));
     assert!(reason(&["unet.conv_in.weight"]).contains("folder"));
     assert!(reason(&[]).contains("U-Net"));

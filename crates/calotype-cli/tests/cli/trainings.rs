@@ -80,6 +80,16 @@ fn an_autoencoder_by_latent_diffusions_loss_and_a_vanilla_discriminator() {
 }
 
 #[test]
+fn an_autoencoder_whose_halved_latents_are_halved_pictures() {
+    let dir = with(&VAE, &[("beta_warm_up = 5", "beta_warm_up = 5\nscale_equivariance = 0.25")]);
+    let last = last(&trains(&dir, "vae", &[]), "vae");
+    let at = |name: &str| last[name].as_f64().unwrap();
+    // The loss is the sum, beta at its full weight.
+    let sum = at("reconstruction") + 1e-6 * at("kl") + 0.25 * at("scale_equivariance");
+    assert!(at("scale_equivariance") > 0.0 && (at("loss") / sum - 1.0).abs() < 1e-5, "{sum}, but {last}");
+}
+
+#[test]
 fn a_decoder_alone_leaves_the_latents_as_they_are() {
     let dir = with_model();
     dir.write("tiny.toml", TINY);
@@ -193,6 +203,26 @@ fn a_flow_with_lion_and_averages_for_later() {
         |folder: &str| fs::read(dir.join(folder).join("unet/diffusion_pytorch_model.safetensors")).unwrap();
     assert_ne!(average("longer"), average("run/model"));
     succeeds(&dir, &["generate", "a cat", "--model", "longer", "--steps", "3", "--out", "dog.png"]);
+}
+
+#[test]
+fn a_denoiser_that_reads_one_vector() {
+    let pooled = "caption_dropout = 0.1\ntrain_text_encoder = true\npooled_text = true";
+    let dir = with(&DIFFUSION, &[("caption_dropout = 0.1", pooled)]);
+    for run in ["run", "other"] {
+        write_files(&dir.join(run).join("model"), &components(CLIP.writes));
+    }
+    let kept = trains(&dir, "diffusion", &[]);
+    let config: Value = serde_json::from_slice(&kept[Path::new("model/text_encoder/config.json")]).unwrap();
+    assert_eq!(config["calotype_pooled_context"], true);
+    // A file that lost the key would have a feature for each token, and draw another picture.
+    let picture = |out: &'static str| {
+        succeeds(&dir, &["generate", "a cat", "--model", "run/model", "--steps", "3", "--out", out]);
+        pixels(&dir.join(out))
+    };
+    let one = picture("one.png");
+    replace(&dir.join("run/model/text_encoder/config.json"), "\"calotype_pooled_context\": true", "\"x\": 1");
+    assert_ne!(one, picture("many.png"));
 }
 
 #[test]

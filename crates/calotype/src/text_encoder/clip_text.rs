@@ -40,6 +40,8 @@ pub struct ClipText {
     max_length: usize,
     #[module(skip)]
     eos_token_id: Option<u32>,
+    #[module(skip)]
+    pooled_context: bool,
 }
 
 /// What the text tower says about a batch of texts.
@@ -83,7 +85,13 @@ impl ClipText {
             vocab_size: config.vocab_size,
             max_length: config.max_position_embeddings,
             eos_token_id: config.eos_token_id,
+            pooled_context: config.pooled_context,
         })
+    }
+
+    /// The same tower, which says of every token what it says of the end ([`ClipTextConfig::pooled_context`]).
+    pub fn with_pooled_context(self) -> Self {
+        Self { pooled_context: true, ..self }
     }
 
     /// transformers' `CLIPTextModelWithProjection`: the pooled feature is in the space that the towers share.
@@ -125,6 +133,11 @@ impl ClipText {
         let ends = input_ids.iter().enumerate().map(|(i, ids)| (i * l + self.end(ids)) as i64).collect();
         let ends: Tensor<1, Int> = Tensor::from_data(TensorData::new::<i64, _>(ends, [b]), &device);
         let pooled = last_hidden_state.clone().reshape([b * l, width]).select(0, ends);
+        let last_hidden_state = if self.pooled_context {
+            pooled.clone().reshape([b, 1, width]).repeat_dim(1, l)
+        } else {
+            last_hidden_state
+        };
         let pooled = match &self.text_projection {
             Some(projection) => projection.forward(pooled),
             None => pooled,
@@ -178,4 +191,35 @@ impl ClipText {
 
 fn integers(values: Vec<i64>, shape: [usize; 2], device: &Device) -> Tensor<2, Int> {
     Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pooled_context_says_of_every_token_what_it_says_of_the_end() {
+        let config = ClipTextConfig {
+            vocab_size: 10,
+            hidden_size: 8,
+            intermediate_size: 16,
+            num_hidden_layers: 1,
+            num_attention_heads: 2,
+            max_position_embeddings: 5,
+            eos_token_id: Some(9),
+            ..ClipTextConfig::default()
+        };
+        let tower = ClipText::new(&config, &mut Init::random(1, &Device::flex())).unwrap();
+        let ids = [vec![8, 1, 2, 9, 0], vec![8, 3, 9, 0, 0]];
+        let (tokens, pooled) =
+            (tower.forward(&ids).unwrap(), tower.with_pooled_context().forward(&ids).unwrap());
+        let values = |x: Tensor<2>| x.into_data().iter::<f32>().collect::<Vec<_>>();
+        let token =
+            |of: &TextFeatures, at: usize| values(of.last_hidden_state.clone().narrow(1, at, 1).squeeze());
+        assert_eq!(values(tokens.pooled.clone()), values(pooled.pooled.clone()));
+        for at in 0..5 {
+            assert_eq!(token(&pooled, at), values(pooled.pooled.clone()));
+        }
+        assert_ne!(token(&tokens, 1), values(tokens.pooled));
+    }
 }

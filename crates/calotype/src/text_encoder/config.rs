@@ -50,6 +50,10 @@ pub struct ClipTextConfig {
     pub eos_token_id: Option<u32>,
     /// Padding.
     pub pad_token_id: Option<u32>,
+    /// Calotype's own key: every token has the feature of the end token, so that a denoiser reads one vector of the
+    /// whole text. Other programs do not know it.
+    #[serde(rename = "calotype_pooled_context", skip_serializing_if = "std::ops::Not::not")]
+    pub pooled_context: bool,
     /// Keys that this version has no use for.
     #[serde(flatten)]
     pub extra: Extra,
@@ -72,6 +76,7 @@ impl Default for ClipTextConfig {
             bos_token_id: Some(49406),
             eos_token_id: Some(49407),
             pad_token_id: Some(1),
+            pooled_context: false,
             extra: Extra::default(),
         }
     }

@@ -163,4 +163,9 @@ fn keys_that_mean_nothing_together_are_refused() {
     );
     refused(&with("timestep_shift = 0.0"), "diffusion.timestep_shift`: expected above 0");
     refused(&with("train_text_encoder = true\ncache_text = true"), "false while the text encoder is trained");
+    refused(&with("pooled_text = true"), "false without `train_text_encoder`");
+    refused(
+        &with("train_text_encoder = true\ngrounding = {}\npooled_text = true"),
+        "nothing with `pooled_text`",
+    );
 }

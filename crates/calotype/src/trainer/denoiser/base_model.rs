@@ -56,6 +56,10 @@ impl BaseModel {
             // An earlier training of this part may have left a text encoder of its own.
             encoder.network = checkpoint::clip(&folder.join("clip"), compute)?.network.text().clone();
         }
+        if recipe.diffusion()?.pooled_text {
+            encoder.network = encoder.network.with_pooled_context();
+            encoder.config.pooled_context = true;
+        }
         let tokenizer = ClipTokenizer::load(&folder.join("tokenizer"))?;
         let text = TextStack::of_clip(tokenizer, encoder);
         let side = recipe.data.size as usize / vae.downsampling();

@@ -226,6 +226,12 @@ impl<N: DenoiserInTraining> Objective<N> for Denoising<'_> {
         self.diffusion.training.rate_with_restart(step, self.diffusion.layout_steps())
     }
 
+    /// Which of equal tokens is read changes nothing, so that queries and keys would have no gradient.
+    fn trains(&self, name: &str) -> bool {
+        let reads = ["attn2.to_q.", "attn2.to_k."];
+        !(self.diffusion.pooled_text && reads.iter().any(|part| name.contains(part)))
+    }
+
     fn rate_factor(&self, name: &str) -> f64 {
         let text = self.diffusion.text_learning_rate.filter(|_| name.starts_with(TEXT_ENCODER));
         text.map_or(1.0, |rate| rate / self.diffusion.training.learning_rate)
@@ -304,7 +310,8 @@ impl<N: DenoiserInTraining> Objective<N> for Denoising<'_> {
         if self.diffusion.gradient_checkpointing {
             recompute::gradients(self, network, share)
         } else {
-            differentiated(network, |_| true, |network| self.loss(network, step, share))
+            let trains = |name: &str| Objective::<N>::trains(self, name);
+            differentiated(network, trains, |network| self.loss(network, step, share))
         }
     }
 

@@ -81,6 +81,9 @@ pub struct DiffusionRecipe {
     /// denoiser's too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text_learning_rate: Option<f64>,
+    /// Whether the denoiser reads one vector of the whole caption, the feature of its end, and not one for each token.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pooled_text: bool,
     /// Trains a low-rank change in place of the weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraRecipe>,
@@ -235,6 +238,14 @@ impl DiffusionRecipe {
             check.that(!self.cache_text, "cache_text", "false while the text encoder is trained", true)?;
             let lora = "false with `lora`, which names the layers of the text encoder that it changes";
             check.that(self.lora.is_none(), "train_text_encoder", lora, true)?;
+        }
+        if self.pooled_text {
+            let trained = "false without `train_text_encoder`, which writes a text encoder that says so";
+            check.that(self.train_text_encoder, "pooled_text", trained, true)?;
+            let read = "nothing with `pooled_text`: every token says the same";
+            check.that(self.grounding.is_none(), "grounding", read, "a table")?;
+            let again = "false with `pooled_text`, under which not every weight is trained";
+            check.that(!self.gradient_checkpointing, "gradient_checkpointing", again, true)?;
         }
         if let Some(lora) = &self.lora {
             let schedule = self.prediction.is_none() && !self.zero_terminal_snr && flow.shift.is_none();

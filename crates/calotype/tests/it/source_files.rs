@@ -114,9 +114,12 @@ fn is(token: &TokenTree, text: &str) -> bool {
     !matches!(token, TokenTree::Group(_)) && token.to_string() == text
 }
 
+/// What follows an item, a variant or an arm of a match. Commas between `<` and `>` end none.
 fn after_item(tokens: &[TokenTree]) -> &[TokenTree] {
     let block = |token: &TokenTree| matches!(token, TokenTree::Group(g) if g.delimiter() == Delimiter::Brace);
-    let end = tokens.iter().position(|token| is(token, ";") || block(token)).expect("an item");
+    let generic = tokens.iter().position(|token| is(token, "<")).unwrap_or(tokens.len());
+    let ends = |(i, token)| is(token, ";") || block(token) || is(token, ",") && i < generic;
+    let end = tokens.iter().enumerate().position(ends).expect("an item");
     &tokens[end + 1..]
 }
 
@@ -135,6 +138,10 @@ fn finds_every_kind_of_path_and_ignores_tests() {
         pub(crate) mod golden;
         #[cfg(test)]
         mod tests { use crate::explain; fn g() { { } } }
+        enum Kind { #[cfg(test)] OfTests(crate::tested), Other(crate::paths) }
+        #[cfg(test)]
+        fn of_tests<A, B>() { crate::tested() }
+        fn h(k: Kind) { match k { #[cfg(test)] Kind::OfTests(x) => crate::tested(x), _ => crate::kinds() } }
         use self::inner; use super::sibling as other; mod outside;
     "#;
     let file = SourceFile::new(PathBuf::new(), vec!["a".into(), "b".into()], source.into());
@@ -144,9 +151,11 @@ fn finds_every_kind_of_path_and_ignores_tests() {
         "a::d",
         "a::sibling",
         "a::sibling",
+        "kinds",
         "nn::Conv2d",
         "nn::attention",
         "nn::attention::attend",
+        "paths",
         "rng::Philox",
         "sampler::Euler",
         "trainer",

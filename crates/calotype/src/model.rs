@@ -123,7 +123,7 @@ pub enum ComponentKind {
     Vae,
     /// `CLIPTextModel`; of the two in Stable Diffusion XL, the first.
     TextEncoder,
-    /// `CLIPTextModelWithProjection`, only in Stable Diffusion XL.
+    /// `CLIPTextModelWithProjection` in Stable Diffusion XL, `T5EncoderModel` in Flux.
     TextEncoder2,
 }
 

@@ -12,6 +12,7 @@ mod networks;
 mod notes;
 pub mod probe;
 pub mod single_file;
+mod t5;
 mod taesd;
 mod trained;
 mod write;
@@ -33,6 +34,7 @@ pub use folder::component_folder;
 pub use lora::merge::{MergedLora, WeightedLora};
 pub use networks::{clip, denoiser, text_encoder, vae};
 pub use notes::Taken;
+pub use t5::{is_t5, t5_encoder};
 pub use trained::{
     text_encoder_tensors, write_autoencoder, write_clip, write_denoiser, write_model, write_text_encoder,
 };

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::folder::{self, component_folder};
-use super::{Checkpoint, StoredComponent, taesd};
+use super::{Checkpoint, StoredComponent, t5, taesd};
 use crate::autoencoder::{AutoencoderConfig, AutoencoderKl, AutoencoderTiny, AutoencoderTinyConfig, Vae};
 use crate::checkpoint::single_file::modern_vae_name;
 use crate::denoiser::{Denoiser, DenoiserConfig};
@@ -31,12 +31,17 @@ impl StoredComponent {
     }
 
     /// A component of whatever `path` is: a model folder, the folder of the component alone, TAESD's two files in a
-    /// folder, or a single file of a whole model.
+    /// folder, a single file of a whole model, or one of T5's encoder alone.
     ///
     /// # Errors
     /// As [`StoredComponent::open`] and [`Checkpoint::open`].
     pub fn find(path: &Path, component: ComponentKind) -> Result<Self> {
         if path.is_file() {
+            if component == ComponentKind::TextEncoder2
+                && let Some(stored) = t5::open_file(path)?
+            {
+                return Ok(stored);
+            }
             return Checkpoint::open(path)?.take(component);
         }
         let folder = component_folder(path, component.folder());
@@ -47,7 +52,7 @@ impl StoredComponent {
         published.map_or_else(|| Self::open(&folder, component), Ok)
     }
 
-    fn typed_config<C: DeserializeOwned>(&self) -> Result<C> {
+    pub(super) fn typed_config<C: DeserializeOwned>(&self) -> Result<C> {
         serde_json::from_value(self.config.clone()).map_err(|e| self.wrong_config(e))
     }
 
@@ -71,7 +76,7 @@ impl StoredComponent {
     }
 
     /// Puts the component's weights into a network that its config describes.
-    fn load<M: Module>(self, network: M, model: &'static str) -> Result<M> {
+    pub(super) fn load<M: Module>(self, network: M, model: &'static str) -> Result<M> {
         let loaded = parameters::load(network, model, &self.path, self.weights);
         // Where two files say what there is, one of them may be of another model.
         loaded.map_err(|error| match &self.config_path {

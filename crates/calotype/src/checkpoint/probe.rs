@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::files::{NamedTensor, atomic, safetensors};
 use crate::model::ComponentKind;
 use crate::named::named_enum;
+use crate::text_encoder::T5Tokenizer;
 use crate::text_encoder::tokenizer::ClipTokenizer;
 
 named_enum! {
@@ -27,22 +28,25 @@ named_enum! {
             "Flux: `hidden_states`, `encoder_hidden_states`, `pooled_projections`, `timestep` in [0, 1], `img_ids`, \
              `txt_ids` (dev: `guidance`) to `output`",
         TextEncoder = "text-encoder": "`input_ids` to `output`, `pooled_output`",
-        TextEncoder2 = "text-encoder-2": "The second one of Stable Diffusion XL, likewise",
+        TextEncoder2 = "text-encoder-2": "The second one of Stable Diffusion XL, likewise; T5: `input_ids` to `output`",
         Clip = "clip": "`input_ids`, `pixel_values` to `logits_per_image`",
         Tokenizer = "tokenizer": "A text file, one prompt a line, to a JSON list of token lists",
+        Tokenizer2 = "tokenizer-2": "The second tokenizer, of Stable Diffusion XL or T5's, likewise",
     }
 }
 
 impl Probe {
     /// Reads `inputs`, runs the network of `model` (a model folder, the folder of the one component, or a single file),
-    /// and writes `output`: safetensors both, but for the tokenizer's text and JSON.
+    /// and writes `output`: safetensors both, but for a tokenizer's text and JSON.
     ///
     /// # Errors
     /// `Error::Format` for a tensor that is missing, `Error::Shape` for one that does not fit; those of reading the
     /// component; `Error::Io`.
     pub fn run(self, model: &Path, inputs: &Path, output: &Path, device: &Device) -> Result<()> {
-        if self == Self::Tokenizer {
-            return tokenize(model, inputs, output);
+        match self {
+            Self::Tokenizer => return tokenize(&component_folder(model, "tokenizer"), inputs, output),
+            Self::Tokenizer2 => return tokenize(&component_folder(model, "tokenizer_2"), inputs, output),
+            _ => {}
         }
         let inputs = Inputs { path: inputs, tensors: safetensors::read(inputs)?, device };
         safetensors::write(output, &self.outputs(model, &inputs)?)
@@ -66,14 +70,21 @@ impl Probe {
                 Ok(vec![named("output", predict(&component.network, inputs)?)])
             }
             Self::TextEncoder => read_ids(stored(ComponentKind::TextEncoder)?, inputs),
-            Self::TextEncoder2 => read_ids(stored(ComponentKind::TextEncoder2)?, inputs),
+            Self::TextEncoder2 => {
+                let stored = stored(ComponentKind::TextEncoder2)?;
+                if !checkpoint::is_t5(&stored) {
+                    return read_ids(stored, inputs);
+                }
+                let network = checkpoint::t5_encoder(stored, device)?.network;
+                Ok(vec![named("output", network.forward(&inputs.ids()?)?)])
+            }
             Self::Clip => {
                 let clip = checkpoint::clip(&component_folder(model, "clip"), device)?.network;
                 let images = clip.embed_images(inputs.tensor("pixel_values")?)?;
                 let logits = clip.logits_per_image(images, clip.embed_text(&inputs.ids()?)?);
                 Ok(vec![named("logits_per_image", logits)])
             }
-            Self::Tokenizer => Ok(vec![]),
+            Self::Tokenizer | Self::Tokenizer2 => Ok(vec![]),
         }
     }
 }
@@ -127,10 +138,17 @@ fn read_ids(stored: StoredComponent, inputs: &Inputs) -> Result<Vec<NamedTensor>
     ])
 }
 
-fn tokenize(model: &Path, inputs: &Path, output: &Path) -> Result<()> {
-    let tokenizer = ClipTokenizer::load(&component_folder(model, "tokenizer"))?;
+/// The tokens of every line, by the tokenizer of `folder`.
+fn tokenize(folder: &Path, inputs: &Path, output: &Path) -> Result<()> {
     let text = std::fs::read_to_string(inputs).map_err(Error::io("read", inputs))?;
-    let ids: Vec<Vec<u32>> = text.split_terminator('\n').map(|line| tokenizer.encode(line)).collect();
+    let lines = text.split_terminator('\n');
+    let ids: Vec<Vec<u32>> = if T5Tokenizer::is_in(folder) {
+        let tokenizer = T5Tokenizer::load(folder)?;
+        lines.map(|line| tokenizer.encode(line)).collect::<Result<_>>()?
+    } else {
+        let tokenizer = ClipTokenizer::load(folder)?;
+        lines.map(|line| tokenizer.encode(line)).collect()
+    };
     atomic::write_json(output, &ids)
 }
 

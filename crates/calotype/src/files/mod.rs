@@ -12,6 +12,7 @@ pub mod pickle;
 pub mod picture_format;
 pub mod png;
 pub mod png_text;
+pub mod protobuf;
 pub mod safetensors;
 pub mod sha256;
 mod stored_tensor;

@@ -13,6 +13,19 @@ use crate::files::{NamedTensor, StoredTensor};
 
 pub use loading::{is_counter, load, take};
 
+/// Where our fields are named otherwise than diffusers' and transformers' (ours, theirs). The numbered fields of
+/// [`FeedForward`](super::transformer_2d::FeedForward), of the tiny autoencoder's block and of T5's are places in a
+/// list, the autoencoder's attention lies flat in its block, and T5 names two fields as Python names classes.
+const RENAMED: [(&str, &str); 7] = [
+    (".net_", ".net."),
+    (".attention.", "."),
+    (".stack_", ".conv."),
+    (".pool.place_", ".pool."),
+    (".sublayer_", ".layer."),
+    (".self_attention.", ".SelfAttention."),
+    (".dense_relu_dense.", ".DenseReluDense."),
+];
+
 /// The way from the root of a network to a parameter.
 #[derive(Default)]
 pub(super) struct FieldPath(Vec<String>);
@@ -31,17 +44,10 @@ impl FieldPath {
         }
     }
 
-    /// The key in the weight file: the field names, but for three blocks whose Rust structure differs from
-    /// diffusers'. The numbered fields of [`FeedForward`](super::transformer_2d::FeedForward) and of the tiny
-    /// autoencoder's block are places in a list, and the autoencoder's attention lies flat in its block.
+    /// The key in the weight file: the field names, but for [`RENAMED`].
     pub(super) fn key(&self) -> String {
-        let mut key = self.0.join(".");
-        for (ours, theirs) in
-            [(".net_", ".net."), (".attention.", "."), (".stack_", ".conv."), (".pool.place_", ".pool.")]
-        {
-            key = key.replace(ours, theirs);
-        }
-        key
+        let renamed = |key: String, (ours, theirs): &(&str, &str)| key.replace(ours, theirs);
+        RENAMED.iter().fold(self.0.join("."), renamed)
     }
 }
 

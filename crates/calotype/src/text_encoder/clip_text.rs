@@ -1,25 +1,13 @@
 //! CLIP's text tower.
 
 use burn::module::{Module, Param, ParamId};
-use burn::tensor::{DType, Device, Int, Tensor, TensorData, module};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use calotype_kernels::add_rows;
 
 use super::ClipTextConfig;
 use super::encoder::Encoder;
 use crate::error::{Error, Result};
-use crate::nn::{Init, LayerNorm, Linear};
-
-#[derive(Module, Debug)]
-struct Embedding {
-    weight: Param<Tensor<2>>,
-}
-
-impl Embedding {
-    /// The table may be stored in fewer bits than the features.
-    fn rows(&self, ids: Tensor<2, Int>) -> Tensor<3> {
-        module::embedding(self.weight.val(), ids).cast(DType::F32)
-    }
-}
+use crate::nn::{Embedding, Init, LayerNorm, Linear};
 
 #[derive(Module, Debug)]
 struct TextEmbeddings {
@@ -74,10 +62,13 @@ impl ClipText {
         let width = config.hidden_size;
         Ok(Self {
             embeddings: TextEmbeddings {
-                token_embedding: Embedding { weight: init.normal([config.vocab_size, width], TOKEN_STD) },
-                position_embedding: Embedding {
-                    weight: init.normal([config.max_position_embeddings, width], TOKEN_STD / 2.0),
-                },
+                token_embedding: Embedding::normal(config.vocab_size, width, TOKEN_STD, init),
+                position_embedding: Embedding::normal(
+                    config.max_position_embeddings,
+                    width,
+                    TOKEN_STD / 2.0,
+                    init,
+                ),
             },
             encoder: Encoder::new(config.into(), init),
             final_layer_norm: LayerNorm::new(width, config.layer_norm_eps, init),

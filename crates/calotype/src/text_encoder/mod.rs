@@ -1,6 +1,6 @@
-//! CLIP: the text tower that steers the U-Net, the vision tower that it is trained against.
+//! What reads the prompt: CLIP's text tower, with the vision tower that it is trained against, and T5's encoder.
 //!
-//! Radford et al. 2021, arXiv:2103.00020.
+//! CLIP: Radford et al. 2021, arXiv:2103.00020.
 
 pub mod clip;
 pub mod clip_text;
@@ -14,6 +14,7 @@ pub mod prompt;
 pub mod reading;
 pub mod schedule;
 pub mod stack;
+pub mod t5;
 pub mod textual_inversion;
 pub mod tokenizer;
 
@@ -21,3 +22,4 @@ pub use clip::Clip;
 pub use clip_text::ClipText;
 pub use clip_vision::ClipVision;
 pub use config::{ClipConfig, ClipTextConfig, ClipVisionConfig};
+pub use t5::{T5Config, T5Encoder, T5Tokenizer};

@@ -13,9 +13,11 @@ use calotype::checkpoint::lora::{self, LoraFile};
 use calotype::checkpoint::{hub, single_file};
 use calotype::diffusion::SchedulerConfig;
 use calotype::files::npz::{self, Npz};
+use calotype::files::protobuf::Message;
 use calotype::files::{pickle, png_text, safetensors, weights};
 use calotype::model::ComponentKind;
 use calotype::pipeline::generation_parameters;
+use calotype::text_encoder::T5Tokenizer;
 use calotype::text_encoder::composition::summands;
 use calotype::text_encoder::extra_network;
 use calotype::text_encoder::prompt::{self, Framing, Piece, TokenPiece};
@@ -348,6 +350,54 @@ fn prompts_that_change_and_add_up() {
         let summands = summands(&prompt).map_or(0, |all| all.len());
         schedule.is_some_and(|schedule| schedule.steps() > 1) && loras + summands > 0
     });
+}
+
+/// SentencePiece's table of characters that makes `a` of `A`: the place of `A` in a trie of 256, its leaf, and the text.
+fn charsmap() -> Vec<u8> {
+    let mut trie = [0_u32; 256];
+    trie[65] = 65 | 1 << 8 | 130 << 10;
+    trie[65 ^ 130] = 1 << 31;
+    let trie = trie.map(u32::to_le_bytes);
+    [&1024_u32.to_le_bytes()[..], trie.as_flattened(), b"a\0"].concat()
+}
+
+#[test]
+fn t5_tokenizers() {
+    let dir = TempDir::new();
+    let texts = ["", "aA b <extra_id_7> </s>x", "日本 é\u{301} \0\u{ff21}"];
+    let read = |path: &Path| {
+        let tokenizer = T5Tokenizer::load(path.parent().unwrap())?;
+        texts.iter().try_for_each(|text| {
+            tokenizer.encode_padded(text, 9).map(|encoded| assert_eq!(encoded.ids.len(), 9))
+        })
+    };
+    let pieces =
+        [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0), ("▁a", -3.5), ("a", -4.0), ("日", -9.0)];
+    let piece = |file: Message, (text, score): (&str, f32)| {
+        file.message(1, Message::new().bytes(1, text).float(2, score))
+    };
+    let file = pieces.into_iter().fold(Message::new(), piece);
+    let file = file.message(2, Message::new().varint(3, 1).varint(40, 2)).into_bytes();
+    let with_table =
+        Message::new().message(3, Message::new().bytes(1, "nmt_nfkc").bytes(2, charsmap())).into_bytes();
+    let seeds = [file.clone(), [&file[..], &with_table].concat()];
+    fuzz(&seeds, 3000, of_file(dir.join("spiece.model"), read));
+    // Only the table, and the file around it is right.
+    let of_bytes = of_file(dir.join("spiece.model"), read);
+    fuzz(&[charsmap()], 3000, |table| {
+        let table = Message::new().message(3, Message::new().bytes(2, table)).into_bytes();
+        of_bytes(&[&file[..], &table].concat())
+    });
+    let json = serde_json::json!({
+        "added_tokens": [{ "id": 1, "content": "</s>", "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false, "special": true }],
+        "normalizer": { "type": "Sequence", "normalizers": [{ "type": "Strip", "strip_left": true, "strip_right": true },
+            { "type": "Replace", "pattern": { "Regex": " {2,}" }, "content": "▁" }] },
+        "pre_tokenizer": { "type": "Sequence", "pretokenizers": [{ "type": "WhitespaceSplit" },
+            { "type": "Metaspace", "replacement": "▁", "add_prefix_space": true }] },
+        "model": { "type": "Unigram", "unk_id": 2, "vocab": pieces },
+    });
+    fuzz(&[json.to_string().into_bytes()], 3000, of_file(dir.join("tokenizer.json"), read));
 }
 
 #[test]

@@ -28,5 +28,6 @@ mod reports;
 mod source_files;
 mod stable_diffusion;
 mod support;
+mod t5;
 mod training;
 mod weights;

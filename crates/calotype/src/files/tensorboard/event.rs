@@ -3,7 +3,7 @@
 //! Numbers of the fields: `event.proto`, `summary.proto`, `tensor.proto` and `types.proto` in
 //! <https://github.com/tensorflow/tensorboard/tree/master/tensorboard/compat/proto>.
 
-use super::protobuf::{Field, Fields, Message};
+use crate::files::protobuf::{Field, Fields, Message};
 
 /// The version that all of today's writers give.
 const FILE_VERSION: &str = "brain.Event:2";

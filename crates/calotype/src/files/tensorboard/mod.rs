@@ -3,10 +3,10 @@
 //! They are in the format that TensorBoard and the libraries beside it read. `tensorboard --logdir` takes the
 //! folder above those of the parts, and shows each part as a run.
 //!
-//! From the bottom up: `protobuf` has fields, `event` messages of them, `record` puts messages into a file.
+//! From the bottom up: [`protobuf`](super::protobuf) has fields, `event` messages of them, `record` puts messages into
+//! a file.
 
 mod event;
-mod protobuf;
 mod record;
 #[cfg(test)]
 mod tests;
@@ -21,9 +21,9 @@ use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder, RgbImage};
 
 use self::event::Event;
-use self::protobuf::Message;
 use self::record::{FORMAT, Record, Records};
 use super::atomic;
+use super::protobuf::Message;
 use crate::error::{Error, Result};
 
 /// The name of the file in its folder. TensorBoard reads every file that has `tfevents` in its name.

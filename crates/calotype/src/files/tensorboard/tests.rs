@@ -3,10 +3,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use image::{Rgb, RgbImage};
 
-use super::protobuf::{Field, Fields, Message};
 use super::record::{Records, crc32c, framed};
 use super::{EventFile, FILE_NAME, event, scalars};
 use crate::error::Error;
+use crate::files::protobuf::{Field, Fields, Message};
 use crate::testing::TempDir;
 
 /// A folder for an event file.

@@ -1,4 +1,4 @@
-//! Protobuf's wire format, as much of it as events need.
+//! Protobuf's wire format, as much of it as events and tokenizers need.
 //!
 //! A message is its fields one after another, each with its number and one of four kinds of value.
 //!
@@ -11,37 +11,37 @@ const FIXED_32: u64 = 5;
 
 /// A message being written. Fields go in ascending order of their numbers, as protobuf's own writers do.
 #[derive(Debug, Default)]
-pub(super) struct Message(Vec<u8>);
+pub struct Message(Vec<u8>);
 
 impl Message {
     /// One with no fields yet.
-    pub(super) fn new() -> Self {
+    pub fn new() -> Self {
         Self::default()
     }
 
     /// With a whole number; negative ones are given in two's complement.
-    pub(super) fn varint(mut self, number: u64, value: u64) -> Self {
+    pub fn varint(mut self, number: u64, value: u64) -> Self {
         self.key(number, VARINT);
         self.push_varint(value);
         self
     }
 
     /// With a `double`.
-    pub(super) fn double(mut self, number: u64, value: f64) -> Self {
+    pub fn double(mut self, number: u64, value: f64) -> Self {
         self.key(number, FIXED_64);
         self.0.extend(value.to_le_bytes());
         self
     }
 
     /// With a `float`.
-    pub(super) fn float(mut self, number: u64, value: f32) -> Self {
+    pub fn float(mut self, number: u64, value: f32) -> Self {
         self.key(number, FIXED_32);
         self.0.extend(value.to_le_bytes());
         self
     }
 
     /// With bytes or a text.
-    pub(super) fn bytes(mut self, number: u64, value: impl AsRef<[u8]>) -> Self {
+    pub fn bytes(mut self, number: u64, value: impl AsRef<[u8]>) -> Self {
         self.key(number, BYTES);
         self.push_varint(value.as_ref().len() as u64);
         self.0.extend(value.as_ref());
@@ -49,12 +49,12 @@ impl Message {
     }
 
     /// With another message inside.
-    pub(super) fn message(self, number: u64, value: Message) -> Self {
+    pub fn message(self, number: u64, value: Message) -> Self {
         self.bytes(number, value.0)
     }
 
     /// As it is stored.
-    pub(super) fn into_bytes(self) -> Vec<u8> {
+    pub fn into_bytes(self) -> Vec<u8> {
         self.0
     }
 
@@ -74,7 +74,7 @@ impl Message {
 
 /// What a field holds, before its type is known.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Field<'a> {
+pub enum Field<'a> {
     /// A whole number, a truth value or an enum.
     Varint(u64),
     /// A `double`, for one.
@@ -87,13 +87,13 @@ pub(super) enum Field<'a> {
 
 /// The fields of a message with their numbers, in the order of the message. Ends after the first error.
 #[derive(Debug)]
-pub(super) struct Fields<'a> {
+pub struct Fields<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Fields<'a> {
-    /// Those of `message`.
-    pub(super) fn of(message: &'a [u8]) -> Self {
+    /// Those of `message`. The texts of its errors say where the message is not built as one.
+    pub fn of(message: &'a [u8]) -> Self {
         Self { rest: message }
     }
 

@@ -1,0 +1,91 @@
+//! T5's encoder: of a folder, and of the bare files that it is published in.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::StoredComponent;
+use crate::error::{Error, Result};
+use crate::files::weights::{self, Tensors};
+use crate::nn::{Component, Compute, Init};
+use crate::text_encoder::t5::{T5Config, T5Encoder};
+
+/// The token table, and what it is called a second time.
+const TABLE: &str = "shared.weight";
+const ALIAS: &str = "encoder.embed_tokens.weight";
+/// What a whole T5 has beside its encoder.
+const REST: [&str; 2] = ["decoder.", "lm_head."];
+
+/// Whether a component's `config.json` is that of a T5.
+pub fn is_t5(component: &StoredComponent) -> bool {
+    component.config["model_type"] == "t5"
+}
+
+/// The encoder.
+///
+/// # Errors
+/// `Error::Config`, `Error::Weights`; `Error::Format` if the config is not readable.
+pub fn t5_encoder(
+    mut component: StoredComponent,
+    compute: impl Into<Compute>,
+) -> Result<Component<T5Encoder, T5Config>> {
+    let config: T5Config = component.typed_config()?;
+    component.left_out.extend(leave_out(&mut component.weights));
+    let network = T5Encoder::new(&config, &mut Init::zeros(compute))?;
+    let network = component.load(network, "text encoder")?;
+    Ok(Component { network, config })
+}
+
+/// Takes out what the encoder has no use for, and returns its names; its token table has one name then.
+fn leave_out(weights: &mut Tensors) -> Vec<String> {
+    if let Some(table) = weights.remove(ALIAS) {
+        weights.entry(TABLE.into()).or_insert(table);
+    }
+    let is_rest = |name: &str| REST.iter().any(|start| name.starts_with(start));
+    let mut names: Vec<String> = weights.extract_if(|name, _| is_rest(name)).map(|(name, _)| name).collect();
+    names.sort();
+    names
+}
+
+/// The encoder of a bare weight file, under transformers' names, with a config that follows from its shapes; `None` for
+/// a file of something else.
+///
+/// # Errors
+/// As [`weights::open`]; `Error::Format` if the file lacks what the sizes are read from.
+pub fn open_file(path: &Path) -> Result<Option<StoredComponent>> {
+    let mut weights = weights::open(path)?;
+    if !weights.contains_key("encoder.block.0.layer.0.SelfAttention.q.weight") {
+        return Ok(None);
+    }
+    let left_out = leave_out(&mut weights);
+    let config =
+        config(&weights).map_err(|reason| Error::format(path, "T5's encoder in one file", reason))?;
+    Ok(Some(StoredComponent { path: path.to_owned(), config_path: None, config, weights, left_out }))
+}
+
+/// What the shapes say. Text: the tensor that is missing.
+fn config(weights: &Tensors) -> std::result::Result<Value, String> {
+    let shape = |name: &str| match weights.get(name).map(|tensor| tensor.shape()) {
+        Some(&[rows, columns]) => Ok([rows, columns]),
+        Some(other) => Err(format!("`{name}`: expected two dimensions, got {other:?}")),
+        None => Err(format!("`{name}`: expected the tensor, got nothing")),
+    };
+    let attention = "encoder.block.0.layer.0.SelfAttention";
+    let [vocabulary, width] = shape(TABLE)?;
+    let [inner, _] = shape(&format!("{attention}.q.weight"))?;
+    let [buckets, heads] = shape(&format!("{attention}.relative_attention_bias.weight"))?;
+    let [feed_forward, _] = shape("encoder.block.0.layer.1.DenseReluDense.wi_0.weight")?;
+    let number =
+        |name: &String| name.strip_prefix("encoder.block.")?.split('.').next()?.parse::<usize>().ok();
+    let layers = weights.keys().filter_map(number).max().map_or(0, |last| last.saturating_add(1));
+    if heads == 0 || inner % heads != 0 {
+        return Err(format!(
+            "`{attention}.q.weight`: expected a multiple of {heads} heads, got {inner} rows"
+        ));
+    }
+    Ok(json!({
+        "architectures": ["T5EncoderModel"], "model_type": "t5", "vocab_size": vocabulary, "d_model": width,
+        "d_kv": inner / heads, "d_ff": feed_forward, "num_layers": layers, "num_heads": heads,
+        "relative_attention_num_buckets": buckets, "feed_forward_proj": "gated-gelu",
+    }))
+}

@@ -1,0 +1,119 @@
+//! T5's tokenizer: SentencePiece's unigram model. Kudo 2018, arXiv:1804.10959; Kudo & Richardson 2018,
+//! arXiv:1808.06226.
+//!
+//! Characters are normalised by a table (NFKC and some more), text is cut at white space, and each word, with ▁ before
+//! it, into the pieces whose scores have the largest sum. Case is kept. What no piece has is `<unk>`; `</s>` ends the
+//! text, `<pad>` fills it up.
+//!
+//! A folder has `tokenizer.json`, in one of several dialects, or `spiece.model`. Both become the JSON that the
+//! `tokenizers` crate reads.
+
+mod charsmap;
+mod pipeline;
+mod spiece;
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+use crate::files::atomic;
+use crate::text_encoder::tokenizer::Encoded;
+
+const FORMAT: &str = "T5 tokenizer";
+const PAD: &str = "<pad>";
+const END: &str = "</s>";
+const UNKNOWN: &str = "<unk>";
+
+/// Text to token ids, as T5 reads them.
+#[derive(Clone)]
+pub struct T5Tokenizer {
+    engine: tokenizers::Tokenizer,
+    end_id: u32,
+    pad_id: u32,
+    vocab_size: usize,
+}
+
+impl T5Tokenizer {
+    /// Reads a folder: `tokenizer.json` if it has one, as transformers does, else `spiece.model`.
+    ///
+    /// # Errors
+    /// `Error::Io` for a missing file; `Error::Format` for one that is truncated, damaged, or of another tokenizer.
+    pub fn load(folder: &Path) -> Result<Self> {
+        let path = folder.join("tokenizer.json");
+        if path.is_file() {
+            return Self::of_json(atomic::read_json(&path)?, &path);
+        }
+        let path = folder.join("spiece.model");
+        let sentinels = spiece::sentinels(folder)?;
+        let json = spiece::tokenizer_json(&atomic::read(&path)?, sentinels);
+        Self::of_json(json.map_err(|reason| Error::format(&path, FORMAT, reason))?, &path)
+    }
+
+    /// Whether a folder's tokenizer is one of this kind, and not CLIP's, as far as its files' names and the type of the
+    /// model in `tokenizer.json` tell.
+    pub fn is_in(folder: &Path) -> bool {
+        let json = atomic::read_json::<Value>(&folder.join("tokenizer.json"));
+        json.map_or_else(|_| folder.join("spiece.model").is_file(), |json| json["model"]["type"] == "Unigram")
+    }
+
+    /// The tokens of `text` and `</s>`; as long as the text needs.
+    ///
+    /// # Errors
+    /// `Error::Format` if the text cannot be encoded.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        let encoding =
+            self.engine.encode_fast(text, false).map_err(|e| Error::format("prompt", "T5 tokens", e))?;
+        let mut ids = encoding.get_ids().to_vec();
+        ids.push(self.end_id);
+        Ok(ids)
+    }
+
+    /// [`Self::encode`] at exactly `length`, at least 1: what is too long loses its last tokens before `</s>`, what is
+    /// too short is followed by `<pad>`.
+    ///
+    /// # Errors
+    /// As [`Self::encode`].
+    pub fn encode_padded(&self, text: &str, length: usize) -> Result<Encoded> {
+        let mut ids = self.encode(text)?;
+        let truncated = ids.len() > length;
+        if truncated {
+            ids.truncate(length.saturating_sub(1));
+            ids.push(self.end_id);
+        }
+        ids.resize(length.max(1), self.pad_id);
+        Ok(Encoded { ids, truncated })
+    }
+
+    /// One more than the largest id; T5's embedding may have more rows.
+    pub fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    /// Id of `</s>`.
+    pub fn end_id(&self) -> u32 {
+        self.end_id
+    }
+
+    /// Id of `<pad>`.
+    pub fn pad_id(&self) -> u32 {
+        self.pad_id
+    }
+
+    /// `path` is what errors name.
+    fn of_json(json: Value, path: &Path) -> Result<Self> {
+        let wrong = |reason: String| Error::format(path, FORMAT, reason);
+        let json = pipeline::checked(json).map_err(wrong)?;
+        let engine = tokenizers::Tokenizer::from_bytes(json.to_string()).map_err(|e| wrong(e.to_string()))?;
+        let id = |token: &str| {
+            engine.token_to_id(token).ok_or_else(|| wrong(format!("it has no token `{token}`")))
+        };
+        let (end_id, pad_id) = (id(END)?, id(PAD)?);
+        id(UNKNOWN)?;
+        let vocab_size = engine.get_vocab(true).values().max().map_or(0, |&id| id as usize + 1);
+        Ok(Self { engine, end_id, pad_id, vocab_size })
+    }
+}
+
+#[cfg(test)]
+mod tests;

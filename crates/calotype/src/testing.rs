@@ -1,5 +1,6 @@
 //! What unit tests share: folders that go away, a web server, refusals, and tensors in double precision.
 
+pub mod gguf_file;
 mod temp_dir;
 pub mod web_server;
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use calotype::files::{NamedTensor, safetensors};
 
 use super::checkpoints::golden;
-use super::support::TempDir;
+use super::support::{GgufFile, TempDir};
 use super::{assert_says, failed, fails, replace, run_within};
 
 const WEIGHTS: &str = "model/unet/diffusion_pytorch_model.safetensors";
@@ -74,6 +74,46 @@ fn safetensors_that_lie() {
         fs::write(dir.join(WEIGHTS), bytes).unwrap();
         let message = refused(&dir, &[]);
         assert!(message.contains(WEIGHTS) && message.contains("safetensors"), "{what}: {message}");
+    }
+}
+
+#[test]
+fn gguf_that_lies() {
+    let dir = TempDir::new();
+    let file = || GgufFile::new().text("general.architecture", "t5encoder");
+    let whole = file().floats("enc.blk.0.attn_q.weight", &[2, 4], &[0.5; 8]).bytes();
+    let with = |at: usize, number: u64| {
+        let mut bytes = whole.clone();
+        bytes[at..at + 8].copy_from_slice(&number.to_le_bytes());
+        bytes
+    };
+    let list = [&8_u32.to_le_bytes()[..], &u64::MAX.to_le_bytes()].concat();
+    // After the metadata: the length of a name, the name, and how many dimensions there are.
+    let entry = 24 + 8 + 20 + 4 + 8 + 9;
+    let sizes = entry + 8 + 23 + 4;
+    for (what, bytes, said) in [
+        ("cut off", whole[..whole.len() - 8].to_vec(), "the file has"),
+        ("only its beginning", whole[..20].to_vec(), "middle of"),
+        ("too many tensors", with(8, u64::MAX), "middle of"),
+        ("too many values", with(16, u64::MAX), "middle of"),
+        ("a key of 2^60 bytes", with(24, 1 << 60), "middle of a key"),
+        ("a name of 2^40 bytes", with(entry, 1 << 40), "middle of the name"),
+        ("a dimension of 2^62", with(sizes, 1 << 62), "larger than memory"),
+        ("a dimension of 2^34", with(sizes, 1 << 34), "the file has"),
+        ("a list without end", file().value("tokens", 9, &list).bytes(), "middle of tokens"),
+        ("a type that is none", with(sizes + 16, 77), "type 77"),
+        ("an offset outside", with(sizes + 20, 1 << 50), "the file has"),
+    ] {
+        dir.write("t5.gguf", bytes);
+        let args =
+            ["probe", "--model", "t5.gguf", "--component", "text-encoder-2", "--inputs", "in.safetensors"];
+        let ids = NamedTensor { name: "input_ids".into(), shape: vec![1, 1], values: vec![1.0] };
+        safetensors::write(&dir.join("in.safetensors"), &[ids]).unwrap();
+        let args = [&args[..], &["--output", "out.safetensors"]].concat();
+        let output = run_within(&dir, "ulimit -t 2; ulimit -v 1000000 2>/dev/null", &args);
+        let message = failed(output, 1, &args);
+        assert!(message.contains("t5.gguf") && message.contains(said), "{what}: {message}");
+        assert!(!dir.join("out.safetensors").exists());
     }
 }
 

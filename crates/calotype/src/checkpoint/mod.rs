@@ -176,7 +176,7 @@ impl Checkpoint {
     /// How most of the denoiser's numbers are stored.
     pub fn storage(&self) -> Storage {
         let weights = self.components.get(&self.denoiser_kind()).map(|component| component.weights.values());
-        let largest = weights.and_then(|weights| weights.max_by_key(|tensor| tensor.bytes().len()));
+        let largest = weights.and_then(|weights| weights.max_by_key(|tensor| tensor.byte_count()));
         largest.map_or(Storage::F32, |tensor| tensor.storage())
     }
 

@@ -13,8 +13,22 @@ use crate::text_encoder::t5::{T5Config, T5Encoder};
 /// The token table, and what it is called a second time.
 const TABLE: &str = "shared.weight";
 const ALIAS: &str = "encoder.embed_tokens.weight";
-/// What a whole T5 has beside its encoder.
-const REST: [&str; 2] = ["decoder.", "lm_head."];
+/// What a whole T5 has beside its encoder, by transformers' names and by llama.cpp's.
+const REST: [&str; 4] = ["decoder.", "lm_head.", "dec.", "output."];
+
+/// (llama.cpp's name in `enc.blk.N`, transformers' in `encoder.block.N`).
+const OF_BLOCK: [(&str, &str); 10] = [
+    ("attn_q", "layer.0.SelfAttention.q"),
+    ("attn_k", "layer.0.SelfAttention.k"),
+    ("attn_v", "layer.0.SelfAttention.v"),
+    ("attn_o", "layer.0.SelfAttention.o"),
+    ("attn_rel_b", "layer.0.SelfAttention.relative_attention_bias"),
+    ("attn_norm", "layer.0.layer_norm"),
+    ("ffn_gate", "layer.1.DenseReluDense.wi_0"),
+    ("ffn_up", "layer.1.DenseReluDense.wi_1"),
+    ("ffn_down", "layer.1.DenseReluDense.wo"),
+    ("ffn_norm", "layer.1.layer_norm"),
+];
 
 /// Whether a component's `config.json` is that of a T5.
 pub fn is_t5(component: &StoredComponent) -> bool {
@@ -47,13 +61,31 @@ fn leave_out(weights: &mut Tensors) -> Vec<String> {
     names
 }
 
-/// The encoder of a bare weight file, under transformers' names, with a config that follows from its shapes; `None` for
-/// a file of something else.
+/// transformers' name of one of llama.cpp's, or the same name again.
+fn transformers_name(name: String) -> String {
+    let of_block = || {
+        let (block, layer) = name.strip_prefix("enc.blk.")?.split_once('.')?;
+        let layer = layer.strip_suffix(".weight")?;
+        let (_, ours) = OF_BLOCK.iter().find(|(theirs, _)| *theirs == layer)?;
+        Some(format!("encoder.block.{block}.{ours}.weight"))
+    };
+    match name.as_str() {
+        "token_embd.weight" => TABLE.into(),
+        "enc.output_norm.weight" => "encoder.final_layer_norm.weight".into(),
+        _ => of_block().unwrap_or(name),
+    }
+}
+
+/// The encoder of a bare weight file, under transformers' names or llama.cpp's, with a config that follows from its
+/// shapes; `None` for a file of something else.
 ///
 /// # Errors
 /// As [`weights::open`]; `Error::Format` if the file lacks what the sizes are read from.
 pub fn open_file(path: &Path) -> Result<Option<StoredComponent>> {
     let mut weights = weights::open(path)?;
+    if weights.contains_key("enc.blk.0.attn_q.weight") {
+        weights = weights.into_iter().map(|(name, tensor)| (transformers_name(name), tensor)).collect();
+    }
     if !weights.contains_key("encoder.block.0.layer.0.SelfAttention.q.weight") {
         return Ok(None);
     }

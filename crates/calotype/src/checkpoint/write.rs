@@ -142,13 +142,14 @@ pub fn single_file(checkpoint: &Checkpoint, path: &Path) -> Result<()> {
 }
 
 fn undone(change: Change, tensor: &StoredTensor) -> std::result::Result<StoredTensor, String> {
+    let stored = tensor.bytes();
     let (shape, bytes) = match tensor.storage().size() {
         2 => {
-            let (shape, values) = change.undo(tensor.shape(), tensor.bytes().as_chunks::<2>().0)?;
+            let (shape, values) = change.undo(tensor.shape(), stored.as_chunks::<2>().0)?;
             (shape, values.as_flattened().to_vec())
         }
         _ => {
-            let (shape, values) = change.undo(tensor.shape(), tensor.bytes().as_chunks::<4>().0)?;
+            let (shape, values) = change.undo(tensor.shape(), stored.as_chunks::<4>().0)?;
             (shape, values.as_flattened().to_vec())
         }
     };
@@ -165,8 +166,10 @@ fn joined(thirds: [Option<&StoredTensor>; 3]) -> std::result::Result<StoredTenso
     // Rows of bytes: what a number is does not matter here.
     let size = q.storage().size();
     let rows = |t: &StoredTensor| [t.shape(), &[size]].concat();
+    let stored = [q, k, v].map(StoredTensor::bytes);
+    let [q_bytes, k_bytes, v_bytes] = stored.each_ref().map(|bytes| &**bytes);
     let (shape, bytes) =
-        single_file::join_thirds([(&rows(q), q.bytes()), (&rows(k), k.bytes()), (&rows(v), v.bytes())])?;
+        single_file::join_thirds([(&rows(q), q_bytes), (&rows(k), k_bytes), (&rows(v), v_bytes)])?;
     let shape = shape[..shape.len() - 1].to_vec();
     StoredTensor::copied(shape, q.storage(), &bytes).ok_or_else(|| "too few numbers".into())
 }

@@ -16,7 +16,7 @@ pub enum Cause {
     ServersAnswer,
     /// The file is packed in an archive.
     Packed,
-    /// Numbers of 8 bits and fewer, which are not read.
+    /// Numbers of 8 bits and fewer, in a way that is not read.
     Quantised,
     /// The config and the weights lie beside each other and do not fit.
     ConfigOfAnotherModel,
@@ -42,7 +42,7 @@ impl Cause {
                 "download the file itself: is the address that of the file, and do you have access to it?"
             }
             Self::Packed => "unpack it first",
-            Self::Quantised => "take the model in f32, f16 or bf16",
+            Self::Quantised => "take the model in f32, f16 or bf16, in fp8 (safetensors) or as GGUF",
             Self::ConfigOfAnotherModel => "do config.json and the weight file come from the same model?",
             Self::IsLora => "it changes a model: name the model, and this as its LoRA",
             Self::IsEmbedding => "it is a learned word of a model: name the model, and this as its embedding",

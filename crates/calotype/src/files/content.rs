@@ -13,6 +13,8 @@ const HEAD: usize = 512;
 const LONGEST_HEADER: u64 = 100_000_000;
 /// Bytes from which on printable characters are taken for a text.
 const SHORTEST_TEXT: usize = 16;
+/// What a GGUF file begins with.
+const GGUF: &[u8] = b"GGUF";
 /// Where tar has its mark.
 const TAR_MARK: std::ops::Range<usize> = 257..262;
 
@@ -23,6 +25,8 @@ pub enum WeightFormat {
     Safetensors,
     /// What `torch.save` writes: a zip, a tar or a stream of pickles.
     TorchSave,
+    /// What ggml writes, with quantised weights.
+    Gguf,
 }
 
 impl WeightFormat {
@@ -35,10 +39,14 @@ impl WeightFormat {
         let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
         let by_name = match extension {
             "pth" | "pt" | "bin" | "ckpt" => Self::TorchSave,
+            "gguf" => Self::Gguf,
             _ => Self::Safetensors,
         };
         if is_safetensors(&head) {
             return Ok(Self::Safetensors);
+        }
+        if head.starts_with(GGUF) {
+            return Ok(Self::Gguf);
         }
         if let Some(found) = not_weights(&head) {
             return Err(found.error(path, by_name.name()));
@@ -51,6 +59,7 @@ impl WeightFormat {
         match self {
             Self::Safetensors => "safetensors",
             Self::TorchSave => "PyTorch weights",
+            Self::Gguf => "GGUF",
         }
     }
 }
@@ -150,7 +159,7 @@ const OTHER_FILES: [(&[u8], &str); 13] = [
     (b"BM", "a picture (BMP)"),
     (b"RIFF", "a picture (WebP), sound or film"),
     (b"GIF8", "a picture (GIF)"),
-    (b"GGUF", "a GGUF file, which is not read"),
+    (GGUF, "a GGUF file"),
     (b"ggml", "a GGML file, which is not read"),
     (b"\x89HDF\r\n", "an HDF5 file, as Keras writes, which is not read"),
     (b"\x93NUMPY", "a NumPy array"),
@@ -247,9 +256,11 @@ mod tests {
         {
             assert_eq!(of("a.safetensors", bytes), WeightFormat::TorchSave, "{bytes:?}");
         }
+        assert_eq!(of("a.safetensors", b"GGUF\x03\0\0\0"), WeightFormat::Gguf);
         // Where the content says nothing, the name does.
         assert_eq!(of("a.safetensors", b"abc"), WeightFormat::Safetensors);
         assert_eq!(of("a.pt", b"abc"), WeightFormat::TorchSave);
+        assert_eq!(of("a.gguf", b"abc"), WeightFormat::Gguf);
     }
 
     #[test]
@@ -272,7 +283,7 @@ mod tests {
             (b"{\"error\":\"Access to this model is restricted\"}", "message", "access"),
             (b"\x1f\x8b\x08\0\0\0\0\0\0\0", "packed by gzip", "unpack"),
             (b"\x89PNG\r\n\x1a\n", "a picture (PNG)", ""),
-            (b"GGUF\x03\0\0\0\0\0\0\0", "GGUF", ""),
+            (b"ggml\x03\0\0\0\0\0\0\0", "a GGML file, which is not read", ""),
             (b"{\n  \"_class_name\": \"UNet\"", "a text, which begins `{`", ""),
         ] {
             let (message, hint) = refused(bytes);

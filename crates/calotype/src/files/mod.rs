@@ -5,18 +5,24 @@
 pub mod atomic;
 pub mod config_keys;
 pub mod content;
+mod fault;
+pub mod fp8;
+pub mod gguf;
 pub mod npz;
 mod numbers;
 pub mod output;
+mod packing;
 pub mod pickle;
 pub mod picture_format;
 pub mod png;
 pub mod png_text;
 pub mod protobuf;
+mod quantised;
 pub mod safetensors;
 pub mod sha256;
 mod stored_tensor;
 pub mod tensorboard;
 pub mod weights;
 
+pub use packing::Packing;
 pub use stored_tensor::{NamedTensor, Storage, StoredTensor};

@@ -10,10 +10,11 @@ use calotype_kernels::mapped::MappedFile;
 use safetensors::SafeTensorError;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, View};
 
+use super::fp8::Fp8;
 use super::numbers::{self, to_f32};
-use super::{atomic, content};
+use super::{atomic, content, quantised};
 use crate::error::{Cause, Error, Result};
-use crate::files::{NamedTensor, Storage, StoredTensor};
+use crate::files::{NamedTensor, Packing, Storage, StoredTensor};
 
 const FORMAT: &str = "safetensors";
 
@@ -29,13 +30,15 @@ pub fn read(path: &Path) -> Result<HashMap<String, NamedTensor>> {
 }
 
 /// The tensors of a file as they are stored there, mapped into memory: nothing is read before it is used
-/// ([`MappedFile::open`] says what that asks of the file). f64 and integers are converted to f32.
+/// ([`MappedFile::open`] says what that asks of the file). f64 and integers are converted to f32 at once, fp8 when its
+/// numbers are asked for.
 ///
 /// # Errors
 /// As [`read`].
 pub fn open(path: &Path) -> Result<HashMap<String, StoredTensor>> {
     let file = MappedFile::open(path).map_err(Error::io("read", path))?;
     let header = SafeTensors::deserialize(&file).map_err(|e| unreadable(path, &file, &e))?;
+    quantised::refuse_bitsandbytes(path, FORMAT, header.names().into_iter())?;
     let begin = file.as_ptr().addr();
     let mut views: Vec<(&str, TensorView)> = header.iter().collect();
     // The first of several faults is the same in every run.
@@ -60,7 +63,13 @@ pub fn open(path: &Path) -> Result<HashMap<String, StoredTensor>> {
 
 fn stored(file: &MappedFile, place: Range<usize>, view: &TensorView) -> Option<StoredTensor> {
     let shape = view.shape().to_vec();
+    let packed = |format: Fp8| {
+        let packing = Packing::Fp8 { format, scale: 1.0 };
+        StoredTensor::packed(shape.clone(), packing, file.bytes(place.clone(), 1))
+    };
     let storage = match view.dtype() {
+        Dtype::F8_E4M3 => return packed(Fp8::E4m3),
+        Dtype::F8_E5M2 => return packed(Fp8::E5m2),
         // The file's order of bytes is the machine's on every platform that has an accelerated kernel.
         Dtype::F32 if cfg!(target_endian = "little") => Storage::F32,
         Dtype::F16 if cfg!(target_endian = "little") => Storage::F16,
@@ -156,7 +165,7 @@ impl View for Numbers<'_> {
     }
 }
 
-/// Writes tensors as they are stored, as [`write()`] does.
+/// Writes tensors as they are stored, packed ones in f32, as [`write()`] does.
 ///
 /// # Errors
 /// As [`write()`].
@@ -167,10 +176,33 @@ pub fn write_stored<'a>(
 ) -> Result<()> {
     let view = |(name, tensor): (&'a str, &'a StoredTensor)| {
         let shape = shape_in_file(name, tensor.shape());
-        let view = TensorView::new(dtype(tensor.storage()), shape, tensor.bytes());
-        Ok((name, view.map_err(|e| Error::format(path, FORMAT, e))?))
+        (name, Stored { shape, tensor })
     };
-    serialise(path, tensors.map(view).collect::<Result<Vec<_>>>()?, metadata)
+    serialise(path, tensors.map(view).collect(), metadata)
+}
+
+/// A tensor as it is stored, or unpacked when its turn comes.
+struct Stored<'a> {
+    shape: Vec<usize>,
+    tensor: &'a StoredTensor,
+}
+
+impl View for Stored<'_> {
+    fn dtype(&self) -> Dtype {
+        dtype(self.tensor.storage())
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        self.tensor.bytes()
+    }
+
+    fn data_len(&self) -> usize {
+        self.tensor.byte_count()
+    }
 }
 
 fn dtype(storage: Storage) -> Dtype {
@@ -190,8 +222,8 @@ pub struct Stack<'a> {
     pub shape: Vec<usize>,
     /// How its numbers are stored.
     pub storage: Storage,
-    /// The numbers as they are stored, one place after the other.
-    pub parts: Vec<&'a [u8]>,
+    /// One place after the other: a tensor of this storage, and the rows of it.
+    pub parts: Vec<(&'a StoredTensor, Range<usize>)>,
 }
 
 impl View for Stack<'_> {
@@ -204,14 +236,18 @@ impl View for Stack<'_> {
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        match self.parts[..] {
-            [only] => Cow::Borrowed(only),
-            _ => Cow::Owned(self.parts.concat()),
+        match &self.parts[..] {
+            [(only, rows)] if rows.len() == self.shape[0] => only.bytes(),
+            parts => {
+                let rows = |(tensor, rows): &(&StoredTensor, Range<usize>)| tensor.rows(rows.clone());
+                let bytes = parts.iter().filter_map(rows).map(|rows| rows.bytes().into_owned());
+                Cow::Owned(bytes.collect::<Vec<_>>().concat())
+            }
         }
     }
 
     fn data_len(&self) -> usize {
-        self.parts.iter().map(|part| part.len()).sum()
+        self.shape.iter().product::<usize>() * self.storage.size()
     }
 }
 

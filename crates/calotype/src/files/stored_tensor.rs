@@ -1,11 +1,13 @@
-//! A tensor as a weight file stores it: f32, or half as long.
+//! A tensor as a weight file stores it: f32, half as long, or packed in fewer bits.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 
 use burn::tensor::{Bytes, DType, Device, Tensor, TensorData, bf16, f16};
 use rayon::prelude::*;
 
+use super::packing::Packing;
 use crate::named::named_enum;
 
 /// Numbers that are looked at together.
@@ -50,20 +52,46 @@ impl Storage {
     }
 }
 
-/// Shape and bytes, often in a mapped file: nothing is read before somebody looks.
+/// Shape and bytes, often in a mapped file: nothing is read, and nothing unpacked, before somebody looks.
 #[derive(Debug, Clone)]
 pub struct StoredTensor {
     shape: Vec<usize>,
-    storage: Storage,
+    encoding: Encoding,
     bytes: Bytes,
+}
+
+/// What the bytes of a tensor are.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Encoding {
+    Plain(Storage),
+    Packed(Packing),
+}
+
+impl Encoding {
+    /// Bytes of so many numbers; `None` if there cannot be so many.
+    fn size(self, numbers: usize) -> Option<usize> {
+        match self {
+            Self::Plain(storage) => numbers.checked_mul(storage.size()),
+            Self::Packed(packing) => packing.size(numbers),
+        }
+    }
 }
 
 impl StoredTensor {
     /// `bytes` are the numbers row by row, in the machine's order; `None` unless there are as many as the shape
     /// has places.
     pub fn new(shape: Vec<usize>, storage: Storage, bytes: Bytes) -> Option<Self> {
+        Self::encoded(shape, Encoding::Plain(storage), bytes)
+    }
+
+    /// The same of numbers that are packed, block by block in the order of the places.
+    pub fn packed(shape: Vec<usize>, packing: Packing, bytes: Bytes) -> Option<Self> {
+        Self::encoded(shape, Encoding::Packed(packing), bytes)
+    }
+
+    fn encoded(shape: Vec<usize>, encoding: Encoding, bytes: Bytes) -> Option<Self> {
         let numbers = shape.iter().try_fold(1_usize, |n, &size| n.checked_mul(size))?;
-        (numbers.checked_mul(storage.size()) == Some(bytes.len())).then_some(Self { shape, storage, bytes })
+        (encoding.size(numbers) == Some(bytes.len())).then_some(Self { shape, encoding, bytes })
     }
 
     /// A copy of `bytes`, aligned; `None` as for [`StoredTensor::new`].
@@ -89,14 +117,47 @@ impl StoredTensor {
         &self.shape
     }
 
-    /// How the numbers are stored.
+    /// How the numbers are stored; of packed ones, what they become.
     pub fn storage(&self) -> Storage {
-        self.storage
+        match self.encoding {
+            Encoding::Plain(storage) => storage,
+            Encoding::Packed(_) => Storage::F32,
+        }
     }
 
-    /// The numbers as they are stored.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+    /// How the numbers are packed, if they are.
+    pub fn packing(&self) -> Option<Packing> {
+        match self.encoding {
+            Encoding::Plain(_) => None,
+            Encoding::Packed(packing) => Some(packing),
+        }
+    }
+
+    /// The numbers as [`StoredTensor::storage`] has them: those of the file, or a copy of unpacked ones.
+    pub fn bytes(&self) -> Cow<'_, [u8]> {
+        match self.encoding {
+            Encoding::Plain(_) => Cow::Borrowed(&self.bytes),
+            Encoding::Packed(packing) => {
+                let numbers = packing.unpacked(&self.bytes);
+                Cow::Owned(numbers.iter().flat_map(|number| number.to_ne_bytes()).collect())
+            }
+        }
+    }
+
+    /// How many [`StoredTensor::bytes`] there are, without a look at them.
+    pub fn byte_count(&self) -> usize {
+        self.shape.iter().product::<usize>() * self.storage().size()
+    }
+
+    /// The same with all numbers times `factor`; `None` unless the numbers are fp8.
+    pub fn scaled(self, factor: f32) -> Option<Self> {
+        match self.encoding {
+            Encoding::Packed(Packing::Fp8 { format, scale }) => {
+                let encoding = Encoding::Packed(Packing::Fp8 { format, scale: scale * factor });
+                Some(Self { encoding, ..self })
+            }
+            _ => None,
+        }
     }
 
     /// The numbers, row by row.
@@ -104,18 +165,19 @@ impl StoredTensor {
         let half = |number: fn([u8; 2]) -> f32| {
             self.bytes.par_chunks_exact(2).map(|b| number([b[0], b[1]])).collect()
         };
-        match self.storage {
-            Storage::F32 => (self.bytes.par_chunks_exact(4))
+        match self.encoding {
+            Encoding::Plain(Storage::F32) => (self.bytes.par_chunks_exact(4))
                 .map(|b| f32::from_ne_bytes([b[0], b[1], b[2], b[3]]))
                 .collect(),
-            Storage::F16 => half(|b| f16::from_ne_bytes(b).to_f32()),
-            Storage::Bf16 => half(|b| bf16::from_ne_bytes(b).to_f32()),
+            Encoding::Plain(Storage::F16) => half(|b| f16::from_ne_bytes(b).to_f32()),
+            Encoding::Plain(Storage::Bf16) => half(|b| bf16::from_ne_bytes(b).to_f32()),
+            Encoding::Packed(packing) => packing.unpacked(&self.bytes),
         }
     }
 
     /// The same numbers in another way, rounded to the nearest where it has fewer bits.
     pub fn stored_as(self, storage: Storage) -> Self {
-        if storage == self.storage {
+        if self.encoding == Encoding::Plain(storage) {
             return self;
         }
         let values = self.to_f32();
@@ -128,26 +190,32 @@ impl StoredTensor {
                 Bytes::from_elems(values.par_iter().map(|&x| bf16::from_f32(x)).collect::<Vec<_>>())
             }
         };
-        Self { bytes, storage, shape: self.shape }
+        Self { bytes, encoding: Encoding::Plain(storage), shape: self.shape }
     }
 
     /// The same numbers under another shape of as many places; `None` for any other.
     pub fn reshaped(self, shape: Vec<usize>) -> Option<Self> {
-        Self::new(shape, self.storage, self.bytes)
+        Self::encoded(shape, self.encoding, self.bytes)
     }
 
-    /// Some of the rows, without a copy where they lie in a mapped file; `None` for rows that it does not have.
+    /// Some of the rows, without a copy where they lie in a mapped file; `None` for rows that it does not have. Packed
+    /// ones stay so where a row is a whole number of blocks.
     pub fn rows(&self, range: Range<usize>) -> Option<Self> {
         let [rows, rest @ ..] = &self.shape[..] else { return None };
         if range.start > range.end || range.end > *rows {
             return None;
         }
-        let row = rest.iter().product::<usize>() * self.storage.size();
+        let Some(row) = self.encoding.size(rest.iter().product()) else {
+            return self.clone().stored_as(self.storage()).rows(range);
+        };
         let shape = std::iter::once(range.len()).chain(rest.iter().copied()).collect();
         let (first, end) = (range.start * row, range.end * row);
-        match self.bytes.view(first, end) {
-            Ok(bytes) => Self::new(shape, self.storage, bytes),
-            Err(_) => Self::copied(shape, self.storage, &self.bytes[first..end]),
+        match (self.bytes.view(first, end), self.encoding) {
+            (Ok(bytes), encoding) => Self::encoded(shape, encoding, bytes),
+            (Err(_), Encoding::Plain(storage)) => Self::copied(shape, storage, &self.bytes[first..end]),
+            (Err(_), Encoding::Packed(packing)) => {
+                Self::packed(shape, packing, Bytes::from_elems(self.bytes[first..end].to_vec()))
+            }
         }
     }
 
@@ -159,21 +227,25 @@ impl StoredTensor {
                 .par_chunks(PIECE)
                 .all(|piece| !piece.chunks_exact(size).fold(false, |any, b| any | special(b)))
         };
-        match self.storage {
-            Storage::F32 => {
+        match self.encoding {
+            Encoding::Plain(Storage::F32) => {
                 none(4, |b| u32::from_ne_bytes([b[0], b[1], b[2], b[3]]) & 0x7F80_0000 == 0x7F80_0000)
             }
-            Storage::F16 => none(2, |b| u16::from_ne_bytes([b[0], b[1]]) & 0x7C00 == 0x7C00),
-            Storage::Bf16 => none(2, |b| u16::from_ne_bytes([b[0], b[1]]) & 0x7F80 == 0x7F80),
+            Encoding::Plain(Storage::F16) => none(2, |b| u16::from_ne_bytes([b[0], b[1]]) & 0x7C00 == 0x7C00),
+            Encoding::Plain(Storage::Bf16) => {
+                none(2, |b| u16::from_ne_bytes([b[0], b[1]]) & 0x7F80 == 0x7F80)
+            }
+            Encoding::Packed(packing) => packing.is_finite(&self.bytes),
         }
     }
 
-    /// The same numbers on a device, in the same storage.
+    /// The same numbers on a device, in [`StoredTensor::storage`].
     ///
     /// # Panics
     /// If the shape is not `shape`.
     pub fn into_tensor<const D: usize>(self, shape: [usize; D], device: &Device) -> Tensor<D> {
-        let Self { bytes, storage, .. } = self;
+        let storage = self.storage();
+        let Self { bytes, .. } = self.stored_as(storage);
         let data = TensorData::from_bytes(bytes, shape, storage.dtype());
         Tensor::from_data(data, (device, storage.dtype()))
     }

@@ -1,4 +1,4 @@
-//! Weight files of either kind, alone or in shards.
+//! Weight files of any kind, alone or in shards.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::content::WeightFormat;
-use super::{atomic, pickle, safetensors};
+use super::{atomic, gguf, pickle, quantised, safetensors};
 use crate::error::{Error, Result};
 use crate::files::{NamedTensor, StoredTensor};
 
@@ -18,19 +18,21 @@ const MOST_WRAPPERS: usize = 4;
 /// Tensors by name, as they are stored.
 pub type Tensors = HashMap<String, StoredTensor>;
 
-/// The tensors of a file as they are stored, whichever of the two it is, by its content; without `module.` and
-/// `_orig_mod.` before every name.
+/// The tensors of a file as they are stored, whichever kind it is, by its content; without `module.` and `_orig_mod.`
+/// before every name, and with the factors of fp8 taken in.
 ///
 /// # Errors
-/// As [`WeightFormat::of`], [`pickle::open`] and [`safetensors::open`].
+/// As [`WeightFormat::of`], [`pickle::open`], [`safetensors::open`] and [`gguf::open`]; `Error::Format` for a factor
+/// that belongs to no weight of fp8.
 pub fn open(path: &Path) -> Result<Tensors> {
-    Ok(unwrapped(open_file(path)?))
+    quantised::scaled(path, unwrapped(open_file(path)?))
 }
 
 fn open_file(path: &Path) -> Result<Tensors> {
     match WeightFormat::of(path)? {
         WeightFormat::TorchSave => pickle::open(path),
         WeightFormat::Safetensors => safetensors::open(path),
+        WeightFormat::Gguf => gguf::open(path),
     }
 }
 
@@ -52,7 +54,7 @@ fn unwrapped(mut tensors: Tensors) -> Tensors {
     tensors
 }
 
-/// The texts of a safetensors file's header; none of a pickle.
+/// The texts of a file's header, of GGUF its numbers too; none of a pickle.
 ///
 /// # Errors
 /// As [`open`].
@@ -60,6 +62,7 @@ pub fn read_metadata(path: &Path) -> Result<HashMap<String, String>> {
     match WeightFormat::of(path)? {
         WeightFormat::TorchSave => Ok(HashMap::new()),
         WeightFormat::Safetensors => safetensors::read_metadata(path),
+        WeightFormat::Gguf => gguf::read_metadata(path),
     }
 }
 
@@ -139,6 +142,6 @@ fn open_shards(folder: &Path, index: &Path) -> Result<Tensors> {
         Some((tensor, shard)) => {
             Err(Error::format(index, FORMAT, format!("tensor `{tensor}` is not in `{shard}`")))
         }
-        None => Ok(unwrapped(tensors)),
+        None => quantised::scaled(index, unwrapped(tensors)),
     }
 }

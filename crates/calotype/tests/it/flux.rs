@@ -99,6 +99,30 @@ fn a_single_file_gives_what_diffusers_gives() {
     }
 }
 
+/// Ten kinds of blocks and plain numbers in one file.
+#[test]
+#[ignore = "needs CALOTYPE_TEST_DATA"]
+fn a_gguf_gives_what_its_exact_numbers_give() {
+    let name = "flux-mixed.gguf";
+    let folder = golden().join("files");
+    let case = cases().files.into_iter().find(|case| case.file == name).unwrap();
+    let expected = &safetensors::read(&folder.join("expected.safetensors")).unwrap()[name];
+    let dir = TempDir::new();
+    let (own, copy, as_folder) = (folder.join(name), dir.join("copy.safetensors"), dir.join("folder"));
+    Checkpoint::open(&own).unwrap().write(&as_folder).unwrap();
+    Checkpoint::open(&own).unwrap().write(&copy).unwrap();
+    for model in [own, copy, as_folder] {
+        let difference = difference(&model, &folder.join("inputs.safetensors"), expected);
+        println!("{}: {difference:.1e} of at most {:.1e}", model.display(), case.tolerance);
+        assert!(
+            difference <= case.tolerance,
+            "{}: {difference} of at most {}",
+            model.display(),
+            case.tolerance
+        );
+    }
+}
+
 #[derive(Deserialize)]
 struct Schedule {
     sigmas: Vec<f64>,

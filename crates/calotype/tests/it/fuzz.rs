@@ -14,7 +14,7 @@ use calotype::checkpoint::{hub, single_file};
 use calotype::diffusion::SchedulerConfig;
 use calotype::files::npz::{self, Npz};
 use calotype::files::protobuf::Message;
-use calotype::files::{pickle, png_text, safetensors, weights};
+use calotype::files::{gguf, pickle, png_text, safetensors, weights};
 use calotype::model::ComponentKind;
 use calotype::pipeline::generation_parameters;
 use calotype::text_encoder::T5Tokenizer;
@@ -26,7 +26,7 @@ use serde_json::Value;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-use crate::support::TempDir;
+use crate::support::{GgufFile, TempDir};
 
 type Shapes = BTreeMap<String, Vec<usize>>;
 
@@ -232,6 +232,63 @@ fn shards() {
         2000,
         of_file(index, |index| weights::open_folder(index.parent().unwrap(), "model")),
     );
+}
+
+#[test]
+fn gguf_files() {
+    let dir = TempDir::new();
+    let read = of_file(dir.join("a.gguf"), |path| {
+        gguf::read_metadata(path)?;
+        let tensors = gguf::open(path)?;
+        tensors.values().for_each(|tensor| drop((tensor.is_finite(), tensor.to_f32())));
+        Ok(())
+    });
+    let list =
+        |kind: u32, count: u64, data: &[u8]| [&kind.to_le_bytes()[..], &count.to_le_bytes(), data].concat();
+    let texts = [&1_u64.to_le_bytes()[..], b"a", &2_u64.to_le_bytes(), b"bc"].concat();
+    let described = GgufFile::new()
+        .text("general.architecture", "flux")
+        .value("general.alignment", 4, &32_u32.to_le_bytes())
+        .value("tokens", 9, &list(8, 2, &texts))
+        .value("scores", 9, &list(6, 3, &[0; 12]))
+        .value("size", 10, &7_u64.to_le_bytes());
+    let kinds = [(2, 18), (3, 20), (6, 22), (7, 24), (8, 34), (20, 18)];
+    let kinds = kinds.map(|(kind, size)| (kind, size, 32)).into_iter().chain(
+        [(10, 84), (11, 110), (12, 144), (13, 176), (14, 210), (23, 136)]
+            .map(|(kind, size)| (kind, size, 256)),
+    );
+    let blocks = kinds.fold(GgufFile::new(), |file, (kind, size, numbers)| {
+        file.tensor(&format!("w.{kind}"), &[2, numbers], kind, &vec![0x5A; 2 * size])
+    });
+    let plain = described
+        .floats("f", &[2, 3], &[0.5; 6])
+        .tensor("h", &[2, 2], 1, &[0; 8])
+        .tensor("b", &[4], 30, &[0; 8])
+        .tensor("s", &[], 0, &[0; 4]);
+    fuzz(&[plain.bytes(), blocks.bytes()], 5000, &read);
+    let header = |file: GgufFile| {
+        let bytes = file.bytes();
+        let end = bytes.len().min(220);
+        (bytes[..end].to_vec(), bytes[end..].to_vec())
+    };
+    // Only the header.
+    let (header, data) = header(plain);
+    fuzz(&[header], 5000, |header| read(&[&header[..], &data].concat()));
+}
+
+/// Weights of fp8, their factors, and what says that they are.
+#[test]
+fn scaled_weights() {
+    let dir = TempDir::new();
+    let header =
+        br#"{"scaled_fp8":{"dtype":"F8_E4M3","shape":[0],"data_offsets":[0,0]},"a.weight":{"dtype":"F8_E4M3",
+        "shape":[2,2],"data_offsets":[0,4]},"a.scale_weight":{"dtype":"F32","shape":[],"data_offsets":[4,8]},
+        "a.input_scale":{"dtype":"F32","shape":[1],"data_offsets":[8,12]},
+        "b.weight":{"dtype":"F8_E5M2","shape":[4],"data_offsets":[12,16]}}"#;
+    let read = of_file(dir.join("a.safetensors"), weights::read);
+    fuzz(&[header.to_vec()], 5000, |header| {
+        read(&[&(header.len() as u64).to_le_bytes(), &header[..], &[0x38; 16]].concat())
+    });
 }
 
 /// `{"w": torch.zeros(2, 2)}` as `torch.save` writes it.

@@ -17,9 +17,12 @@ use calotype::trainer::denoiser::base_model::BaseModel;
 use calotype::trainer::objective::Blind;
 use calotype::trainer::{Recipe, Session, autoencoder, clip, denoiser};
 
+#[path = "../../src/testing/gguf_file.rs"]
+mod gguf_file;
 #[path = "../../src/testing/temp_dir.rs"]
 mod temp_dir;
 
+pub use gguf_file::GgufFile;
 pub use temp_dir::TempDir;
 
 /// 20 steps of each part, a checkpoint every 5; lines are logged for steps 0, 10 and 19.

@@ -12,7 +12,7 @@ use calotype::nn::{Init, parameters};
 use calotype::text_encoder::{T5Config, T5Encoder};
 use serde::Deserialize;
 
-use crate::support::TempDir;
+use crate::support::{GgufFile, TempDir};
 
 #[derive(Deserialize)]
 struct Cases {
@@ -106,6 +106,78 @@ fn shards_and_names_make_no_difference() {
         let inputs = golden().join(format!("tensors/{}.inputs.safetensors", case.case));
         let error = Probe::TextEncoder2.run(&dir, &inputs, &output, &Device::flex()).unwrap_err().to_string();
         assert!(error.contains("model-1.safetensors") && !output.exists(), "{error}");
+    }
+}
+
+/// llama.cpp's name of a tensor.
+fn llama_name(name: &str) -> String {
+    let names = [
+        ("shared", "token_embd"),
+        ("encoder.final_layer_norm", "enc.output_norm"),
+        ("encoder.block", "enc.blk"),
+        ("layer.0.SelfAttention.relative_attention_bias", "attn_rel_b"),
+        ("layer.0.SelfAttention.", "attn_"),
+        ("layer.0.layer_norm", "attn_norm"),
+        ("layer.1.DenseReluDense.wi_0", "ffn_gate"),
+        ("layer.1.DenseReluDense.wi_1", "ffn_up"),
+        ("layer.1.DenseReluDense.wo", "ffn_down"),
+        ("layer.1.layer_norm", "ffn_norm"),
+    ];
+    names.iter().fold(name.to_owned(), |name, (theirs, llama)| name.replace(theirs, llama))
+}
+
+/// Q8_0: d = largest / 127 in f16, and the rounded quotients; (blocks, the numbers that they stand for).
+fn q8_0(values: &[f32]) -> (Vec<u8>, Vec<f32>) {
+    let (mut blocks, mut numbers) = (Vec::new(), Vec::new());
+    for block in values.chunks(32) {
+        let largest = block.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
+        let d = burn::tensor::f16::from_f32(largest / 127.0);
+        blocks.extend(d.to_le_bytes());
+        for value in block {
+            let q = (value / d.to_f32()).round().clamp(-127.0, 127.0) as i8;
+            blocks.push(q as u8);
+            numbers.push(d.to_f32() * f32::from(q));
+        }
+    }
+    (blocks, numbers)
+}
+
+/// The encoder alone in llama.cpp's GGUF, f32 and Q8_0, beside the same numbers in a folder.
+#[test]
+#[ignore = "needs CALOTYPE_TEST_DATA"]
+fn gguf_of_llama_cpp_gives_the_same_features() {
+    for case in cases() {
+        let from = golden().join(&case.model).join("text_encoder_2");
+        let mut tensors: Vec<NamedTensor> =
+            safetensors::read(&from.join("model.safetensors")).unwrap().into_values().collect();
+        tensors.retain(|tensor| tensor.name != "encoder.embed_tokens.weight");
+        let dir = TempDir::new();
+        let file = GgufFile::new().text("general.architecture", "t5encoder");
+        let floats = tensors.iter().fold(file.clone(), |file, tensor| {
+            file.floats(&llama_name(&tensor.name), &tensor.shape, &tensor.values)
+        });
+        // A whole T5 has a decoder too.
+        let floats = floats.floats("dec.blk.0.attn_q.weight", &[2, 2], &[0.0; 4]);
+        dir.write("floats.gguf", floats.bytes());
+        assert_as_expected(&case, &probed(&case, &dir.join("floats.gguf")), "f32 in GGUF");
+        let mut blocks = 0;
+        let mut file = file;
+        for tensor in &mut tensors {
+            if tensor.shape.len() == 2 && tensor.shape[1] % 32 == 0 {
+                let (packed, numbers) = q8_0(&tensor.values);
+                file = file.tensor(&llama_name(&tensor.name), &tensor.shape, 8, &packed);
+                tensor.values = numbers;
+                blocks += 1;
+            } else {
+                file = file.floats(&llama_name(&tensor.name), &tensor.shape, &tensor.values);
+            }
+        }
+        dir.write("q8_0.gguf", file.bytes());
+        safetensors::write(&dir.join("model.safetensors"), &tensors).unwrap();
+        fs::copy(from.join("config.json"), dir.join("config.json")).unwrap();
+        let [packed, plain] = ["q8_0.gguf", ""].map(|file| probed(&case, &dir.join(file)));
+        assert_eq!(packed, plain, "{}: {blocks} tensors in blocks", case.case);
+        assert_eq!(blocks > 4, case.model == "dev", "the widths of `dev` are multiples of 32");
     }
 }
 

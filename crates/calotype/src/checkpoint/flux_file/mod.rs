@@ -48,9 +48,6 @@ const DIFFUSERS_MARKS: [&str; 4] = [
 /// The other networks of ComfyUI's checkpoints.
 const OTHER_NETWORKS: [&str; 2] = ["text_encoders.", "vae."];
 
-/// In names of what bitsandbytes keeps beside a weight in NF4.
-const QUANTISED: &str = ".quant_state.bitsandbytes__";
-
 /// How a file names Flux's tensors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Naming {
@@ -123,13 +120,6 @@ fn scheduler_config(dev: bool) -> Value {
 
 /// Tensors of the original code under diffusers' names, and the names of what belongs to other networks.
 fn to_diffusers(path: &Path, mut tensors: Tensors, prefix: &str) -> Result<(Tensors, Vec<String>)> {
-    if tensors.keys().any(|key| key.contains(QUANTISED)) {
-        return Err(Error::format(
-            path,
-            FORMAT,
-            "its weights are quantised by bitsandbytes, which is not read",
-        ));
-    }
     let count = |stem: &str, end: &str| {
         (0..).take_while(|i| tensors.contains_key(&format!("{prefix}{stem}.{i}.{end}"))).count()
     };

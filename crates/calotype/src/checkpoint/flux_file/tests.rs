@@ -153,7 +153,7 @@ fn a_file_that_does_not_fit_is_refused() {
     );
     refused(&without("txt_in.bias"), "tensor `txt_in.bias`");
     let nf4 = "img_in.weight.quant_state.bitsandbytes__nf4";
-    refused(&with(nf4), "its weights are quantised by bitsandbytes, which is not read");
+    refused(&with(nf4), "tensor `img_in.weight` is quantised by bitsandbytes (nf4), which is not read");
     // A block in the middle that is not there: what follows belongs to nothing.
     refused(
         &|all| {

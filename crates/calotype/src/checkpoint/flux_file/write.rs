@@ -68,12 +68,11 @@ fn stack<'a>(entry: &'a Entry, stored: &'a StoredComponent) -> Result<Stack<'a>>
         }
         rows += shape[0];
     }
-    let parts = match (entry.swapped, first.bytes()) {
-        (false, _) => tensors.iter().map(|tensor| tensor.bytes()).collect(),
-        (true, bytes) => {
-            let (scale, shift) = bytes.split_at(bytes.len() / 2);
-            vec![shift, scale]
-        }
+    let parts = if entry.swapped {
+        let (scale, shift) = (0..rows / 2, rows / 2..rows);
+        vec![(first, shift), (first, scale)]
+    } else {
+        tensors.iter().map(|&tensor| (tensor, 0..tensor.shape()[0])).collect()
     };
     let shape = std::iter::once(rows).chain(first.shape()[1..].iter().copied()).collect();
     Ok(Stack { name: &entry.key, shape, storage: first.storage(), parts })

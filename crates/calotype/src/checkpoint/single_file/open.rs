@@ -119,8 +119,9 @@ fn insert_changed(
     targets: &[Target],
     components: &mut BTreeMap<ComponentKind, Tensors>,
 ) -> Result<()> {
+    let bytes = tensor.bytes();
+    let (halves, words) = (bytes.as_chunks::<2>().0, bytes.as_chunks::<4>().0);
     for Target { component, name, change } in targets {
-        let (halves, words) = (tensor.bytes().as_chunks::<2>().0, tensor.bytes().as_chunks::<4>().0);
         let changed = match tensor.storage().size() {
             2 => change.apply(tensor.shape(), halves).map(|(shape, v)| (shape, v.as_flattened().to_vec())),
             _ => change.apply(tensor.shape(), words).map(|(shape, v)| (shape, v.as_flattened().to_vec())),

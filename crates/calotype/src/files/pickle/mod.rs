@@ -44,13 +44,7 @@ const MOST_EXPANSION: usize = 4;
 /// of another kind, or wants to call something that weights have no use for (it is not called).
 pub fn open(path: &Path) -> Result<HashMap<String, StoredTensor>> {
     let file = MappedFile::open(path).map_err(Error::io("read", path))?;
-    read(&file).map_err(|Fault { reason, cause }| {
-        let error = Error::format(path, FORMAT, reason);
-        match cause {
-            Some(cause) => error.because(cause),
-            None => error,
-        }
-    })
+    read(&file).map_err(|fault| fault.error(path, FORMAT))
 }
 
 fn read(file: &MappedFile) -> value::Result<HashMap<String, StoredTensor>> {

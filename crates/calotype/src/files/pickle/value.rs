@@ -2,11 +2,10 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
 
 use safetensors::Dtype;
 
-use crate::error::Cause;
+pub(super) use crate::files::fault::{Fault, Result};
 
 /// Values that a pickle may have, of some 50 bytes each: a hundred times as many as a checkpoint has.
 const MOST_VALUES: usize = 4_000_000;
@@ -16,32 +15,6 @@ const MOST_COPIED: usize = 1 << 26;
 pub(super) const MOST_AXES: usize = 64;
 /// The longest name of a class, tensor or storage, in bytes: it stands in messages.
 pub(super) const LONGEST_NAME: usize = 1000;
-
-/// Why a pickle cannot be read.
-#[derive(Debug)]
-pub(super) struct Fault {
-    pub reason: String,
-    pub cause: Option<Cause>,
-}
-
-impl Fault {
-    /// The bytes end before what they describe does.
-    pub(super) fn cut_off(what: impl fmt::Display) -> Self {
-        Self { reason: format!("it ends in the middle of {what}"), cause: Some(Cause::CutOff) }
-    }
-
-    /// Its parts contradict each other.
-    pub(super) fn damaged(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), cause: Some(Cause::Damaged) }
-    }
-
-    /// It has something that is not read here.
-    pub(super) fn unread(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), cause: None }
-    }
-}
-
-pub(super) type Result<T> = std::result::Result<T, Fault>;
 
 /// A value by its number. Lists and dicts may contain themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -165,7 +165,10 @@ fn other_tokenizers_are_refused() {
                 { "type": "Replace", "pattern": { "Regex": "(a*)*b" }, "content": "" } ] } }),
             "`(a*)*b`",
         ),
-        (json!({ "model": { "type": "Unigram", "vocab": [["<pad>", 0.0]], "unk_id": 7 } }), "unk_id"),
+        (
+            json!({ "model": { "type": "Unigram", "vocab": [["<pad>", 0.0]], "unk_id": 7 } }),
+            "UnkIdNotInVocabulary",
+        ),
         (json!({ "model": { "type": "Unigram", "vocab": [["<pad>", 0.0]], "unk_id": 0 } }), "`</s>`"),
     ] {
         dir.write("tokenizer.json", file.to_string());

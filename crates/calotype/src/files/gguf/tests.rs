@@ -1,0 +1,248 @@
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+
+use super::*;
+use crate::files::{Storage, safetensors, weights};
+use crate::testing::gguf_file::GgufFile;
+use crate::testing::{TempDir, test_data};
+
+/// Blocks of a kind and their numbers, both as bytes in base64.
+#[derive(Deserialize)]
+struct Golden {
+    kind: String,
+    blocks: String,
+    values: String,
+}
+
+const GOLDEN: &str = include_str!("../../../tests/golden/gguf_blocks.json");
+
+fn unpacked(kind: BlockKind, blocks: &[u8]) -> Vec<f32> {
+    let shape = vec![blocks.len() / kind.bytes(), kind.numbers()];
+    StoredTensor::packed(shape, Packing::Blocks(kind), burn::tensor::Bytes::from_elems(blocks.to_vec()))
+        .expect("whole blocks")
+        .to_f32()
+}
+
+fn assert_same_bits(kind: BlockKind, blocks: &[u8], expected: &[f32]) {
+    let got = unpacked(kind, blocks);
+    assert_eq!(got.len(), expected.len(), "{}", kind.name());
+    for (i, (got, expected)) in got.iter().zip(expected).enumerate() {
+        assert_eq!(got.to_bits(), expected.to_bits(), "{} {i}: {got}, expected {expected}", kind.name());
+    }
+}
+
+#[test]
+fn blocks_have_the_numbers_of_ggml() {
+    let golden: Vec<Golden> = serde_json::from_str(GOLDEN).unwrap();
+    for kind in BlockKind::ALL {
+        let Some(case) = golden.iter().find(|case| case.kind == kind.name()) else {
+            assert!(matches!(kind, BlockKind::Iq4Nl | BlockKind::Iq4Xs), "{}", kind.name());
+            continue;
+        };
+        let [blocks, values] = [&case.blocks, &case.values].map(|text| STANDARD.decode(text).unwrap());
+        let values: Vec<f32> = values.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+        assert_eq!(values.len(), 2 * kind.numbers());
+        assert_same_bits(kind, &blocks, &values);
+    }
+}
+
+#[test]
+#[ignore = "needs CALOTYPE_TEST_DATA"]
+fn more_blocks_have_the_numbers_of_ggml() {
+    let golden = safetensors::read(&test_data().join("golden-flux/gguf/blocks.safetensors")).unwrap();
+    let mut kinds = 0;
+    for kind in BlockKind::ALL {
+        let Some(blocks) = golden.get(&format!("{}.blocks", kind.name())) else { continue };
+        let blocks: Vec<u8> = blocks.values.iter().map(|&byte| byte as u8).collect();
+        assert_same_bits(kind, &blocks, &golden[&format!("{}.values", kind.name())].values);
+        kinds += 1;
+    }
+    assert_eq!(kinds, 10);
+}
+
+/// The table of the format's definition, halved.
+const HALVED: [f32; 16] =
+    [-63.5, -52.0, -41.5, -32.5, -24.5, -17.5, -11.0, -5.0, 0.5, 6.5, 12.5, 19.0, 26.5, 34.5, 44.5, 56.5];
+
+#[test]
+fn blocks_of_places_in_a_table() {
+    // d = 0.5; the low halves count up, the high ones down.
+    let mut block = vec![0x00, 0x38];
+    block.extend((0..16).map(|i: u8| i | (15 - i) << 4));
+    let down = HALVED.iter().rev();
+    assert_eq!(unpacked(BlockKind::Iq4Nl, &block), HALVED.iter().chain(down).copied().collect::<Vec<f32>>());
+    // d = 0.5, eight factors of six bits minus 32; place 15 in all low halves, place 8 in the high ones.
+    let factors = [0_u16, 63, 33, 31, 40, 16, 48, 32];
+    let high = factors.iter().enumerate().fold(0, |bits, (i, factor)| bits | (factor >> 4) << (2 * i));
+    let mut block = vec![0x00, 0x38];
+    block.extend(high.to_le_bytes());
+    block.extend(factors.chunks(2).map(|two| (two[0] & 15 | (two[1] & 15) << 4) as u8));
+    block.extend([0x8F; 128]);
+    let expected = factors.iter().flat_map(|&factor| {
+        let factor = f32::from(factor) - 32.0;
+        (0..32).map(move |i| factor * if i < 16 { 56.5 } else { 0.5 })
+    });
+    assert_eq!(unpacked(BlockKind::Iq4Xs, &block), expected.collect::<Vec<f32>>());
+}
+
+fn opened(dir: &TempDir, bytes: &[u8]) -> Result<HashMap<String, StoredTensor>> {
+    // A new file: the old one may be mapped.
+    let path = dir.join("a.gguf");
+    let _ = std::fs::remove_file(&path);
+    std::fs::write(&path, bytes).unwrap();
+    weights::open(&path)
+}
+
+/// f16 1.0, bf16 −2.0, and a block of Q8_0: d = 0.5, 0 to 31.
+fn example() -> GgufFile {
+    let block: Vec<u8> = [0x00, 0x38].into_iter().chain(0..32).collect();
+    GgufFile::new()
+        .text("general.architecture", "flux")
+        .value("a.list", 9, &[&4_u32.to_le_bytes()[..], &3_u64.to_le_bytes(), &[7; 12]].concat())
+        .value("a.number", 6, &1.5_f32.to_le_bytes())
+        .value("a.sign", 5, &(-7_i32).to_le_bytes())
+        .value("a.truth", 7, &[1])
+        .floats("m.weight", &[2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+        .tensor("h.weight", &[1, 1, 2], 1, &[0x00, 0x3C, 0x00, 0xBC])
+        .tensor("b.weight", &[2], 30, &[0x00, 0xC0, 0x80, 0x3F])
+        .tensor("q.weight", &[1, 32], 8, &block)
+        .tensor("one", &[], 0, &3_f32.to_le_bytes())
+}
+
+#[test]
+fn files_of_both_versions_and_any_alignment() {
+    let dir = TempDir::new();
+    for (version, alignment) in [(2, 32), (3, 32), (3, 8), (3, 256)] {
+        let mut file = GgufFile::new();
+        (file.version, file.alignment) = (version, alignment);
+        if alignment != 32 {
+            file = file.value("general.alignment", 4, &(alignment as u32).to_le_bytes());
+        }
+        let file = file.floats("a", &[1, 2], &[1.0, 2.0]).floats("b", &[2, 1], &[3.0, 4.0]);
+        let tensors = opened(&dir, &file.bytes()).unwrap();
+        assert_eq!((tensors["a"].shape(), tensors["a"].to_f32()), (&[1, 2][..], vec![1.0, 2.0]));
+        assert_eq!((tensors["b"].shape(), tensors["b"].to_f32()), (&[2, 1][..], vec![3.0, 4.0]));
+    }
+    let tensors = opened(&dir, &example().bytes()).unwrap();
+    assert_eq!(tensors.len(), 5);
+    let of = |name: &str| (tensors[name].shape().to_vec(), tensors[name].storage(), tensors[name].to_f32());
+    assert_eq!(of("m.weight"), (vec![2, 3], Storage::F32, vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
+    assert_eq!(of("h.weight"), (vec![1, 1, 2], Storage::F16, vec![1.0, -1.0]));
+    assert_eq!(of("b.weight"), (vec![2], Storage::Bf16, vec![-2.0, 1.0]));
+    let halves = (0..32).map(|i| i as f32 / 2.0).collect();
+    assert_eq!(of("q.weight"), (vec![1, 32], Storage::F32, halves));
+    assert_eq!(of("one"), (vec![], Storage::F32, vec![3.0]));
+    // What packed numbers become: written to a file, and in any other shape and storage.
+    let path = dir.join("b.safetensors");
+    let named = [("q", &tensors["q.weight"])];
+    safetensors::write_stored(&path, named.into_iter(), HashMap::new()).unwrap();
+    assert_eq!(safetensors::read(&path).unwrap()["q"].values, of("q.weight").2);
+    let half = tensors["q.weight"].clone().reshaped(vec![4, 8]).unwrap().stored_as(Storage::F16);
+    assert_eq!((half.shape(), half.to_f32()), (&[4, 8][..], of("q.weight").2));
+    let metadata = weights::read_metadata(&dir.join("a.gguf")).unwrap();
+    let expected =
+        [("general.architecture", "flux"), ("a.number", "1.5"), ("a.sign", "-7"), ("a.truth", "true")];
+    assert_eq!(metadata, expected.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
+}
+
+#[test]
+fn numbers_that_are_none_are_found_in_blocks() {
+    let dir = TempDir::new();
+    for (d, finite) in [([0x00, 0x38], true), ([0x00, 0x7E], false), ([0x00, 0x7C], false)] {
+        let block: Vec<u8> = d.into_iter().chain([1; 32]).collect();
+        let blocks = [&[[0; 34]; 5000].concat()[..], &block].concat();
+        let file = GgufFile::new().tensor("q", &[5001, 32], 8, &blocks);
+        assert_eq!(opened(&dir, &file.bytes()).unwrap()["q"].is_finite(), finite, "{d:?}");
+    }
+}
+
+/// A file of one f32 tensor `a` whose entry says otherwise than its data.
+fn lying(shape: &[u64], kind: u32, offset: u64) -> Vec<u8> {
+    let mut file = GgufFile::new().floats("a", &vec![1; shape.len()], &[1.0]).bytes();
+    let at = 4 + 4 + 8 + 8 + 8 + 1 + 4;
+    let entry = shape
+        .iter()
+        .flat_map(|size| size.to_le_bytes())
+        .chain(kind.to_le_bytes())
+        .chain(offset.to_le_bytes());
+    entry.enumerate().for_each(|(i, byte)| file[at + i] = byte);
+    file
+}
+
+#[test]
+fn files_that_lie_are_refused() {
+    let dir = TempDir::new();
+    let whole = example().bytes();
+    let refused = |bytes: &[u8], said: &str| {
+        let message = opened(&dir, bytes).map(|_| ()).unwrap_err().to_string();
+        assert!(message.contains(said) && message.contains("as GGUF"), "`{said}`: {message}");
+    };
+    let changed = |at: usize, bytes: &[u8]| {
+        let mut file = whole.clone();
+        file[at..at + bytes.len()].copy_from_slice(bytes);
+        file
+    };
+    for length in [4, 7, 20, 24, 40, 100, 200, 300, whole.len() - 32] {
+        let message = opened(&dir, &whole[..length]).map(|_| ()).unwrap_err().to_string();
+        assert!(message.contains("middle of") || message.contains("the file has"), "{length}: {message}");
+    }
+    refused(&changed(4, &[1]), "its version (1)");
+    refused(&changed(4, &[0, 0, 0, 3]), "big-endian");
+    refused(&changed(8, &[0xFF; 8]), "");
+    refused(&changed(16, &[0xFF; 8]), "");
+    refused(&changed(24, &[0xFF; 8]), "a key of its metadata");
+    refused(&changed(32, &[0xFF]), "a key of its metadata is no UTF-8");
+    refused(&changed(24 + 8 + 20, &[77]), "is of type 77, which is none");
+    let list = |kind: u32, count: u64| {
+        let value = [&kind.to_le_bytes()[..], &count.to_le_bytes()].concat();
+        GgufFile::new().value("list", 9, &value).bytes()
+    };
+    refused(&list(10, u64::MAX / 4), "middle of list");
+    refused(&list(4, 1 << 40), "middle of list");
+    refused(&list(8, u64::MAX), "middle of list");
+    refused(&list(9, 1), "a list of lists");
+    refused(&GgufFile::new().value("general.alignment", 4, &[0; 4]).bytes(), "general.alignment");
+    refused(&GgufFile::new().value("general.alignment", 4, &[24, 0, 0, 0]).bytes(), "general.alignment");
+    refused(&lying(&[2], 0, 1 << 40), "ends 1099511627784 bytes after the header");
+    refused(&lying(&[2], 0, u64::MAX - 3), "larger than memory");
+    refused(&lying(&[1 << 40, 1 << 40], 0, 0), "larger than memory");
+    refused(&lying(&[u64::MAX, 2], 2, 0), "larger than memory");
+    refused(&lying(&[1 << 62, 32], 8, 0), "larger than memory");
+    refused(&lying(&[1 << 40], 12, 0), "the file has");
+    refused(&lying(&[48, 32], 2, 0), "rows of 48 numbers");
+    refused(&lying(&[128], 14, 0), "no multiple of 256, as Q6_K needs");
+    refused(&lying(&[32], 16, 0), "of type IQ2_XXS; F32, F16, BF16, Q4_0");
+    refused(&lying(&[32], 4, 0), "of type 4, which is none");
+    refused(&lying(&[2], u32::MAX, 0), "which is none");
+    let five = GgufFile::new().floats("a", &[1; 5], &[1.0]).bytes();
+    refused(&five, "5 dimensions");
+    let twice = GgufFile::new().floats("a", &[1], &[1.0]).floats("a", &[1], &[2.0]).bytes();
+    refused(&twice, "two tensors `a`");
+    let mut over = GgufFile::new().floats("a", &[16], &[1.0; 16]).floats("b", &[1], &[1.0]).bytes();
+    let at = over.windows(4).rposition(|window| window == [64, 0, 0, 0]).unwrap();
+    over[at] = 32;
+    refused(&over, "tensor `b` lies over another");
+}
+
+#[test]
+#[ignore = "needs CALOTYPE_TEST_DATA"]
+fn a_file_of_many_kinds() {
+    let files = test_data().join("golden-flux/files");
+    let tensors = weights::open(&files.join("flux-mixed.gguf")).unwrap();
+    let plain = weights::open(&files.join("flux-bfl.safetensors")).unwrap();
+    assert_eq!(tensors.len(), plain.len());
+    for (name, plain) in &plain {
+        let tensor = &tensors[name];
+        assert_eq!(tensor.shape(), plain.shape(), "{name}");
+        let (got, exact) = (tensor.to_f32(), plain.to_f32());
+        let largest = exact.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
+        let worst = got.iter().zip(&exact).fold(0.0_f32, |worst, (a, b)| worst.max((a - b).abs()));
+        // Four bits of numbers that differ by a block's range.
+        assert!(tensor.is_finite() && worst <= 0.12 * largest, "{name}: {worst} of {largest}");
+    }
+    assert_eq!(
+        weights::read_metadata(&files.join("flux-mixed.gguf")).unwrap()["general.architecture"],
+        "flux"
+    );
+}

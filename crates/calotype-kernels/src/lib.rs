@@ -42,6 +42,7 @@
 pub mod activation;
 pub mod amx;
 pub mod attention;
+pub mod bandwidth;
 pub mod bf16;
 pub mod composed;
 pub mod concat;

@@ -66,8 +66,9 @@ fn print_capabilities(page: &Page) {
     }
     let free =
         capabilities.free_memory_mib.map_or("unknown".into(), |mib| format!("{:.1} GiB", mib / 1024.0));
-    let speed = capabilities.memory_gb_per_second;
-    println!("{:<14} {free} free; a copy reads and writes {speed:.1} GB/s", "memory");
+    let speed =
+        capabilities.memory_gb_per_second.map_or("unknown".into(), |speed| format!("{speed:.1} GB/s"));
+    println!("{:<14} {free} free; a copy reads and writes {speed}", "memory");
 }
 
 fn print_estimate(estimate: &RecipeEstimate) {

@@ -131,7 +131,7 @@ fn a_file_that_does_not_fit_is_refused() {
         write_file(&path, &changed);
         let stored = open(&path).and_then(|mut model| model.take(ComponentKind::Transformer));
         let network = stored.and_then(|stored| checkpoint::denoiser(stored, &Device::flex()));
-        let message = network.err().expect("refused").to_string();
+        let message = network.expect_err("refused").to_string();
         assert!(message.contains(beginning), "expected `{beginning}`, got `{message}`");
     };
     let one = |name: &str| NamedTensor { name: name.into(), shape: vec![1], values: vec![0.0] };

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use calotype::checkpoint::WeightedLora;
+use calotype::checkpoint::{WeightedLora, released};
 use calotype::diffusion::SigmaSpacing;
 use calotype::nn::Precision;
 use calotype::pipeline::Request;
@@ -14,9 +14,10 @@ use crate::options::precision;
 /// Options that decide which model makes the pictures.
 #[derive(clap::Args)]
 pub struct ModelArgs {
-    /// Folder in diffusers' layout, single file in the original one, or name on the Hugging Face hub
-    #[arg(long, value_name = "DIR|FILE|NAME")]
-    pub model: Option<PathBuf>,
+    /// Folder in diffusers' layout, single file in the original one, name on the Hugging Face hub, or the small model
+    /// that comes with the program
+    #[arg(long, default_value = released::NAME, value_name = "DIR|FILE|NAME")]
+    pub model: PathBuf,
     /// Take the tokenizer of this folder: for single files whose vocabulary is not OpenAI's
     #[arg(long, value_name = "DIR")]
     pub tokenizer: Option<PathBuf>,
@@ -51,7 +52,7 @@ impl ModelArgs {
     /// The request with this model.
     pub fn of(&self, request: Request) -> Request {
         Request {
-            model: self.model.clone(),
+            model: Some(self.model.clone()),
             tokenizer: self.tokenizer.clone(),
             lora: self.lora.clone(),
             lora_dir: self.lora_dir.clone(),

@@ -34,6 +34,7 @@ mod kills;
 mod localisation;
 mod pairs;
 mod prompts;
+mod released;
 #[path = "../../../calotype/tests/it/support.rs"]
 mod support;
 mod sweep;

@@ -11,6 +11,8 @@ pub mod lora;
 mod networks;
 mod notes;
 pub mod probe;
+#[cfg(feature = "released-model")]
+pub mod released;
 pub mod single_file;
 mod t5;
 mod taesd;

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::generate::{ModelArgs, SamplingArgs};
 use crate::message;
-use crate::options::{Context, new_path};
+use crate::options::{Context, Destination};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -73,8 +73,8 @@ impl Args {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
-    let out = args.out.clone().unwrap_or_else(|| new_path("edit", ""));
-    output::require_folder("out", &out)?;
+    let out = Destination::new(args.out.as_deref(), "edit", "");
+    output::require_folder("out", &out.path)?;
     let requests = args.requests();
     let model = requests[0].load(context.machine())?;
     let generations = [requests[0].prepare(&model, 1)?, requests[1].prepare(&model, 1)?];
@@ -89,7 +89,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     };
     let record = generations[0].record(0);
     let texts: Vec<(&str, &str)> = record.iter().map(|(key, text)| (*key, text.as_str())).collect();
-    let mut value = edited.write(&out, [source, new], &texts)?;
+    let mut value = edited.write(&out.path, [source, new], &texts)?;
     value["prompt"] = json!(args.prompt);
     value["to"] = json!(generations[1].request.prompt);
     value["cross"] = json!(args.cross);
@@ -97,10 +97,8 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let weights = args.weight.iter().map(|weight| (weight.word.clone(), json!(weight.factor)));
     value["weights"] = Value::Object(weights.collect::<Map<String, Value>>());
     value["options"] = Value::Object(generations[0].request.settings());
-    atomic::write_json(&out.join("edit.json"), &value)?;
-    if args.out.is_none() {
-        context.bars.say(&format!("written: {}", out.display()));
-    }
+    atomic::write_json(&out.path.join("edit.json"), &value)?;
+    out.say(context);
     if context.json {
         message::json(&value);
     }

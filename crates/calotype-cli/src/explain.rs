@@ -20,7 +20,7 @@ use serde_json::json;
 
 use crate::generate::{ModelArgs, SamplingArgs};
 use crate::message;
-use crate::options::{Context, new_path};
+use crate::options::{Context, Destination};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -96,8 +96,8 @@ impl Args {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
-    let out = args.out.clone().unwrap_or_else(|| new_path("explanation", ""));
-    output::require_folder("out", &out)?;
+    let out = Destination::new(args.out.as_deref(), "explanation", "");
+    output::require_folder("out", &out.path)?;
     let request = args.request();
     let model = request.load(context.machine())?;
     // Of a given picture, what the network is told.
@@ -113,10 +113,8 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     message::warnings(&generation.warnings, context);
     let options = args.options();
     let Some(explanation) = explained(args, &model, &generation, &options, context)? else { return Ok(()) };
-    write(args, &out, &explanation, &options, (&generation.sampling, timesteps), context)?;
-    if args.out.is_none() {
-        context.bars.say(&format!("written: {}", out.display()));
-    }
+    write(args, &out.path, &explanation, &options, (&generation.sampling, timesteps), context)?;
+    out.say(context);
     Ok(())
 }
 

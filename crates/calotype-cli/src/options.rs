@@ -1,6 +1,6 @@
 //! Options that every verb has.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use calotype::data::parquet::Columns;
@@ -96,12 +96,35 @@ impl Context {
     }
 }
 
-/// `NAME.EXTENSION` in the current folder, or NAME-2, NAME-3, … if that is taken: for results that the user gave no
-/// name to.
-pub fn new_path(name: &str, extension: &str) -> PathBuf {
-    let numbered = (2..).map(|i| format!("{name}-{i}{extension}"));
-    let mut free = std::iter::once(format!("{name}{extension}")).chain(numbered).map(PathBuf::from);
-    free.find(|path| !path.exists()).unwrap_or_else(|| PathBuf::from(name))
+/// Where a result goes.
+pub struct Destination {
+    /// The file or folder.
+    pub path: PathBuf,
+    /// Whether the user has not named it.
+    new: bool,
+}
+
+impl Destination {
+    /// The path that the user gave; or `NAME.EXTENSION` in the current folder, NAME-2, NAME-3, … where that is taken.
+    pub fn new(given: Option<&Path>, name: &str, extension: &str) -> Self {
+        if let Some(path) = given {
+            return Self { path: path.to_owned(), new: false };
+        }
+        let mut path = PathBuf::from(format!("{name}{extension}"));
+        let mut number = 2;
+        while path.exists() {
+            path = PathBuf::from(format!("{name}-{number}{extension}"));
+            number += 1;
+        }
+        Self { path, new: true }
+    }
+
+    /// Says where a result lies that the user has not named.
+    pub fn say(&self, context: &Context) {
+        if self.new {
+            context.bars.say(&format!("written: {}", self.path.display()));
+        }
+    }
 }
 
 fn device(name: DeviceName) -> Result<burn::tensor::Device> {

@@ -1,7 +1,5 @@
 //! Multi-head attention over rows of heads, forward and backward.
 
-use std::ops::Range;
-
 use rayon::prelude::*;
 
 use crate::amx;
@@ -9,7 +7,8 @@ use crate::bf16;
 use crate::elementwise::add_assign_piece;
 use crate::isa::Isa;
 use crate::memory::Buffer;
-use crate::product::{self, Columns, Product, Start, Term, pack_columns, pack_rows};
+use crate::panels::{pack_columns, pack_rows};
+use crate::product::{self, Columns, Product, Start, Term};
 use crate::softmax::{LANES, exponentials, scale_rows, softmax_backward};
 
 /// Queries whose probabilities are in memory at a time.
@@ -241,16 +240,8 @@ fn multiply(isa: Isa, a: Rows, b: &[f32], columns: usize, c: &mut [f32], c_row: 
     let Rows { values, stride, depth, count: rows } = a;
     if isa.has_tiles() {
         let product = amx::product::Product { rows, depth: depth.div_ceil(2), columns, b, bias: None };
-        let tiles = |rows: Range<usize>, steps, to: &mut [f32]| {
-            amx::operands::from_rows(
-                isa,
-                &values[rows.start * stride..],
-                stride,
-                depth,
-                rows.len(),
-                steps,
-                to,
-            );
+        let tiles = |rows, steps, to: &mut [f32]| {
+            amx::operands::from_rows(isa, values, stride, depth, rows, steps, to);
         };
         return product.run_here(isa, tiles, |row| row * c_row, c);
     }
@@ -307,7 +298,7 @@ fn weights(
     first: usize,
 ) -> (Buffer, [f32; QUERIES]) {
     let row = s.row();
-    let mut p = Buffer::any(q.count * row);
+    let mut p = Buffer::aligned(q.count * row);
     multiply(isa, q, keys_t, row, &mut p, row);
     if s.causal || row > s.keys {
         for (i, row) in p.chunks_exact_mut(row).enumerate() {

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use crate::isa::{Isa, by_isa};
 use crate::memory::Buffer;
-use crate::product;
+use crate::panels;
 use crate::stored::{Stored, Weights};
 
 /// Numbers that are converted together.
@@ -78,10 +78,10 @@ pub fn pairs_of_rows(isa: Isa, x: &[f32], columns: usize) -> Buffer {
     out
 }
 
-/// [`crate::product::pack_rows`] in pairs.
+/// [`crate::panels::pack_rows`] in pairs.
 pub fn pack_rows(isa: Isa, depth: usize, columns: usize, rows: &[f32]) -> Buffer {
     let pairs = pairs_of_rows(isa, rows, columns);
-    product::pack_rows(isa, depth.div_ceil(2), columns, &pairs, columns)
+    panels::pack_rows(isa, depth.div_ceil(2), columns, &pairs, columns)
 }
 
 /// Two neighbours that are stored in bf16: a pair as it is.
@@ -92,22 +92,22 @@ impl Stored for [bf16; 2] {
     }
 }
 
-/// [`crate::product::pack_columns`] in pairs, of numbers stored in any way.
+/// [`crate::panels::pack_columns`] in pairs, of numbers stored in any way.
 pub fn pack_stored_columns(isa: Isa, depth: usize, columns: usize, columns_of: Weights) -> Buffer {
     match columns_of {
         // Nothing is rounded.
         Weights::Bf16(values) if depth.is_multiple_of(2) => {
             let pairs = values.as_chunks::<2>().0;
-            product::pack_columns(isa, depth / 2, columns, pairs, depth / 2)
+            panels::pack_columns(isa, depth / 2, columns, pairs, depth / 2)
         }
         other => pack_columns(isa, depth, columns, &other.widened(isa)),
     }
 }
 
-/// [`crate::product::pack_columns`] in pairs.
+/// [`crate::panels::pack_columns`] in pairs.
 pub fn pack_columns(isa: Isa, depth: usize, columns: usize, columns_of: &[f32]) -> Buffer {
     let pairs = pairs_of_columns(isa, columns_of, depth);
-    product::pack_columns(isa, depth.div_ceil(2), columns, &pairs, depth.div_ceil(2))
+    panels::pack_columns(isa, depth.div_ceil(2), columns, &pairs, depth.div_ceil(2))
 }
 
 #[cfg(test)]

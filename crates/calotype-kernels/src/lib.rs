@@ -62,6 +62,7 @@ pub mod mean_square;
 pub mod memory;
 pub mod newton_schulz;
 mod ops;
+pub mod panels;
 pub mod peak;
 mod pool;
 mod processor;

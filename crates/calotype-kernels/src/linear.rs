@@ -9,7 +9,8 @@ use crate::amx::{self, operands, tile::PANEL};
 use crate::bf16;
 use crate::isa::Isa;
 use crate::memory::Buffer;
-use crate::product::{self, Columns, Product, Start, Term, pack_columns, pack_rows};
+use crate::panels::{pack_columns, pack_rows};
+use crate::product::{self, Columns, Product, Start, Term};
 use crate::stored::{Weights, by_storage};
 
 /// Numbers of input in one piece of work.
@@ -83,9 +84,7 @@ fn rows_by_tiles(isa: Isa, x: &[f32], b: &[f32], bias: &[f32], input: usize, col
     let rows = x.len() / input;
     let mut y = Buffer::aligned(rows * columns);
     let product = amx::product::Product { rows, depth: input.div_ceil(2), columns, b, bias: Some(bias) };
-    let tiles = |rows: Range<usize>, steps, to: &mut [f32]| {
-        operands::from_rows(isa, &x[rows.start * input..], input, input, rows.len(), steps, to);
-    };
+    let tiles = |rows, steps, to: &mut [f32]| operands::from_rows(isa, x, input, input, rows, steps, to);
     product.run(isa, tiles, |row| row * columns, &mut y);
     y
 }

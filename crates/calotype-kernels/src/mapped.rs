@@ -102,9 +102,10 @@ impl AllocationController for Part {
 
     fn view(&self, start: usize, end: usize) -> Option<Box<dyn AllocationController>> {
         let Self::Mapped { file, range } = self else { return None };
-        let range = range.start + start..range.start + end;
-        (range.start <= range.end && range.end <= file.len())
-            .then(|| Box::new(Self::Mapped { file: file.clone(), range }) as Box<dyn AllocationController>)
+        let part = range.start + start..range.start + end;
+        (start <= end && end <= range.len()).then(|| {
+            Box::new(Self::Mapped { file: file.clone(), range: part }) as Box<dyn AllocationController>
+        })
     }
 
     unsafe fn memory_mut(&mut self, policy: AccessPolicy) -> Result<&mut [MaybeUninit<u8>], AccessError> {

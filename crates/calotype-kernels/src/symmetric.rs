@@ -5,6 +5,7 @@
 
 use crate::isa::Isa;
 use crate::memory::Buffer;
+use crate::panels;
 use crate::product::{self, Columns, Product, Start, Term};
 
 /// Rows of a panel that stay in the first level cache while all rows of A pass by.
@@ -81,9 +82,9 @@ impl Symmetric {
                 }
                 let from = &x[panel * width * row + first * step..];
                 if order == Order::Rows {
-                    product::pack_panel_transposed(self.isa, packed, columns, from, length);
+                    panels::pack_panel_transposed(self.isa, packed, columns, from, length);
                 } else {
-                    product::pack_panel(self.isa, packed, columns, from, side);
+                    panels::pack_panel(self.isa, packed, columns, from, side);
                 }
                 let b = Columns::packed(self.isa, packed, depth);
                 self.lower(panel, &self.of_panel(row, step, &terms, b, Start::Accumulate), x, out);
@@ -105,7 +106,7 @@ impl Symmetric {
         let mut packed = Buffer::any(side * width);
         for first in (0..length).step_by(width) {
             let columns = width.min(length - first);
-            product::pack_panel(self.isa, &mut packed, columns, &x[first..], length);
+            panels::pack_panel(self.isa, &mut packed, columns, &x[first..], length);
             let b = Columns::packed(self.isa, &packed, side);
             let product = self.of_panel(width, 1, &self.terms, b, Start::Zero);
             let product = Product { rows: side, columns, c_row: length, ..product };
@@ -148,7 +149,7 @@ impl Symmetric {
             let mine = &mut mine[..numbers];
             for (i, from) in before.chunks_exact(numbers).enumerate() {
                 let to = &mut mine[i * block..][..block];
-                product::pack_panel_transposed(self.isa, to, columns, &from[panel * block..], width);
+                panels::pack_panel_transposed(self.isa, to, columns, &from[panel * block..], width);
             }
             let diagonal = &mut mine[panel * block..];
             for row in 1..columns {

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 pub use settings::{ModelArgs, SamplingArgs};
 
 use crate::message;
-use crate::options::{Context, new_path};
+use crate::options::{Context, Destination};
 
 #[derive(clap::Args)]
 #[command(args_override_self = true)]
@@ -77,9 +77,9 @@ impl Args {
     }
 
     /// The picture or folder that is written.
-    fn out(&self) -> PathBuf {
-        let new = || if self.n == 1 { new_path("picture", ".png") } else { new_path("pictures", "") };
-        self.out.clone().unwrap_or_else(new)
+    fn destination(&self) -> Destination {
+        let (name, extension) = if self.n == 1 { ("picture", ".png") } else { ("pictures", "") };
+        Destination::new(self.out.as_deref(), name, extension)
     }
 
     /// Where each picture goes.
@@ -138,12 +138,12 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     if args.n == 0 {
         return Err(Error::argument("-n", "at least 1", 0));
     }
-    let out = args.out();
-    let format = args.format(&out)?;
+    let out = args.destination();
+    let format = args.format(&out.path)?;
     if !format.holds_texts() {
         context.bars.say(&format!(
             "{}: a {} does not record its run; --from repeats PNGs alone",
-            out.display(),
+            out.path.display(),
             format.name()
         ));
     }
@@ -160,15 +160,13 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     }
     let images = generation.decode(&model, latents, &context.bars)?;
     clock.lap("decode");
-    let paths = args.paths(&out);
+    let paths = args.paths(&out.path);
     for (i, (image, path)) in images.iter().zip(&paths).enumerate() {
         let record = generation.record(i);
         let texts: Vec<(&str, &str)> = record.iter().map(|(key, text)| (*key, text.as_str())).collect();
         format.write(path, image, &texts)?;
     }
-    if args.out.is_none() {
-        context.bars.say(&format!("written: {}", out.display()));
-    }
+    out.say(context);
     if context.json {
         let filled = &generation.request;
         message::json(&json!({

@@ -32,6 +32,7 @@ mod formula;
 mod hostile;
 mod kills;
 mod localisation;
+mod packed_weights;
 mod pairs;
 mod prompts;
 mod released;

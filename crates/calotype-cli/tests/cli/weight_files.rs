@@ -3,12 +3,11 @@
 use std::collections::HashSet;
 use std::fs;
 
-use calotype::files::fp8::Fp8;
 use calotype::files::{NamedTensor, safetensors};
 
 use super::checkpoints::{golden, latents};
 use super::hostile::with_copy;
-use super::support::{GgufFile, TempDir};
+use super::support::TempDir;
 use super::{assert_says, fails, stderr, succeeds};
 
 /// A text as a pickle has it.
@@ -82,7 +81,7 @@ fn lightning(tensors: &[NamedTensor]) -> Vec<u8> {
 }
 
 /// A folder with a small model as a single file, and its tensors in f32.
-fn single_file(model: &str) -> (TempDir, Vec<NamedTensor>) {
+pub fn single_file(model: &str) -> (TempDir, Vec<NamedTensor>) {
     let dir = TempDir::new();
     succeeds(&dir, &["convert", &golden(model), "one.safetensors", "--dtype", "f32"]);
     let mut tensors: Vec<NamedTensor> =
@@ -209,74 +208,6 @@ fn a_pointer_is_said_wherever_a_file_is_read() {
     dir.write("model/unet/config.json", POINTER);
     let generate = ["generate", "a cat", "--model", "model", "--out", "x.png"];
     assert_says(&fails(&dir, 1, &generate), &["config.json", "Git LFS pointer"]);
-}
-
-/// [`latents`] of a small picture by Stable Diffusion 1 in one file, which says nothing of sizes.
-fn small_latents(dir: &TempDir, file: &str) -> Vec<f32> {
-    let model = golden("sd1");
-    latents(dir, file, &["--tokenizer", &model, "--width", "16", "--height", "16"])
-}
-
-/// Numbers of fp8 make the same picture as these numbers in f32, with a factor beside them or without.
-#[test]
-fn numbers_of_eight_bits_are_read_with_their_factors() {
-    let (dir, whole) = single_file("sd1");
-    let values: Vec<f32> = (0..=255).map(|code| Fp8::E4m3.value(code)).collect();
-    let nearest = |x: f32| {
-        let distance = |code: &u8| (values[usize::from(*code)] - x).abs();
-        let finite = (0..=255_u8).filter(|code| code & 0x7F != 0x7F);
-        finite.min_by(|a, b| distance(a).total_cmp(&distance(b))).unwrap()
-    };
-    let (mut header, mut data, mut plain) = (serde_json::Map::new(), Vec::new(), Vec::new());
-    let mut put = |name: &str, dtype: &str, shape: &[usize], bytes: &[u8]| {
-        let offsets = [data.len(), data.len() + bytes.len()];
-        let entry = serde_json::json!({ "dtype": dtype, "shape": shape, "data_offsets": offsets });
-        header.insert(name.to_owned(), entry);
-        data.extend_from_slice(bytes);
-    };
-    for tensor in &whole {
-        let factor = if tensor.name.ends_with("proj_in.weight") { 0.5 } else { 1.0 };
-        let codes: Vec<u8> = tensor.values.iter().map(|value| nearest(value / factor)).collect();
-        put(&tensor.name, "F8_E4M3", &tensor.shape, &codes);
-        if factor != 1.0 {
-            let name = tensor.name.replace(".weight", ".scale_weight");
-            put(&name, "F32", &[], &factor.to_le_bytes());
-        }
-        let values = codes.iter().map(|code| Fp8::E4m3.value(*code) * factor).collect();
-        plain.push(NamedTensor { values, ..tensor.clone() });
-    }
-    put("scaled_fp8", "F8_E4M3", &[0], &[]);
-    let header = serde_json::Value::from(header).to_string();
-    let file = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &data].concat();
-    dir.write("fp8.safetensors", file);
-    safetensors::write(&dir.join("plain.safetensors"), &plain).unwrap();
-    assert_eq!(small_latents(&dir, "fp8.safetensors"), small_latents(&dir, "plain.safetensors"));
-}
-
-/// As stable-diffusion.cpp converts them: the names of the single file.
-#[test]
-fn a_single_file_in_gguf_makes_the_same_picture() {
-    let (dir, whole) = single_file("sd1");
-    let put = |file: GgufFile, tensor: &NamedTensor| file.floats(&tensor.name, &tensor.shape, &tensor.values);
-    dir.write("one.gguf", whole.iter().fold(GgufFile::new(), put).bytes());
-    // Without the header that `convert` writes: GGUF has none.
-    safetensors::write(&dir.join("plain.safetensors"), &whole).unwrap();
-    assert_eq!(small_latents(&dir, "one.gguf"), small_latents(&dir, "plain.safetensors"));
-}
-
-#[test]
-fn numbers_of_eight_bits_are_no_damage() {
-    let (dir, _) = single_file("sd1");
-    let bytes = fs::read(dir.join("one.safetensors")).unwrap();
-    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
-    let header = String::from_utf8(bytes[8..8 + length].to_vec()).unwrap();
-    // Four such numbers for each of 32 bits.
-    let header = header.replace("\"dtype\":\"F32\",\"shape\":[", "\"dtype\":\"F8_E8M0\",\"shape\":[4,");
-    let file = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &bytes[8 + length..]].concat();
-    dir.write("fp8.safetensors", file);
-    let message = fails(&dir, 1, &["generate", "a", "--model", "fp8.safetensors", "--out", "x.png"]);
-    assert_says(&message, &["has dtype F8_E8M0 (fp8)", "hint: take the model in f32, f16 or bf16"]);
-    assert!(!message.contains("truncated"), "{message}");
 }
 
 #[test]

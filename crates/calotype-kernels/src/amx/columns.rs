@@ -73,17 +73,19 @@ unsafe fn share_of<T: Tiles>(
 ) {
     let groups = width.div_ceil(ROWS);
     let mut b = Buffer::aligned(panels.len() * STRETCH * STEP * PANEL);
+    // Where the rows of each panel begin in C.
+    let places: Vec<Vec<usize>> =
+        panels.iter().map(|panel| (0..width).map(|i| panel.first + i * row).collect()).collect();
     for (i, a) in tiles.chunks(STRETCH * groups * TILE).enumerate() {
         let steps = a.len() / (groups * TILE);
         let first = i * STRETCH;
         let parts = b.chunks_exact_mut(steps * STEP * PANEL).take(panels.len());
         parts.enumerate().for_each(|(panel, to)| fill(panel, first * NUMBERS..(first + steps) * NUMBERS, to));
-        for (b, panel) in b.chunks_exact(steps * STEP * PANEL).zip(panels) {
+        for ((b, panel), rows) in b.chunks_exact(steps * STEP * PANEL).zip(panels).zip(&places) {
             let operands = Operands { a, b, panel: b.len(), steps };
-            let rows: Vec<usize> = (0..width).map(|i| panel.first + i * row).collect();
             let start = if i == 0 { Start::Zero } else { Start::Accumulate };
             // SAFETY: the caller's promise.
-            unsafe { blocks::run::<T>(&operands, start, &rows, panel.columns, c) };
+            unsafe { blocks::run::<T>(&operands, start, rows, panel.columns, c) };
         }
     }
 }

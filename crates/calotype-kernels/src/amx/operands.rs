@@ -19,19 +19,19 @@ pub(crate) fn row_of(tiles: &mut [f32], tile: usize, row: usize) -> &mut Row {
 }
 
 by_rounding! {
-    /// A in tiles, from its rows: `count` rows of `depth` numbers, `stride` apart, of which `steps` are asked for.
+    /// A in tiles, from its rows of `depth` numbers, `stride` apart in `x`: `rows` of them, of which `steps` are asked for.
     /// `to`: `[groups of 16 rows][steps]`, zeros after the last number of a row; rows that a last group lacks stay as
     /// they were.
     pub(crate) fn from_rows<R>(
-        rows: &[f32],
+        x: &[f32],
         stride: usize,
         depth: usize,
-        count: usize,
+        rows: Range<usize>,
         steps: Range<usize>,
         to: &mut [f32],
     ) {
-        for row in 0..count {
-            let numbers = &rows[row * stride..][..depth];
+        for (row, from) in rows.enumerate() {
+            let numbers = &x[from * stride..][..depth];
             for (i, step) in steps.clone().enumerate() {
                 let mine = &numbers[depth.min(step * NUMBERS)..depth.min((step + 1) * NUMBERS)];
                 // SAFETY: the caller's promise.

@@ -7,6 +7,9 @@
 #[cfg(target_arch = "x86_64")]
 use std::sync::OnceLock;
 
+#[cfg(target_arch = "x86_64")]
+use crate::isa::Isa;
+
 /// Asks once for the process: threads that exist and threads that come later may use tiles, or none may.
 ///
 /// # Errors
@@ -21,7 +24,7 @@ pub fn request() -> Result<(), &'static str> {
 }
 
 /// What every use of tiles begins with: [`Isa`](crate::Isa) is public, and whoever names one that is not there must not
-/// get as far as an instruction.
+/// get as far as a tile instruction.
 ///
 /// # Panics
 /// Where [`request`] says no.
@@ -61,10 +64,7 @@ fn processor() -> Result<(), &'static str> {
         return Err("this processor's tiles have another shape than 8 × 16 × 64 bytes");
     }
     // What surrounds the tile products: 512-bit vectors that round to bf16.
-    let vectors = is_x86_feature_detected!("avx512f")
-        && is_x86_feature_detected!("avx512bw")
-        && is_x86_feature_detected!("avx512bf16");
-    if !vectors {
+    if Isa::best() != Isa::Avx512 || !is_x86_feature_detected!("avx512bf16") {
         return Err("this processor has AMX but no AVX512-BF16");
     }
     // Bit 27 of leaf 1's ecx (OSXSAVE): `xgetbv` may be executed.

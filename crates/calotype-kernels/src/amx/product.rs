@@ -30,7 +30,7 @@ pub(crate) struct Product<'a> {
     pub depth: usize,
     /// Of B and C.
     pub columns: usize,
-    /// In panels, as [`crate::product::pack_rows`] and its like make them of pairs.
+    /// In panels, as [`crate::panels::pack_rows`] and its like make them of pairs.
     pub b: &'a [f32],
     /// Added to every row; as long as the columns up to a whole number of tiles.
     pub bias: Option<&'a [f32]>,

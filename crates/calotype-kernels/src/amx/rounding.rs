@@ -189,9 +189,8 @@ mod tests {
     #[cfg(target_arch = "x86_64")]
     #[test]
     fn the_instructions_do_what_plain_rust_does() {
-        let there = ["avx512f", "avx512bw", "avx512bf16"];
-        if !(is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bf16")) {
-            eprintln!("skipped, the processor lacks one of {there:?}");
+        if crate::isa::Isa::available_bf16().is_empty() {
+            eprintln!("skipped, the processor lacks AVX512-BF16 or what goes with it");
             return;
         }
         #[target_feature(enable = "avx512bf16,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]

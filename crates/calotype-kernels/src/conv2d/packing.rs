@@ -7,7 +7,7 @@ use crate::bf16;
 use crate::isa::Isa;
 use crate::linear;
 use crate::memory::Buffer;
-use crate::product::pack_panels;
+use crate::panels::pack_panels;
 use crate::stored::{Stored, Weights, by_storage};
 use crate::winograd;
 

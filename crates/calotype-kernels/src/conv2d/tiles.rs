@@ -13,7 +13,7 @@ use crate::amx::windows::{Run, Windows};
 use crate::bf16;
 use crate::isa::Isa;
 use crate::memory::Buffer;
-use crate::product::pack_panels;
+use crate::panels::pack_panels;
 
 /// y of an even number of channels. `bias` is as long as the channels up to a whole number of vectors.
 pub fn forward(isa: Isa, s: &Conv2dShape, x: &[f32], packed: &[f32], bias: &[f32]) -> Buffer {
@@ -132,7 +132,7 @@ pub fn backward_weight(isa: Isa, s: &Conv2dShape, x: &[f32], dy: &[f32]) -> Buff
         let seen = &seen[panel / blocks];
         operands::panel(isa, x, input, channels(panel), &seen[mine.start..seen.len().min(mine.end)], to);
     };
-    let mut by_place = Buffer::any(places * output * input);
+    let mut by_place = Buffer::aligned(places * output * input);
     columns::run(isa, (dy, output), &panels, fill, input, &mut by_place);
     let mut dw = Buffer::any(by_place.len());
     dw.par_chunks_mut(input * places).enumerate().for_each(|(o, dw)| {

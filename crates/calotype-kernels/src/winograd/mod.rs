@@ -13,7 +13,8 @@ use crate::conv2d::{KERNELS, Taps};
 use crate::isa::Isa;
 use crate::linear::CACHED;
 use crate::memory::Buffer;
-use crate::product::{self, Columns, Product, Start, Term, pack_panels};
+use crate::panels::pack_panels;
+use crate::product::{self, Columns, Product, Start, Term};
 use transforms::{gradient_tiles, input_tiles, output_tiles, transformed_kernels, transposed_kernels};
 
 /// Places of a transformed tile.

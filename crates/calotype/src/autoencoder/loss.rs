@@ -80,7 +80,7 @@ pub fn autoencoder_loss(
 ///
 /// `x`: `[B, C, H, W]`; out `[B, C, H/2, W/2]`. A decoder that makes the halved picture of the halved
 /// latent ([`Reconstruction::error`] of the two) keeps coarse shapes in the latent's coarse part, where a denoiser
-/// finds them first. Skorokhodov et al. 2025, arXiv:2502.14831, section 4 (scale equivariance).
+/// finds them first. Skorokhodov et al. 2025, arXiv:2502.14831 (scale equivariance).
 ///
 /// # Errors
 /// `Error::Shape` unless H and W are even.

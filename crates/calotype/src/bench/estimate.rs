@@ -72,7 +72,7 @@ pub struct Unknown {
 /// As [`Recipe::read`].
 pub fn recipes(file: Option<&Path>) -> Result<Vec<(String, Recipe)>> {
     let mut all = Vec::new();
-    for name in ["smoke", "demo", "full"] {
+    for name in demo::built_in_names() {
         all.push((name.to_owned(), demo::recipe(name)?));
     }
     if let Some(file) = file {

@@ -31,11 +31,11 @@ use crate::runs::folder::{RunFolder, TrainedPart};
 use crate::trainer::{Recipe, Session};
 use crate::training::train_on_scenes;
 
-/// Recipes in the program; any other name is a file.
+/// Recipes in the program, the smallest first; any other name is a file.
 const RECIPES: [(&str, &str); 3] = [
+    ("smoke", include_str!("../../../../configs/smoke.toml")),
     ("demo", include_str!("../../../../configs/demo.toml")),
     ("full", include_str!("../../../../configs/full.toml")),
-    ("smoke", include_str!("../../../../configs/smoke.toml")),
 ];
 
 /// The recipe of this name: `demo`, `full`, `smoke`, or a TOML file.
@@ -47,6 +47,11 @@ pub fn recipe(name: &str) -> Result<Recipe> {
         Some(text) => Recipe::parse(Path::new(&format!("{name}.toml")), text),
         None => Recipe::read(Path::new(name)),
     }
+}
+
+/// Names of the recipes in the program, the smallest first.
+pub fn built_in_names() -> impl Iterator<Item = &'static str> {
+    RECIPES.iter().map(|(name, _)| *name)
 }
 
 /// The text of a recipe in the program: `demo`, `full`, `smoke`.

@@ -14,7 +14,7 @@ const LONGEST_HEADER: u64 = 100_000_000;
 /// Bytes from which on printable characters are taken for a text.
 const SHORTEST_TEXT: usize = 16;
 /// What a GGUF file begins with.
-const GGUF: &[u8] = b"GGUF";
+pub(super) const GGUF: &[u8] = b"GGUF";
 /// Where tar has its mark.
 const TAR_MARK: std::ops::Range<usize> = 257..262;
 

@@ -125,14 +125,6 @@ impl StoredTensor {
         }
     }
 
-    /// How the numbers are packed, if they are.
-    pub fn packing(&self) -> Option<Packing> {
-        match self.encoding {
-            Encoding::Plain(_) => None,
-            Encoding::Packed(packing) => Some(packing),
-        }
-    }
-
     /// The numbers as [`StoredTensor::storage`] has them: those of the file, or a copy of unpacked ones.
     pub fn bytes(&self) -> Cow<'_, [u8]> {
         match self.encoding {

@@ -123,12 +123,16 @@ impl ClipText {
         let [_, _, width] = last_hidden_state.dims();
         let ends = input_ids.iter().enumerate().map(|(i, ids)| (i * l + self.end(ids)) as i64).collect();
         let ends: Tensor<1, Int> = Tensor::from_data(TensorData::new::<i64, _>(ends, [b]), &device);
-        let pooled = last_hidden_state.clone().reshape([b * l, width]).select(0, ends);
-        let last_hidden_state = if self.pooled_context {
-            pooled.clone().reshape([b, 1, width]).repeat_dim(1, l)
-        } else {
-            last_hidden_state
+        let at_end = |features: Tensor<3>| features.reshape([b * l, width]).select(0, ends.clone());
+        let context = |features: Tensor<3>| {
+            if self.pooled_context {
+                at_end(features).reshape([b, 1, width]).repeat_dim(1, l)
+            } else {
+                features
+            }
         };
+        let pooled = at_end(last_hidden_state.clone());
+        let (last_hidden_state, hidden_state) = (context(last_hidden_state), context(hidden_state));
         let pooled = match &self.text_projection {
             Some(projection) => projection.forward(pooled),
             None => pooled,
@@ -202,8 +206,9 @@ mod tests {
         };
         let tower = ClipText::new(&config, &mut Init::random(1, &Device::flex())).unwrap();
         let ids = [vec![8, 1, 2, 9, 0], vec![8, 3, 9, 0, 0]];
-        let (tokens, pooled) =
-            (tower.forward(&ids).unwrap(), tower.with_pooled_context().forward(&ids).unwrap());
+        let tokens = tower.forward(&ids).unwrap();
+        let tower = tower.with_pooled_context();
+        let pooled = tower.forward(&ids).unwrap();
         let values = |x: Tensor<2>| x.into_data().iter::<f32>().collect::<Vec<_>>();
         let token =
             |of: &TextFeatures, at: usize| values(of.last_hidden_state.clone().narrow(1, at, 1).squeeze());
@@ -212,5 +217,9 @@ mod tests {
             assert_eq!(token(&pooled, at), values(pooled.pooled.clone()));
         }
         assert_ne!(token(&tokens, 1), values(tokens.pooled));
+        // With layers skipped too.
+        let skipped = tower.forward_skipping(&ids, 1).unwrap();
+        let of_token = |at: usize| values(skipped.hidden_state.clone().narrow(1, at, 1).squeeze());
+        assert_eq!(of_token(0), of_token(4));
     }
 }

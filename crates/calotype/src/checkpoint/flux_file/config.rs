@@ -3,9 +3,6 @@
 use crate::denoiser::flux::FluxConfig;
 use crate::files::weights::Tensors;
 
-/// Far above the number of blocks of any model.
-const MOST_BLOCKS: usize = 10_000;
-
 /// Channels of a head in all of Black Forest Labs' models.
 const HEAD: usize = 128;
 
@@ -35,7 +32,7 @@ pub fn derive(weights: &Tensors) -> Result<FluxConfig, String> {
     }
     let count = |stem: &str| {
         let has = |i: &usize| weights.contains_key(&format!("{stem}.{i}.attn.norm_q.weight"));
-        (0..MOST_BLOCKS).take_while(has).count()
+        (0_usize..).take_while(has).count()
     };
     Ok(FluxConfig {
         in_channels,

@@ -186,7 +186,10 @@ fn a_file_that_does_not_fit_is_refused() {
         &cut("double_blocks.0.img_attn.norm.query_norm.scale", vec![64]),
         "expected heads of 128 channels",
     );
-    refused(&cut("img_in.weight", vec![130, 8]), "tensor");
+    refused(
+        &cut("img_in.weight", vec![130, 8]),
+        "tensor `x_embedder.weight`: expected a multiple of 128 rows, got 130",
+    );
 }
 
 #[test]

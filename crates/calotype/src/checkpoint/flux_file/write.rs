@@ -19,8 +19,7 @@ use crate::model::ComponentKind;
 /// `Error::Io`; `Error::Weights` for a tensor that is missing, or that such files have no place for.
 pub fn write(checkpoint: &Checkpoint, path: &Path) -> Result<()> {
     let stored = checkpoint.component(ComponentKind::Transformer)?;
-    let config: FluxConfig = serde_json::from_value(stored.config.clone())
-        .map_err(|e| Error::format(&checkpoint.path, "config.json", e))?;
+    let config: FluxConfig = stored.typed_config()?;
     config.validate()?;
     let entries = entries(Parts {
         double: config.num_layers,

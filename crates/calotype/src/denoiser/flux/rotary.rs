@@ -32,11 +32,13 @@ impl Positions {
     pub fn rotations(&self, axes: [usize; 3], device: &Device) -> Tensor<2> {
         let d = axes.iter().sum();
         let tokens = self.text.len() + self.picture.len();
+        let frequency = |i: usize, axis: usize| THETA.powf(-2.0 * i as f64 / axis as f64);
+        let frequencies = axes.map(|axis| (0..axis / 2).map(|i| frequency(i, axis)).collect::<Vec<f64>>());
         let mut values = Vec::with_capacity(tokens * d);
         for position in self.text.iter().chain(&self.picture) {
-            for (p, axis) in position.iter().zip(axes) {
-                for i in 0..axis / 2 {
-                    let (sin, cos) = (p * THETA.powf(-2.0 * i as f64 / axis as f64)).sin_cos();
+            for (p, frequencies) in position.iter().zip(&frequencies) {
+                for frequency in frequencies {
+                    let (sin, cos) = (p * frequency).sin_cos();
                     values.extend([cos as f32, sin as f32]);
                 }
             }

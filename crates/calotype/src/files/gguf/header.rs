@@ -8,10 +8,11 @@ use std::ops::Range;
 use super::block::BlockKind;
 use super::metadata;
 use super::reader::Reader;
-use crate::files::Storage;
+use crate::error::Cause;
+use crate::files::content::GGUF;
 use crate::files::fault::{Fault, Result};
+use crate::files::{Packing, Storage};
 
-pub(super) const MAGIC: &[u8; 4] = b"GGUF";
 /// Versions that differ in nothing that is read here; the first had shorter lengths.
 const VERSIONS: [u32; 2] = [2, 3];
 /// The data begin at a multiple of it, where `general.alignment` says nothing.
@@ -72,7 +73,7 @@ impl Header {
     /// Of a whole file.
     pub(super) fn read(file: &[u8]) -> Result<Self> {
         let mut reader = Reader::new(file);
-        if reader.bytes(4, "its first word")? != MAGIC {
+        if reader.bytes(4, "its first word")? != GGUF {
             return Err(Fault::damaged("it does not begin with `GGUF`"));
         }
         check_version(reader.u32("its version")?)?;
@@ -139,7 +140,7 @@ fn entry(reader: &mut Reader) -> Result<Entry> {
                 let reason = format!("tensor `{name}` has rows of {row} numbers, no multiple of {per_block}");
                 return Err(Fault::damaged(format!("{reason}, as {} needs", block.name())));
             }
-            (numbers / per_block).checked_mul(block.bytes())
+            Packing::Blocks(block).size(numbers)
         }
     };
     let end = bytes.and_then(|bytes| offset.checked_add(bytes)).ok_or_else(|| too_large(&name))?;
@@ -195,11 +196,10 @@ fn place(tensors: &mut [Entry], begin: usize, length: usize) -> Result<()> {
         free = place.end;
         let end = begin.checked_add(place.end).filter(|&end| end <= length);
         let end = end.ok_or_else(|| {
-            let reason = format!("tensor `{name}` ends {} bytes after the header", place.end);
-            Fault {
-                reason: format!("{reason}, the file has {}", length.saturating_sub(begin)),
-                ..Fault::cut_off("")
-            }
+            let has = length.saturating_sub(begin);
+            let reason =
+                format!("tensor `{name}` ends {} bytes after the header, the file has {has}", place.end);
+            Fault { reason, cause: Some(Cause::CutOff) }
         })?;
         *place = begin + place.start..end;
     }

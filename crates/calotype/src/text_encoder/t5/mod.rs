@@ -10,6 +10,7 @@ pub mod tokenizer;
 
 use burn::module::Module;
 use burn::tensor::{Int, Tensor, TensorData};
+use calotype_kernels::add;
 
 use crate::error::{Error, Result};
 use crate::nn::{Embedding, Init, RmsNorm};
@@ -91,9 +92,9 @@ impl T5Encoder {
             let AttentionLayer { self_attention, layer_norm } = &block.sublayer_0;
             // The first block's bias is every block's.
             let bias = bias.get_or_insert_with(|| self_attention.position_bias(l));
-            x = x.clone() + self_attention.forward(layer_norm.forward(x), bias.clone());
+            x = add(x.clone(), self_attention.forward(layer_norm.forward(x), bias.clone()));
             let FeedForwardLayer { dense_relu_dense, layer_norm } = &block.sublayer_1;
-            x = x.clone() + dense_relu_dense.forward(layer_norm.forward(x));
+            x = add(x.clone(), dense_relu_dense.forward(layer_norm.forward(x)));
         }
         Ok(self.encoder.final_layer_norm.forward(x))
     }

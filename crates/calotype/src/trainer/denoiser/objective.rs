@@ -307,12 +307,13 @@ impl<N: DenoiserInTraining> Objective<N> for Denoising<'_> {
     }
 
     fn share_gradients(&self, network: &N, step: usize, share: &Latents) -> Result<BatchGradients> {
-        if self.diffusion.gradient_checkpointing {
-            recompute::gradients(self, network, share)
-        } else {
-            let trains = |name: &str| Objective::<N>::trains(self, name);
-            differentiated(network, trains, |network| self.loss(network, step, share))
+        let trains = |name: &str| Objective::<N>::trains(self, name);
+        if !self.diffusion.gradient_checkpointing {
+            return differentiated(network, trains, |network| self.loss(network, step, share));
         }
+        let mut found = recompute::gradients(self, network, share)?;
+        found.gradients.retain(|gradient| trains(&gradient.name));
+        Ok(found)
     }
 
     fn inputs(&self, share: &Latents) -> Result<Vec<Input>> {

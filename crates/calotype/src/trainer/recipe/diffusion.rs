@@ -244,8 +244,6 @@ impl DiffusionRecipe {
             check.that(self.train_text_encoder, "pooled_text", trained, true)?;
             let read = "nothing with `pooled_text`: every token says the same";
             check.that(self.grounding.is_none(), "grounding", read, "a table")?;
-            let again = "false with `pooled_text`, under which not every weight is trained";
-            check.that(!self.gradient_checkpointing, "gradient_checkpointing", again, true)?;
         }
         if let Some(lora) = &self.lora {
             let schedule = self.prediction.is_none() && !self.zero_terminal_snr && flow.shift.is_none();

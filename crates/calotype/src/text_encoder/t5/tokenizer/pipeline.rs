@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::charsmap;
 
-/// Steps before the text is cut: (type, what else of it must hold).
+/// Types of the steps before the text is cut.
 const NORMALIZERS: [&str; 4] = ["Sequence", "Precompiled", "Strip", "Replace"];
 /// The pattern of [`NORMALIZERS`]' `Replace`: runs of spaces.
 const RUNS_OF_SPACES: &str = " {2,}";

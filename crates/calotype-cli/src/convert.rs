@@ -24,7 +24,7 @@ pub struct Args {
     /// Take the tokenizer of this folder: for single files whose vocabulary is not OpenAI's
     #[arg(long, value_name = "DIR")]
     tokenizer: Option<PathBuf>,
-    /// Merge a LoRA, with a strength (1 is as trained); may be given several times
+    /// Merge a LoRA for Stable Diffusion or Flux.1, with a strength (1 is as trained); may be given several times
     #[arg(long, value_name = "FILE:WEIGHT")]
     lora: Vec<WeightedLora>,
 }

@@ -21,7 +21,7 @@ pub struct ModelArgs {
     /// Take the tokenizer of this folder: for single files whose vocabulary is not OpenAI's
     #[arg(long, value_name = "DIR")]
     pub tokenizer: Option<PathBuf>,
-    /// Merge a LoRA, with a strength (1 is as trained); may be given several times
+    /// Merge a LoRA for Stable Diffusion or Flux.1, with a strength (1 is as trained); may be given several times
     #[arg(long, value_name = "FILE:WEIGHT")]
     pub lora: Vec<WeightedLora>,
     /// Merge the LoRAs that the prompt names, <lora:name:0.8>, from the files of this folder

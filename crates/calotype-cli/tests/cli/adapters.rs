@@ -1,7 +1,7 @@
 //! What changes a model beside its own files: LoRAs of every method, and learned words, alone and with them.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use calotype::files::{NamedTensor, safetensors};
 
@@ -133,6 +133,58 @@ fn what_a_file_has_too_much_is_warned_of_and_what_it_lacks_is_an_error() {
         let file = format!("{file}.safetensors");
         assert_says(&refused(&dir, &model, &["--lora", &file]), &[&[&file[..]], said].concat());
     }
+}
+
+/// The folder of a small transformer of Flux, whose tokens have 8 numbers.
+fn flux(dir: &TempDir) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../calotype/tests/golden/flux.safetensors");
+    let own = |tensor: NamedTensor| {
+        Some(NamedTensor { name: tensor.name.strip_prefix("param.")?.to_owned(), ..tensor })
+    };
+    let tensors: Vec<_> = safetensors::read(&path).unwrap().into_values().filter_map(own).collect();
+    dir.write("flux/config.json", &safetensors::read_metadata(&path).unwrap()["config"]);
+    write(dir, "flux/diffusion_pytorch_model.safetensors", &tensors);
+}
+
+#[test]
+fn loras_of_flux_change_flux_alone() {
+    let dir = TempDir::new();
+    flux(&dir);
+    let qkv = |block| {
+        let stem = format!("lora_unet_double_blocks_{block}_img_attn_qkv");
+        layer(&stem, &[("lora_down.weight", &[2, 16]), ("lora_up.weight", &[48, 2])])
+    };
+    write(&dir, "film.safetensors", &[qkv(0), qkv(7)].concat());
+    let said = stderr(&succeeds(&dir, &["convert", "flux", "merged", "--lora", "film.safetensors:0.5"]));
+    assert_says(
+        &said,
+        &["2 of its tensors have no layer here, `lora_unet_double_blocks_7_img_attn_qkv.lora_down.weight`"],
+    );
+    let weights = |folder: &str| {
+        safetensors::read(&dir.join(folder).join("diffusion_pytorch_model.safetensors")).unwrap()
+    };
+    let (before, after) = (weights("flux"), weights("merged"));
+    let mut changed: Vec<&String> = before.keys().filter(|name| before[*name] != after[*name]).collect();
+    changed.sort();
+    assert_eq!(
+        changed,
+        ["k", "q", "v"].map(|x| format!("transformer_blocks.0.attn.to_{x}.weight")).each_ref()
+    );
+    let control = [("lora_A.weight", &[2, 16][..]), ("lora_B.weight", &[16, 2])];
+    write(&dir, "control.safetensors", &layer("img_in", &control));
+    write(&dir, "sd.safetensors", &lora());
+    for (file, said) in [
+        ("control", ["expected [rank, 8], got [2, 16]", "whose in_channels is 16"]),
+        ("sd", ["is of a U-Net", "hint: take the model that it was trained for"]),
+    ] {
+        let file = format!("{file}.safetensors");
+        assert_says(&fails(&dir, 1, &["convert", "flux", "none", "--lora", &file]), &said);
+    }
+    let hint = "hint: take the model that it was trained for";
+    assert_says(
+        &refused(&dir, &golden("sd1"), &["--lora", "film.safetensors"]),
+        &["a diffusion transformer (Flux); the model's denoiser is a U-Net", hint],
+    );
 }
 
 #[test]

@@ -24,6 +24,8 @@ pub enum Cause {
     IsLora,
     /// A learned word in place of a model or a LoRA.
     IsEmbedding,
+    /// A LoRA for a model with another denoiser.
+    LoraOfAnotherModel,
 }
 
 impl Cause {
@@ -46,6 +48,7 @@ impl Cause {
             Self::ConfigOfAnotherModel => "do config.json and the weight file come from the same model?",
             Self::IsLora => "it changes a model: name the model, and this as its LoRA",
             Self::IsEmbedding => "it is a learned word of a model: name the model, and this as its embedding",
+            Self::LoraOfAnotherModel => "take the model that it was trained for, or a LoRA for this one",
         }
     }
 }

@@ -125,6 +125,11 @@ impl StoredTensor {
         }
     }
 
+    /// Whether the numbers are packed in fewer bits than a [`Storage`] has.
+    pub fn is_packed(&self) -> bool {
+        matches!(self.encoding, Encoding::Packed(_))
+    }
+
     /// The numbers as [`StoredTensor::storage`] has them: those of the file, or a copy of unpacked ones.
     pub fn bytes(&self) -> Cow<'_, [u8]> {
         match self.encoding {

@@ -10,6 +10,7 @@ mod explain;
 mod file_map;
 mod fine_tuning;
 mod flux;
+mod flux_lora;
 mod formula;
 mod fuzz;
 mod golden;

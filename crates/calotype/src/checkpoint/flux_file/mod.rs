@@ -8,7 +8,7 @@
 //! Sizes and numbers of blocks are read from the tensors: models that others have made smaller are as good.
 
 mod config;
-mod names;
+pub(super) mod names;
 mod write;
 
 use std::collections::BTreeMap;

@@ -3,9 +3,9 @@
 //! Yeh et al. 2023 (LyCORIS), arXiv:2309.14859. Where papers leave something open, the forward passes of the package
 //! `lycoris_lora` decide.
 
-use super::LoraFile;
 use super::key::{Layer, Role};
 use super::matrix::{Matrix, MatrixRoles};
+use super::{LoraFile, Shapes};
 use crate::error::Result;
 
 /// ΔW, the change of a weight `[out, in]` or `[out, in, k, k]` at strength 1, before its scale.
@@ -30,6 +30,8 @@ pub enum Change {
     Kronecker(Matrix, Matrix),
     /// The difference itself: of a weight, a bias or a norm.
     Difference(String),
+    /// The weight itself, which takes the place of the model's at every strength but 0.
+    Replacement(String),
     /// (IA)³: ΔW = W · w, channel by channel. Liu et al. 2022, arXiv:2205.05638, section 3.3, whose factors l are 1 + w.
     Channels {
         /// w, one number for each channel.
@@ -79,6 +81,7 @@ impl Change {
             changes.push(Self::Channels { weight, on_input });
         }
         changes.extend(layer.get(Role::Difference).cloned().map(Self::Difference));
+        changes.extend(layer.get(Role::Replacement).cloned().map(Self::Replacement));
         if let [first, second, ..] = &changes[..] {
             let (first, second) = (first.first_tensor(), second.first_tensor());
             let reason =
@@ -88,12 +91,25 @@ impl Change {
         Ok(changes.pop())
     }
 
+    /// How many columns of a weight it changes, of the kinds whose tensors say so alone.
+    pub(super) fn inputs(&self, tensors: &Shapes) -> Option<usize> {
+        let of_columns = match self {
+            Self::LowRank { down, .. } => down,
+            Self::Hadamard(first, _) => first.of_columns(),
+            Self::Difference(tensor) | Self::Replacement(tensor) => tensor,
+            Self::Kronecker(..) | Self::Channels { .. } => return None,
+        };
+        tensors.get(of_columns)?.get(1).copied()
+    }
+
     /// A tensor of it, for messages.
     pub(super) fn first_tensor(&self) -> &str {
         match self {
             Self::LowRank { down, .. } => down,
             Self::Hadamard(first, _) | Self::Kronecker(first, _) => first.of_rows(),
-            Self::Difference(tensor) | Self::Channels { weight: tensor, .. } => tensor,
+            Self::Difference(tensor) | Self::Replacement(tensor) | Self::Channels { weight: tensor, .. } => {
+                tensor
+            }
         }
     }
 }

@@ -68,6 +68,11 @@ pub(super) fn add(
             let difference = numbers.of(tensor)?;
             w.iter_mut().zip(difference).for_each(|(w, delta)| *w += scale * delta);
         }
+        // Not a sum: diffusers and ComfyUI put it there at any strength.
+        Change::Replacement(tensor) if scale != 0.0 => {
+            w.iter_mut().zip(numbers.of(tensor)?).for_each(|(w, new)| *w = new);
+        }
+        Change::Replacement(_) => {}
         Change::Channels { weight, on_input } => {
             add_channels(&numbers.of(weight)?, numbers.one(on_input)? != 0.0, scale, shape, w)?;
         }

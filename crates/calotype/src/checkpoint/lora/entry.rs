@@ -5,16 +5,17 @@ use super::delta::{Numbers, Result};
 use super::dora::Magnitude;
 use super::fit::{Fit, Misfit};
 use super::key::{Layer, Role};
-use super::{LoraFile, Shapes};
+use super::target::Target;
+use super::{LoraFile, Shapes, flux};
 use crate::model::ComponentKind;
 
-/// A change of one weight or bias: W += weight · (alpha / rank) · scalar · ΔW.
+/// A change of a weight or a bias, or of those that a file has in one: W += weight · (alpha / rank) · scalar · ΔW.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
     /// The network that has the weight.
     pub component: ComponentKind,
-    /// Name of the weight in the network.
-    pub target: String,
+    /// W.
+    pub target: Target,
     /// ΔW.
     pub change: Change,
     /// The scale's numerator; absent, it is the rank.
@@ -60,16 +61,19 @@ impl Entry {
 /// The changes of a layer, whose tensors fit its weight and its bias.
 ///
 /// - `alpha`: what the configuration says for a rank.
-/// - `target`: the component and name of the weight, which is among `shapes`.
+/// - `target`: the component and its weight, which is among `shapes`.
 pub(super) fn of_layer(
     file: LoraFile,
     layer: &Layer,
     change: Option<Change>,
     alpha: impl Fn(usize) -> Option<f64>,
-    (component, target): (ComponentKind, &str),
+    (component, target): (ComponentKind, &Target),
     shapes: &Shapes,
 ) -> std::result::Result<Vec<Entry>, Misfit> {
-    let fit = Fit { tensors: file.tensors, target, shape: &shapes[target] };
+    let inputs = change.as_ref().and_then(|change| change.inputs(file.tensors));
+    let target = &flux::of_latent(target, inputs, shapes);
+    let (name, shape) = (target.to_string(), target.shape(shapes).unwrap_or_default());
+    let fit = Fit { tensors: file.tensors, target: &name, shape: &shape };
     let of_layer = |role| layer.get(role).cloned();
     for tensor in [Role::Alpha, Role::Scalar].into_iter().filter_map(|role| layer.get(role)) {
         fit.one_number(tensor)?;
@@ -78,18 +82,18 @@ pub(super) fn of_layer(
     let rank_of_lora = rank.filter(|_| matches!(change, Some(Change::LowRank { .. })));
     let of_config = || rank_of_lora.and_then(alpha).map(Alpha::Value);
     let alpha = of_layer(Role::Alpha).map(Alpha::Tensor).or_else(of_config);
-    let entry = |target: &str, change: Change, rank: Option<usize>| {
+    let entry = |target: &Target, change: Change, rank: Option<usize>| {
         let alpha = alpha.clone().filter(|_| rank.is_some());
-        Entry { component, target: target.to_owned(), change, alpha, rank, scalar: None, magnitude: None }
+        Entry { component, target: target.clone(), change, alpha, rank, scalar: None, magnitude: None }
     };
     let mut entries = vec![];
     // What LoRA's last matrix adds to a bias is scaled as its product is.
     for (role, rank) in [(Role::BiasDifference, None), (Role::UpBias, rank_of_lora)] {
         let Some(tensor) = of_layer(role) else { continue };
-        let bias = format!("{}.bias", target.strip_suffix(".weight").unwrap_or(target));
-        let shape = shapes.get(&bias).ok_or_else(|| fit.misfit(&tensor, "a layer with a bias"))?;
+        let bias = target.bias();
+        let shape = bias.shape(shapes).ok_or_else(|| fit.misfit(&tensor, "a layer with a bias"))?;
         let change = Change::Difference(tensor);
-        Fit { target: &bias, shape, ..fit }.rank(&change)?;
+        Fit { target: &bias.to_string(), shape: &shape, ..fit }.rank(&change)?;
         entries.push(entry(&bias, change, rank));
     }
     if let Some(change) = change {

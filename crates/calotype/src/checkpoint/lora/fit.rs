@@ -43,8 +43,13 @@ impl<'a> Fit<'a> {
     /// The rank that the scale is divided by, of a change that fits; `None` of one without a scale.
     pub(super) fn rank(self, change: &Change) -> Result<Option<usize>> {
         match change {
-            Change::Difference(tensor) if plain(self.of(tensor)?) == plain(self.shape) => Ok(None),
-            Change::Difference(tensor) => Err(self.misfit(tensor, list(self.shape))),
+            Change::Difference(tensor) | Change::Replacement(tensor) => {
+                if plain(self.of(tensor)?) == plain(self.shape) {
+                    Ok(None)
+                } else {
+                    Err(self.misfit(tensor, list(self.shape)))
+                }
+            }
             _ if self.shape.len() < 2 => {
                 let expected = format!("a weight of two or more axes, not {}", list(self.shape));
                 Err(self.misfit(change.first_tensor(), expected))

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::LoraFile;
+use super::{LoraFile, flux};
 use crate::error::Result;
 use crate::model::ComponentKind;
 
@@ -48,10 +48,14 @@ pub(super) enum Role {
     Magnitude,
     /// DoRA's lengths of rows.
     RowMagnitude,
+    /// A weight that takes the place of the model's.
+    Replacement,
+    /// The shape that ComfyUI is to give the weight.
+    NewShape,
 }
 
 /// Endings of names; a longer one stands before those that it ends with.
-const ENDINGS: [(&str, Role); 42] = [
+const ENDINGS: [(&str, Role); 44] = [
     (".lora_down.weight", Role::Down),
     (".lora_up.weight", Role::Up),
     (".lora_mid.weight", Role::Mid),
@@ -94,6 +98,8 @@ const ENDINGS: [(&str, Role); 42] = [
     (".dora_scale", Role::Magnitude),
     (".lora_magnitude_vector.weight", Role::RowMagnitude),
     (".lora_magnitude_vector", Role::RowMagnitude),
+    (".set_weight", Role::Replacement),
+    (".reshape_weight", Role::NewShape),
 ];
 
 /// The ending that tells an (IA)³ layer, whose other tensor is a `weight` like many.
@@ -110,7 +116,7 @@ const BEFORE_ADAPTER: [(&str, &str, Role); 4] = [
 /// The layer's name as the file has it, and the role; `None` for a name that is no LoRA's.
 pub(super) fn split(name: &str) -> Option<(&str, Role)> {
     let by_ending = ENDINGS.iter().find_map(|(ending, role)| Some((name.strip_suffix(ending)?, *role)));
-    by_ending.or_else(|| {
+    by_ending.or_else(|| flux::split(name)).or_else(|| {
         BEFORE_ADAPTER.iter().find_map(|(mark, ending, role)| {
             let (layer, adapter) = name.strip_suffix(ending)?.rsplit_once(mark)?;
             (!adapter.contains('.')).then_some((layer, *role))
@@ -148,13 +154,13 @@ impl Layer {
 
     /// Whether it changes no more than a bias or a norm: what may belong to a layer with one axis.
     pub(super) fn is_difference(&self) -> bool {
-        let differences = [Role::Difference, Role::BiasDifference];
+        let differences = [Role::Difference, Role::BiasDifference, Role::Replacement];
         self.tensors.keys().all(|role| differences.contains(role) || *role == Role::Alpha)
     }
 
     /// Whether anything in it changes a weight or a bias: a scale alone does not.
     pub(super) fn changes_something(&self) -> bool {
-        let scales = [Role::Alpha, Role::Scalar, Role::Magnitude, Role::RowMagnitude];
+        let scales = [Role::Alpha, Role::Scalar, Role::Magnitude, Role::RowMagnitude, Role::NewShape];
         self.tensors.keys().any(|role| !scales.contains(role))
     }
 }
@@ -201,28 +207,46 @@ pub(super) fn layers(file: LoraFile) -> Result<(BTreeMap<String, Layer>, Vec<Str
     Ok((layers, other))
 }
 
-/// Beginnings of layer names that say the component.
-const PARTS: [(&str, ComponentKind); 13] = [
-    ("lycoris_unet_", ComponentKind::Unet),
-    ("lycoris_te1_", ComponentKind::TextEncoder),
-    ("lycoris_te2_", ComponentKind::TextEncoder2),
-    ("lycoris_te_", ComponentKind::TextEncoder),
-    ("lora_unet_", ComponentKind::Unet),
-    ("lora_te1_", ComponentKind::TextEncoder),
-    ("lora_te2_", ComponentKind::TextEncoder2),
-    ("lora_te_", ComponentKind::TextEncoder),
-    ("unet.", ComponentKind::Unet),
-    ("text_encoder.", ComponentKind::TextEncoder),
-    ("text_encoder_2.", ComponentKind::TextEncoder2),
-    ("model.diffusion_model.", ComponentKind::Unet),
-    ("diffusion_model.", ComponentKind::Unet),
+const CLIP: &[ComponentKind] = &[ComponentKind::TextEncoder];
+const SECOND: &[ComponentKind] = &[ComponentKind::TextEncoder2];
+const ANY: &[ComponentKind] = &[
+    ComponentKind::Unet,
+    ComponentKind::Transformer,
+    ComponentKind::TextEncoder,
+    ComponentKind::TextEncoder2,
+];
+
+/// Beginnings of layer names, and the components that they may mean; a longer one stands before those that it begins
+/// with.
+const PARTS: [(&str, &[ComponentKind]); 20] = [
+    ("lycoris_unet_", &ComponentKind::DENOISERS),
+    ("lycoris_te1_", CLIP),
+    ("lycoris_te2_", SECOND),
+    ("lycoris_te_", CLIP),
+    ("lora_unet_", &ComponentKind::DENOISERS),
+    ("lora_transformer_", &[ComponentKind::Transformer]),
+    ("lora_te1_", CLIP),
+    ("lora_te2_", SECOND),
+    // Counted with Stable Diffusion 3's two of CLIP, T5 is the third.
+    ("lora_te3_", SECOND),
+    ("lora_te_", CLIP),
+    ("unet.", &ComponentKind::DENOISERS),
+    ("transformer.", &[ComponentKind::Transformer]),
+    ("text_encoder.", CLIP),
+    ("text_encoder_2.", SECOND),
+    ("model.diffusion_model.", &ComponentKind::DENOISERS),
+    ("diffusion_model.", &ComponentKind::DENOISERS),
+    ("text_encoders.clip_l.transformer.", CLIP),
+    ("text_encoders.t5xxl.transformer.", SECOND),
+    ("clip_l.", CLIP),
+    ("t5.", SECOND),
 ];
 
 /// A layer's name without what only says where the file comes from.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Stem {
-    /// The component, if the name says it.
-    pub(super) component: Option<ComponentKind>,
+    /// The components that it may belong to.
+    pub(super) components: &'static [ComponentKind],
     /// The path in that component, with the dots or underscores of the file.
     pub(super) dotted: String,
 }
@@ -230,17 +254,17 @@ pub(super) struct Stem {
 impl Stem {
     /// Takes the layer's name apart.
     pub(super) fn parse(stem: &str) -> Self {
-        let mut component = None;
+        let mut components = ANY;
         // PEFT's wrapper, and LyCORIS' own prefix for layers of a network that it is not told.
         let mut rest = stem.strip_prefix("base_model.model.").unwrap_or(stem);
         if let Some((inner, named)) =
-            PARTS.iter().find_map(|(p, component)| Some((rest.strip_prefix(p)?, *component)))
+            PARTS.iter().find_map(|(p, components)| Some((rest.strip_prefix(p)?, *components)))
         {
-            component = Some(named);
+            components = named;
             rest = inner.strip_prefix("base_model.model.").unwrap_or(inner);
         } else if let Some(inner) = rest.strip_prefix("lycoris_") {
             rest = inner;
         }
-        Self { component, dotted: rest.replace(".processor.", ".") }
+        Self { components, dotted: rest.replace(".processor.", ".") }
     }
 }

@@ -1,16 +1,23 @@
 //! A LoRA merged into the weights: W += weight · (α/r) · ΔW. Hu et al. 2021, arXiv:2106.09685, Eq. 3.
+//!
+//! Weights that change together, such as those of a layer that a file has in one, are in f32 for as long as all files add
+//! to them, and no others beside them. Weights of 8 bits and fewer are not packed again, which would lose most of a small
+//! change: they become f16, which has more significant bits than bf16.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use half::f16;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::lora::bundle::{self, BundledWord};
 use crate::checkpoint::lora::delta::{self, Numbers};
 use crate::checkpoint::lora::entry::Entry;
-use crate::checkpoint::lora::{self, FORMAT, LoraFile};
+use crate::checkpoint::lora::target::Parts;
+use crate::checkpoint::lora::{self, Assignment, FORMAT, LoraFile, ModelShapes};
 use crate::error::{Cause, Error, Result};
 use crate::files::weights::{self, Tensors};
 use crate::files::{Storage, StoredTensor, atomic};
@@ -78,31 +85,77 @@ impl From<WeightedLora> for String {
     }
 }
 
+/// A LoRA file that fits a model.
+struct Opened<'a> {
+    lora: &'a WeightedLora,
+    tensors: Tensors,
+    assignment: Assignment,
+    words: Vec<BundledWord>,
+}
+
+/// A change, and the file that it is of.
+type Step<'a> = (&'a Opened<'a>, &'a Entry);
+
 impl Checkpoint {
-    /// Merges LoRAs in full precision, and rounds the weights once to the dtype that they had. Returns what each changed.
+    /// Merges LoRAs of any usual naming into the weights, in full precision, and rounds each weight once to the dtype that
+    /// it had; packed ones become f16. Returns what each changed. Nothing is changed if one of them does not fit.
     ///
     /// # Errors
-    /// As [`Checkpoint::merge_lora`].
+    /// Those of [`weights::open`] and [`lora::assign`]; `Error::Argument` for a strength that is not finite;
+    /// `Error::Format` for numbers that are not.
     pub fn merge_loras(&mut self, loras: &[WeightedLora]) -> Result<Vec<MergedLora>> {
-        if loras.is_empty() {
-            return Ok(vec![]);
+        let kinds = ComponentKind::ALL.into_iter().filter(|kind| *kind != ComponentKind::Vae);
+        let kinds = kinds.filter(|kind| self.components.contains_key(kind));
+        let model: ModelShapes = kinds.map(|kind| (kind, self.shapes(kind))).collect();
+        let opened = loras.iter().map(|lora| Opened::new(lora, &model)).collect::<Result<Vec<_>>>()?;
+        let of_file = |file| Opened::entries(file).iter().map(move |entry| (file, entry));
+        for steps in groups(opened.iter().flat_map(of_file).collect()) {
+            self.merge_group(&steps, &model)?;
         }
-        let before = self.storage();
-        self.store_as(Storage::F32);
-        let merged =
-            loras.iter().map(|WeightedLora { file, weight }| self.merge_lora(file, *weight)).collect();
-        self.store_as(before);
-        merged
+        Ok(opened.into_iter().map(Opened::merged).collect())
     }
 
-    /// Merges a LoRA of any usual naming into the weights, which keep their dtype.
+    /// The same for one.
     ///
     /// - `weight`: its strength; 1 is as trained, 0 nothing, negative the opposite.
     ///
     /// # Errors
-    /// Those of [`weights::open`] and [`lora::assign`]; `Error::Argument` for a weight that is not finite;
-    /// `Error::Format` for numbers that are not.
+    /// As [`Checkpoint::merge_loras`].
     pub fn merge_lora(&mut self, file: &Path, weight: f64) -> Result<MergedLora> {
+        let mut merged = self.merge_loras(&[WeightedLora { file: file.to_owned(), weight }])?;
+        Ok(merged.remove(0))
+    }
+
+    /// All changes of some weights of one component, one after another.
+    fn merge_group(&mut self, steps: &[Step], model: &ModelShapes) -> Result<()> {
+        let Some((_, Entry { component, .. })) = steps.first() else { return Ok(()) };
+        let Some(stored) = self.components.get_mut(component) else { return Ok(()) };
+        let names = steps.iter().flat_map(|(_, entry)| &entry.target.names);
+        let mut parts: Parts =
+            names.filter_map(|name| Some((name.clone(), stored.weights.get(name)?.to_f32()))).collect();
+        for (file, entry) in steps {
+            let shape = entry.target.shape(&model[component]).unwrap_or_default();
+            let mut values = entry.target.gather(&parts, shape.first().copied().unwrap_or(0));
+            add(entry, &file.tensors, file.lora.weight, &shape, &mut values).map_err(|reason| {
+                let reason = format!("`{}`: {reason}", entry.change.first_tensor());
+                Error::format(&file.lora.file, FORMAT, reason)
+            })?;
+            entry.target.scatter(values, &mut parts);
+        }
+        for (name, values) in parts {
+            let Some(weight) = stored.weights.get_mut(&name) else { continue };
+            let storage = storage(weight, &values);
+            if let Some(merged) = StoredTensor::from_f32(weight.shape().to_vec(), values) {
+                *weight = merged.stored_as(storage);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Opened<'a> {
+    fn new(lora: &'a WeightedLora, model: &ModelShapes) -> Result<Self> {
+        let WeightedLora { file, weight } = lora;
         if !weight.is_finite() {
             return Err(Error::argument("lora", "FILE:WEIGHT with a finite weight", weight));
         }
@@ -113,25 +166,45 @@ impl Checkpoint {
             return Err(error.because(Cause::NotFinite));
         }
         let words = bundle::take(&mut tensors);
-        if tensors.is_empty() && !words.is_empty() {
-            return Ok(MergedLora { layers: 0, unmatched: vec![], words });
+        let mut assignment = Assignment::default();
+        if !tensors.is_empty() || words.is_empty() {
+            let shapes = tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shape().to_vec()));
+            let (shapes, metadata) = (shapes.collect(), metadata(file)?);
+            assignment = lora::assign(LoraFile { path: file, tensors: &shapes, metadata: &metadata }, model)?;
         }
-        let shapes = tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shape().to_vec())).collect();
-        let components = [ComponentKind::Unet, ComponentKind::TextEncoder, ComponentKind::TextEncoder2];
-        let model = components.into_iter().filter(|&component| self.components.contains_key(&component));
-        let model = model.map(|component| (component, self.shapes(component))).collect();
-        let of_file = LoraFile { path: file, tensors: &shapes, metadata: &metadata(file)? };
-        let assignment = lora::assign(of_file, &model)?;
-        for entry in &assignment.entries {
-            let weights = self.components.get_mut(&entry.component).map(|component| &mut component.weights);
-            let Some(target) = weights.and_then(|weights| weights.get_mut(&entry.target)) else { continue };
-            add(entry, &tensors, weight, target).map_err(|reason| {
-                let reason = format!("`{}`: {reason}", entry.change.first_tensor());
-                Error::format(file, FORMAT, reason)
-            })?;
-        }
-        Ok(MergedLora { layers: assignment.layers, unmatched: assignment.unmatched, words })
+        Ok(Self { lora, tensors, assignment, words })
     }
+
+    fn entries(&self) -> &[Entry] {
+        &self.assignment.entries
+    }
+
+    fn merged(self) -> MergedLora {
+        let Assignment { layers, unmatched, .. } = self.assignment;
+        MergedLora { layers, unmatched, words: self.words }
+    }
+}
+
+/// Steps that share weights, each with its like, and in each the order that they have.
+fn groups(steps: Vec<Step>) -> Vec<Vec<Step>> {
+    let mut groups: Vec<BTreeSet<usize>> = vec![];
+    let mut group_of: BTreeMap<(ComponentKind, &str), usize> = BTreeMap::new();
+    for (n, (_, entry)) in steps.iter().enumerate() {
+        let weights = entry.target.names.iter().map(|name| (entry.component, name.as_str()));
+        let known: BTreeSet<usize> =
+            weights.clone().filter_map(|weight| group_of.get(&weight).copied()).collect();
+        let mut together = BTreeSet::from([n]);
+        for group in known {
+            together.append(&mut groups[group]);
+        }
+        for (_, other) in together.iter().map(|step| &steps[*step]) {
+            let names = other.target.names.iter().map(|name| (other.component, name.as_str()));
+            group_of.extend(names.map(|weight| (weight, groups.len())));
+        }
+        groups.push(together);
+    }
+    let filled = groups.into_iter().filter(|group| !group.is_empty());
+    filled.map(|group| group.into_iter().map(|step| steps[step]).collect()).collect()
 }
 
 /// The header of a safetensors file, and PEFT's settings where they lie beside the file.
@@ -145,25 +218,32 @@ fn metadata(file: &Path) -> Result<BTreeMap<String, String>> {
     Ok(metadata)
 }
 
-/// Changes a weight, which keeps its dtype.
+/// Changes numbers that the file has in one.
+///
+/// - `shape`: theirs, `[out, in, …]` or `[out]`.
 pub(super) fn add(
     entry: &Entry,
     tensors: &Tensors,
     weight: f64,
-    target: &mut StoredTensor,
+    shape: &[usize],
+    values: &mut [f32],
 ) -> std::result::Result<(), String> {
     let numbers = Numbers(tensors);
-    let (storage, shape) = (target.storage(), target.shape().to_vec());
-    let mut values = target.to_f32();
-    match &entry.magnitude {
-        None => delta::add(&entry.change, numbers, entry.scale(numbers, weight)?, &shape, &mut values)?,
-        Some(magnitude) => {
-            let mut merged = values.clone();
-            delta::add(&entry.change, numbers, entry.scale(numbers, 1.0)?, &shape, &mut merged)?;
-            magnitude.apply(numbers, &merged, weight as f32, &shape, &mut values)?;
-        }
+    let Some(magnitude) = &entry.magnitude else {
+        return delta::add(&entry.change, numbers, entry.scale(numbers, weight)?, shape, values);
+    };
+    let mut merged = values.to_vec();
+    delta::add(&entry.change, numbers, entry.scale(numbers, 1.0)?, shape, &mut merged)?;
+    magnitude.apply(numbers, &merged, weight as f32, shape, values)
+}
+
+/// How the merged numbers of a weight are stored.
+fn storage(weight: &StoredTensor, merged: &[f32]) -> Storage {
+    if !weight.is_packed() {
+        weight.storage()
+    } else if merged.par_iter().all(|number| number.abs() <= f16::MAX.to_f32()) {
+        Storage::F16
+    } else {
+        Storage::F32
     }
-    let merged = StoredTensor::from_f32(shape, values).ok_or("another number of weights")?;
-    *target = merged.stored_as(storage);
-    Ok(())
 }

@@ -13,6 +13,9 @@
 //! | diffusers | `unet.….to_q.lora.down.weight`, `text_encoder.….q_proj.lora_linear_layer.down.weight` |
 //! | PEFT, diffusers with PEFT | `base_model.model.….to_q.lora_A.weight`, `unet.….to_q.lora_A.weight` |
 //! | cloneofsimo's lora | `unet:17:down`: numbered, see `numbered.rs` |
+//! | for Flux: diffusers, PEFT, ai-toolkit | `transformer.transformer_blocks.0.attn.to_q.lora_A.weight` |
+//! | OneTrainer | `lora_transformer_transformer_blocks_0_attn_to_q.lora_down.weight` |
+//! | kohya, ComfyUI, Control LoRAs, x-flux | Black Forest Labs' names, see `flux.rs` |
 //!
 //! Names are looked up among the model's own, spelled in each of these ways; nothing is guessed.
 
@@ -24,6 +27,7 @@ pub mod dora;
 pub mod entry;
 mod family;
 mod fit;
+mod flux;
 mod key;
 pub mod matrix;
 pub(super) mod merge;
@@ -32,6 +36,7 @@ mod model_index;
 pub mod names;
 mod numbered;
 mod stability;
+pub mod target;
 #[cfg(test)]
 mod tests;
 
@@ -45,6 +50,7 @@ use change::Change;
 use entry::Entry;
 use key::{Layer, Stem};
 use model_index::ModelIndex;
+use target::Target;
 
 /// Name of the format in messages.
 const FORMAT: &str = "LoRA";
@@ -55,7 +61,7 @@ pub type Shapes = BTreeMap<String, Vec<usize>>;
 /// What a LoRA file does to a model.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Assignment {
-    /// The changes, no two of the same weight; by component and name of the weight.
+    /// The changes, no two of the same weight; by component and names of the weights.
     pub entries: Vec<Entry>,
     /// Layers that they belong to: one may change its weight and its bias.
     pub layers: usize,
@@ -88,12 +94,12 @@ pub type ModelShapes = BTreeMap<ComponentKind, Shapes>;
 /// Finds the weight of every tensor of a LoRA file.
 ///
 /// # Errors
-/// `Error::Format` if nothing matches, for OFT, GLoRA and other adapters that are not known here, for a LoRA of a
-/// transformer, a layer of which a tensor is missing, a weight named twice, or a numbering that does not fit;
+/// `Error::Format` if nothing matches, for OFT, GLoRA and other adapters that are not known here, for a LoRA of another
+/// denoiser, a layer of which a tensor is missing, a weight named twice, or a numbering that does not fit;
 /// `Error::Shape` for a tensor that does not fit its weight, with the model that the file seems to be for.
 pub fn assign(file: LoraFile, model: &ModelShapes) -> Result<Assignment> {
     method::refuse_others(file)?;
-    family::refuse_transformers(file)?;
+    family::refuse_other_denoisers(file, model)?;
     let config = AdapterConfig::new(file)?;
     let (layers, other) = key::layers(file)?;
     let places = places(file, &layers, model)?;
@@ -113,7 +119,7 @@ pub fn assign(file: LoraFile, model: &ModelShapes) -> Result<Assignment> {
         assignment.entries.extend(entries);
         assignment.layers += 1;
     }
-    assignment.entries.sort_by(|x, y| (x.component, &x.target).cmp(&(y.component, &y.target)));
+    assignment.entries.sort_by(|x, y| (x.component, &x.target.names).cmp(&(y.component, &y.target.names)));
     assignment.unmatched.sort();
     config.check_magnitudes(file, &assignment.entries)?;
     Ok(assignment)
@@ -122,31 +128,35 @@ pub fn assign(file: LoraFile, model: &ModelShapes) -> Result<Assignment> {
 pub use adapter_config::ADAPTER_CONFIG;
 
 /// The weight of each layer of the file, by the layer's stem.
-type Places = BTreeMap<String, (ComponentKind, String)>;
+type Places = BTreeMap<String, (ComponentKind, Target)>;
 
 fn places(file: LoraFile, layers: &BTreeMap<String, Layer>, model: &ModelShapes) -> Result<Places> {
     let index = ModelIndex::new(model);
     let mut places = numbered::places(file, layers, model)?;
-    let mut taken: BTreeSet<(ComponentKind, String)> = places.values().cloned().collect();
+    let of_place = |(component, target): &(ComponentKind, Target)| {
+        let component = *component;
+        target.names.clone().into_iter().map(move |name| (component, name))
+    };
+    let mut taken: BTreeSet<(ComponentKind, String)> = places.values().flat_map(of_place).collect();
     for (stem, layer) in layers {
         if !layer.changes_something() || places.contains_key(stem) {
             continue;
         }
         let parsed = Stem::parse(stem);
-        let place = match index.find(parsed.component, &parsed.dotted)[..] {
+        let axes =
+            |component, target: &Target| target.shape(&model[&component]).map_or(0, |shape| shape.len());
+        let place = match index.find(parsed.components, &parsed.dotted)[..] {
             [] => continue,
             // Norms have one number for each channel: none of the other changes can be meant.
-            [(component, target)] if model[&component][target].len() < 2 && !layer.is_difference() => {
-                continue;
-            }
-            [(component, target)] => (component, target.to_owned()),
+            [(component, target)] if axes(component, target) < 2 && !layer.is_difference() => continue,
+            [(component, target)] => (component, target.clone()),
             _ => {
                 let reason = format!("`{stem}` is in both text encoders of the model and does not say which");
                 return Err(file.fault(reason));
             }
         };
-        if !taken.insert(place.clone()) {
-            let reason = format!("two of its layers change `{}`; the second is `{stem}`", place.1);
+        if let Some((_, weight)) = of_place(&place).find(|weight| !taken.insert(weight.clone())) {
+            let reason = format!("two of its layers change `{weight}`; the second is `{stem}`");
             return Err(file.fault(reason));
         }
         places.insert(stem.clone(), place);

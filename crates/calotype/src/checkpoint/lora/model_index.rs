@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::ModelShapes;
 use super::stability::StabilityNames;
+use super::target::Target;
+use super::{ModelShapes, flux};
 use crate::model::ComponentKind;
 
 /// Old diffusers' names of CLIP's projections, and CLIP's own.
@@ -11,49 +12,50 @@ const CLIP_PROJECTIONS: [(&str, &str); 4] =
     [("q_proj", "to_q"), ("k_proj", "to_k"), ("v_proj", "to_v"), ("out_proj", "to_out")];
 
 /// Weights by component and underscored name.
-pub(super) struct ModelIndex<'a> {
+pub(super) struct ModelIndex {
     /// `None` where two weights would share a name.
-    weights: BTreeMap<(ComponentKind, String), Option<&'a str>>,
+    weights: BTreeMap<(ComponentKind, String), Option<Target>>,
 }
 
-impl<'a> ModelIndex<'a> {
+impl ModelIndex {
     /// The index of all components.
-    pub(super) fn new(model: &'a ModelShapes) -> Self {
-        let mut weights: BTreeMap<(ComponentKind, String), Option<&'a str>> = BTreeMap::new();
+    pub(super) fn new(model: &ModelShapes) -> Self {
+        let mut weights: BTreeMap<(ComponentKind, String), Option<Target>> = BTreeMap::new();
+        let mut add = |component: ComponentKind, name: &str, target: Target| {
+            weights
+                .entry((component, underscored(name)))
+                .and_modify(|known| *known = known.take().filter(|known| *known == target))
+                .or_insert(Some(target));
+        };
         for (&component, shapes) in model {
             let stability = (component == ComponentKind::Unet).then(|| StabilityNames::new(shapes));
             for target in shapes.keys() {
                 let Some(layer) = target.strip_suffix(".weight") else { continue };
                 let mut names = match component {
-                    ComponentKind::Unet => unet_names(layer),
+                    ComponentKind::Unet | ComponentKind::Transformer => denoiser_names(layer),
                     ComponentKind::TextEncoder | ComponentKind::TextEncoder2 => text_encoder_names(layer),
-                    // No LoRA changes an autoencoder; those of Flux are not read.
-                    ComponentKind::Transformer | ComponentKind::Vae => vec![],
+                    // No LoRA changes an autoencoder.
+                    ComponentKind::Vae => vec![],
                 };
                 names.extend(stability.as_ref().and_then(|s| s.of(layer)));
-                for name in names {
-                    weights
-                        .entry((component, underscored(&name)))
-                        .and_modify(|known| *known = known.filter(|known| *known == target))
-                        .or_insert(Some(target));
-                }
+                names.iter().for_each(|name| add(component, name, Target::one(target)));
+            }
+            if component == ComponentKind::Transformer {
+                let stacks = |(_, target): &(String, Target)| target.shape(shapes).is_some();
+                let names = flux::names(shapes).into_iter().filter(stacks);
+                names.for_each(|(name, target)| add(component, &name, target));
             }
         }
         Self { weights }
     }
 
-    /// The weights that a layer's name means; more than one only if the component is not given.
-    pub(super) fn find(
-        &self,
-        component: Option<ComponentKind>,
-        layer: &str,
-    ) -> Vec<(ComponentKind, &'a str)> {
+    /// What a layer's name means, of these components.
+    pub(super) fn find(&self, components: &[ComponentKind], layer: &str) -> Vec<(ComponentKind, &Target)> {
         let name = underscored(layer);
-        [ComponentKind::Unet, ComponentKind::TextEncoder, ComponentKind::TextEncoder2]
-            .into_iter()
-            .filter(|p| component.is_none_or(|component| component == *p))
-            .filter_map(|p| Some((p, (*self.weights.get(&(p, name.clone()))?)?)))
-            .collect()
+        let of = |&component: &ComponentKind| {
+            Some((component, self.weights.get(&(component, name.clone()))?.as_ref()?))
+        };
+        components.iter().filter_map(of).collect()
     }
 }
 
@@ -62,7 +64,7 @@ fn underscored(name: &str) -> String {
     name.replace('.', "_")
 }
 
-fn unet_names(layer: &str) -> Vec<String> {
+fn denoiser_names(layer: &str) -> Vec<String> {
     let mut names = vec![layer.to_owned()];
     // `to_out` is a list of a linear layer and a dropout; old diffusers' processors left the 0 out.
     names.extend(layer.strip_suffix(".to_out.0").map(|attention| format!("{attention}.to_out")));

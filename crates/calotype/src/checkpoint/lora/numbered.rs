@@ -21,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::change::Change;
 use super::fit::Fit;
 use super::key::Layer;
+use super::target::Target;
 use super::{LoraFile, ModelShapes, Places, Shapes};
 use crate::error::{Error, Result};
 use crate::model::ComponentKind;
@@ -91,7 +92,8 @@ pub(super) fn places(
         let Some(order) = counted.into_iter().rev().max_by_key(|order| fitting(order)) else {
             return Err(wrong_number(file, component, numbers.len(), &classes, &orders));
         };
-        places.extend(order.iter().enumerate().map(|(n, target)| (stem(n), (component, (*target).clone()))));
+        let place = |target: &&String| (component, Target::one(*target));
+        places.extend(order.iter().enumerate().map(|(n, target)| (stem(n), place(target))));
     }
     Ok(places)
 }

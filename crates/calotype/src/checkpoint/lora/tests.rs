@@ -2,6 +2,7 @@
 //! each tensor went to.
 
 mod analog;
+mod flux;
 mod lycoris;
 mod refusals;
 
@@ -14,7 +15,7 @@ use super::change::Change;
 use super::entry::{Alpha, Entry};
 use super::names::kohya_name;
 use super::{Assignment, LoraFile, ModelShapes as Model, Shapes, assign};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::ComponentKind;
 
 const GOLDEN: &str = include_str!("../../../tests/golden/lora_names.json");
@@ -122,7 +123,7 @@ fn every_way_of_naming_is_read_as_diffusers_reads_it() {
             for entry in got.entries {
                 let (down, up) = down_and_up(&entry);
                 let found = (down.to_owned(), up.to_owned(), entry.rank.unwrap(), entry.alpha.clone());
-                let expected = case.expected.get(&(entry.component, entry.target.clone()));
+                let expected = case.expected.get(&(entry.component, entry.target.to_string()));
                 assert_eq!(Some(&found), expected, "{name}: {}", entry.target);
                 assert_eq!((&entry.scalar, &entry.magnitude), (&None, &None));
                 layers += 1;
@@ -178,7 +179,7 @@ fn a_tucker_convolution_has_three_tensors() {
     let got = read(&tensors, &BTreeMap::new(), &model).unwrap();
     let Change::LowRank { mid: Some(mid), .. } = &got.entries[0].change else { panic!("{got:?}") };
     assert_eq!(mid, &format!("{stem}.lora_mid.weight"));
-    assert_eq!(got.entries[0].target, "mid_block.resnets.0.conv1.weight");
+    assert_eq!(got.entries[0].target.to_string(), "mid_block.resnets.0.conv1.weight");
     tensors.insert(format!("{stem}.lora_mid.weight"), vec![2, 2, 1, 1]);
     let error = read(&tensors, &BTreeMap::new(), &model).unwrap_err().to_string();
     assert!(error.contains("lora_mid.weight") && error.contains("[2, 2, 3, 3]"), "{error}");
@@ -223,7 +224,7 @@ fn peft_scales_by_the_root_of_the_rank_if_asked() {
         r#"{"peft_type": "LORA", "lora_alpha": 8, "use_rslora": true, "alpha_pattern": {"attn1.to_q": 3}}"#;
     case.metadata.insert(super::ADAPTER_CONFIG.into(), config.into());
     for entry in read(&case.tensors, &case.metadata, &model).unwrap().entries {
-        let alpha = if entry.target.ends_with("attn1.to_q.weight") { 3.0 } else { 8.0 };
+        let alpha = if entry.target.to_string().ends_with("attn1.to_q.weight") { 3.0 } else { 8.0 };
         assert_eq!(entry.alpha, Some(Alpha::Value(alpha * (entry.rank.unwrap() as f64).sqrt())));
     }
 }

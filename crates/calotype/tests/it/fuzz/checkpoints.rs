@@ -5,6 +5,7 @@ use std::path::Path;
 
 use calotype::checkpoint::lora::{self, LoraFile};
 use calotype::checkpoint::single_file;
+use calotype::files::{NamedTensor, safetensors};
 use calotype::model::ComponentKind;
 use serde_json::Value;
 
@@ -140,4 +141,26 @@ fn loras() {
         let own = BTreeMap::from([(ComponentKind::Unet, unet.clone())]);
         lora::assign(LoraFile { path, tensors: &tensors, metadata: &metadata }, &own).is_ok()
     });
+}
+
+#[test]
+fn loras_of_flux() {
+    let golden = golden_json("flux_lora.json");
+    let network = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/flux.safetensors");
+    let weights = safetensors::read(&network).unwrap();
+    let own = |(name, tensor): (&String, &NamedTensor)| {
+        Some((name.strip_prefix("param.")?.to_owned(), tensor.shape.clone()))
+    };
+    let own: Shapes = weights.iter().filter_map(own).collect();
+    let path = Path::new("style.safetensors");
+    let fits = |tensors: &Shapes, metadata: &BTreeMap<String, String>, own: &Shapes| {
+        let own = BTreeMap::from([(ComponentKind::Transformer, own.clone())]);
+        lora::assign(LoraFile { path, tensors, metadata }, &own).is_ok()
+    };
+    for case in golden["cases"].as_array().unwrap() {
+        let tensors: Shapes = serde_json::from_value(case["tensors"].clone()).unwrap();
+        let metadata = serde_json::from_value(case["metadata"].clone()).unwrap();
+        fuzz(std::slice::from_ref(&tensors), 200, |tensors| fits(tensors, &metadata, &own));
+        fuzz(std::slice::from_ref(&own), 200, |own| fits(&tensors, &metadata, own));
+    }
 }

@@ -83,7 +83,7 @@ fn every_tensor_of_a_published_file_fits() {
     assert!(got.entries.iter().all(|entry| entry.rank == Some(4) && entry.alpha.is_none()));
 
     let target: BTreeMap<&str, &str> =
-        got.entries.iter().map(|entry| (down_and_up(entry).0, entry.target.as_str())).collect();
+        got.entries.iter().map(|entry| (down_and_up(entry).0, entry.target.names[0].as_str())).collect();
     // The module tree of diffusers 0.11.1, walked through by hand and by Python.
     let block = "down_blocks.0.attentions.0.transformer_blocks.0";
     let names = ["attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out.0", "ff.net.0.proj"]

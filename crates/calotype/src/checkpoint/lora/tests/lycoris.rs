@@ -67,7 +67,10 @@ impl Layer {
         assert!(assignment.unmatched.is_empty(), "{:?}", assignment.unmatched);
         let mut merged = self.base.clone();
         for entry in &assignment.entries {
-            add(entry, &file, strength, merged.get_mut(&entry.target).unwrap())?;
+            let weight = merged.get_mut(&entry.target.names[0]).unwrap();
+            let (shape, mut values) = (weight.shape().to_vec(), weight.to_f32());
+            add(entry, &file, strength, &shape, &mut values)?;
+            *weight = StoredTensor::from_f32(shape, values).unwrap();
         }
         Ok(merged)
     }

@@ -54,6 +54,28 @@ def clip(args, config, layout):
     return net, forward, lambda: run(input_ids=ids, pixel_values=x, return_loss=True).loss
 
 
+def flux(args, config, net, run, t):
+    """A Flux transformer on the tokens of random latents."""
+    import torch
+    import torch.nn.functional as F
+
+    rows = args.size // 2
+    tokens, length = rows * rows, args.context_tokens or 77
+    x = torch.randn(args.batch, tokens, config["in_channels"])
+    rows, columns = torch.meshgrid(torch.arange(rows), torch.arange(rows), indexing="ij")
+    places = torch.stack([torch.zeros_like(rows), rows, columns], -1).reshape(tokens, 3).float()
+    told = {
+        "encoder_hidden_states": torch.randn(args.batch, length, config["joint_attention_dim"]),
+        "pooled_projections": torch.randn(args.batch, config["pooled_projection_dim"]),
+        "guidance": torch.full([args.batch], 3.5) if config.get("guidance_embeds") else None,
+        "img_ids": places,
+        "txt_ids": torch.zeros(length, 3),
+    }
+    velocity = torch.randn_like(x)
+    forward = lambda: run(hidden_states=x, timestep=t, **told).sample
+    return net, forward, lambda: F.mse_loss(forward().float(), velocity)
+
+
 def network(args, config):
     """The network and its loss and forward pass, on random inputs."""
     import torch
@@ -78,6 +100,8 @@ def network(args, config):
 
         return net, lambda: decode(encode(x).latent_dist.mean).sample, loss
     t = torch.arange(args.batch) * 37 % 1000
+    if config["_class_name"] == "FluxTransformer2DModel":
+        return flux(args, config, net, run, t / 1000)
     context = torch.randn(args.batch, args.context_tokens or 77, config["cross_attention_dim"])
     eps = torch.randn(args.batch, config.get("out_channels", 4), side, side)
     forward = lambda: run(x, t, context).sample

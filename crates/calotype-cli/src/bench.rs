@@ -14,16 +14,16 @@ use crate::options::{Context, one_of, precision};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// `config.json` of a UNet2DConditionModel, an AutoencoderKL or a CLIPModel
+    /// `config.json` of a UNet2DConditionModel, a FluxTransformer2DModel, an AutoencoderKL or a CLIPModel
     #[arg(long, value_name = "FILE", required_unless_present = "system")]
     config: Option<PathBuf>,
     /// Samples in a step
     #[arg(long, value_name = "B", required_unless_present = "system")]
     batch: Option<usize>,
-    /// Side of the network's input: latents of a U-Net, pictures of an autoencoder or CLIP
+    /// Side of the network's input: latents of a denoiser, pictures of an autoencoder or CLIP
     #[arg(long, value_name = "S", required_unless_present = "system")]
     size: Option<usize>,
-    /// Tokens of the text, for a U-Net [default: 77] or CLIP [default: as many as it can read]
+    /// Tokens of the text, for a denoiser [default: 77] or CLIP [default: as many as it can read]
     #[arg(long, value_name = "L")]
     context_tokens: Option<usize>,
     /// What a step is

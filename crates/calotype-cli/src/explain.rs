@@ -120,7 +120,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
 
 /// Refuses a picture of which no latent can be made.
 fn require_size(image: &Path, model: &Model) -> Result<()> {
-    let (f, name) = (model.vae.downsampling() as u32, image.display().to_string());
+    let (f, name) = (model.side_multiple() as u32, image.display().to_string());
     let PictureInfo { width, height, .. } = picture::describe(&atomic::read(image)?, &name)?;
     if width < f || height < f {
         let expected = format!("a picture of at least {f} x {f} pixels");

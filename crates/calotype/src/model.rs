@@ -58,17 +58,19 @@ impl Model {
             let expected = format!("{context}, the {name}'s cross_attention_dim");
             return Err(Error::shape("text encoder's hidden_size", expected, text));
         }
-        if config.takes_sizes() != (self.text.towers.len() == 2) {
-            let got = format!("{} text encoders", self.text.towers.len());
+        if config.takes_sizes() != (self.text.clip.len() == 2) {
+            let got = format!("{} text encoders", self.text.clip.len());
             let expected = "text_time with two text encoders, none with one";
             return Err(Error::shape(format!("{name}'s addition_embed_type"), expected, got));
         }
-        let latent = self.vae.latent_channels();
-        let (inputs, outputs) = (config.in_channels(), config.out_channels());
-        if inputs != latent && inputs != 2 * latent + 1 {
-            let expected = format!("{latent}, the VAE's latent_channels, or {} to inpaint", 2 * latent + 1);
-            return Err(Error::shape(format!("{name}'s in_channels"), expected, inputs));
+        if let (Some(width), Some(expected)) = (self.text.pooled_width(), config.pooled_width())
+            && width != expected
+        {
+            let expected = format!("{expected}, the {name}'s pooled_projection_dim");
+            return Err(Error::shape("width of CLIP's pooled feature", expected, width));
         }
+        self.beside()?;
+        let (latent, outputs) = (self.vae.latent_channels(), config.out_channels());
         if outputs != latent {
             let expected = format!("{latent}, the VAE's latent_channels");
             return Err(Error::shape(format!("{name}'s out_channels"), expected, outputs));
@@ -76,20 +78,83 @@ impl Model {
         Ok(())
     }
 
+    /// What the denoiser takes beside the noisy latent.
+    fn beside(&self) -> Result<Beside> {
+        let (latent, pixels) = (self.vae.latent_channels(), self.vae.downsampling().pow(2));
+        let inputs = self.denoiser.config.in_channels();
+        let known: &[(usize, Beside, &str)] = match &self.denoiser.config {
+            DenoiserConfig::Unet(_) => &[(2 * latent + 1, Beside::Masked, "to inpaint")],
+            DenoiserConfig::Flux(_) => &[
+                (2 * latent + pixels, Beside::MaskedWithPixels, "to fill"),
+                (2 * latent, Beside::Reference, "to be told another picture"),
+            ],
+        };
+        if inputs == latent {
+            return Ok(Beside::Nothing);
+        }
+        if let Some((_, beside, _)) = known.iter().find(|(channels, ..)| *channels == inputs) {
+            return Ok(*beside);
+        }
+        let others = known.iter().map(|(channels, _, why)| format!(", or {channels} {why}"));
+        let expected = format!("{latent}, the VAE's latent_channels{}", others.collect::<String>());
+        Err(Error::shape(format!("{}'s in_channels", self.denoiser.config.name()), expected, inputs))
+    }
+
     /// The (first) tokenizer.
     pub fn tokenizer(&self) -> &ClipTokenizer {
         &self.text.first().tokenizer
     }
 
-    /// Whether the denoiser takes a mask and the masked picture beside the latent.
-    pub fn is_inpainting(&self) -> bool {
-        self.denoiser.config.in_channels() != self.vae.latent_channels()
+    /// What the denoiser takes beside the noisy latent, in channels of its own.
+    pub fn input_beside(&self) -> Beside {
+        // A model of which nothing is known is none.
+        self.beside().unwrap_or(Beside::Nothing)
     }
 
-    /// Guidance where nobody says: 7.5 for models with OpenAI's vocabulary, as Stable Diffusion's pipelines have it;
-    /// 3 for models trained here.
+    /// Whether the denoiser takes a mask and the masked picture beside the latent.
+    pub fn is_inpainting(&self) -> bool {
+        matches!(self.input_beside(), Beside::Masked | Beside::MaskedWithPixels)
+    }
+
+    /// Whether guidance was distilled into the denoiser: its prediction is the guided one, of a scale that it is told
+    /// (Flux's dev, latent consistency models) or of none (schnell).
+    pub fn is_guidance_distilled(&self) -> bool {
+        self.denoiser.network.takes_guidance() || self.text.t5.is_some()
+    }
+
+    /// Whether the denoiser is guided and told no scale.
+    pub fn has_its_own_guidance(&self) -> bool {
+        self.is_guidance_distilled() && !self.denoiser.network.takes_guidance()
+    }
+
+    /// Guidance where nobody says: of Flux's families as their cards say; 7.5 for models with OpenAI's vocabulary, as
+    /// Stable Diffusion's pipelines have it; 3 for models trained here.
     pub fn default_guidance(&self) -> f64 {
-        if self.tokenizer().vocab_size() == OPENAI_VOCABULARY { 7.5 } else { 3.0 }
+        match (&self.text.t5, self.input_beside()) {
+            _ if self.has_its_own_guidance() => 1.0,
+            (Some(_), Beside::MaskedWithPixels) => 30.0,
+            (Some(_), _) => 3.5,
+            (None, _) if self.tokenizer().vocab_size() == OPENAI_VOCABULARY => 7.5,
+            (None, _) => 3.0,
+        }
+    }
+
+    /// Steps where nobody says: of Flux's families as their cards say, 30 for others.
+    pub fn default_steps(&self) -> usize {
+        match (&self.text.t5, self.input_beside()) {
+            _ if self.has_its_own_guidance() => 4,
+            (Some(_), Beside::MaskedWithPixels) => 50,
+            (Some(_), _) => 28,
+            (None, _) => 30,
+        }
+    }
+
+    /// Share of the steps that change an initial picture, where nobody says: as diffusers' pipelines.
+    pub fn default_strength(&self) -> f64 {
+        match self.denoiser.config {
+            DenoiserConfig::Unet(_) => 0.8,
+            DenoiserConfig::Flux(_) => 0.6,
+        }
     }
 
     /// Side in pixels of the pictures that the model was trained on.
@@ -97,19 +162,40 @@ impl Model {
         self.denoiser.config.sample_size() * self.vae.downsampling()
     }
 
+    /// What width and height in pixels are multiples of: the VAE's downsampling, and of networks that read tokens of
+    /// several pixels of the latent, these.
+    pub fn side_multiple(&self) -> usize {
+        self.vae.downsampling() * self.denoiser.config.token_side()
+    }
+
     /// `[C, h, w]` of the latents of a picture of `width` × `height` pixels.
     ///
     /// # Errors
-    /// `Error::Argument` unless both are multiples of the VAE's downsampling, at least once it.
+    /// `Error::Argument` unless both are multiples of [`Model::side_multiple`], at least once it.
     pub fn latent_shape(&self, width: usize, height: usize) -> Result<[usize; 3]> {
-        let f = self.vae.downsampling();
+        let (f, multiple) = (self.vae.downsampling(), self.side_multiple());
         for (name, value) in [("width", width), ("height", height)] {
-            if value == 0 || value % f != 0 || value > MAX_SIDE {
-                return Err(Error::argument(name, format!("a multiple of {f}, at most {MAX_SIDE}"), value));
+            if value == 0 || value % multiple != 0 || value > MAX_SIDE {
+                let expected = format!("a multiple of {multiple}, at most {MAX_SIDE}");
+                return Err(Error::argument(name, expected, value));
             }
         }
         Ok([self.vae.latent_channels(), height / f, width / f])
     }
+}
+
+/// What a denoiser takes beside the noisy latent, as channels behind those of the latent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beside {
+    /// Nothing.
+    Nothing,
+    /// The mask at the latent's size, then the latent of the picture without what is painted: Stable Diffusion's inpainting.
+    Masked,
+    /// The latent of the picture without what is painted, then the mask's pixels, those of each pixel of the latent as
+    /// channels: Flux's Fill.
+    MaskedWithPixels,
+    /// The latent of another picture: Flux's Depth and Canny.
+    Reference,
 }
 
 /// A network of a model, with a folder and a weight file of its own.

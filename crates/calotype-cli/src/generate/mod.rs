@@ -43,12 +43,18 @@ pub struct Args {
     /// Begin with a picture
     #[arg(long, value_name = "FILE")]
     init_image: Option<PathBuf>,
-    /// Share of the steps that change the initial picture: 0 to 1 [default: 0.8; 1 with a mask]
+    /// Share of the steps that change the initial picture: 0 to 1 [default: 0.8, with Flux 0.6; 1 with a mask]
     #[arg(long, value_name = "F", requires = "init_image")]
     strength: Option<f64>,
     /// Paint only the white part of this picture, and keep the rest
     #[arg(long, value_name = "FILE", requires = "init_image")]
     mask: Option<PathBuf>,
+    /// Show the network this picture: what Kontext changes as the prompt says, what Depth and Canny follow
+    #[arg(long, value_name = "FILE")]
+    reference: Option<PathBuf>,
+    /// Guide Flux away from --negative too, by a second pass: scale, 1 is off
+    #[arg(long, value_name = "S")]
+    true_cfg: Option<f64>,
     /// Repeat the run that a PNG of `generate` records; options given beside it count instead
     #[arg(long, value_name = "PNG")]
     from: Option<PathBuf>,
@@ -71,6 +77,8 @@ impl Args {
             init_image: self.init_image.clone(),
             strength: self.strength,
             mask: self.mask.clone(),
+            reference: self.reference.clone(),
+            true_cfg: self.true_cfg,
             ..Request::default()
         };
         self.sampling.of(self.model.of(request))
@@ -149,10 +157,12 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     }
     let mut clock = Clock::start();
     let request = args.request();
-    let model = request.load(context.machine())?;
+    let mut model = request.load(context.machine())?;
     clock.lap("load");
     let generation = request.prepare(&model, args.n)?;
     message::warnings(&generation.warnings, context);
+    generation.read_prompts_and_drop_t5(&mut model)?;
+    clock.lap("text");
     let latents = generation.sample(&model, context.machine())?;
     clock.lap("sample");
     if let Some(path) = &args.save_latents {

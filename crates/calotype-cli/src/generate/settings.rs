@@ -21,6 +21,21 @@ pub struct ModelArgs {
     /// Take the tokenizer of this folder: for single files whose vocabulary is not OpenAI's
     #[arg(long, value_name = "DIR")]
     pub tokenizer: Option<PathBuf>,
+    /// Take the second text encoder's tokenizer of this folder: T5's `spiece.model` or `tokenizer.json`
+    #[arg(long, value_name = "DIR")]
+    pub tokenizer_2: Option<PathBuf>,
+    /// Take the transformer of this folder or file in place of the model's: safetensors or GGUF
+    #[arg(long, value_name = "DIR|FILE")]
+    pub transformer: Option<PathBuf>,
+    /// Take the autoencoder of this folder or file in place of the model's
+    #[arg(long, value_name = "DIR|FILE")]
+    pub vae: Option<PathBuf>,
+    /// Take the (first) text encoder of this folder or file in place of the model's
+    #[arg(long, value_name = "DIR|FILE")]
+    pub text_encoder: Option<PathBuf>,
+    /// Take the second text encoder of this folder or file in place of the model's: T5 as safetensors or GGUF
+    #[arg(long, value_name = "DIR|FILE")]
+    pub text_encoder_2: Option<PathBuf>,
     /// Merge a LoRA for Stable Diffusion or Flux.1, with a strength (1 is as trained); may be given several times
     #[arg(long, value_name = "FILE:WEIGHT")]
     pub lora: Vec<WeightedLora>,
@@ -54,6 +69,11 @@ impl ModelArgs {
         Request {
             model: Some(self.model.clone()),
             tokenizer: self.tokenizer.clone(),
+            tokenizer_2: self.tokenizer_2.clone(),
+            transformer: self.transformer.clone(),
+            vae: self.vae.clone(),
+            text_encoder: self.text_encoder.clone(),
+            text_encoder_2: self.text_encoder_2.clone(),
             lora: self.lora.clone(),
             lora_dir: self.lora_dir.clone(),
             embedding: self.embedding.clone(),
@@ -70,7 +90,7 @@ impl ModelArgs {
 /// Options that decide how a picture is sampled.
 #[derive(clap::Args)]
 pub struct SamplingArgs {
-    /// Steps of the sampler [default: 30]
+    /// Steps of the sampler [default: 30; of Flux as the model's card says: dev 28, schnell 4, Fill 50]
     #[arg(long)]
     pub steps: Option<usize>,
     #[arg(long, help = sampler_help())]
@@ -83,7 +103,8 @@ pub struct SamplingArgs {
     /// Repeat the results of another library where ours differ on purpose: diffusers
     #[arg(long, value_name = "LIBRARY")]
     pub compat: Option<Compat>,
-    /// Guidance scale; 1 is off [default: 7.5 for models with OpenAI's vocabulary, 3 for others]
+    /// Guidance scale; 1 is off [default: 7.5 for models with OpenAI's vocabulary, 3 for others; of Flux, which is told
+    /// the scale, 3.5, of Fill 30; schnell has none]
     #[arg(long)]
     pub guidance: Option<f64>,
     /// Keep the spread of the prediction for the prompt, against over-exposure: 0 (off) to 1

@@ -18,6 +18,7 @@ pub use self::capabilities::{Capabilities, Choice, Peak};
 pub use self::estimate::{PartEstimate, RecipeEstimate, Unknown, recipes};
 use self::memory::mib;
 use self::networks::Bench;
+use crate::denoiser::DenoiserConfig;
 use crate::error::{Error, Result};
 use crate::files::atomic;
 use crate::machine::Machine;
@@ -122,13 +123,18 @@ impl Benchmark {
         let value: Value = atomic::read_json(path)?;
         let name = |key: &str| value.get(key).and_then(Value::as_str);
         match name("_class_name").or(name("model_type")).unwrap_or("") {
-            "UNet2DConditionModel" => networks::unet(&atomic::read_json(path)?, self, machine),
+            class if DenoiserConfig::CLASSES.contains(&class) => {
+                networks::denoiser(&atomic::read_json(path)?, self, machine)
+            }
             "AutoencoderKL" => networks::autoencoder(&atomic::read_json(path)?, self, machine),
             "clip" => networks::clip(&atomic::read_json(path)?, self, machine),
             other => Err(Error::Config {
                 path: path.to_owned(),
                 key: "_class_name".into(),
-                expected: "UNet2DConditionModel or AutoencoderKL, or a `model_type` clip".into(),
+                expected: format!(
+                    "{} or AutoencoderKL, or a `model_type` clip",
+                    DenoiserConfig::CLASSES.join(", ")
+                ),
                 got: format!("`{other}`"),
             }),
         }

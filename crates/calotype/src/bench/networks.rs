@@ -7,7 +7,7 @@ use calotype_kernels::{mean_square_error, work};
 use super::{Benchmark, Mode};
 use crate::autoencoder::loss::{Reconstruction, autoencoder_loss};
 use crate::autoencoder::{AutoencoderConfig, AutoencoderKl};
-use crate::denoiser::{Condition, Unet, UnetConfig};
+use crate::denoiser::{Condition, Denoiser, DenoiserConfig};
 use crate::error::{Error, Result};
 use crate::machine::Machine;
 use crate::nn::{Compute, Init, parameters};
@@ -108,7 +108,7 @@ fn read<const D: usize>(result: Tensor<D>) {
     result.into_data();
 }
 
-/// Tokens of a text, for a U-Net that is not told: as many as Stable Diffusion's encoder has.
+/// Tokens of a text, for a denoiser that is not told: as many as Stable Diffusion's encoder has.
 const USUAL_TOKENS: usize = 77;
 
 /// N(0, 1).
@@ -125,33 +125,43 @@ fn share_sizes(batch: usize) -> Vec<usize> {
     vec![batch / shares; shares]
 }
 
-/// x_t, t, c, ε: a share of a U-Net's batch.
+/// x_t, t, c, and what is to be predicted: a share of a denoiser's batch.
 #[derive(Clone)]
 struct Noisy {
     x_t: Tensor<4>,
     timesteps: Vec<f64>,
     condition: Condition,
-    eps: Tensor<4>,
+    target: Tensor<4>,
 }
 
-/// E‖ε − ε_θ(x_t, t, c)‖² of random inputs.
-pub(super) fn unet(config: &UnetConfig, asked: &Benchmark, machine: Machine) -> Result<Box<dyn Bench>> {
+/// E‖ε − ε_θ(x_t, t, c)‖² of random inputs, or that of a velocity.
+pub(super) fn denoiser(
+    config: &DenoiserConfig,
+    asked: &Benchmark,
+    machine: Machine,
+) -> Result<Box<dyn Bench>> {
     let device = machine.device;
-    let network = Unet::new(config, &mut Init::random(0, Compute::new(device, asked.precision.products())))?;
+    let compute = Compute::new(device, asked.precision.products());
+    let network = Denoiser::new(config, &mut Init::random(0, compute))?;
     let tokens = asked.context_tokens.unwrap_or(USUAL_TOKENS);
+    let takes_guidance = network.takes_guidance();
     let noisy = |batch: usize| Noisy {
-        x_t: normal([batch, config.in_channels, asked.size, asked.size], 0, device),
+        x_t: normal([batch, config.in_channels(), asked.size, asked.size], 0, device),
         timesteps: (0..batch).map(|i| (37 * i % 1000) as f64).collect(),
-        condition: Condition::of_context(normal([batch, tokens, config.cross_attention_dim], 1, device)),
-        eps: normal([batch, config.out_channels, asked.size, asked.size], 2, device),
+        condition: Condition {
+            pooled: config.pooled_width().map(|width| normal([batch, width], 3, device)),
+            guidance: takes_guidance.then(|| vec![3.5; batch]),
+            ..Condition::of_context(normal([batch, tokens, config.context_width()], 1, device))
+        },
+        target: normal([batch, config.out_channels(), asked.size, asked.size], 2, device),
     };
-    let forward = |network: &Unet, on: &Noisy| {
+    let forward = |network: &Denoiser, on: &Noisy| {
         network.forward(on.x_t.clone(), &on.timesteps, &on.condition, None).map(read)
     };
-    let loss = |network: &Unet, on: &Noisy| {
-        let condition = Condition::of_context(on.condition.context.clone().autodiff());
+    let loss = |network: &Denoiser, on: &Noisy| {
+        let condition = on.condition.clone().autodiff();
         let predicted = network.forward(on.x_t.clone().autodiff(), &on.timesteps, &condition, None)?;
-        Ok(mean_square_error(on.eps.clone().autodiff(), predicted))
+        Ok(mean_square_error(on.target.clone().autodiff(), predicted))
     };
     Ok(timed(network, noisy, share_sizes(asked.batch), machine, (forward, loss)))
 }

@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::single_file::unneeded::is_of_whole_clip;
-use super::{Checkpoint, StoredComponent, Taken, flux_file};
+use super::{Checkpoint, StoredComponent, Taken, flux_file, is_t5};
 use crate::error::{Error, Result};
 use crate::files::{atomic, weights};
 use crate::model::ComponentKind;
+use crate::text_encoder::T5Tokenizer;
 use crate::text_encoder::tokenizer::ClipTokenizer;
 
 /// Pipelines of diffusers that differ in what is done with the networks, not in the networks.
-const PIPELINES: [&str; 8] = [
+const PIPELINES: [&str; 16] = [
     "StableDiffusionPipeline",
     "StableDiffusionImg2ImgPipeline",
     "StableDiffusionInpaintPipeline",
@@ -21,6 +22,14 @@ const PIPELINES: [&str; 8] = [
     "StableDiffusionXLPipeline",
     "StableDiffusionXLImg2ImgPipeline",
     "StableDiffusionXLInpaintPipeline",
+    "FluxPipeline",
+    "FluxImg2ImgPipeline",
+    "FluxInpaintPipeline",
+    "FluxFillPipeline",
+    "FluxKontextPipeline",
+    "FluxKontextInpaintPipeline",
+    "FluxControlPipeline",
+    "FluxControlImg2ImgPipeline",
     "DiffusionPipeline",
 ];
 
@@ -56,15 +65,19 @@ pub fn open(folder: &Path) -> Result<Checkpoint> {
         }
     }
     let mut tokenizers = vec![ClipTokenizer::load(&folder.join("tokenizer"))?];
-    if components.contains_key(&ComponentKind::TextEncoder2) {
-        tokenizers.push(ClipTokenizer::load(&folder.join("tokenizer_2"))?);
+    let mut t5_tokenizer = None;
+    let second_tokenizer = folder.join("tokenizer_2");
+    match components.get(&ComponentKind::TextEncoder2) {
+        Some(second) if is_t5(second) => t5_tokenizer = Some(T5Tokenizer::load(&second_tokenizer)?),
+        Some(_) => tokenizers.push(ClipTokenizer::load(&second_tokenizer)?),
+        None => {}
     }
     let left_out = components.values_mut().flat_map(|stored| std::mem::take(&mut stored.left_out)).collect();
     Ok(Checkpoint {
         path: folder.to_owned(),
         left_out,
         taken: Taken::default(),
-        tokenizers,
+        t5_tokenizer,
         scheduler: {
             let path = folder.join("scheduler/scheduler_config.json");
             let bytes = atomic::read(&path)?;
@@ -72,7 +85,8 @@ pub fn open(folder: &Path) -> Result<Checkpoint> {
         },
         // diffusers' default; only SDXL's pipeline reads it.
         force_zeros_for_empty_prompt: index["force_zeros_for_empty_prompt"].as_bool().unwrap_or(true)
-            && components.contains_key(&ComponentKind::TextEncoder2),
+            && tokenizers.len() == 2,
+        tokenizers,
         components,
     })
 }

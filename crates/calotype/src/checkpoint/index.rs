@@ -3,14 +3,23 @@
 use serde_json::{Value, json};
 
 use crate::files::config_keys::DIFFUSERS_VERSION;
-use crate::model::ComponentKind;
+use crate::model::{Beside, ComponentKind};
 
-/// What the index of a Stable Diffusion says.
+/// A second text encoder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SecondEncoder {
+    /// SDXL's.
+    Clip,
+    /// Flux's.
+    T5,
+}
+
+/// What the index of a model says.
 pub(super) struct ModelIndex<'a> {
-    /// Whether the model is an SDXL, with two text encoders.
-    pub two_text_encoders: bool,
-    /// Whether the denoiser takes a mask and the masked picture beside the latent.
-    pub inpaints: bool,
+    /// The second text encoder: SDXL's, or Flux's.
+    pub second: Option<SecondEncoder>,
+    /// What the denoiser takes beside the latent.
+    pub beside: Beside,
     /// Which denoiser, and its class.
     pub denoiser: (ComponentKind, &'a str),
     /// Class of the autoencoder.
@@ -24,11 +33,17 @@ pub(super) struct ModelIndex<'a> {
 impl ModelIndex<'_> {
     /// As diffusers writes it.
     pub fn to_json(&self) -> Value {
-        let class = match (self.two_text_encoders, self.inpaints) {
-            (false, false) => "StableDiffusionPipeline",
-            (false, true) => "StableDiffusionInpaintPipeline",
-            (true, false) => "StableDiffusionXLPipeline",
-            (true, true) => "StableDiffusionXLInpaintPipeline",
+        let (denoiser, denoiser_class) = self.denoiser;
+        let class = match (self.second, self.beside) {
+            // diffusers has no pipeline of a Flux transformer that CLIP alone tells: its parts load one by one.
+            (None, _) if denoiser == ComponentKind::Transformer => "DiffusionPipeline",
+            (None, Beside::Nothing) => "StableDiffusionPipeline",
+            (None, _) => "StableDiffusionInpaintPipeline",
+            (Some(SecondEncoder::Clip), Beside::Nothing) => "StableDiffusionXLPipeline",
+            (Some(SecondEncoder::Clip), _) => "StableDiffusionXLInpaintPipeline",
+            (Some(SecondEncoder::T5), Beside::Nothing) => "FluxPipeline",
+            (Some(SecondEncoder::T5), Beside::Reference) => "FluxControlPipeline",
+            (Some(SecondEncoder::T5), _) => "FluxFillPipeline",
         };
         let mut index = json!({
             "_class_name": class,
@@ -40,15 +55,21 @@ impl ModelIndex<'_> {
             "tokenizer": ["transformers", "CLIPTokenizer"],
             "vae": ["diffusers", self.vae],
         });
-        let (denoiser, class) = self.denoiser;
-        index[denoiser.folder()] = json!(["diffusers", class]);
-        if self.two_text_encoders {
-            index["text_encoder_2"] = json!(["transformers", "CLIPTextModelWithProjection"]);
-            index["tokenizer_2"] = json!(["transformers", "CLIPTokenizer"]);
-            index["force_zeros_for_empty_prompt"] = self.zeros_for_no_negative.into();
-        } else {
-            index["requires_safety_checker"] = false.into();
-            index["safety_checker"] = json!([null, null]);
+        index[denoiser.folder()] = json!(["diffusers", denoiser_class]);
+        match self.second {
+            Some(SecondEncoder::Clip) => {
+                index["text_encoder_2"] = json!(["transformers", "CLIPTextModelWithProjection"]);
+                index["tokenizer_2"] = json!(["transformers", "CLIPTokenizer"]);
+                index["force_zeros_for_empty_prompt"] = self.zeros_for_no_negative.into();
+            }
+            Some(SecondEncoder::T5) => {
+                index["text_encoder_2"] = json!(["transformers", "T5EncoderModel"]);
+                index["tokenizer_2"] = json!(["transformers", "T5TokenizerFast"]);
+            }
+            None => {
+                index["requires_safety_checker"] = false.into();
+                index["safety_checker"] = json!([null, null]);
+            }
         }
         index.sort_all_objects();
         index

@@ -29,7 +29,8 @@ use crate::error::{Error, Result};
 use crate::files::Storage;
 use crate::files::weights::Tensors;
 use crate::model::ComponentKind;
-use crate::text_encoder::tokenizer::ClipTokenizer;
+use crate::text_encoder::T5Tokenizer;
+use crate::text_encoder::tokenizer::{ClipTokenizer, Padding};
 
 pub use find::find;
 pub use folder::component_folder;
@@ -74,8 +75,10 @@ pub struct Checkpoint {
     pub path: PathBuf,
     /// Its components.
     pub components: BTreeMap<ComponentKind, StoredComponent>,
-    /// One for each text encoder.
+    /// One for each of CLIP's text encoders.
     pub tokenizers: Vec<ClipTokenizer>,
+    /// Flux's second.
+    pub t5_tokenizer: Option<T5Tokenizer>,
     /// The text of `scheduler_config.json`, which need not be JSON to the letter: Python writes `-Infinity`.
     pub scheduler: String,
     /// Whether an empty negative prompt has zeros for features (SDXL), not those of the empty text.
@@ -102,13 +105,7 @@ impl Checkpoint {
     /// `Error::Format` if the model has none.
     pub fn component(&self, component: ComponentKind) -> Result<&StoredComponent> {
         self.components.get(&component).ok_or_else(|| {
-            let folder = component.folder();
-            let reason = match self.transformer_alone() {
-                Some(_) => format!(
-                    "it has no {folder}: it is a transformer alone, and pictures are made by a whole model's folder"
-                ),
-                None => format!("it has no {folder}"),
-            };
+            let reason = format!("it has no {}", component.folder());
             Error::format(&self.path, "model", reason)
         })
     }
@@ -137,6 +134,68 @@ impl Checkpoint {
         for (tokenizer, name) in self.tokenizers.iter_mut().zip(["tokenizer", "tokenizer_2"]) {
             *tokenizer = ClipTokenizer::load(&component_folder(folder, name))?;
         }
+        let second = folder.join("tokenizer_2");
+        if self.has_t5() && T5Tokenizer::is_in(&second) {
+            self.t5_tokenizer = Some(T5Tokenizer::load(&second)?);
+        }
+        Ok(())
+    }
+
+    /// Takes the second text encoder's tokenizer from a model folder, or from its own.
+    ///
+    /// # Errors
+    /// As [`ClipTokenizer::load`] and [`T5Tokenizer::load`]; `Error::Argument` for a model with one text encoder.
+    pub fn use_second_tokenizer(&mut self, folder: &Path) -> Result<()> {
+        let folder = component_folder(folder, "tokenizer_2");
+        if self.has_t5() {
+            self.t5_tokenizer = Some(T5Tokenizer::load(&folder)?);
+        } else if let Some(second) = self.tokenizers.get_mut(1) {
+            *second = ClipTokenizer::load(&folder)?;
+        } else {
+            let expected = "a model with two text encoders";
+            return Err(Error::argument("tokenizer-2", expected, format!("`{}`", self.path.display())));
+        }
+        Ok(())
+    }
+
+    /// Whether the second text encoder is a T5.
+    pub fn has_t5(&self) -> bool {
+        self.components.get(&ComponentKind::TextEncoder2).is_some_and(is_t5)
+    }
+
+    /// Puts a component in the place of the model's, or where it has none: of a model folder or single file, or alone in a
+    /// folder or file.
+    ///
+    /// # Errors
+    /// As [`StoredComponent::find`]; `Error::Argument` for a denoiser of another kind, or a second text encoder that the
+    /// model has no use for.
+    pub fn replace(&mut self, kind: ComponentKind, path: &Path) -> Result<()> {
+        let there = self.components.contains_key(&kind);
+        let is_flux = self.components.contains_key(&ComponentKind::Transformer);
+        let fits = match kind {
+            ComponentKind::Unet | ComponentKind::Transformer => there,
+            ComponentKind::TextEncoder2 => there || is_flux,
+            ComponentKind::Vae | ComponentKind::TextEncoder => true,
+        };
+        if !fits {
+            let name = kind.folder().replace('_', "-");
+            let expected = format!("a model with a {}", kind.folder());
+            return Err(Error::argument(name, expected, format!("`{}`", self.path.display())));
+        }
+        let replaced = self.components.get(&kind).map(|stored| &stored.config);
+        let mut stored = StoredComponent::find_in_place_of(path, kind, replaced)?;
+        self.left_out.append(&mut stored.left_out);
+        self.components.insert(kind, stored);
+        if kind == ComponentKind::TextEncoder && self.tokenizers.is_empty() {
+            self.tokenizers = vec![ClipTokenizer::openai(Padding::End)?];
+        }
+        let tokenizer = component_folder(path, "tokenizer_2");
+        if kind == ComponentKind::TextEncoder2
+            && self.t5_tokenizer.is_none()
+            && T5Tokenizer::is_in(&tokenizer)
+        {
+            self.t5_tokenizer = Some(T5Tokenizer::load(&tokenizer)?);
+        }
         Ok(())
     }
 
@@ -145,17 +204,18 @@ impl Checkpoint {
     /// # Errors
     /// `Error::Shape`.
     pub fn check_tokenizers(&self) -> Result<()> {
-        for (component, tokenizer) in
-            [ComponentKind::TextEncoder, ComponentKind::TextEncoder2].into_iter().zip(&self.tokenizers)
-        {
+        let kinds = [ComponentKind::TextEncoder, ComponentKind::TextEncoder2];
+        let of_clip = kinds.into_iter().zip(self.tokenizers.iter().map(ClipTokenizer::vocab_size));
+        let of_t5 = self.t5_tokenizer.iter().map(|t5| (ComponentKind::TextEncoder2, t5.vocab_size()));
+        for (component, tokens) in of_clip.chain(of_t5) {
             let config = self.components.get(&component).map(|stored| &stored.config["vocab_size"]);
             let vocabulary = config.and_then(Value::as_u64).map(|size| size as usize);
-            if let Some(size) = vocabulary.filter(|&size| tokenizer.vocab_size() > size) {
+            if let Some(size) = vocabulary.filter(|&size| tokens > size) {
                 let expected = format!(
                     "at most {size}, the {}'s vocab_size (--tokenizer takes another)",
                     component.folder()
                 );
-                return Err(Error::shape("tokens of the tokenizer", expected, tokenizer.vocab_size()));
+                return Err(Error::shape("tokens of the tokenizer", expected, tokens));
             }
         }
         Ok(())

@@ -11,15 +11,20 @@ use serde_json::Value;
 use super::folder::{self, component_folder};
 use super::{Checkpoint, StoredComponent, t5, taesd};
 use crate::autoencoder::{AutoencoderConfig, AutoencoderKl, AutoencoderTiny, AutoencoderTinyConfig, Vae};
-use crate::checkpoint::single_file::modern_vae_name;
+use crate::checkpoint::single_file::{alone, modern_vae_name};
 use crate::denoiser::{Denoiser, DenoiserConfig};
 use crate::error::{Cause, Error, Result};
 use crate::files::StoredTensor;
 use crate::files::weights;
 use crate::model::{ComponentKind, Model};
 use crate::nn::{Component, Compute, Init, parameters};
-use crate::text_encoder::stack::{ClipTower, TextStack, TextTower};
-use crate::text_encoder::{Clip, ClipConfig, ClipText, ClipTextConfig};
+use crate::text_encoder::stack::{ClipTower, TextStack};
+use crate::text_encoder::{Clip, ClipConfig, ClipText, ClipTextConfig, T5Tower};
+
+/// Tokens that FLUX.1-dev, and what was made of it, was trained with.
+const T5_TOKENS_OF_DEV: usize = 512;
+/// Those of schnell, whose code allows no more.
+const T5_TOKENS_OF_SCHNELL: usize = 256;
 
 impl StoredComponent {
     /// Reads the folder of one component.
@@ -31,18 +36,28 @@ impl StoredComponent {
     }
 
     /// A component of whatever `path` is: a model folder, the folder of the component alone, TAESD's two files in a
-    /// folder, a single file of a whole model, or one of T5's encoder alone.
+    /// folder, a single file of a whole model, or one of a component alone.
     ///
     /// # Errors
     /// As [`StoredComponent::open`] and [`Checkpoint::open`].
     pub fn find(path: &Path, component: ComponentKind) -> Result<Self> {
+        Self::find_in_place_of(path, component, None)
+    }
+
+    /// [`StoredComponent::find`], where what the shapes of a bare file do not tell is as in the config of the component in
+    /// whose place it is put.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn find_in_place_of(path: &Path, component: ComponentKind, replaced: Option<&Value>) -> Result<Self> {
         if path.is_file() {
-            if component == ComponentKind::TextEncoder2
-                && let Some(stored) = t5::open_file(path)?
-            {
-                return Ok(stored);
-            }
-            return Checkpoint::open(path)?.take(component);
+            let bare = match component {
+                ComponentKind::TextEncoder2 => t5::open_file(path)?,
+                ComponentKind::TextEncoder => alone::clip_text(path, weights::open(path)?)?,
+                ComponentKind::Vae => alone::vae(path, weights::open(path)?, replaced)?,
+                ComponentKind::Unet | ComponentKind::Transformer => None,
+            };
+            return bare.map_or_else(|| Checkpoint::open(path)?.take(component), Ok);
         }
         let folder = component_folder(path, component.folder());
         let published = match component {
@@ -105,19 +120,64 @@ impl Checkpoint {
     /// other.
     pub fn into_model(mut self, compute: impl Into<Compute>) -> Result<Model> {
         let compute = &compute.into();
+        self.require_whole()?;
         let scheduler = self.scheduler_config()?;
         self.check_tokenizers()?;
+        let t5 = if self.has_t5() { Some(self.take_t5(compute)?) } else { None };
         let kinds = [ComponentKind::TextEncoder, ComponentKind::TextEncoder2];
         let kinds = kinds.into_iter().filter(|kind| self.components.contains_key(kind)).collect::<Vec<_>>();
-        let mut towers = Vec::new();
+        let mut clip = Vec::new();
         for (kind, tokenizer) in kinds.into_iter().zip(std::mem::take(&mut self.tokenizers)) {
-            let encoder = text_encoder(self.take(kind)?, compute)?;
-            towers.push(TextTower::Clip(ClipTower { tokenizer, encoder, learned: vec![] }));
+            clip.push(ClipTower {
+                tokenizer,
+                encoder: text_encoder(self.take(kind)?, compute)?,
+                learned: vec![],
+            });
         }
-        let text = TextStack { towers, zeros_for_no_negative: self.force_zeros_for_empty_prompt };
+        let text = TextStack { clip, t5, zeros_for_no_negative: self.force_zeros_for_empty_prompt };
         let vae = vae(self.take(ComponentKind::Vae)?, compute)?;
         let denoiser = denoiser(self.take(self.denoiser_kind())?, compute)?;
         Model::new(vae, denoiser, text, scheduler, &compute.device)
+    }
+}
+
+impl Checkpoint {
+    /// Names all components at once that pictures need and the model lacks.
+    fn require_whole(&self) -> Result<()> {
+        let config = |kind: ComponentKind| self.components.get(&kind).map(|stored| &stored.config);
+        let transformer = config(ComponentKind::Transformer);
+        let width = config(ComponentKind::TextEncoder).map(|config| &config["hidden_size"]);
+        // A small one may be told by its CLIP alone.
+        let needs_t5 = transformer.is_some_and(|config| Some(&config["joint_attention_dim"]) != width);
+        let needed = [
+            (self.denoiser_kind(), true),
+            (ComponentKind::Vae, true),
+            (ComponentKind::TextEncoder, true),
+            (ComponentKind::TextEncoder2, needs_t5),
+        ];
+        let missing = needed.iter().filter(|(kind, needed)| *needed && config(*kind).is_none());
+        let missing: Vec<&str> = missing.map(|(kind, _)| kind.folder()).collect();
+        let how = match transformer {
+            _ if missing.is_empty() => return Ok(()),
+            Some(_) => {
+                "; --vae, --text-encoder, --text-encoder-2 and --tokenizer-2 name files of the rest, or --transformer puts it \
+                 into a whole model"
+            }
+            None => "",
+        };
+        Err(Error::format(&self.path, "model", format!("it has no {}{how}", missing.join(", "))))
+    }
+
+    /// T5, which reads as many tokens as the transformer was trained with.
+    fn take_t5(&mut self, compute: &Compute) -> Result<T5Tower> {
+        let Some(tokenizer) = self.t5_tokenizer.take() else {
+            let expected =
+                "a folder with T5's `spiece.model` or `tokenizer.json`, which a weight file does not have";
+            return Err(Error::argument("tokenizer-2", expected, "none"));
+        };
+        let encoder = t5::t5_encoder(self.take(ComponentKind::TextEncoder2)?, compute)?;
+        let is_dev = self.component(ComponentKind::Transformer)?.config["guidance_embeds"] == true;
+        Ok(T5Tower::new(tokenizer, encoder, if is_dev { T5_TOKENS_OF_DEV } else { T5_TOKENS_OF_SCHNELL }))
     }
 }
 

@@ -14,7 +14,7 @@ use crate::text_encoder::t5::{T5Config, T5Encoder};
 const TABLE: &str = "shared.weight";
 const ALIAS: &str = "encoder.embed_tokens.weight";
 /// What a whole T5 has beside its encoder, by transformers' names and by llama.cpp's.
-const REST: [&str; 4] = ["decoder.", "lm_head.", "dec.", "output."];
+const REST: [&str; 5] = ["decoder.", "lm_head.", "dec.", "output.", "logit_scale"];
 
 /// (llama.cpp's name in `enc.blk.N`, transformers' in `encoder.block.N`).
 const OF_BLOCK: [(&str, &str); 10] = [
@@ -82,7 +82,14 @@ fn transformers_name(name: String) -> String {
 /// # Errors
 /// As [`weights::open`]; `Error::Format` if the file lacks what the sizes are read from.
 pub fn open_file(path: &Path) -> Result<Option<StoredComponent>> {
-    let mut weights = weights::open(path)?;
+    of_tensors(path, weights::open(path)?)
+}
+
+/// [`open_file`] of tensors that are read.
+///
+/// # Errors
+/// As there.
+pub fn of_tensors(path: &Path, mut weights: Tensors) -> Result<Option<StoredComponent>> {
     if weights.contains_key("enc.blk.0.attn_q.weight") {
         weights = weights.into_iter().map(|(name, tensor)| (transformers_name(name), tensor)).collect();
     }

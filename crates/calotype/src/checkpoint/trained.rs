@@ -79,8 +79,8 @@ pub fn write_model(root: &Path, model: &Model, denoiser: &Denoiser) -> Result<()
     let class =
         serde_json::to_value(model.scheduler.class_name).map_err(|e| Error::format(root, "JSON", e))?;
     let index = ModelIndex {
-        two_text_encoders: false,
-        inpaints: model.is_inpainting(),
+        second: None,
+        beside: model.input_beside(),
         denoiser: (ComponentKind::of_denoiser(config), config.class_name()),
         vae: "AutoencoderKL",
         scheduler: class.as_str().unwrap_or_default(),

@@ -6,14 +6,14 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::index::ModelIndex;
+use super::index::{ModelIndex, SecondEncoder};
 use super::{CONFIGS, Checkpoint, SCHEDULER, StoredComponent, flux_file};
 use crate::checkpoint::single_file::{self, Change, KeyLayout};
 use crate::denoiser::DenoiserConfig;
 use crate::diffusion::SchedulerConfig;
 use crate::error::{Error, Result};
 use crate::files::{Storage, StoredTensor, atomic, safetensors};
-use crate::model::ComponentKind;
+use crate::model::{Beside, ComponentKind};
 use crate::nn::parameters::is_counter;
 
 /// Writes a folder in diffusers' layout.
@@ -27,6 +27,9 @@ pub fn folder(checkpoint: &Checkpoint, root: &Path) -> Result<()> {
     }
     for (tokenizer, name) in checkpoint.tokenizers.iter().zip(["tokenizer", "tokenizer_2"]) {
         tokenizer.save(&root.join(name))?;
+    }
+    if let Some(tokenizer) = &checkpoint.t5_tokenizer {
+        tokenizer.save(&root.join("tokenizer_2"))?;
     }
     atomic::write(&root.join("scheduler/scheduler_config.json"), checkpoint.scheduler.as_bytes())?;
     atomic::write_json(&root.join("model_index.json"), &index(checkpoint, &scheduler(checkpoint)?))
@@ -66,10 +69,20 @@ fn index(checkpoint: &Checkpoint, scheduler: &Value) -> Value {
         |kind: ComponentKind, key: &str| checkpoint.components.get(&kind).map(|stored| &stored.config[key]);
     let denoiser = checkpoint.denoiser_kind();
     let channels = |key: &str| config(denoiser, key).and_then(Value::as_u64);
+    let second = checkpoint.components.contains_key(&ComponentKind::TextEncoder2);
+    let second_kind = if checkpoint.has_t5() { SecondEncoder::T5 } else { SecondEncoder::Clip };
+    let inputs = channels("in_channels");
+    let outputs = channels("out_channels").or(inputs);
+    let beside = match denoiser {
+        _ if inputs == outputs => Beside::Nothing,
+        ComponentKind::Transformer if inputs == outputs.map(|channels| 2 * channels) => Beside::Reference,
+        ComponentKind::Transformer => Beside::MaskedWithPixels,
+        _ => Beside::Masked,
+    };
     let class = |kind: ComponentKind| config(kind, "_class_name").and_then(Value::as_str);
     ModelIndex {
-        two_text_encoders: checkpoint.components.contains_key(&ComponentKind::TextEncoder2),
-        inpaints: channels("in_channels") != channels("out_channels"),
+        second: second.then_some(second_kind),
+        beside,
         denoiser: (denoiser, class(denoiser).unwrap_or(DenoiserConfig::CLASSES[0])),
         vae: class(ComponentKind::Vae).unwrap_or("AutoencoderKL"),
         scheduler: scheduler["_class_name"].as_str().unwrap_or("DDIMScheduler"),

@@ -15,12 +15,20 @@ pub struct Condition {
     /// The guidance scale of each sample, for networks that were distilled with guidance; others do not look.
     /// Luo et al. 2023 (latent consistency models), arXiv:2310.04378, section 4.2.
     pub guidance: Option<Vec<f64>>,
+    /// Scaled latents of a picture that every sample is shown as further tokens, `[1, C, h, w]`; networks that read no
+    /// tokens do not look. Batifol et al. 2025 (FLUX.1 Kontext), arXiv:2506.15742, section 3.
+    pub reference: Option<Tensor<4>>,
 }
 
 impl Condition {
     /// Text features and nothing else.
     pub fn of_context(context: Tensor<3>) -> Self {
-        Self { context, pooled: None, sizes: None, guidance: None }
+        Self { context, pooled: None, sizes: None, guidance: None, reference: None }
+    }
+
+    /// The same on a device that keeps track of gradients.
+    pub fn autodiff(self) -> Self {
+        Self { context: self.context.autodiff(), pooled: self.pooled.map(Tensor::autodiff), ..self }
     }
 
     /// The samples of these numbers, in this order; one may be taken several times.
@@ -37,6 +45,7 @@ impl Condition {
             pooled: self.pooled.as_ref().map(|pooled| pooled.clone().select(0, places)),
             sizes: self.sizes.as_ref().map(of),
             guidance: self.guidance.as_ref().map(|all| numbers.iter().map(|&i| all[i]).collect()),
+            reference: self.reference.clone(),
         }
     }
 
@@ -53,6 +62,7 @@ impl Condition {
                 .as_ref()
                 .zip(other.guidance.as_ref())
                 .map(|(a, b)| [a.as_slice(), b].concat()),
+            reference: self.reference.clone(),
         })
     }
 

@@ -39,6 +39,7 @@ pub struct Regions<'a> {
 #[derive(Debug)]
 pub struct GroundedAttention {
     share: f64,
+    among_text: bool,
     layers: RefCell<Vec<Layer>>,
 }
 
@@ -51,8 +52,11 @@ struct Layer {
 
 impl GroundedAttention {
     /// For this share of the heads of each layer, at least one; the others stay free to read colours and relations.
-    pub fn new(share: f64) -> Self {
-        Self { share, layers: RefCell::default() }
+    ///
+    /// - `among_text`: teach which of the text's tokens a cell reads, and not how much it reads of them: where text and picture
+    ///   are read together.
+    pub fn new(share: f64, among_text: bool) -> Self {
+        Self { share, among_text, layers: RefCell::default() }
     }
 
     /// (1/B) Σ_b w_b · mean over its regions o, the layers and their cells n of BCE(a_bo(n), m_bo(n)), `[1]`.
@@ -81,7 +85,12 @@ impl AttentionHook for GroundedAttention {
     }
 
     fn cross_attention(&self, height: usize, width: usize, probabilities: &Tensor<4>) {
-        let layer = Layer { size: [height, width], probabilities: probabilities.clone() };
+        let mut probabilities = probabilities.clone();
+        if self.among_text {
+            let of_text = probabilities.clone().sum_dim(3); // [B, heads, N, 1]
+            probabilities = probabilities / of_text.clamp_min(CERTAIN);
+        }
+        let layer = Layer { size: [height, width], probabilities };
         self.layers.borrow_mut().push(layer);
     }
 }
@@ -169,7 +178,7 @@ mod tests {
     use super::*;
 
     fn attention(share: f64, layers: &[([usize; 2], Tensor<4>)]) -> GroundedAttention {
-        let hook = GroundedAttention::new(share);
+        let hook = GroundedAttention::new(share, false);
         for ([height, width], probabilities) in layers {
             hook.cross_attention(*height, *width, probabilities);
         }
@@ -202,6 +211,23 @@ mod tests {
         assert!((loss - expected).abs() < 1e-6, "{loss} {expected}");
     }
 
+    /// A cell that reads more of the picture than of the text is told the same.
+    #[test]
+    fn among_the_text_only_shares_count() {
+        let device = Device::flex();
+        let loss = |p: [f32; 6], among_text: bool| {
+            let hook = GroundedAttention::new(1.0, among_text);
+            let p = Tensor::<4>::from_data(TensorData::new(p.to_vec(), [1, 1, 2, 3]), &device);
+            hook.cross_attention(1, 2, &p);
+            let samples = [vec![Region { rows: vec![1], coverage: vec![1.0, 0.0] }]];
+            let regions = Regions { samples: &samples, grid: [1, 2], weights: &[1.0] };
+            hook.loss(&regions).unwrap().into_scalar::<f32>()
+        };
+        let whole = loss([0.2, 0.6, 0.2, 0.5, 0.1, 0.4], false);
+        let halved = loss([0.1, 0.3, 0.1, 0.05, 0.01, 0.04], true);
+        assert!((whole - halved).abs() < 1e-5, "{whole} {halved}");
+    }
+
     #[test]
     fn samples_without_regions_count_nothing() {
         let device = Device::flex();
@@ -218,7 +244,7 @@ mod tests {
 
     #[test]
     fn half_of_the_heads_are_taught() {
-        let hook = GroundedAttention::new(0.5);
+        let hook = GroundedAttention::new(0.5, false);
         assert_eq!([1, 2, 3, 4, 8].map(|heads| hook.heads(heads)), [1, 1, 2, 2, 4]);
     }
 }

@@ -150,6 +150,22 @@ impl DenoiserConfig {
         }
     }
 
+    /// Width of [`Condition::pooled`] where it alone is taken, without sizes.
+    pub fn pooled_width(&self) -> Option<usize> {
+        match self {
+            Self::Unet(_) => None,
+            Self::Flux(config) => Some(config.pooled_projection_dim),
+        }
+    }
+
+    /// Pixels of the latent in a row of a token; 1 for networks that read the latent itself.
+    pub fn token_side(&self) -> usize {
+        match self {
+            Self::Unet(_) => 1,
+            Self::Flux(_) => flux::config::PATCH.isqrt(),
+        }
+    }
+
     /// Whether the network takes [`Condition::pooled`] and [`Condition::sizes`].
     pub fn takes_sizes(&self) -> bool {
         match self {
@@ -179,6 +195,14 @@ impl DenoiserConfig {
         match self {
             Self::Unet(_) => None,
             Self::Flux(_) => Some((height / 2) * (width / 2)),
+        }
+    }
+
+    /// Whether a hook may compute the network's attention otherwise ([`AttentionHook::rewired`]).
+    pub fn can_be_rewired(&self) -> bool {
+        match self {
+            Self::Unet(_) => true,
+            Self::Flux(_) => false,
         }
     }
 

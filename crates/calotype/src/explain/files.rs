@@ -29,7 +29,7 @@ pub fn require_words(
     let script = Script::of_prompts(slice::from_ref(request), sampling)?;
     let mut known: Vec<String> = Vec::new();
     for texts in &script.texts {
-        let reading = model.text.read(&texts.first, sampling.prompts)?;
+        let reading = model.text.read(texts.of_encoders(), sampling.prompts)?;
         let new = reading.words.into_iter().map(|word| word.word).filter(|word| !known.contains(word));
         known.extend(new.collect::<Vec<_>>());
     }

@@ -162,7 +162,7 @@ impl Watched {
         let [_, h, w] = model.latent_shape(sampling.width, sampling.height)?;
         options.selection.require(&known_layers(model, h, w), sampling.sampler.steps)?;
         let script = Script::of_prompts(requests, sampling)?;
-        let read = |texts: &Texts| model.text.read(&texts.first, sampling.prompts);
+        let read = |texts: &Texts| model.text.read(texts.of_encoders(), sampling.prompts);
         let readings = script.texts.iter().map(read).collect::<Result<Vec<Reading>>>()?;
         // The texts of a batch are filled up to the longest.
         let tokens = readings.iter().map(Reading::rows).max().unwrap_or(0);

@@ -9,6 +9,7 @@ use image::{DynamicImage, RgbImage};
 use super::latents;
 use super::origin::Origin;
 use super::request::{Request, SigmaInterval};
+use super::script;
 use super::text_to_image::{PictureRequest, Sampling, Sizes};
 use super::warnings;
 use crate::data::picture;
@@ -50,21 +51,28 @@ impl Request {
     pub fn prepare(&self, model: &Model, count: usize) -> Result<Generation> {
         self.require_sense()?;
         let picture = self.init_image.as_deref().map(picture::load).transpose()?;
-        let sampling = self.sampling(model, picture.as_ref())?;
-        let origin = self.origin(picture.as_ref(), &sampling, model)?;
-        let guidance = self.guidance(model)?;
+        let reference = self.reference.as_deref().map(picture::load).transpose()?;
+        let size = |picture: &RgbImage| (picture.width() as usize, picture.height() as usize);
+        let of_reference = || reference.as_ref().map(|picture| model.reference_size(picture, size(picture)));
+        let sampling = self.sampling(model, picture.as_ref().map(size).or_else(of_reference))?;
+        let mut origin = self.origin(picture.as_ref(), &sampling, model)?;
+        if let Some(reference) = &reference {
+            let size = model.reference_size(reference, (sampling.width, sampling.height));
+            origin = origin.with_reference(reference, size, &model.device)?;
+        }
+        let (guidance, true_cfg) = (self.guidance(model)?, self.true_cfg(model)?);
         let end = self.first.checked_add(count as u64).ok_or_else(|| {
             Error::argument("first", format!("at most {}", u64::MAX - count as u64), self.first)
         })?;
         let prompt = self.prompt_without_loras();
         let picture_request = |i| {
             let request = PictureRequest::new(&prompt, guidance, i);
-            PictureRequest { negative_prompt: self.negative.clone(), ..request }
+            PictureRequest { negative_prompt: self.negative.clone(), true_cfg, ..request }
         };
         let initial = self.initial(model, count, &sampling)?;
         let warnings = warnings::of(&picture_request(self.first), &sampling, &origin, model)?;
         Ok(Generation {
-            request: self.filled(&sampling, guidance.scale),
+            request: self.filled(&sampling, guidance.scale, self.filled_strength(model)),
             pictures: (self.first..end).map(picture_request).collect(),
             sampling,
             origin,
@@ -82,18 +90,17 @@ impl Request {
         }
     }
 
-    /// `picture`: the initial one.
-    fn sampling(&self, model: &Model, picture: Option<&RgbImage>) -> Result<Sampling> {
-        let size = picture.map(|picture| (picture.width() as usize, picture.height() as usize));
+    /// `size`: width and height of the picture that it begins with or follows.
+    fn sampling(&self, model: &Model, size: Option<(usize, usize)>) -> Result<Sampling> {
         let (width, height) = size.unwrap_or((model.default_size(), model.default_size()));
-        let f = model.vae.downsampling();
-        // A picture's size is its user's only within what the autoencoder can take.
-        let (width, height) =
-            (self.width.unwrap_or(width - width % f), self.height.unwrap_or(height - height % f));
+        let (f, multiple) = (model.vae.downsampling(), model.side_multiple());
+        // A picture's size is its user's only within what the networks can take.
+        let own = |side: usize| side - side % multiple;
+        let (width, height) = (self.width.unwrap_or(own(width)), self.height.unwrap_or(own(height)));
         Ok(Sampling {
             sampler: SamplerSettings {
                 kind: self.sampler.map_or_else(|| SamplerKind::from_config(&model.scheduler), Ok)?,
-                steps: self.steps.unwrap_or(30),
+                steps: self.steps.unwrap_or_else(|| model.default_steps()),
                 eta: self.eta,
                 schedule: self.schedule,
                 compat: self.compat,
@@ -104,7 +111,7 @@ impl Request {
             width,
             height,
             sizes: Sizes::default(),
-            prompts: self.prompts(),
+            prompts: model.text.options(self.prompts()),
         })
     }
 
@@ -121,14 +128,30 @@ impl Request {
         Ok(Guidance { scale, rescale, interval })
     }
 
+    /// Scale of the guidance on top of a network's own; 1 is off.
+    fn true_cfg(&self, model: &Model) -> Result<f64> {
+        let Some(scale) = self.true_cfg else { return Ok(1.0) };
+        if !model.is_guidance_distilled() {
+            let expected = "a model into which guidance is distilled, such as Flux: `guidance` is this one's";
+            return Err(Error::argument("true-cfg", expected, scale));
+        }
+        if !scale.is_finite() {
+            return Err(Error::argument("true-cfg", "a finite number (1 is off)", scale));
+        }
+        if scale > 1.0 && self.negative.is_none() {
+            return Err(Error::argument("true-cfg", "a negative prompt beside it; it may be empty", "none"));
+        }
+        Ok(scale)
+    }
+
     /// The strength, where there is an initial picture.
-    fn filled_strength(&self) -> Option<f64> {
-        let usual = if self.mask.is_some() { 1.0 } else { 0.8 };
+    fn filled_strength(&self, model: &Model) -> Option<f64> {
+        let usual = if self.mask.is_some() { 1.0 } else { model.default_strength() };
         self.init_image.as_ref().map(|_| self.strength.unwrap_or(usual))
     }
 
     fn origin(&self, picture: Option<&RgbImage>, sampling: &Sampling, model: &Model) -> Result<Origin> {
-        let (Some(picture), Some(strength)) = (picture, self.filled_strength()) else {
+        let (Some(picture), Some(strength)) = (picture, self.filled_strength(model)) else {
             return Ok(Origin::default());
         };
         // What is transparent is not painted: black.
@@ -145,7 +168,7 @@ impl Request {
     }
 
     /// The same with every value that was decided for it.
-    fn filled(&self, sampling: &Sampling, guidance: f64) -> Self {
+    fn filled(&self, sampling: &Sampling, guidance: f64, strength: Option<f64>) -> Self {
         Self {
             seed: Some(sampling.seed),
             rng: Some(sampling.generator),
@@ -154,13 +177,24 @@ impl Request {
             guidance: Some(guidance),
             width: Some(sampling.width),
             height: Some(sampling.height),
-            strength: self.filled_strength(),
+            strength,
             ..self.clone()
         }
     }
 }
 
 impl Generation {
+    /// Reads the prompts ahead and drops the text encoder from the model where it is a T5, which would take more memory than
+    /// all else: the model knows no other texts from here on.
+    ///
+    /// # Errors
+    /// Those of reading the prompts.
+    pub fn read_prompts_and_drop_t5(&self, model: &mut Model) -> Result<()> {
+        let texts = script::all_texts(&self.pictures, &self.sampling, model)?;
+        let Some(t5) = &mut model.text.t5 else { return Ok(()) };
+        t5.keep_only(&texts.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
     /// Scaled latents of all pictures, `[pictures, C, h, w]`: batches side by side, on the machine's threads.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use std::ops::{ControlFlow, Range};
 use burn::tensor::Tensor;
 
 use super::guided::Guided;
+use super::origin::Companions;
 use super::origin::check_size;
 use super::text_to_image::{PictureRequest, Sampling};
 use crate::diffusion::edm::Preconditioning;
@@ -119,7 +120,7 @@ impl Model {
         let shape = self.latent_shape(sampling.width, sampling.height)?;
         if self.is_inpainting() {
             let expected = "a model that sees the whole picture";
-            return Err(Error::argument("model", expected, "one whose U-Net only inpaints"));
+            return Err(Error::argument("model", expected, "one that only inpaints"));
         }
         check_size("picture", pictures, [requests.len(), 3, sampling.height, sampling.width])?;
         let levels = self.noise_levels(sampling.sampler.steps)?;
@@ -127,7 +128,8 @@ impl Model {
         let z_0 = self.vae.encode_scaled(pictures.clone(), None)?;
         let eps = noise.initial(shape, &self.device)?;
         let alone = self.for_the_prompt_alone(requests);
-        let guided = Guided::new(self, &alone, sampling, None, Some(hook))?;
+        let sampling = &Sampling { prompts: self.text.options(sampling.prompts), ..(*sampling).clone() };
+        let guided = Guided::new(self, &alone, sampling, Companions::default(), Some(hook))?;
         for step in steps.clone() {
             if begin(step).is_break() {
                 return Err(Error::Stopped { step: step - steps.start, steps: steps.len() });
@@ -140,10 +142,14 @@ impl Model {
 
     /// The same without guidance, unless that is told to the network.
     fn for_the_prompt_alone(&self, requests: &[PictureRequest]) -> Vec<PictureRequest> {
-        let takes_guidance = self.denoiser.network.takes_guidance();
+        let distilled = self.is_guidance_distilled();
         let off = Guidance::new(1.0);
-        let guidance = |own: Guidance| if takes_guidance { own } else { off };
-        let alone = |own: &PictureRequest| PictureRequest { guidance: guidance(own.guidance), ..own.clone() };
+        let guidance = |own: Guidance| if distilled { own } else { off };
+        let alone = |own: &PictureRequest| PictureRequest {
+            guidance: guidance(own.guidance),
+            true_cfg: 1.0,
+            ..own.clone()
+        };
         requests.iter().map(alone).collect()
     }
 }

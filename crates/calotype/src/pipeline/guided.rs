@@ -4,6 +4,7 @@ use std::cell::RefCell;
 
 use burn::tensor::{Int, Tensor, TensorData};
 
+use super::origin::Companions;
 use super::script::Script;
 use super::text_to_image::{PictureRequest, Sampling, Sizes};
 use crate::denoiser::{Condition, Denoiser};
@@ -22,13 +23,16 @@ pub(super) struct Guided<'a> {
     /// The picture of each of the prompt's rows; `None` where each picture has one.
     picture_of_row: Option<Tensor<1, Int>>,
     guidance: Vec<Guidance>,
-    /// What an inpainting U-Net takes beside the latent, `[B, C + 1, h, w]`.
-    masked: Option<Tensor<4>>,
+    /// What the network takes beside the latent, as further channels.
+    channels: Option<Tensor<4>>,
     hook: Option<&'a dyn AttentionHook>,
 }
 
 /// All texts of a batch, of which each step tells some.
 struct Prompts<'a> {
+    model: &'a Model,
+    /// A picture that the network is shown, `[1, C, h, w]`.
+    reference: Option<Tensor<4>>,
     requests: &'a [PictureRequest],
     sampling: &'a Sampling,
     positive: Encoded,
@@ -78,24 +82,25 @@ impl AttentionHook for FirstSamples<'_> {
 }
 
 impl<'a> Guided<'a> {
-    /// Reads the texts of a batch; `masked` is what an inpainting U-Net takes beside the latent.
+    /// Reads the texts of a batch.
     pub fn new(
         model: &'a Model,
         requests: &'a [PictureRequest],
         sampling: &'a Sampling,
-        masked: Option<Tensor<4>>,
+        companions: Companions,
         hook: Option<&'a dyn AttentionHook>,
     ) -> Result<Self> {
         let denoiser = &model.denoiser.network;
-        let prompts = Prompts::new(model, requests, sampling)?;
+        let Companions { channels, reference } = companions;
+        let prompts = Prompts::new(model, requests, sampling, reference)?;
         let told = RefCell::new(prompts.told(prompts.texts(0)));
         let script = &prompts.positive.script;
         let picture_of_row = script.has_sums().then(|| {
             let pictures = script.rows.iter().map(|row| row.picture as i64).collect();
             Tensor::from_data(TensorData::new::<i64, _>(pictures, [script.rows.len()]), &model.device)
         });
-        let guidance = requests.iter().map(|request| request.guidance).collect();
-        Ok(Self { denoiser, prompts, told, picture_of_row, guidance, masked, hook })
+        let guidance = requests.iter().map(|request| model.classifier_free_guidance(request)).collect();
+        Ok(Self { denoiser, prompts, told, picture_of_row, guidance, channels, hook })
     }
 
     /// What is asked from now on belongs to this step, counted from 0.
@@ -109,8 +114,8 @@ impl<'a> Guided<'a> {
 
     /// The guided prediction for x_t `[B, C, h, w]`.
     pub fn predict(&self, x_t: &Tensor<4>, Timestep { t, sigma }: Timestep) -> Result<Tensor<4>> {
-        let input = match &self.masked {
-            Some(masked) => Tensor::cat(vec![x_t.clone(), masked.clone()], 1),
+        let input = match &self.channels {
+            Some(channels) => Tensor::cat(vec![x_t.clone(), channels.clone()], 1),
             None => x_t.clone(),
         };
         let Told { positive, negative, both, .. } = &*self.told.borrow();
@@ -180,17 +185,21 @@ impl<'a> Guided<'a> {
 }
 
 impl<'a> Prompts<'a> {
-    fn new(model: &Model, requests: &'a [PictureRequest], sampling: &'a Sampling) -> Result<Self> {
-        let denoiser = &model.denoiser.network;
+    fn new(
+        model: &'a Model,
+        requests: &'a [PictureRequest],
+        sampling: &'a Sampling,
+        reference: Option<Tensor<4>>,
+    ) -> Result<Self> {
         let positive = Encoded::prompts(model, requests, sampling)?;
-        if positive.script.has_sums() && denoiser.takes_guidance() {
+        if positive.script.has_sums() && model.is_guidance_distilled() {
             let expected =
                 "no AND: the model was distilled with guidance, and predicts nothing without a prompt";
             return Err(Error::argument("prompt", expected, "AND"));
         }
-        let asks_both = positive.script.asks_without_prompt(requests, denoiser);
+        let asks_both = positive.script.asks_without_prompt(requests, model);
         let negative = asks_both.then(|| Encoded::negative_prompts(model, requests, sampling)).transpose()?;
-        Ok(Self { requests, sampling, positive, negative })
+        Ok(Self { model, reference, requests, sampling, positive, negative })
     }
 
     /// Which texts a step tells, of the prompts and of the negative ones.
@@ -209,7 +218,21 @@ impl<'a> Prompts<'a> {
     /// These of the texts, one for each row, with what some networks are told beside them.
     fn condition(&self, encoded: &Encoded, texts: &[usize]) -> Condition {
         let pictures: Vec<usize> = encoded.script.rows.iter().map(|row| row.picture).collect();
-        with_sizes(encoded.features.samples(texts), &pictures, self.requests, self.sampling)
+        let guidance = pictures.iter().map(|&picture| self.requests[picture].guidance.scale);
+        Condition {
+            sizes: self.model.denoiser.config.takes_sizes().then(|| vec![self.sizes(); pictures.len()]),
+            guidance: Some(guidance.collect()),
+            reference: self.reference.clone(),
+            ..encoded.features.samples(texts)
+        }
+    }
+
+    /// What SDXL is told of sizes.
+    fn sizes(&self) -> Vec<f64> {
+        let own = (self.sampling.height, self.sampling.width);
+        let Sizes { original, crop, target } = self.sampling.sizes;
+        let sizes = [original.unwrap_or(own), crop, target.unwrap_or(own)];
+        sizes.iter().flat_map(|&(a, b)| [a as f64, b as f64]).collect()
     }
 }
 
@@ -232,22 +255,6 @@ fn features(model: &Model, script: &Script, options: PromptOptions) -> Result<Co
     let first: Vec<&str> = script.texts.iter().map(|texts| texts.first.as_str()).collect();
     let second: Vec<&str> = script.texts.iter().map(|texts| texts.second.as_str()).collect();
     model.text.encode([&first, &second], options)
-}
-
-/// The text features with what some networks are told beside them. `pictures`: which request each sample is for.
-fn with_sizes(
-    text: Condition,
-    pictures: &[usize],
-    requests: &[PictureRequest],
-    sampling: &Sampling,
-) -> Condition {
-    let own = (sampling.height, sampling.width);
-    let Sizes { original, crop, target } = sampling.sizes;
-    let sizes = [original.unwrap_or(own), crop, target.unwrap_or(own)];
-    let sizes: Vec<f64> = sizes.iter().flat_map(|&(a, b)| [a as f64, b as f64]).collect();
-    let sizes = text.pooled.is_some().then(|| vec![sizes; pictures.len()]);
-    let guidance = Some(pictures.iter().map(|&picture| requests[picture].guidance.scale).collect());
-    Condition { sizes, guidance, ..text }
 }
 
 /// The guided predictions of a batch, each picture with its own guidance.

@@ -9,7 +9,7 @@ use crate::checkpoint::{Checkpoint, WeightedLora, find};
 use crate::error::{Error, Result};
 use crate::files::Storage;
 use crate::machine::Machine;
-use crate::model::Model;
+use crate::model::{ComponentKind, Model};
 use crate::nn::{Compute, Precision};
 use crate::text_encoder::extra_network::without_loras;
 
@@ -31,8 +31,14 @@ impl Request {
         let progress = machine.progress;
         let mut checkpoint = Checkpoint::open(&find(model, progress)?)?;
         let notes = checkpoint.notes(self.sampler.map(|sampler| sampler.class()));
+        for (kind, path) in self.replaced_components() {
+            checkpoint.replace(kind, &find(path, progress)?)?;
+        }
         if let Some(folder) = &self.tokenizer {
             checkpoint.use_tokenizers(folder)?;
+        }
+        if let Some(folder) = &self.tokenizer_2 {
+            checkpoint.use_second_tokenizer(folder)?;
         }
         let mut words: Vec<(&PathBuf, BundledWord)> = Vec::new();
         for WeightedLora { file, weight } in self.lora.iter().chain(&tagged) {
@@ -62,6 +68,17 @@ impl Request {
             progress.say(&format!("{}: `{word}`", file.display()));
         }
         Ok(model)
+    }
+
+    /// Components that are taken from elsewhere than the model.
+    fn replaced_components(&self) -> impl Iterator<Item = (ComponentKind, &PathBuf)> {
+        let named = [
+            (ComponentKind::Transformer, &self.transformer),
+            (ComponentKind::Vae, &self.vae),
+            (ComponentKind::TextEncoder, &self.text_encoder),
+            (ComponentKind::TextEncoder2, &self.text_encoder_2),
+        ];
+        named.into_iter().filter_map(|(kind, path)| Some((kind, path.as_ref()?)))
     }
 
     /// What of the prompt is text, weights, changes and sums.

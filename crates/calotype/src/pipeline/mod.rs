@@ -10,6 +10,7 @@ mod load;
 mod lora_dir;
 pub mod origin;
 pub mod record;
+mod reference;
 pub mod request;
 pub(crate) mod script;
 pub mod text_to_image;

@@ -29,8 +29,18 @@ pub struct Request {
     pub negative: Option<String>,
     /// Folder in diffusers' layout, single file in the original one, or name on the Hugging Face hub.
     pub model: Option<PathBuf>,
-    /// Folder whose tokenizer is taken in place of the model's.
+    /// Folder whose tokenizer is taken in place of the model's; a model folder's are taken all.
     pub tokenizer: Option<PathBuf>,
+    /// Folder whose tokenizer is the second text encoder's, in place of the model's.
+    pub tokenizer_2: Option<PathBuf>,
+    /// Folder or file whose transformer is taken in place of the model's denoiser.
+    pub transformer: Option<PathBuf>,
+    /// Folder or file whose autoencoder is taken in place of the model's.
+    pub vae: Option<PathBuf>,
+    /// Folder or file whose (first) text encoder is taken in place of the model's.
+    pub text_encoder: Option<PathBuf>,
+    /// Folder or file whose second text encoder is taken in place of the model's.
+    pub text_encoder_2: Option<PathBuf>,
     /// LoRAs that are merged into the model.
     pub lora: Vec<WeightedLora>,
     /// Folder with the LoRAs that tags of the prompt name (`<lora:name:0.8>`).
@@ -53,7 +63,7 @@ pub struct Request {
     pub seed: Option<u64>,
     /// What the seed is for.
     pub rng: Option<Generator>,
-    /// Steps of the sampler; 30 by default.
+    /// Steps of the sampler; the model's by default.
     pub steps: Option<usize>,
     /// Formula of the steps; by default as the model's `scheduler_config.json` says.
     pub sampler: Option<SamplerKind>,
@@ -65,6 +75,9 @@ pub struct Request {
     pub compat: Option<Compat>,
     /// Guidance scale; 1 is off. By default the model's.
     pub guidance: Option<f64>,
+    /// Scale of classifier-free guidance, away from a negative prompt, for models that are told or have a guidance of
+    /// their own (Flux); off by default.
+    pub true_cfg: Option<f64>,
     /// φ of the guidance's rescaling, in [0, 1]; 0 is off.
     pub guidance_rescale: f64,
     /// Noise levels between which guidance is on; all by default.
@@ -77,10 +90,12 @@ pub struct Request {
     pub init_latents: Option<PathBuf>,
     /// Picture to begin with.
     pub init_image: Option<PathBuf>,
-    /// Share of the steps that change the initial picture, in (0, 1]; by default 0.8, with a mask 1.
+    /// Share of the steps that change the initial picture, in (0, 1]; by default 0.8, with Flux 0.6, with a mask 1.
     pub strength: Option<f64>,
     /// Picture whose white part alone is painted; needs an initial picture.
     pub mask: Option<PathBuf>,
+    /// Picture that the network is shown: what Kontext changes, what Depth and Canny follow.
+    pub reference: Option<PathBuf>,
 }
 
 impl Request {
@@ -163,7 +178,7 @@ mod tests {
         assert_eq!(settings["guidance-interval"], "0.3,5");
         assert!(!settings.contains_key("embedding") && !settings.contains_key("mask"), "{settings:?}");
         assert_eq!(serde_json::from_value::<Request>(Value::Object(settings)).unwrap(), request);
-        assert_eq!(Request::names().len(), 29);
+        assert_eq!(Request::names().len(), 36);
     }
 
     #[test]

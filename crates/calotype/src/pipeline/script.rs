@@ -1,8 +1,8 @@
 //! Which texts the network is told at each step: prompts that change, and sums of prompts.
 
 use super::text_to_image::{PictureRequest, Sampling};
-use crate::denoiser::Denoiser;
 use crate::error::{Error, Result};
+use crate::model::Model;
 use crate::text_encoder::composition::{Summand, summands};
 use crate::text_encoder::schedule::{Schedule, place};
 
@@ -17,6 +17,13 @@ pub(crate) struct Texts {
     pub is_none: bool,
 }
 
+impl Texts {
+    /// The first encoder's, then the second's.
+    pub fn of_encoders(&self) -> [&str; 2] {
+        [&self.first, &self.second]
+    }
+}
+
 /// One prediction of a picture: a prompt of a sum, or the only one.
 #[derive(Debug, Clone)]
 pub(crate) struct Row {
@@ -26,6 +33,22 @@ pub(crate) struct Row {
     pub weight: f64,
     /// Which of [`Script::texts`] each step has; the last one's holds from there on.
     of_step: Vec<usize>,
+}
+
+/// What the second encoder reads for these requests.
+///
+/// # Errors
+/// As [`Script::of_prompts`].
+pub(crate) fn all_texts(
+    requests: &[PictureRequest],
+    sampling: &Sampling,
+    model: &Model,
+) -> Result<Vec<String>> {
+    let mut scripts = vec![Script::of_prompts(requests, sampling)?];
+    if scripts[0].asks_without_prompt(requests, model) {
+        scripts.push(Script::of_negative_prompts(requests, sampling)?);
+    }
+    Ok(scripts.into_iter().flat_map(|script| script.texts).map(|texts| texts.second).collect())
 }
 
 /// The texts of a batch, step by step.
@@ -93,9 +116,9 @@ impl Script {
     }
 
     /// Whether the network is asked without the prompt too: for guidance, or for a sum.
-    pub fn asks_without_prompt(&self, requests: &[PictureRequest], denoiser: &Denoiser) -> bool {
-        let is_guided = requests.iter().any(|request| request.guidance.scale > 1.0);
-        (is_guided || self.has_sums()) && !denoiser.takes_guidance()
+    pub fn asks_without_prompt(&self, requests: &[PictureRequest], model: &Model) -> bool {
+        let is_guided = |request| model.classifier_free_guidance(request).scale > 1.0;
+        requests.iter().any(is_guided) || self.has_sums()
     }
 
     fn add(

@@ -20,6 +20,17 @@ use crate::text_encoder::reading::PromptOptions;
 /// Hears how many steps are done, of how many; `Break` stops the sampling.
 pub type OnStep<'a> = dyn FnMut(usize, usize) -> ControlFlow<()> + 'a;
 
+impl Model {
+    /// The guidance that takes a second pass, without the prompt.
+    pub(super) fn classifier_free_guidance(&self, request: &PictureRequest) -> Guidance {
+        if self.is_guidance_distilled() {
+            Guidance { scale: request.true_cfg, ..request.guidance }
+        } else {
+            request.guidance
+        }
+    }
+}
+
 /// What one picture of a batch is asked for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PictureRequest {
@@ -32,8 +43,10 @@ pub struct PictureRequest {
     pub negative_prompt: Option<String>,
     /// The same two for SDXL's second encoder, where it should read others.
     pub second_prompts: [Option<String>; 2],
-    /// How closely to follow the prompt.
+    /// How closely to follow the prompt. A network into which guidance is distilled is told the scale, or has its own.
     pub guidance: Guidance,
+    /// Scale of classifier-free guidance, away from the negative prompt, of such a network on top of its own; 1 is off.
+    pub true_cfg: f64,
     /// Number of the picture under the seed: it decides the noise.
     pub image_index: u64,
 }
@@ -46,6 +59,7 @@ impl PictureRequest {
             negative_prompt: None,
             second_prompts: [None, None],
             guidance,
+            true_cfg: 1.0,
             image_index,
         }
     }
@@ -163,10 +177,11 @@ impl Model {
         hook: Option<&dyn AttentionHook>,
         after: &mut dyn AfterStep,
     ) -> Result<Tensor<4>> {
+        let sampling = &Sampling { prompts: self.text.options(sampling.prompts), ..sampling.clone() };
         let scheduler = self.scheduler.sampled_by(sampling.sampler.kind.class());
         let sampler = Sampler::new(&scheduler, &sampling.sampler)?;
         let prepared = self.prepare(requests.len(), sampling, origin, noise)?;
-        let guided = Guided::new(self, requests, sampling, prepared.masked, hook)?;
+        let guided = Guided::new(self, requests, sampling, prepared.companions, hook)?;
         let mut denoise = |x_t: &Tensor<4>, at: Timestep| guided.predict(x_t, at);
         let mut between = |x: Tensor<4>, level: Level, done: usize, steps: usize| {
             require_finite(&x, done, steps)?;

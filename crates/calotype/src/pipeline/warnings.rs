@@ -8,7 +8,6 @@ use super::script::Script;
 use super::text_to_image::{PictureRequest, Sampling};
 use crate::error::Result;
 use crate::model::Model;
-use crate::sampler::skipped_steps;
 use crate::text_encoder::composition::{has_and, summands};
 use crate::text_encoder::extra_network::tags;
 use crate::text_encoder::reading::{PromptOptions, Reading};
@@ -38,15 +37,24 @@ pub(super) fn of(
     for (readings, what) in [(&prompt, "prompt"), (&negative, "negative prompt")] {
         if readings.iter().any(|reading| reading.cut_off) {
             let longest = model.text.longest();
-            warnings.push(format!(
-                "the model reads {longest} tokens; the end of the {what} is cut off (`long-prompt` reads it in chunks)"
-            ));
+            let how = if model.text.t5.is_some() { "" } else { " (`long-prompt` reads it in chunks)" };
+            warnings.push(format!("the model reads {longest} tokens; the end of the {what} is cut off{how}"));
         }
     }
-    let is_asked = script.asks_without_prompt(slice::from_ref(picture), &model.denoiser.network);
+    let is_asked = script.asks_without_prompt(slice::from_ref(picture), model);
     if !negative.is_empty() && !is_asked {
+        let (name, scale) = if model.is_guidance_distilled() {
+            ("true-cfg", picture.true_cfg)
+        } else {
+            ("guidance", picture.guidance.scale)
+        };
         warnings.push(format!(
-            "the negative prompt has no effect: the model is asked for the prompt alone (`guidance` is {})",
+            "the negative prompt has no effect: the model is asked for the prompt alone (`{name}` is {scale})"
+        ));
+    }
+    if picture.guidance.scale > 1.0 && model.has_its_own_guidance() {
+        warnings.push(format!(
+            "`guidance` {} has no effect: the model was distilled for few steps without a scale (`true-cfg` guides it)",
             picture.guidance.scale
         ));
     }
@@ -54,7 +62,7 @@ pub(super) fn of(
     let has = |word: &String| prompt.iter().chain(&negative).any(|reading| reading.learned.contains(word));
     warnings.extend(learned.filter(|word| !has(word)).map(|word| without_effect(word, options.plain)));
     if !options.plain {
-        warnings.extend(about_syntax(picture, sampling, origin)?);
+        warnings.extend(about_syntax(picture, sampling, origin, model)?);
     }
     warnings.extend(model.painted(origin).and_then(about_mask));
     Ok(warnings)
@@ -62,13 +70,18 @@ pub(super) fn of(
 
 /// Each text as the first encoder reads it.
 fn readings(script: &Script, model: &Model, options: PromptOptions) -> Result<Vec<Reading>> {
-    script.texts.iter().map(|texts| model.text.read(&texts.first, options)).collect()
+    script.texts.iter().map(|texts| model.text.read(texts.of_encoders(), options)).collect()
 }
 
 /// What of a prompt's tags, changes and sums is not read as its author may have meant it.
-fn about_syntax(picture: &PictureRequest, sampling: &Sampling, origin: &Origin) -> Result<Vec<String>> {
+fn about_syntax(
+    picture: &PictureRequest,
+    sampling: &Sampling,
+    origin: &Origin,
+    model: &Model,
+) -> Result<Vec<String>> {
     let steps = sampling.sampler.steps;
-    let skipped = if origin.picture.is_some() { skipped_steps(steps, origin.strength)? } else { 0 };
+    let skipped = if origin.picture.is_some() { model.skipped_steps(steps, origin.strength)? } else { 0 };
     let negative = picture.negative_prompt.as_deref().unwrap_or("");
     let mut warnings = Vec::new();
     // Those of LoRAs that are read have left the prompt.

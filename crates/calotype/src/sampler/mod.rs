@@ -36,7 +36,7 @@ pub use in_sigma::SigmaSampler;
 pub use kind::SamplerKind;
 pub use noise::{Generator, Noise, NoiseSource, PictureNoise};
 pub use pndm::PndmSampler;
-pub use run::{AfterStep, Level, Start, skipped_steps};
+pub use run::{AfterStep, Level, Start, skipped_flux_steps, skipped_steps};
 pub use settings::{Compat, SamplerSettings};
 pub use transition::Transition;
 pub use vp::{VpMethod, VpSampler};

@@ -73,6 +73,19 @@ pub fn skipped_steps(steps: usize, strength: f64) -> Result<usize> {
     }
 }
 
+/// Steps that image to image leaves out with Flux: of `steps`, the first ⌊steps − `strength`·steps⌋, as diffusers. Where
+/// that is no whole number, it is one step less than [`skipped_steps`].
+///
+/// # Errors
+/// As [`skipped_steps`].
+pub fn skipped_flux_steps(steps: usize, strength: f64) -> Result<usize> {
+    if !(strength > 0.0 && strength <= 1.0) {
+        return skipped_steps(steps, strength);
+    }
+    let taken = (steps as f64 * strength).min(steps as f64);
+    Ok(((steps as f64 - taken) as usize).min(steps.saturating_sub(1)))
+}
+
 /// Sees, and may change, x after every step.
 pub trait AfterStep {
     /// x `[B, C, H, W]` at `level`, after `done` of `steps` steps. An error ends the run.
@@ -109,6 +122,14 @@ mod tests {
         }
         for strength in [0.0, -0.5, 1.1, f64::NAN, 0.01] {
             assert_refuses(skipped_steps(20, strength), "strength: expected");
+        }
+        for (steps, strength, skipped) in
+            [(8, 0.6, 3), (10, 0.45, 5), (20, 0.6, 8), (4, 0.01, 3), (4, 1.0, 0)]
+        {
+            assert_eq!(skipped_flux_steps(steps, strength).unwrap(), skipped);
+        }
+        for strength in [0.0, -0.5, 1.1, f64::NAN] {
+            assert_refuses(skipped_flux_steps(20, strength), "strength: expected");
         }
     }
 }

@@ -92,6 +92,11 @@ impl ClipText {
         self
     }
 
+    /// Whether the pooled feature is projected.
+    pub fn has_projection(&self) -> bool {
+        self.text_projection.is_some()
+    }
+
     /// `input_ids`: `B` rows of L ≤ `max_position_embeddings` tokens, all of one length.
     ///
     /// # Errors
@@ -121,9 +126,7 @@ impl ClipText {
         let last_hidden_state = self.final_layer_norm.forward(last);
 
         let [_, _, width] = last_hidden_state.dims();
-        let ends = input_ids.iter().enumerate().map(|(i, ids)| (i * l + self.end(ids)) as i64).collect();
-        let ends: Tensor<1, Int> = Tensor::from_data(TensorData::new::<i64, _>(ends, [b]), &device);
-        let at_end = |features: Tensor<3>| features.reshape([b * l, width]).select(0, ends.clone());
+        let at_end = |features: Tensor<3>| self.at_ends(features, input_ids);
         let context = |features: Tensor<3>| {
             if self.pooled_context {
                 at_end(features).reshape([b, 1, width]).repeat_dim(1, l)
@@ -138,6 +141,16 @@ impl ClipText {
             None => pooled,
         };
         Ok(TextFeatures { last_hidden_state, pooled, hidden_state })
+    }
+
+    /// The features `[B, L, width]` of the tokens `input_ids` at the end of each text, `[B, width]`: those of the last layer
+    /// are the pooled ones, where they are not projected.
+    pub fn at_ends(&self, features: Tensor<3>, input_ids: &[Vec<u32>]) -> Tensor<2> {
+        let [b, l, width] = features.dims();
+        let ends = input_ids.iter().enumerate().map(|(i, ids)| (i * l + self.end(ids)) as i64).collect();
+        let ends: Tensor<1, Int> =
+            Tensor::from_data(TensorData::new::<i64, _>(ends, [b]), &features.device());
+        features.reshape([b * l, width]).select(0, ends)
     }
 
     /// Adds rows `[n, width]` to the token table, and returns their ids.

@@ -22,4 +22,4 @@ pub use clip::Clip;
 pub use clip_text::ClipText;
 pub use clip_vision::ClipVision;
 pub use config::{ClipConfig, ClipTextConfig, ClipVisionConfig};
-pub use t5::{T5Config, T5Encoder, T5Tokenizer};
+pub use t5::{T5Config, T5Encoder, T5Tokenizer, T5Tower};

@@ -182,7 +182,7 @@ impl WordSpan {
 }
 
 /// The rows of each word's tokens.
-fn in_rows(words: Vec<WordSpan>, chunks: &[Chunk]) -> Vec<PromptWord> {
+pub(super) fn in_rows(words: Vec<WordSpan>, chunks: &[Chunk]) -> Vec<PromptWord> {
     let places = chunks.iter().flat_map(|chunk| &chunk.tokens).enumerate();
     // Tokens stand in the prompt's order, so this is sorted by token.
     let rows: Vec<usize> = places.filter_map(|(row, token)| token.map(|_| row)).collect();

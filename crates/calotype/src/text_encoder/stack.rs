@@ -5,20 +5,13 @@ use burn::tensor::{Tensor, TensorData};
 use super::prompt::Chunk;
 use super::reading::{LearnedWord, PromptOptions, Reading, read};
 use super::tokenizer::ClipTokenizer;
-use super::{ClipText, ClipTextConfig};
+use super::{ClipText, ClipTextConfig, T5Tower};
 use crate::denoiser::Condition;
 use crate::error::{Error, Result};
 use crate::nn::Component;
 
 /// Texts encoded at a time; their features do not depend on it.
 const AT_ONCE: usize = 16;
-
-/// A text encoder with its tokenizer.
-#[derive(Clone)]
-pub enum TextTower {
-    /// One of CLIP's.
-    Clip(ClipTower),
-}
 
 /// CLIP's tokenizer and the tower that reads its tokens.
 #[derive(Clone)]
@@ -34,8 +27,10 @@ pub struct ClipTower {
 /// All text encoders of a model.
 #[derive(Clone)]
 pub struct TextStack {
-    /// One, or SDXL's two, whose features lie side by side.
-    pub towers: Vec<TextTower>,
+    /// CLIP's: one, or SDXL's two, whose features lie side by side.
+    pub clip: Vec<ClipTower>,
+    /// Flux's second encoder. The context is its features then, and CLIP's only feature is the pooled one.
+    pub t5: Option<T5Tower>,
     /// Whether no negative prompt means zeros for features, and not those of the empty text (SDXL).
     pub zeros_for_no_negative: bool,
 }
@@ -44,56 +39,84 @@ impl TextStack {
     /// One CLIP tower, as in Stable Diffusion 1 and 2.
     pub fn of_clip(tokenizer: ClipTokenizer, encoder: Component<ClipText, ClipTextConfig>) -> Self {
         let tower = ClipTower { tokenizer, encoder, learned: vec![] };
-        Self { towers: vec![TextTower::Clip(tower)], zeros_for_no_negative: false }
+        Self { clip: vec![tower], t5: None, zeros_for_no_negative: false }
     }
 
-    /// The first tower, whose words are the prompt's.
+    /// CLIP's (first) tower.
     ///
     /// # Panics
     /// If there is none: no model is made without one.
     pub fn first(&self) -> &ClipTower {
-        let TextTower::Clip(tower) = &self.towers[0];
-        tower
+        &self.clip[0]
     }
 
-    /// Width of the features, all encoders together.
+    /// Width of the context: T5's, or that of all CLIP towers together.
     pub fn width(&self) -> usize {
-        self.towers.iter().map(TextTower::width).sum()
+        let of_clip = || self.clip.iter().map(|tower| tower.encoder.config.hidden_size).sum();
+        self.t5.as_ref().map_or_else(of_clip, T5Tower::width)
     }
 
-    /// Tokens of text that the encoder takes at once.
+    /// Width of the pooled feature.
+    pub fn pooled_width(&self) -> Option<usize> {
+        let encoder = &self.clip.last()?.encoder;
+        let shared = encoder.network.has_projection().then_some(encoder.config.projection_dim);
+        Some(shared.unwrap_or(encoder.config.hidden_size))
+    }
+
+    /// Tokens of text that fit into a context.
     pub fn longest(&self) -> usize {
-        self.first().tokenizer.max_length() - 2
+        self.t5.as_ref().map_or_else(|| self.first().longest(), |t5| t5.length - 1)
     }
 
-    /// A prompt as the first tower reads it: where its words stand in [`Condition::context`], and whether its end is
-    /// cut off.
-    ///
-    /// # Errors
-    /// As [`read`].
-    pub fn read(&self, text: &str, options: PromptOptions) -> Result<Reading> {
-        self.first().read(text, options)
+    /// How prompts are read that are asked to be read so. T5 takes all of a prompt for text, and cuts off what is too
+    /// long.
+    pub fn options(&self, asked: PromptOptions) -> PromptOptions {
+        match self.t5 {
+            Some(_) => PromptOptions { clip_skip: 0, chunks: false, plain: true },
+            None => asked,
+        }
     }
 
-    /// Features of a batch of texts, and of SDXL's second encoder the pooled ones. A text's context has as many
-    /// chunks as the longest of the batch.
+    /// A prompt as it stands in the context: where its words are in [`Condition::context`], and whether its end is cut
+    /// off.
     ///
     /// - `texts`: of the first encoder, and of the second, if there is one.
     ///
     /// # Errors
-    /// As [`read`] and [`ClipText::forward_skipping`].
+    /// As [`read`] and [`T5Tower::read`].
+    pub fn read(&self, texts: [&str; 2], options: PromptOptions) -> Result<Reading> {
+        match &self.t5 {
+            Some(t5) => t5.read(texts[1]),
+            None => self.first().read(texts[0], options),
+        }
+    }
+
+    /// Features of a batch of texts, and the pooled one of the last CLIP tower. A text's context has as many chunks as
+    /// the longest of the batch.
+    ///
+    /// - `texts`: of the first encoder, and of the second, if there is one.
+    ///
+    /// # Errors
+    /// As [`read`], [`ClipText::forward_skipping`] and [`T5Tower::features`].
     pub fn encode(&self, texts: [&[&str]; 2], options: PromptOptions) -> Result<Condition> {
-        let two = self.towers.len() > 1;
-        let towers = self.towers.iter().map(|TextTower::Clip(tower)| tower);
+        let condition = self.encode_by_clip(texts, self.options(options))?;
+        match &self.t5 {
+            Some(t5) => Ok(Condition { context: t5.features(texts[1])?, ..condition }),
+            None => Ok(condition),
+        }
+    }
+
+    fn encode_by_clip(&self, texts: [&[&str]; 2], options: PromptOptions) -> Result<Condition> {
+        let two = self.clip.len() > 1;
         let mut readings = Vec::new();
-        for (tower, texts) in towers.clone().zip(texts) {
+        for (tower, texts) in self.clip.iter().zip(texts) {
             readings.push(texts.iter().map(|text| tower.read(text, options)).collect::<Result<Vec<_>>>()?);
         }
         // All texts of a batch, and both encoders, in the same number of chunks.
         let count = readings.iter().flatten().map(|reading| reading.chunks.len()).max().unwrap_or(1);
         let mut contexts = Vec::new();
         let mut pooled = None;
-        for (tower, readings) in towers.zip(readings) {
+        for (tower, readings) in self.clip.iter().zip(readings) {
             let filled = readings.into_iter().map(|reading| reading.filled_up(&tower.tokenizer, count));
             let chunks = filled.map(|reading| Ok(reading?.chunks)).collect::<Result<Vec<_>>>()?;
             let parts = chunks.chunks(AT_ONCE).map(|chunks| tower.features(chunks, options.clip_skip, two));
@@ -103,22 +126,18 @@ impl TextStack {
                 return Err(Error::argument("prompts", "at least one", 0));
             }
             contexts.push(Tensor::cat(context, 0));
-            pooled = two.then(|| Tensor::cat(of_first, 0));
+            pooled = Some(Tensor::cat(of_first, 0));
         }
         Ok(Condition { pooled, ..Condition::of_context(Tensor::cat(contexts, 2)) })
     }
 }
 
-impl TextTower {
-    /// Width of its features.
-    pub fn width(&self) -> usize {
-        match self {
-            Self::Clip(tower) => tower.encoder.config.hidden_size,
-        }
-    }
-}
-
 impl ClipTower {
+    /// Tokens of text that fit into one chunk.
+    pub fn longest(&self) -> usize {
+        self.tokenizer.max_length() - 2
+    }
+
     fn read(&self, text: &str, options: PromptOptions) -> Result<Reading> {
         read(&self.tokenizer, &self.learned, text, options)
     }

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use super::reading::LearnedWord;
-use super::stack::{TextStack, TextTower};
+use super::stack::TextStack;
 use crate::error::{Cause, Error, Result};
 use crate::files::StoredTensor;
 use crate::files::weights::{self, Tensors};
@@ -64,21 +64,21 @@ impl TextStack {
         rows: &Rows,
         refuse: impl Fn(String) -> Error,
     ) -> Result<()> {
-        let names = rows.of_encoders(self.towers.len()).map_err(&refuse)?;
+        let names = rows.of_encoders(self.clip.len()).map_err(&refuse)?;
         let same = |known: &LearnedWord| known.word.to_lowercase() == word.to_lowercase();
         if self.first().learned.iter().any(same) {
             return Err(refuse(format!("the word `{word}` is learned already, from another file")));
         }
         let mut counts = Vec::new();
-        for (TextTower::Clip(tower), name) in self.towers.iter().zip(&names) {
+        for (tower, name) in self.clip.iter().zip(&names) {
             let width = tower.encoder.config.hidden_size;
             counts.push(count_rows(name, &tensors[*name], width).map_err(&refuse)?);
             if !tensors[*name].is_finite() {
                 return Err(refuse(format!("`{name}` has NaN or infinity")).because(Cause::NotFinite));
             }
         }
-        require_rows(&names, &counts, self.longest()).map_err(&refuse)?;
-        for (TextTower::Clip(tower), name) in self.towers.iter_mut().zip(names) {
+        require_rows(&names, &counts, self.first().longest()).map_err(&refuse)?;
+        for (tower, name) in self.clip.iter_mut().zip(names) {
             let ids = tower.encoder.network.extend_vocabulary(&tensors[name].to_f32());
             tower.learned.push(LearnedWord { word: word.to_owned(), ids });
         }

@@ -37,7 +37,9 @@ fn written_in_model(part: TrainedPart) -> &'static [&'static str] {
     match part {
         TrainedPart::Vae => &["vae"],
         TrainedPart::Clip => &["clip", "text_encoder", "tokenizer"],
-        TrainedPart::Diffusion => &["", "unet", "scheduler", "vae", "text_encoder", "tokenizer"],
+        TrainedPart::Diffusion => {
+            &["", "unet", "transformer", "scheduler", "vae", "text_encoder", "tokenizer"]
+        }
     }
 }
 

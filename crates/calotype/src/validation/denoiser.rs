@@ -19,7 +19,6 @@ use crate::nn::parameters;
 use crate::pipeline::script::Script;
 use crate::pipeline::text_to_image::{PictureRequest, Sampling};
 use crate::sampler::{SamplerKind, SamplerSettings};
-use crate::text_encoder::stack::TextTower;
 use crate::trainer::Recipe;
 use crate::trainer::denoiser::DenoiserInTraining;
 use crate::trainer::denoiser::base_model::BaseModel;
@@ -95,8 +94,7 @@ impl<'a> DenoiserWatch<'a> {
     fn model<N: DenoiserInTraining>(&self, network: &N) -> Model {
         let mut model = self.base.model.clone();
         model.denoiser.network = network.denoiser(self.base);
-        if let (Some(text), [TextTower::Clip(tower)]) = (network.text(self.base), &mut model.text.towers[..])
-        {
+        if let (Some(text), [tower]) = (network.text(self.base), &mut model.text.clip[..]) {
             tower.encoder.network = text;
         }
         model

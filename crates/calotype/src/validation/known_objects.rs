@@ -76,7 +76,7 @@ impl KnownObjects {
 
     /// The words of a text, as a model reads captions.
     pub fn words(model: &Model, text: &str) -> Result<Vec<String>> {
-        let words = model.text.read(text, as_text())?.words;
+        let words = model.text.read([text; 2], as_text())?.words;
         Ok(words.into_iter().map(|word| word.word).collect())
     }
 

@@ -51,7 +51,7 @@ impl<'a> SwapChoice<'a> {
         for batch in found.chunks(BATCH) {
             let (positions, captions): (Vec<u64>, Vec<String>) = batch.iter().cloned().unzip();
             let own = encoding.latents(&positions)?;
-            let other = own.with_captions(&captions, base.model.tokenizer());
+            let other = own.with_captions(&captions, base)?;
             pairs.push([own, other]);
         }
         let at = |&noise: &f64| {

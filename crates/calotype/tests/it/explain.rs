@@ -53,7 +53,7 @@ fn a_given_picture_is_seen_as_training_sees_it() {
     let (model, picture, requests) = (model(), pictures(1), [request(PROMPT, 3)]);
     // The middles of two halves of T = 1000.
     assert_eq!(model.noise_timesteps(2).unwrap(), [750.0, 250.0]);
-    let reading = model.text.read(PROMPT, PromptOptions::default()).unwrap();
+    let reading = model.text.read([PROMPT; 2], PromptOptions::default()).unwrap();
     let capture = CrossAttentionCapture::new(vec![vec![0]], 8, 8, reading.rows());
     let z_0 = model.vae.encode_scaled(picture.clone(), None).unwrap();
     let shape = model.latent_shape(32, 32).unwrap();

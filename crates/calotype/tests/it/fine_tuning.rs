@@ -34,9 +34,9 @@ fn golden(file: &str) -> PathBuf {
 }
 
 /// The recorded pictures, used in turn.
-struct Recorded {
-    pictures: Vec<RgbImage>,
-    captions: Vec<String>,
+pub(super) struct Recorded {
+    pub pictures: Vec<RgbImage>,
+    pub captions: Vec<String>,
 }
 
 impl Pictures for Recorded {
@@ -98,13 +98,13 @@ impl Draws for Tape {
 }
 
 /// Everything that the script recorded.
-struct Case {
-    inputs: HashMap<String, NamedTensor>,
+pub(super) struct Case {
+    pub inputs: HashMap<String, NamedTensor>,
     expected: Value,
 }
 
 impl Case {
-    fn open() -> Self {
+    pub fn open() -> Self {
         let expected = std::fs::read_to_string(golden("expected.json")).unwrap();
         Self {
             inputs: safetensors::read(&golden("inputs.safetensors")).unwrap(),
@@ -112,7 +112,7 @@ impl Case {
         }
     }
 
-    fn pictures(&self) -> Recorded {
+    pub fn pictures(&self) -> Recorded {
         let pixels = &self.inputs["pixel_values"];
         let side = pixels.shape[3];
         let level = |x: f32| ((x + 1.0) * 127.5).round() as u8;

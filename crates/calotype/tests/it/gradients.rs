@@ -172,7 +172,7 @@ fn unet_with_grounded_attention() {
         [region(first), region(first + 1)].into_iter().filter(|region| !region.rows.is_empty()).collect()
     });
 
-    let seen = GroundedAttention::new(0.5);
+    let seen = GroundedAttention::new(0.5, false);
     let condition = Condition::of_context(golden.tensor("input.encoder_hidden_states"));
     let output = network.forward(golden.tensor("input.sample"), &timesteps, &condition, Some(&seen)).unwrap();
     let grounding =

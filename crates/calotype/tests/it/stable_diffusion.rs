@@ -144,6 +144,7 @@ fn every_component_gives_what_pytorch_gives() {
                     pooled: inputs.find("text_embeds"),
                     sizes: has("text_embeds").then(|| inputs.rows("time_ids")),
                     guidance: has("guidance_scale").then(|| inputs.rows("guidance_scale").concat()),
+                    reference: None,
                 };
                 let got = network.forward(sample, &timesteps, &condition, None).unwrap();
                 check(&case, &outputs, "output", got, &mut worst);
@@ -254,7 +255,8 @@ fn latents(case: &Case, model: &mut Model, inputs: &Tensors) -> Tensor<4> {
         second_prompts: [case.prompt_2.clone(), case.negative_prompt_2.clone()],
         ..PictureRequest::new(&case.prompt, guidance, 0)
     };
-    let origin = Origin { picture: inputs.find("image"), strength: case.strength, mask: inputs.find("mask") };
+    let (picture, mask) = (inputs.find("image"), inputs.find("mask"));
+    let origin = Origin { picture, strength: case.strength, mask, reference: None };
     let mut noise = Recorded::new(inputs);
     let latents = model
         .sample_from(&[request], &sampling, &origin, &mut noise, None, &mut |_, _| ControlFlow::Continue(()))

@@ -16,12 +16,14 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::single_file::alone::{clip_text, taken_from, vae};
 use super::single_file::open::{Written, written_configs};
-use super::{Checkpoint, StoredComponent, Taken};
+use super::{Checkpoint, StoredComponent, Taken, t5};
 use crate::error::{Error, Result};
 use crate::files::StoredTensor;
 use crate::files::weights::Tensors;
 use crate::model::ComponentKind;
+use crate::text_encoder::tokenizer::{ClipTokenizer, Padding};
 use names::{Entry, Parts, entries};
 
 pub(super) use write::write;
@@ -45,7 +47,10 @@ const DIFFUSERS_MARKS: [&str; 4] = [
     "time_text_embed.timestep_embedder.linear_1.weight",
     "transformer_blocks.0.attn.norm_q.weight",
 ];
-/// The other networks of ComfyUI's checkpoints.
+/// The other networks of ComfyUI's checkpoints, and what of them no network has.
+const CLIP: &str = "text_encoders.clip_l.transformer.";
+const T5: &str = "text_encoders.t5xxl.transformer.";
+const VAE: &str = "vae.";
 const OTHER_NETWORKS: [&str; 2] = ["text_encoders.", "vae."];
 
 /// How a file names Flux's tensors.
@@ -68,8 +73,12 @@ pub fn naming(tensors: &Tensors) -> Option<Naming> {
     DIFFUSERS_MARKS.iter().all(|mark| has("", mark)).then_some(Naming::Diffusers)
 }
 
-/// Opens such a file: the transformer, and the scheduler that its model has.
-pub fn open(path: &Path, tensors: Tensors, naming: Naming) -> Result<Checkpoint> {
+/// Opens such a file: the transformer, the networks that ComfyUI puts beside it, and the scheduler that its model has.
+pub fn open(path: &Path, mut tensors: Tensors, naming: Naming) -> Result<Checkpoint> {
+    let mut others = Others::default();
+    if naming == Naming::Original(PREFIXES[1]) {
+        others = Others::taken_from(path, &mut tensors)?;
+    }
     let (weights, left_out) = match naming {
         Naming::Original(prefix) => to_diffusers(path, tensors, prefix)?,
         Naming::Diffusers => (tensors, vec![]),
@@ -84,7 +93,54 @@ pub fn open(path: &Path, tensors: Tensors, naming: Naming) -> Result<Checkpoint>
     };
     let path = path.to_owned();
     let stored = StoredComponent { path: path.clone(), config_path: None, config, weights, left_out: vec![] };
-    Ok(Checkpoint { left_out, ..alone(&path, stored, scheduler) })
+    let mut checkpoint = alone(&path, stored, scheduler);
+    checkpoint.left_out = [left_out, others.left_out].concat();
+    checkpoint.left_out.sort();
+    checkpoint.components.append(&mut others.components);
+    if checkpoint.components.contains_key(&ComponentKind::TextEncoder) {
+        checkpoint.tokenizers = vec![ClipTokenizer::openai(Padding::End)?];
+    }
+    Ok(checkpoint)
+}
+
+/// The networks that a checkpoint of ComfyUI has beside the transformer.
+#[derive(Default)]
+struct Others {
+    components: BTreeMap<ComponentKind, StoredComponent>,
+    /// Names of tensors that are no part of them.
+    left_out: Vec<String>,
+}
+
+impl Others {
+    fn taken_from(path: &Path, tensors: &mut Tensors) -> Result<Self> {
+        let mut others = Self::default();
+        others.add(CLIP, ComponentKind::TextEncoder, tensors, |part| clip_text(path, part))?;
+        others.add(T5, ComponentKind::TextEncoder2, tensors, |part| t5::of_tensors(path, part))?;
+        others.add(VAE, ComponentKind::Vae, tensors, |part| vae(path, part, None))?;
+        Ok(others)
+    }
+
+    /// What `read` makes of the tensors under `prefix`.
+    fn add(
+        &mut self,
+        prefix: &str,
+        kind: ComponentKind,
+        tensors: &mut Tensors,
+        read: impl FnOnce(Tensors) -> Result<Option<StoredComponent>>,
+    ) -> Result<()> {
+        let part = taken_from(tensors, prefix);
+        let names: Vec<String> = part.keys().cloned().collect();
+        let left_out = match read(part)? {
+            Some(mut stored) => {
+                let left_out = std::mem::take(&mut stored.left_out);
+                self.components.insert(kind, stored);
+                left_out
+            }
+            None => names,
+        };
+        self.left_out.extend(left_out.into_iter().map(|name| format!("{prefix}{name}")));
+        Ok(())
+    }
 }
 
 /// A model's transformer without the rest of the model.
@@ -97,6 +153,7 @@ pub(super) fn alone(path: &Path, transformer: StoredComponent, scheduler: Option
         scheduler: scheduler.unwrap_or_else(|| format!("{:#}\n", scheduler_config(dev))),
         components: BTreeMap::from([(ComponentKind::Transformer, transformer)]),
         tokenizers: vec![],
+        t5_tokenizer: None,
         force_zeros_for_empty_prompt: false,
         left_out: vec![],
         taken: Taken::default(),

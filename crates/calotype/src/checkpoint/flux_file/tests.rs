@@ -3,11 +3,14 @@ use std::collections::HashMap;
 use burn::tensor::Device;
 
 use super::*;
+use crate::autoencoder::{AutoencoderConfig, AutoencoderKl};
 use crate::checkpoint;
+use crate::checkpoint::single_file::{Architecture, Change, KeyLayout, to_single_file};
 use crate::denoiser::flux::{Flux, FluxConfig};
 use crate::files::{NamedTensor, safetensors};
 use crate::nn::{Init, parameters};
 use crate::testing::{TempDir, assert_refuses};
+use crate::text_encoder::{ClipText, ClipTextConfig, T5Config, T5Encoder};
 
 /// One head of 128, two double blocks and one single block: what is not in the config is unlike any model's.
 fn config() -> FluxConfig {
@@ -93,6 +96,97 @@ fn a_file_is_the_folder_under_other_names() {
     let bare = dir.join("folder/diffusion_pytorch_model.safetensors");
     let stored = open(&bare).unwrap().take(ComponentKind::Transformer).unwrap();
     assert_eq!(serde_json::from_value::<FluxConfig>(stored.config).unwrap(), config());
+}
+
+/// ComfyUI's checkpoints: text encoders and autoencoder under names of their own, and scalars that no network has.
+#[test]
+fn the_networks_beside_the_transformer_are_read() {
+    let dir = TempDir::new();
+    let mut tensors: HashMap<String, NamedTensor> = original(&dir, &config())
+        .into_iter()
+        .map(|(name, t)| (format!("{}{name}", PREFIXES[1]), t))
+        .collect();
+    let mut add = |name: String, shape: Vec<usize>| {
+        let values = vec![0.5; shape.iter().product()];
+        tensors.insert(name.clone(), NamedTensor { name, shape, values });
+    };
+    let init = &mut Init::random(3, &Device::flex());
+    let clip = ClipTextConfig {
+        vocab_size: 7,
+        hidden_size: 64,
+        num_attention_heads: 1,
+        intermediate_size: 8,
+        num_hidden_layers: 1,
+        max_position_embeddings: 5,
+        ..ClipTextConfig::default()
+    };
+    for tensor in parameters::named_parameters(&ClipText::new(&clip, init).unwrap()) {
+        add(format!("text_encoders.clip_l.transformer.text_model.{}", tensor.name), tensor.shape);
+    }
+    let t5 = T5Config {
+        vocab_size: 9,
+        d_model: 8,
+        d_kv: 4,
+        d_ff: 6,
+        num_layers: 1,
+        num_heads: 2,
+        ..T5Config::default()
+    };
+    for tensor in parameters::named_parameters(&T5Encoder::new(&t5, init).unwrap()) {
+        add(format!("text_encoders.t5xxl.transformer.{}", tensor.name), tensor.shape);
+    }
+    let vae = AutoencoderConfig {
+        block_out_channels: vec![32, 32],
+        latent_channels: 16,
+        down_block_types: vec!["DownEncoderBlock2D".into(); 2],
+        up_block_types: vec!["UpDecoderBlock2D".into(); 2],
+        use_quant_conv: false,
+        use_post_quant_conv: false,
+        mid_block_add_attention: true,
+        ..AutoencoderConfig::default()
+    };
+    let layout = KeyLayout {
+        architecture: Architecture::StableDiffusion1,
+        layers_per_block: 0,
+        attends: vec![],
+        vae_levels: 2,
+        text_layers: 0,
+        text_layers_2: 0,
+    };
+    for NamedTensor { name, mut shape, .. } in
+        parameters::named_parameters(&AutoencoderKl::new(&vae, init).unwrap())
+    {
+        let source = to_single_file(ComponentKind::Vae, &name, &layout).unwrap();
+        if source.change == Change::Squeeze {
+            shape.extend([1, 1]);
+        }
+        add(source.key.replace("first_stage_model.", "vae."), shape);
+    }
+    add("text_encoders.clip_l.logit_scale".into(), vec![1]);
+    add("text_encoders.clip_l.transformer.text_projection.weight".into(), vec![64, 64]);
+    add("text_encoders.t5xxl.logit_scale".into(), vec![1]);
+    let path = dir.join("whole.safetensors");
+    write_file(&path, &tensors);
+    let mut checkpoint = open(&path).unwrap();
+    assert_eq!(
+        checkpoint.left_out,
+        [
+            "text_encoders.clip_l.logit_scale",
+            "text_encoders.clip_l.transformer.text_projection.weight",
+            "text_encoders.t5xxl.logit_scale"
+        ]
+    );
+    assert_eq!((checkpoint.tokenizers.len(), checkpoint.has_t5()), (1, true));
+    let device = &Device::flex();
+    let read =
+        checkpoint::text_encoder(checkpoint.take(ComponentKind::TextEncoder).unwrap(), device).unwrap();
+    assert_eq!((read.config.hidden_size, read.config.vocab_size), (64, 7));
+    let read = checkpoint::t5_encoder(checkpoint.take(ComponentKind::TextEncoder2).unwrap(), device).unwrap();
+    assert_eq!((read.config.d_kv, read.config.num_heads, read.config.vocab_size), (4, 2, 9));
+    let stored = checkpoint.take(ComponentKind::Vae).unwrap();
+    let config = (stored.config["scaling_factor"].as_f64(), stored.config["shift_factor"].as_f64());
+    assert_eq!(config, (Some(0.3611), Some(0.1159)));
+    assert_eq!(checkpoint::vae(stored, device).unwrap().latent_channels(), 16);
 }
 
 #[test]
@@ -201,7 +295,10 @@ fn a_transformer_alone_is_no_model() {
         let model = open(&path).unwrap().into_model(&Device::flex());
         assert_refuses(
             model,
-            &format!("cannot read `{}` as model: it has no vae: it is a transformer", path.display()),
+            &format!(
+                "cannot read `{}` as model: it has no vae, text_encoder, text_encoder_2; --vae, --text-encoder",
+                path.display()
+            ),
         );
     }
     // What is written with a config that other weights have is refused.

@@ -8,11 +8,12 @@ use crate::error::{Error, Result};
 use crate::files::atomic;
 
 /// Networks of a pipeline: a config and weights. `clip` holds both towers in folders that we write.
-const NETWORKS: [&str; 5] = ["vae", "unet", "text_encoder", "text_encoder_2", "clip"];
-const TOKENIZER_FILES: [&str; 6] = [
+const NETWORKS: [&str; 6] = ["vae", "unet", "transformer", "text_encoder", "text_encoder_2", "clip"];
+const TOKENIZER_FILES: [&str; 7] = [
     "vocab.json",
     "merges.txt",
     "tokenizer.json",
+    "spiece.model",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",

@@ -26,6 +26,18 @@ pub struct KeyLayout {
 }
 
 impl KeyLayout {
+    /// What the names of an autoencoder or of CLIP's text tower in a file of its own depend on.
+    pub(super) fn of_parts(vae_levels: usize, text_layers: usize) -> Self {
+        Self {
+            architecture: Architecture::StableDiffusion1,
+            layers_per_block: 0,
+            attends: vec![],
+            vae_levels,
+            text_layers,
+            text_layers_2: 0,
+        }
+    }
+
     /// From the `config.json` of a model folder's components; `text_encoder_2` where there is one. This is
     /// the way into [`super::to_single_file`] for a folder.
     ///

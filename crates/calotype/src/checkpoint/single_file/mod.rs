@@ -12,6 +12,7 @@
 //! [`recognise`] tells the architecture and derives every `config.json` from the shapes; [`from_single_file`]
 //! maps one key, [`to_single_file`] goes back, and [`what_is_lost`] says what a reader could not derive.
 
+pub(super) mod alone;
 mod architecture;
 mod averaged;
 mod change;

@@ -72,6 +72,7 @@ pub fn open(path: &Path) -> Result<Checkpoint> {
     Ok(Checkpoint {
         path: path.to_owned(),
         tokenizers: tokenizers(architecture)?,
+        t5_tokenizer: None,
         scheduler,
         force_zeros_for_empty_prompt: components.contains_key(&ComponentKind::TextEncoder2),
         components,

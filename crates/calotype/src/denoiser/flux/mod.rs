@@ -81,7 +81,7 @@ impl Flux {
     ///
     /// - `timesteps`: `B` numbers, 1000·t with t in [0, 1].
     /// - `condition`: `context` of T5, `[B, L, joint_attention_dim]`; `pooled` of CLIP; `guidance` where the network takes
-    ///   it.
+    ///   it; `reference`, whose tokens are read and not predicted.
     /// - `hook`: sees with which probabilities the picture's tokens read the text's, in every block; there is nothing to
     ///   rewire.
     ///
@@ -99,10 +99,18 @@ impl Flux {
             let expected = format!("[B, {}, H, W]", self.in_channels / PATCH);
             return Err(Error::shape("Flux sample", expected, format!("{:?}", [b, c, h, w])));
         }
-        let tokens = packing::pack(x_t)?;
-        let positions = Positions::new(condition.context.dims()[1], h / 2, w / 2);
+        let mut tokens = packing::pack(x_t)?;
+        let count = tokens.dims()[1];
+        let mut positions = Positions::new(condition.context.dims()[1], h / 2, w / 2);
+        if let Some(reference) = &condition.reference {
+            let [_, _, h, w] = reference.dims();
+            let reference = packing::pack(reference.clone())?.repeat_dim(0, b);
+            tokens = Tensor::cat(vec![tokens, reference], 1);
+            positions = positions.with_reference(h / 2, w / 2);
+        }
         let watch = hook.map(|hook| Watch { hook, height: h / 2, width: w / 2 });
-        packing::unpack(self.predict(tokens, timesteps, condition, &positions, watch)?, h, w)
+        let velocities = self.predict(tokens, timesteps, condition, &positions, watch)?;
+        packing::unpack(velocities.narrow(1, 0, count), h, w)
     }
 
     /// The velocity at tokens `[B, S, in]` that stand at `positions`: `[B, S, out]`. Otherwise as [`Flux::forward`].

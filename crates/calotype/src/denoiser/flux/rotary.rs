@@ -25,6 +25,14 @@ impl Positions {
         Self { text: vec![[0.0; 3]; text], picture: picture.collect() }
     }
 
+    /// The same with a second picture of `rows` × `columns` tokens behind the first: it stands elsewhere, from its own
+    /// origin on.
+    pub fn with_reference(mut self, rows: usize, columns: usize) -> Self {
+        let of_second = |[_, row, column]: Position| [1.0, row, column];
+        self.picture.extend(Self::new(0, rows, columns).picture.into_iter().map(of_second));
+        self
+    }
+
     /// (cos, sin) of every pair of a head's channels for every token, text first: `[L + S, d]`. Component j of a
     /// position turns `axes[j]` of the channels, pair i of them by p·θ^(−2i/axes\[j\]).
     ///

@@ -69,6 +69,10 @@ pub fn edit(
     let requests = [source.clone(), edited];
     let [_, height, width] = model.latent_shape(sampling.width, sampling.height)?;
     let sizes = model.denoiser.config.cross_attention_sizes(height, width);
+    if !model.denoiser.config.can_be_rewired() {
+        let expected = "one with a U-Net: in Flux text and picture read each other, and nothing is injected";
+        return Err(Error::argument("model", expected, "a Flux transformer"));
+    }
     if sizes.is_empty() {
         let expected = "one whose network has cross-attention to the text";
         return Err(Error::argument("model", expected, "one that has none"));

@@ -137,7 +137,7 @@ fn reading(model: &Model, name: &str, request: &PictureRequest, sampling: &Sampl
         let expected = "a text that stays the same: no AND, [from:to:when] or [a|b]";
         return Err(Error::argument(name, expected, format!("`{}`", request.prompt)));
     }
-    model.text.read(&script.texts[0].first, sampling.prompts)
+    model.text.read(script.texts[0].of_encoders(), sampling.prompts)
 }
 
 /// What attention to each token of the edited prompt is multiplied by.

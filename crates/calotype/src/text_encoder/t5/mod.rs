@@ -7,6 +7,7 @@ mod attention;
 pub mod config;
 mod feed_forward;
 pub mod tokenizer;
+pub mod tower;
 
 use burn::module::Module;
 use burn::tensor::{Int, Tensor, TensorData};
@@ -18,6 +19,7 @@ use attention::SelfAttention;
 pub use config::T5Config;
 use feed_forward::GatedFeedForward;
 pub use tokenizer::T5Tokenizer;
+pub use tower::T5Tower;
 
 /// transformers' `T5EncoderModel`: tokens to features. No token is hidden from another: padding is read too.
 #[derive(Module, Debug)]

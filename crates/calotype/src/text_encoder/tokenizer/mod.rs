@@ -62,9 +62,9 @@ pub struct Encoded {
 /// A word and its tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WordSpan {
-    /// The word as CLIP's pattern cuts it, in lower case: `cat's` is `cat` and `'s`; `2024` is four words.
+    /// The word in lower case; as CLIP's pattern cuts it, `cat's` is `cat` and `'s`, and `2024` is four words.
     pub word: String,
-    /// Its tokens among those of [`ClipTokenizer::spell`].
+    /// Its tokens among those of the text.
     pub tokens: Range<usize>,
 }
 

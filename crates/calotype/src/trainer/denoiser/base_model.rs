@@ -10,13 +10,13 @@ use crate::denoiser::Denoiser;
 use crate::diffusion::{PredictionType, SchedulerClass, SchedulerConfig, TimestepSpacing};
 use crate::error::{Error, Result};
 use crate::files::{NamedTensor, Storage, StoredTensor};
-use crate::model::{ComponentKind, Model};
+use crate::model::{Beside, ComponentKind, Model};
 use crate::nn::{Component, Compute, Init, parameters};
 use crate::runs::folder::RunFolder;
 use crate::text_encoder::ClipText;
 use crate::text_encoder::stack::TextStack;
 use crate::text_encoder::tokenizer::ClipTokenizer;
-use crate::trainer::recipe::{EdmRecipe, Recipe};
+use crate::trainer::recipe::{DenoiserName, EdmRecipe, Recipe};
 
 /// The networks at the first step, and what of them stays as it is.
 #[derive(Clone)]
@@ -64,6 +64,14 @@ impl BaseModel {
         let text = TextStack::of_clip(tokenizer, encoder);
         let side = recipe.data.size as usize / vae.downsampling();
         let config = recipe.diffusion()?.denoiser_config(vae.latent_channels(), side, text.width());
+        if !side.is_multiple_of(config.token_side()) {
+            let multiple = config.token_side() * vae.downsampling();
+            let expected = format!(
+                "a multiple of {multiple}, for tokens of {0}×{0} pixels of the latent",
+                config.token_side()
+            );
+            return Err(Error::config(recipe.path(), "data.size", expected, recipe.data.size));
+        }
         let network = Denoiser::new(&config, &mut Init::random(recipe.seed.wrapping_add(2), compute))?;
         let scheduler = scheduler(recipe, SchedulerConfig::default())?;
         let model = Model::new(vae, Component { network, config }, text, scheduler, &compute.device)?;
@@ -77,8 +85,8 @@ impl BaseModel {
         let mut checkpoint = Checkpoint::open(path)?;
         let notes = checkpoint.notes(None);
         checkpoint.store_as(Storage::F32);
-        if checkpoint.components.contains_key(&ComponentKind::TextEncoder2) {
-            return refuse("a Stable Diffusion 1 or 2", "which has two text encoders");
+        if checkpoint.components.contains_key(&ComponentKind::TextEncoder2) && !checkpoint.has_t5() {
+            return refuse("a Stable Diffusion 1 or 2, or a Flux.1", "which has CLIP's two text encoders");
         }
         if checkpoint.tokenizers.is_empty() {
             return refuse("one with a tokenizer", "which has none");
@@ -87,8 +95,14 @@ impl BaseModel {
         if matches!(model.vae, Vae::Tiny { .. }) {
             return refuse("one with an AutoencoderKL", "whose autoencoder is a tiny one");
         }
-        if model.is_inpainting() {
-            return refuse("one that takes latents alone", "which is made for inpainting");
+        if model.input_beside() != Beside::Nothing {
+            return refuse("one that takes latents alone", "which takes a picture beside them");
+        }
+        if model.text.t5.is_some() && recipe.diffusion()?.grounding.is_some() {
+            return refuse(
+                "one that reads with CLIP alone, for `diffusion.grounding`",
+                "which reads with T5",
+            );
         }
         model.scheduler = scheduler(recipe, model.scheduler)?;
         Ok(Self { model, origin: Some(path.to_owned()), notes })
@@ -106,6 +120,26 @@ impl BaseModel {
     /// The text tower at the first step.
     pub fn text(&self) -> &ClipText {
         &self.model.text.first().encoder.network
+    }
+
+    /// The tokens of a caption whose features are the context.
+    ///
+    /// # Errors
+    /// As [`T5Tower::read`](crate::text_encoder::T5Tower::read).
+    pub fn context_ids(&self, caption: &str) -> Result<Vec<u32>> {
+        let of_clip = || Ok(self.model.tokenizer().encode_padded(caption).ids);
+        self.model.text.t5.as_ref().map_or_else(of_clip, |t5| t5.ids(caption))
+    }
+
+    /// The context of captions in these tokens, `[B, L, D]`.
+    ///
+    /// # Errors
+    /// As [`ClipText::forward_skipping`] and [`T5Encoder::forward`](crate::text_encoder::T5Encoder::forward).
+    pub fn encode_context(&self, ids: &[Vec<u32>]) -> Result<Tensor<3>> {
+        match &self.model.text.t5 {
+            Some(t5) => t5.encode(ids),
+            None => Self::encode_text(self.text(), ids),
+        }
     }
 
     /// Features of captions under `text`, `[B, L, D]`.
@@ -163,7 +197,11 @@ fn scheduler(recipe: &Recipe, base: SchedulerConfig) -> Result<SchedulerConfig> 
     if let Some(edm) = diffusion.edm {
         return edm_scheduler(recipe, edm, base);
     }
-    let prediction = diffusion.prediction.unwrap_or(base.prediction_type);
+    let usual = match diffusion.denoiser {
+        DenoiserName::Flux => PredictionType::Flow,
+        DenoiserName::Unet => base.prediction_type,
+    };
+    let prediction = diffusion.prediction.unwrap_or(usual);
     if base.class_name.is_edm()
         && let Some(key) = diffusion.key_of_timesteps()
     {

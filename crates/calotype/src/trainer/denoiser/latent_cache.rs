@@ -19,6 +19,7 @@ use crate::nn::Precision;
 use crate::nn::parameters;
 use crate::parallel::in_parallel;
 use crate::progress::Progress;
+use crate::text_encoder::T5Tower;
 use crate::trainer::tensor_store::{Key, TensorStore};
 
 /// Pictures or captions encoded by a thread at a time.
@@ -184,7 +185,7 @@ fn is_damage(error: &Error) -> bool {
     }
 }
 
-/// The features of captions, each computed once.
+/// The features of captions that are the context, CLIP's or T5's, each computed once.
 pub struct TextCache {
     store: TensorStore,
     model: Key,
@@ -197,7 +198,9 @@ impl TextCache {
     /// # Errors
     /// Those of the file.
     pub fn open(path: &Path, base: &BaseModel, encoding: Encoding) -> Result<Self> {
-        let model = weights_key(base.text(), encoding);
+        let t5 = base.model.text.t5.as_ref().and_then(T5Tower::encoder);
+        let of_clip = || weights_key(base.text(), encoding);
+        let model = t5.map_or_else(of_clip, |t5| weights_key(t5, encoding));
         Ok(Self { store: TensorStore::open(path)?, model, width: base.model.text.width() })
     }
 
@@ -207,15 +210,15 @@ impl TextCache {
     /// `Error::Shape` for captions that are longer than the text tower allows; `Error::Io`; `Error::Interrupted`.
     pub fn fill(&mut self, base: &BaseModel, captions: &[String], encoding: Encoding) -> Result<()> {
         let mut seen = HashSet::new();
-        let ids = captions.iter().map(|caption| base.model.tokenizer().encode_padded(caption).ids);
-        let missing: Vec<Vec<u32>> =
-            ids.filter(|ids| !self.store.contains(&self.key(ids)) && seen.insert(ids.clone())).collect();
+        let ids = captions.iter().map(|caption| base.context_ids(caption)).collect::<Result<Vec<_>>>()?;
+        let is_missing = |ids: &Vec<u32>| !self.store.contains(&self.key(ids)) && seen.insert(ids.clone());
+        let missing: Vec<Vec<u32>> = ids.into_iter().filter(is_missing).collect();
         encoding.progress.begin("captions", 0, missing.len());
         let mut done = 0;
         for wave in missing.chunks(BATCH * encoding.threads.max(1)) {
             let parts: Vec<&[Vec<u32>]> = wave.chunks(BATCH).collect();
             let features = in_parallel(parts, encoding.threads, |ids| {
-                let features = BaseModel::encode_text(base.text(), ids)?;
+                let features = base.encode_context(ids)?;
                 Ok(features.into_data().iter::<f32>().collect::<Vec<f32>>())
             })?;
             let features: Vec<f32> = features.concat();

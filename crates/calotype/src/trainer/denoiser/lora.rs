@@ -47,13 +47,34 @@ impl LoraInTraining {
         Ok(network)
     }
 
-    /// The tensors of a LoRA file under kohya's names, which every program reads.
-    pub fn tensors(&self) -> Vec<NamedTensor> {
+    /// The tensors of a LoRA file: under kohya's names of a Stable Diffusion's layers, under PEFT's of a Flux transformer's,
+    /// which every program reads.
+    ///
+    /// - `denoiser`: what they change.
+    pub fn tensors(&self, denoiser: ComponentKind) -> Vec<NamedTensor> {
+        if denoiser == ComponentKind::Transformer { self.of_peft() } else { self.of_kohya() }
+    }
+
+    /// `transformer.transformer_blocks.0.attn.to_q.lora_A.weight`; α/rank is in the other matrix, since diffusers takes α for
+    /// the rank where a file of this kind does not say it.
+    fn of_peft(&self) -> Vec<NamedTensor> {
+        let networks = [("transformer", &self.unet), ("text_encoder.text_model", &self.text_encoder)];
+        let mut tensors = Vec::new();
+        for (part, lora) in networks {
+            for (weight, layer) in lora.layers() {
+                let name = format!("{part}.{}", weight.strip_suffix(".weight").unwrap_or(weight));
+                let scale = lora.alpha() / layer.down.val().dims()[0] as f64;
+                for (kind, matrix) in [("lora_A", layer.down.val()), ("lora_B", layer.up.val() * scale)] {
+                    let (shape, values) = numbers(matrix);
+                    tensors.push(NamedTensor { name: format!("{name}.{kind}.weight"), shape, values });
+                }
+            }
+        }
+        tensors
+    }
+
+    fn of_kohya(&self) -> Vec<NamedTensor> {
         let networks = [(ComponentKind::Unet, &self.unet), (ComponentKind::TextEncoder, &self.text_encoder)];
-        let numbers = |x: Tensor<2>| {
-            let shape = x.dims().to_vec();
-            (shape, x.into_data().iter::<f32>().collect::<Vec<f32>>())
-        };
         let mut tensors = Vec::new();
         for (part, lora) in networks {
             for (weight, layer) in lora.layers() {
@@ -80,9 +101,16 @@ impl DenoiserInTraining for LoraInTraining {
         changed.then(|| self.text_encoder.applied(base.text().clone()))
     }
 
-    fn save(&self, _: &BaseModel, model: &Path) -> Result<()> {
-        safetensors::write(&model.join(LORA_FILE), &self.tensors())
+    fn save(&self, base: &BaseModel, model: &Path) -> Result<()> {
+        let denoiser = ComponentKind::of_denoiser(&base.model.denoiser.config);
+        safetensors::write(&model.join(LORA_FILE), &self.tensors(denoiser))
     }
+}
+
+/// Shape and values.
+fn numbers(x: Tensor<2>) -> (Vec<usize>, Vec<f32>) {
+    let shape = x.dims().to_vec();
+    (shape, x.into_data().iter::<f32>().collect())
 }
 
 /// Refuses a name that no layer ends with.

@@ -13,8 +13,8 @@ pub use super::samples::Latents;
 use super::samples::{Latent, Samples};
 use super::text_along::TEXT_ENCODER;
 use crate::data::source::{Damaged, TrainingSet};
-use crate::denoiser::Condition;
 use crate::denoiser::grounding::{GroundedAttention, Regions};
+use crate::denoiser::{Condition, Denoiser};
 use crate::diffusion::flow::shift;
 use crate::diffusion::forward_process::offset_noise;
 use crate::diffusion::{Edm, LossWeight, NoiseSchedule, PredictionType, Times, TrainingSample};
@@ -68,7 +68,7 @@ impl<'a> Denoising<'a> {
         let samples = Samples {
             caption_dropout: diffusion.caption_dropout,
             with_regions: diffusion.grounding.is_some(),
-            ..Samples::new(recipe, base, data, device)
+            ..Samples::new(recipe, base, data, device)?
         };
         Ok(Self {
             recipe,
@@ -140,7 +140,7 @@ impl<'a> Denoising<'a> {
     /// As [`Objective::loss`].
     pub fn errors<N: DenoiserInTraining>(&self, network: &N, share: &Latents) -> Result<Vec<f64>> {
         let sample = self.noised(share)?;
-        let condition = Condition::of_context(self.context(network.text(self.base).as_ref(), share)?);
+        let condition = self.condition(network.text(self.base).as_ref(), share)?;
         let denoiser = network.denoiser(self.base);
         Ok(sample.errors(denoiser.forward(sample.x_t.clone(), &sample.timesteps, &condition, None)?))
     }
@@ -154,12 +154,12 @@ impl<'a> Denoising<'a> {
         let tensor = |values: Vec<f32>, shape: [usize; 4]| {
             Tensor::<4>::from_data(TensorData::new(values, shape), &self.samples.device)
         };
-        let shift = self.layout_first(share).map_or(self.timestep_shift, |first| first.timestep_shift);
+        let by = self.layout_first(share).map_or(self.timestep_shift, |first| first.timestep_shift);
         let (mut t, mut noise) = (Vec::with_capacity(b), Vec::with_capacity(b * c * h * w));
         for &position in &share.positions {
             let timesteps = self.schedule.num_timesteps();
             let (timestep, eps) = self.draws.noise(position, timesteps, c * h * w);
-            t.push(shifted_timestep(timestep, timesteps, shift));
+            t.push(shifted_timestep(timestep, timesteps, by));
             noise.extend(eps);
         }
         let mut eps = tensor(noise, share.shape);
@@ -175,7 +175,8 @@ impl<'a> Denoising<'a> {
         let prediction = self.base.model.scheduler.prediction_type;
         let times = match prediction {
             PredictionType::Flow => {
-                Times::Flow(share.positions.iter().map(|&position| self.draws.flow_time(position)).collect())
+                let time = |&position: &u64| flow_time(self.draws.flow_time(position), by);
+                Times::Flow(share.positions.iter().map(time).collect())
             }
             _ => Times::Steps(&self.schedule, t),
         };
@@ -197,15 +198,39 @@ impl<'a> Denoising<'a> {
         seen.loss(&Regions { samples: &share.regions, grid: [height, width], weights: &weights })
     }
 
-    /// Text features of a share, of the text tower as it stands: on an autodiff device where that is trained.
+    /// What the network is told of a share, by the text tower as it stands.
     ///
     /// # Errors
-    /// As [`ClipText::forward_skipping`].
+    /// As [`Denoising::context`].
+    fn condition(&self, text: Option<&ClipText>, share: &Latents) -> Result<Condition> {
+        let model = &self.base.model;
+        let context = self.context(text, share)?;
+        let mut condition = Condition::of_context(context);
+        if model.denoiser.config.pooled_width().is_some() {
+            let text = text.unwrap_or(self.base.text());
+            condition.pooled = Some(match model.text.t5 {
+                None => text.at_ends(condition.context.clone(), &share.ids),
+                Some(_) => text.forward(&share.ids)?.pooled,
+            });
+        }
+        if model.text.t5.is_some() && model.denoiser.network.takes_guidance() {
+            condition.guidance = Some(vec![self.diffusion.guidance; share.ids.len()]);
+        }
+        Ok(condition)
+    }
+
+    /// Text features of a share, T5's or those of the text tower as it stands: on an autodiff device where that is
+    /// trained.
+    ///
+    /// # Errors
+    /// As [`ClipText::forward_skipping`] and [`BaseModel::encode_context`].
     pub(super) fn context(&self, text: Option<&ClipText>, share: &Latents) -> Result<Tensor<3>> {
-        match (text, &self.texts) {
-            (Some(text), _) => BaseModel::encode_text(text, &share.ids),
-            (None, Some(texts)) => texts.get(&share.ids, &self.samples.device),
-            (None, None) => BaseModel::encode_text(self.base.text(), &share.ids),
+        let has_t5 = self.base.model.text.t5.is_some();
+        let ids = if has_t5 { &share.t5_ids } else { &share.ids };
+        match (text.filter(|_| !has_t5), &self.texts) {
+            (Some(text), _) => BaseModel::encode_text(text, ids),
+            (None, Some(texts)) => texts.get(ids, &self.samples.device),
+            (None, None) => self.base.encode_context(ids),
         }
     }
 }
@@ -284,12 +309,13 @@ impl<N: DenoiserInTraining> Objective<N> for Denoising<'_> {
     }
 
     fn loss(&self, network: &N, _: usize, share: &Latents) -> Result<ShareLoss> {
-        let context = self.context(network.text(self.base).as_ref(), share)?.autodiff();
+        let condition = self.condition(network.text(self.base).as_ref(), share)?.autodiff();
         let sample = self.noised(share)?;
-        let (x_t, condition) = (sample.x_t.clone().autodiff(), Condition::of_context(context));
-        let seen = self.grounding.map(|grounding| GroundedAttention::new(grounding.heads));
-        let hook = seen.as_ref().map(|seen| seen as &dyn AttentionHook);
+        let x_t = sample.x_t.clone().autodiff();
         let denoiser = network.denoiser(self.base);
+        let among_text = matches!(denoiser, Denoiser::Flux(_));
+        let seen = self.grounding.map(|grounding| GroundedAttention::new(grounding.heads, among_text));
+        let hook = seen.as_ref().map(|seen| seen as &dyn AttentionHook);
         let denoising = sample.loss(denoiser.forward(x_t, &sample.timesteps, &condition, hook)?);
         let mut terms = vec![("denoising", denoising.clone())];
         let Some((grounding, seen)) = self.grounding.zip(seen) else {
@@ -349,6 +375,11 @@ fn shifted_timestep(t: usize, timesteps: usize, s: f64) -> usize {
     }
     let u = (t as f64 + 0.5) / timesteps as f64;
     ((shift(u, s) * timesteps as f64) as usize).min(timesteps - 1)
+}
+
+/// The same for the time of a flow.
+fn flow_time(t: f64, s: f64) -> f64 {
+    if s == 1.0 { t } else { shift(t, s) }
 }
 
 /// How the noise levels of a model are spread, if it is an EDM.

@@ -9,7 +9,6 @@ use super::regions::regions;
 use crate::data::source::{Item, Place, TrainingSet};
 use crate::denoiser::grounding::Region;
 use crate::error::Result;
-use crate::text_encoder::tokenizer::ClipTokenizer;
 use crate::trainer::recipe::Recipe;
 
 /// Pictures that are asked whether they know their objects.
@@ -23,6 +22,8 @@ pub struct Latents {
     pub(super) z_0: Vec<f32>,
     pub(super) shape: [usize; 4],
     pub(super) ids: Vec<Vec<u32>>,
+    /// The same in T5's tokens; empty for a model without one.
+    pub(super) t5_ids: Vec<Vec<u32>>,
     /// What each caption names, and where it is; nothing unless that is taught.
     pub(super) regions: Vec<Vec<Region>>,
     /// Whether these are of the steps in which the layout comes first.
@@ -34,14 +35,37 @@ impl Latents {
         self.positions.push(position);
         self.shape = [self.positions.len(), channels, latent.shape[0], latent.shape[1]];
         self.z_0.extend(latent.z_0);
-        self.ids.push(latent.ids);
+        self.ids.push(latent.tokens.clip);
+        self.t5_ids.extend(latent.tokens.t5);
         self.regions.push(latent.regions);
     }
 
     /// The same pictures with other captions, one for each.
-    pub fn with_captions(&self, captions: &[String], tokenizer: &ClipTokenizer) -> Self {
-        let ids = captions.iter().map(|caption| tokenizer.encode_padded(caption).ids).collect();
-        Self { ids, ..self.clone() }
+    ///
+    /// # Errors
+    /// As [`T5Tower::read`](crate::text_encoder::T5Tower::read).
+    pub fn with_captions(&self, captions: &[String], base: &BaseModel) -> Result<Self> {
+        let (mut ids, mut t5_ids) = (Vec::new(), Vec::new());
+        for caption in captions {
+            let Tokens { clip, t5 } = Tokens::of(base, caption)?;
+            ids.push(clip);
+            t5_ids.extend(t5);
+        }
+        Ok(Self { ids, t5_ids, ..self.clone() })
+    }
+}
+
+/// A caption as the text encoders read it.
+#[derive(Clone)]
+pub(super) struct Tokens {
+    clip: Vec<u32>,
+    t5: Option<Vec<u32>>,
+}
+
+impl Tokens {
+    fn of(base: &BaseModel, caption: &str) -> Result<Self> {
+        let t5 = base.model.text.t5.as_ref().map(|t5| t5.ids(caption)).transpose()?;
+        Ok(Self { clip: base.model.tokenizer().encode_padded(caption).ids, t5 })
     }
 }
 
@@ -52,7 +76,7 @@ pub(super) struct Latent {
     /// Height and width.
     shape: [usize; 2],
     /// The tokens that it is trained with.
-    ids: Vec<u32>,
+    tokens: Tokens,
     /// What they name, and where it is; nothing unless that is taught.
     regions: Vec<Region>,
 }
@@ -66,24 +90,27 @@ pub(super) struct Samples<'a> {
     pub caption_dropout: f64,
     /// Whether what captions name is looked up.
     pub with_regions: bool,
-    pub no_caption: Vec<u32>,
+    pub no_caption: Tokens,
     /// Latents that are there already.
     pub cache: Option<LatentCache>,
 }
 
 impl<'a> Samples<'a> {
     /// Of every caption, with nothing cached.
-    pub fn new(recipe: &Recipe, base: &'a BaseModel, data: &'a TrainingSet, device: &Device) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// `Error::Format` if the tokenizer cannot read the empty caption.
+    pub fn new(recipe: &Recipe, base: &'a BaseModel, data: &'a TrainingSet, device: &Device) -> Result<Self> {
+        Ok(Self {
             base,
             data,
             device: device.clone(),
             seed: recipe.seed,
             caption_dropout: 0.0,
             with_regions: false,
-            no_caption: base.model.tokenizer().encode_padded("").ids,
+            no_caption: Tokens::of(base, "")?,
             cache: None,
-        }
+        })
     }
 
     /// The sample at position `n`, its caption, its name and what was damaged before it.
@@ -130,7 +157,7 @@ impl<'a> Samples<'a> {
         let mut z_0 = posterior.sample(&draws.posterior(n, posterior.mean.len()));
         vae.scale(&mut z_0);
         if drops_caption(self.seed, n, self.caption_dropout) {
-            return Ok(Latent { z_0, shape, ids: self.no_caption.clone(), regions: vec![] });
+            return Ok(Latent { z_0, shape, tokens: self.no_caption.clone(), regions: vec![] });
         }
         let tokenizer = self.base.model.tokenizer();
         let regions = if self.with_regions {
@@ -138,6 +165,6 @@ impl<'a> Samples<'a> {
         } else {
             vec![]
         };
-        Ok(Latent { z_0, shape, ids: tokenizer.encode_padded(caption).ids, regions })
+        Ok(Latent { z_0, shape, tokens: Tokens::of(self.base, caption)?, regions })
     }
 }

@@ -1,8 +1,8 @@
-//! `[diffusion]`: the U-Net, what it predicts and how its errors count.
+//! `[diffusion]`: the denoiser, what it predicts and how its errors count.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Check, DataRecipe, GroundingRecipe, LayoutFirst, TrainingRecipe};
+use super::{Check, DataRecipe, DenoiserName, FluxRecipe, GroundingRecipe, LayoutFirst, TrainingRecipe};
 use crate::denoiser::unet::block_types::{DownBlockType, UpBlockType};
 use crate::denoiser::unet::config::PerLevel;
 use crate::denoiser::{DenoiserConfig, UnetConfig};
@@ -13,6 +13,12 @@ use crate::error::Result;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DiffusionRecipe {
+    /// The network, where there is no `model`.
+    #[serde(default, skip_serializing_if = "is_unet")]
+    pub denoiser: DenoiserName,
+    /// The shape of a Flux transformer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flux: Option<FluxRecipe>,
     /// Channels at each level, finest first.
     #[serde(default)]
     pub block_out_channels: Vec<usize>,
@@ -84,6 +90,9 @@ pub struct DiffusionRecipe {
     /// Whether the denoiser reads one vector of the whole caption, the feature of its end, and not one for each token.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pooled_text: bool,
+    /// The guidance scale that a `model` is told that was distilled with guidance.
+    #[serde(default = "usual_guidance", skip_serializing_if = "is_usual_guidance")]
+    pub guidance: f64,
     /// Trains a low-rank change in place of the weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraRecipe>,
@@ -182,6 +191,19 @@ fn yes() -> bool {
     true
 }
 
+fn is_unet(name: &DenoiserName) -> bool {
+    *name == DenoiserName::Unet
+}
+
+/// That of diffusers' training of Flux.
+fn usual_guidance() -> f64 {
+    3.5
+}
+
+fn is_usual_guidance(scale: &f64) -> bool {
+    *scale == usual_guidance()
+}
+
 /// A shift that is none.
 fn none() -> f64 {
     1.0
@@ -257,13 +279,12 @@ impl DiffusionRecipe {
             let features = lora.text_encoder.is_empty() || !self.cache_text;
             check.that(features, "cache_text", "false while the text encoder is trained", true)?;
         }
+        check.that(self.guidance.is_finite(), "guidance", "a finite number", self.guidance)?;
         if !scratch {
-            return Ok(());
+            let shape = "nothing beside a `model`, which has a shape of its own";
+            return check.that(self.flux.is_none(), "flux", shape, "a table");
         }
-        let levels = self.block_out_channels.len();
-        check.that(levels > 0, "block_out_channels", "at least one level, or a `model`", "none")?;
-        let attention = format!("{:?}", self.attention);
-        check.that(self.attention.len() == levels, "attention", "one entry for each level", attention)?;
+        self.validate_denoiser(check)?;
         check.that(self.lora.is_none(), "lora", "a `model` that it changes", "no `model`")
     }
 
@@ -308,6 +329,9 @@ impl DiffusionRecipe {
         latent_side: usize,
         text_width: usize,
     ) -> DenoiserConfig {
+        if self.denoiser == DenoiserName::Flux {
+            return DenoiserConfig::Flux(self.flux.unwrap_or_default().config(latent_channels, text_width));
+        }
         DenoiserConfig::Unet(UnetConfig {
             sample_size: Some(latent_side),
             in_channels: latent_channels,

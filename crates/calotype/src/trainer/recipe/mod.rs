@@ -2,6 +2,7 @@
 
 mod clip;
 mod data;
+mod denoiser;
 mod diffusion;
 mod grounding;
 mod in_run;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use clip::{ClipObjective, ClipRecipe};
 pub use data::{BucketRecipe, DataRecipe};
+pub use denoiser::{DenoiserName, FluxRecipe};
 pub use diffusion::{DiffusionRecipe, EdmRecipe, FlowTimes, LoraRecipe, P2Recipe};
 pub use grounding::{GroundingRecipe, LayoutFirst};
 pub use training::{EmaSnapshots, TrainingRecipe};

@@ -12,13 +12,14 @@ mod charsmap;
 mod pipeline;
 mod spiece;
 
+use std::ops::Range;
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
 use crate::files::atomic;
-use crate::text_encoder::tokenizer::Encoded;
+use crate::text_encoder::tokenizer::{Encoded, WordSpan};
 
 const FORMAT: &str = "T5 tokenizer";
 const PAD: &str = "<pad>";
@@ -69,6 +70,27 @@ impl T5Tokenizer {
         Ok(ids)
     }
 
+    /// The tokens of `text` without `</s>`, and its words, each with its tokens: runs of letters and digits in lower case
+    /// (`cat's` is `cat` and `'s`, as in CLIP), and other characters one by one. A word with no token of its own is left
+    /// out.
+    ///
+    /// # Errors
+    /// As [`Self::encode`].
+    pub fn spell(&self, text: &str) -> Result<(Vec<u32>, Vec<WordSpan>)> {
+        let encoding =
+            self.engine.encode(text, false).map_err(|e| Error::format("prompt", "T5 tokens", e))?;
+        let offsets = encoding.get_offsets();
+        let tokens_of = |word: &Range<usize>| {
+            let inside = |&(start, end): &(usize, usize)| start < word.end && word.start < end;
+            let first = offsets.iter().position(inside)?;
+            Some(first..first + offsets[first..].iter().take_while(|&offsets| inside(offsets)).count())
+        };
+        let words = words(text).filter_map(|place| {
+            Some(WordSpan { tokens: tokens_of(&place)?, word: text[place].to_lowercase() })
+        });
+        Ok((encoding.get_ids().to_vec(), words.collect()))
+    }
+
     /// [`Self::encode`] at exactly `length`, at least 1: what is too long loses its last tokens before `</s>`, what is
     /// too short is followed by `<pad>`.
     ///
@@ -83,6 +105,21 @@ impl T5Tokenizer {
         }
         ids.resize(length.max(1), self.pad_id);
         Ok(Encoded { ids, truncated })
+    }
+
+    /// Writes `tokenizer.json` and `tokenizer_config.json`, as transformers reads them.
+    ///
+    /// # Errors
+    /// `Error::Io`.
+    pub fn save(&self, folder: &Path) -> Result<()> {
+        let path = folder.join("tokenizer.json");
+        let json = self.engine.to_string(false).map_err(|e| Error::format(&path, FORMAT, e))?;
+        atomic::write(&path, json.as_bytes())?;
+        let config = json!({
+            "tokenizer_class": "T5TokenizerFast", "eos_token": END, "pad_token": PAD, "unk_token": UNKNOWN,
+            "extra_ids": 0, "model_max_length": 512,
+        });
+        atomic::write_json(&folder.join("tokenizer_config.json"), &config)
     }
 
     /// One more than the largest id; T5's embedding may have more rows.
@@ -113,6 +150,26 @@ impl T5Tokenizer {
         let vocab_size = engine.get_vocab(true).values().max().map_or(0, |&id| id as usize + 1);
         Ok(Self { engine, end_id, pad_id, vocab_size })
     }
+}
+
+/// Where the words of a text stand.
+fn words(text: &str) -> impl Iterator<Item = Range<usize>> + '_ {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        at += text[at..].len() - text[at..].trim_start().len();
+        let first = text[at..].chars().next()?;
+        let in_word = |c: char| c.is_alphanumeric();
+        let rest = at + first.len_utf8();
+        let goes_on = in_word(first) || (first == '\'' && text[rest..].starts_with(char::is_alphabetic));
+        let end = if goes_on {
+            rest + text[rest..].find(|c| !in_word(c)).unwrap_or(text.len() - rest)
+        } else {
+            rest
+        };
+        let place = at..end;
+        at = end;
+        Some(place)
+    })
 }
 
 #[cfg(test)]

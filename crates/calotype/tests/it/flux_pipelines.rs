@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use calotype::Result;
-use calotype::checkpoint::Checkpoint;
+use calotype::checkpoint::{Checkpoint, WeightedLora};
 use calotype::diffusion::guidance::Guidance;
 use calotype::files::{NamedTensor, StoredTensor, atomic, safetensors};
 use calotype::machine::Machine;
@@ -21,6 +21,25 @@ use crate::support::TempDir;
 #[derive(Deserialize)]
 struct Cases {
     pipelines: Vec<Case>,
+    lora: WithLora,
+}
+
+#[derive(Deserialize)]
+struct WithLora {
+    model: String,
+    prompt: String,
+    steps: usize,
+    guidance: f64,
+    width: usize,
+    height: usize,
+    tolerance: f32,
+    cases: Vec<LoraCase>,
+}
+
+#[derive(Deserialize)]
+struct LoraCase {
+    file: String,
+    weight: f64,
 }
 
 #[derive(Deserialize)]
@@ -94,6 +113,43 @@ fn pictures_are_those_of_diffusers() {
         assert!(difference <= case.tolerance, "{}: {difference} of at most {}", case.case, case.tolerance);
     }
     assert_eq!(cases.pipelines.len(), 7);
+}
+
+/// One under diffusers' names, one under kohya's.
+#[test]
+#[ignore = "needs CALOTYPE_TEST_DATA"]
+fn pictures_with_a_lora_are_those_of_diffusers() {
+    let (golden, device) = (golden(), Device::flex());
+    let WithLora { model, prompt, steps, guidance, width, height, tolerance, cases } =
+        atomic::read_json::<Cases>(&golden.join("cases.json")).unwrap().lora;
+    let expected = safetensors::read(&golden.join("lora/latents.safetensors")).unwrap();
+    let request = Request {
+        prompt,
+        model: Some(golden.join(model)),
+        steps: Some(steps),
+        guidance: Some(guidance),
+        width: Some(width),
+        height: Some(height),
+        ..Request::default()
+    };
+    let latents = |lora: Vec<WeightedLora>| {
+        let request = Request { lora, ..request.clone() };
+        let model = request.load(machine(&device)).unwrap();
+        prepared(&request, &model, &expected["init"]).unwrap().sample(&model, machine(&device)).unwrap()
+    };
+    let plain = latents(vec![]);
+    for LoraCase { file, weight } in &cases {
+        let got = latents(vec![WeightedLora { file: golden.join("lora").join(file), weight: *weight }]);
+        let expected = tensor(&expected[file.trim_end_matches(".safetensors")], &device);
+        let moved = (plain.clone() - expected.clone()).abs().max().into_scalar::<f32>();
+        let difference = (got - expected).abs().max().into_scalar::<f32>();
+        println!("{file}: {difference:.1e} of at most {tolerance:.1e}; it moves the latents by {moved:.2}");
+        assert!(
+            difference <= tolerance && moved > 1.0,
+            "{file}: {difference} of at most {tolerance}, {moved}"
+        );
+    }
+    assert_eq!(cases.len(), 2);
 }
 
 /// Settings of `tools/oracle/flux_pipelines.py`.

@@ -32,7 +32,7 @@ pub(crate) fn pair(first: f32, second: f32) -> f32 {
 
 by_isa! {
     /// Pairs along a row: `to[i]` = (`from[2i]`, `from[2i + 1]`), a last one with zero.
-    fn along(from: &[f32], to: &mut [f32]) {
+    pub(crate) fn along(from: &[f32], to: &mut [f32]) {
         let (pairs, rest) = from.as_chunks::<2>();
         for (to, [first, second]) in to.iter_mut().zip(pairs) {
             *to = pair(*first, *second);

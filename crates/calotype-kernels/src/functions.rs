@@ -1,7 +1,7 @@
 //! What networks call: a kernel where the device has them, burn's own operations elsewhere.
 
 use burn::backend::Dispatch;
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{DType, Device, Int, Tensor, module};
 
 use crate::activation::Activation;
 use crate::ops::{Channels, Junction, Kernels, Padding, Part, Shown};
@@ -55,6 +55,16 @@ pub fn linear<const D: usize>(
     }
     let (x, weight, bias) = (x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch());
     Tensor::from_dispatch(Dispatch::kernel_linear(x, weight, bias, products))
+}
+
+/// The rows of `table`, `[count, width]`, that `ids`, `[B, L]`, name; each is below the count. In f32, in whatever the
+/// table is stored: `[B, L, width]`.
+pub fn embedding(table: Tensor<2>, ids: Tensor<2, Int>) -> Tensor<3> {
+    if !has_kernels(&table.device()) {
+        return module::embedding(table, ids).cast(DType::F32);
+    }
+    let (table, ids) = (table.into_dispatch(), ids.into_dispatch());
+    Tensor::<3>::from_dispatch(Dispatch::kernel_embedding(table, ids)).cast(DType::F32)
 }
 
 /// Group normalisation of `[B, H, W, C]`, then SiLU if `silu`. `gamma`, `beta`: `[C]`. With a `shift`, `[B, C]`, that of

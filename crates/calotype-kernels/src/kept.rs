@@ -31,18 +31,32 @@ static KEPT: Mutex<Option<HashMap<Address, Kept>>> = Mutex::new(None);
 
 /// What `pack` makes of `weight`, from the last time if its storage is still the same.
 pub fn packed(isa: Isa, weight: &FlexTensor, form: Form, pack: impl FnOnce() -> Buffer) -> Arc<Buffer> {
-    let storage = weight.data_arc();
-    // A part of a larger storage would share its address with the other parts.
-    if storage.len() != weight.layout().num_elements() * weight.dtype().size() || !weight.is_contiguous() {
-        return Arc::new(pack());
-    }
-    let address = (Arc::as_ptr(&storage).addr(), form, isa);
+    let Some(address) = address(isa, weight, form) else { return Arc::new(pack()) };
     if let Some(packed) = find(address) {
         return packed;
     }
     let packed = Arc::new(pack());
-    keep(address, Kept { of: Arc::downgrade(&storage), packed: packed.clone() });
+    keep(address, Kept { of: Arc::downgrade(&weight.data_arc()), packed: packed.clone() });
     packed
+}
+
+/// The same, but only if it is kept: `None` where it is not, and there is no room for it.
+pub fn packed_if_kept(
+    isa: Isa,
+    weight: &FlexTensor,
+    form: Form,
+    pack: impl FnOnce() -> Buffer,
+) -> Option<Arc<Buffer>> {
+    let address = address(isa, weight, form)?;
+    find(address)
+        .or_else(|| has_room(weight.layout().num_elements()).then(|| packed(isa, weight, form, pack)))
+}
+
+/// `None` for a part of a larger storage, which would share its address with the other parts.
+fn address(isa: Isa, weight: &FlexTensor, form: Form) -> Option<Address> {
+    let storage = weight.data_arc();
+    let whole = storage.len() == weight.layout().num_elements() * weight.dtype().size();
+    (whole && weight.is_contiguous()).then(|| (Arc::as_ptr(&storage).addr(), form, isa))
 }
 
 fn find(address: Address) -> Option<Arc<Buffer>> {
@@ -51,12 +65,21 @@ fn find(address: Address) -> Option<Arc<Buffer>> {
     (found.of.strong_count() > 0).then(|| found.packed.clone())
 }
 
+/// Whether about so many numbers may be kept beside those that are, after the rest is let go.
+fn room(kept: &mut HashMap<Address, Kept>, numbers: usize) -> bool {
+    kept.retain(|_, kept| kept.of.strong_count() > 0);
+    kept.values().map(|kept| kept.packed.len()).sum::<usize>() + numbers <= MOST
+}
+
+fn has_room(numbers: usize) -> bool {
+    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    room(kept.get_or_insert_default(), numbers)
+}
+
 fn keep(address: Address, new: Kept) {
     let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
     let kept = kept.get_or_insert_default();
-    kept.retain(|_, kept| kept.of.strong_count() > 0);
-    let numbers: usize = kept.values().map(|kept| kept.packed.len()).sum();
-    if numbers + new.packed.len() <= MOST {
+    if room(kept, new.packed.len()) {
         kept.insert(address, new);
     }
 }

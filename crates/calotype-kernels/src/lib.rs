@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`conv2d`] | implicit matrix product over windows, [`mod@conv2d`] |
 //! | [`linear`] | matrix product with bias, [`mod@linear`] |
+//! | [`embedding`] | rows of a table |
 //! | [`group_norm`] | group norm fused with SiLU, [`mod@group_norm`] |
 //! | [`layer_norm`] | [`mod@layer_norm`] |
 //! | [`rms_norm`] | [`mod@rms_norm`] |
@@ -26,7 +27,8 @@
 //!
 //! For optimisers there is [`newton_schulz`], on plain numbers.
 //!
-//! Weights may be stored in f32, bf16 or f16 ([`stored`]), in memory or in a [`mapped`] file; pictures are f32.
+//! Weights may be stored in f32, bf16 or f16 ([`stored`]), matrices in fewer bits too ([`quantised`]), in memory or in a
+//! [`mapped`] file; pictures are f32.
 //!
 //! Call them from a thread of a rayon pool (inside `rayon::scope`, say): from outside, each call wakes the pool and
 //! waits until it is done, which costs more than a small kernel.
@@ -51,6 +53,7 @@ pub mod elementwise;
 mod functions;
 pub mod geglu;
 pub mod group_norm;
+mod grouped;
 mod isa;
 mod kept;
 pub mod layer_norm;
@@ -67,6 +70,7 @@ pub mod peak;
 mod pool;
 mod processor;
 pub mod product;
+pub mod quantised;
 pub mod region_cross_entropy;
 pub mod rms_norm;
 pub mod rotary;
@@ -82,8 +86,8 @@ pub mod work;
 pub use activation::Activation;
 pub use functions::{
     activation, add, add_rows, attention, attention_shown, channels_first, channels_last, concat, conv2d,
-    fork, geglu, group_norm, has_kernels, layer_norm, linear, mean_square_error, region_cross_entropy,
-    rms_norm, rotate_pairs, upsample_nearest,
+    embedding, fork, geglu, group_norm, has_kernels, layer_norm, linear, mean_square_error,
+    region_cross_entropy, rms_norm, rotate_pairs, upsample_nearest,
 };
 pub use isa::{Isa, Products};
 pub use math::flushed;

@@ -7,14 +7,17 @@ use rayon::prelude::*;
 use crate::amx::columns::{self, Panel};
 use crate::amx::{self, operands, tile::PANEL};
 use crate::bf16;
+use crate::grouped;
 use crate::isa::Isa;
 use crate::memory::Buffer;
-use crate::panels::{pack_columns, pack_rows};
+use crate::panels::{pack_columns, pack_panel_transposed, pack_rows};
 use crate::product::{self, Columns, Product, Start, Term};
-use crate::stored::{Weights, by_storage};
+use crate::stored::{Stored, Weights, by_storage};
 
 /// Numbers of input in one piece of work.
 const PIECE: usize = 32 * 1024;
+/// Numbers of a row that become pairs together.
+const STRETCH: usize = 256;
 /// Numbers that stay in a first level cache of 32 KiB while other numbers pass by.
 pub(crate) const CACHED: usize = 6 * 1024;
 
@@ -34,6 +37,27 @@ pub fn packed(isa: Isa, weight: Weights, input: usize) -> Buffer {
 /// [`forward`] with weights that [`packed`] made.
 pub fn forward_packed(isa: Isa, x: &[f32], packed: &[f32], bias: &[f32], input: usize) -> Buffer {
     rows(isa, x, packed, &product::padded_bias(isa, bias), input, bias.len())
+}
+
+/// [`forward`] with weights in any storage, of which a few panels are in memory at a time.
+pub fn forward_grouped(isa: Isa, x: &[f32], weight: Weights, bias: &[f32], input: usize) -> Buffer {
+    grouped::forward(isa, x, bias, input, |panel, rows| match weight {
+        // Nothing is rounded.
+        Weights::Bf16(values) if isa.takes_pairs() && input.is_multiple_of(2) => {
+            let pairs = &values.as_chunks::<2>().0[rows.start * input / 2..];
+            pack_panel_transposed(isa, panel, rows.len(), pairs, input / 2);
+        }
+        weight if isa.takes_pairs() => by_storage!(weight, values => {
+            let read = |row: usize, first: usize, to: &mut [f32]| {
+                let row = &values[row * input + first..];
+                to.iter_mut().zip(row).for_each(|(to, from)| *to = from.f32());
+            };
+            grouped::panel(isa, panel, (rows, input), STRETCH, read);
+        }),
+        weight => by_storage!(weight, values => {
+            pack_panel_transposed(isa, panel, rows.len(), &values[rows.start * input..], input);
+        }),
+    })
 }
 
 /// ∂L/∂x = ∂L/∂y W. `dy`: `[rows, output]`, `weight`: `[output, input]`.

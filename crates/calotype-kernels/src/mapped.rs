@@ -108,6 +108,11 @@ impl AllocationController for Part {
         })
     }
 
+    fn duplicate(&self) -> Option<Box<dyn AllocationController>> {
+        let Self::Mapped { file, range } = self else { return None };
+        Some(Box::new(Self::Mapped { file: file.clone(), range: range.clone() }))
+    }
+
     unsafe fn memory_mut(&mut self, policy: AccessPolicy) -> Result<&mut [MaybeUninit<u8>], AccessError> {
         if let Self::Mapped { file, range } = self {
             if !policy.copy_allowed() {
@@ -157,11 +162,13 @@ mod tests {
             if let Some(first) = part.first_mut() {
                 *first ^= 0xFF;
                 assert_ne!(part[0], file[range.start]);
+                assert_eq!(part.clone()[..], part[..], "a copy of what was written");
                 assert_eq!(part[1..], bytes[range][1..]);
             }
         }
         let aligned = file.bytes(40..80, 4);
         assert_eq!(aligned.as_ptr(), file[40..].as_ptr(), "no copy");
+        assert_eq!(aligned.clone().as_ptr(), aligned.as_ptr(), "nor by a clone");
         drop(file);
         let read: Vec<f32> = aligned.as_chunks::<4>().0.iter().map(|&b| f32::from_ne_bytes(b)).collect();
         assert_eq!(read, numbers[10..20]);

@@ -30,12 +30,30 @@ pub(crate) fn pack_panels(
     columns: usize,
     fill: impl Fn(&mut [f32], Range<usize>) + Sync,
 ) -> Buffer {
+    let mut packed = room(isa, depth, columns.div_ceil(isa.panel_width()));
+    fill_panels(isa, depth, 0..columns, &mut packed, fill);
+    packed
+}
+
+/// Place for panels; whoever takes it fills them.
+pub(crate) fn room(isa: Isa, depth: usize, panels: usize) -> Buffer {
+    let numbers = panels * isa.panel_depth(depth) * isa.panel_width();
+    if isa.has_tiles() { Buffer::aligned(numbers) } else { Buffer::any(numbers) }
+}
+
+/// [`pack_panels`] of some of the columns, beginning with a panel's first, into as many panels as they take.
+pub(crate) fn fill_panels(
+    isa: Isa,
+    depth: usize,
+    columns: Range<usize>,
+    packed: &mut [f32],
+    fill: impl Fn(&mut [f32], Range<usize>) + Sync,
+) {
     let width = isa.panel_width();
     let length = isa.panel_depth(depth) * width;
-    let all = length * columns.div_ceil(width);
-    let mut packed = if isa.has_tiles() { Buffer::aligned(all) } else { Buffer::any(all) };
     packed.par_chunks_mut(length.max(1)).enumerate().for_each(|(i, panel)| {
-        let mine = i * width..columns.min((i + 1) * width);
+        let first = columns.start + i * width;
+        let mine = first..columns.end.min(first + width);
         let (panel, rest) = panel.split_at_mut(depth * width);
         rest.fill(0.0);
         if mine.len() < width {
@@ -43,7 +61,6 @@ pub(crate) fn pack_panels(
         }
         fill(panel, mine);
     });
-    packed
 }
 
 /// Packs B[k, j] = `rows`[k·stride + j].

@@ -1,7 +1,5 @@
 //! The linear map as a burn operation.
 
-use std::sync::Arc;
-
 use burn::backend::Autodiff;
 use burn::backend::Flex;
 use burn::backend::autodiff::NodeId;
@@ -17,9 +15,9 @@ use crate::conv2d::Form;
 use crate::linear;
 use crate::stored::Weights;
 use crate::sums::column_sums;
-use crate::{Isa, Products, kept};
+use crate::{Isa, Products, kept, quantised};
 
-/// `keep`: the packed weights, for the next pass.
+/// `keep`: the weights as the product reads them, for the next pass, if there is room.
 pub fn forward(
     x: &FlexTensor,
     weight: &FlexTensor,
@@ -27,12 +25,25 @@ pub fn forward(
     products: Products,
     keep: bool,
 ) -> FlexTensor {
-    let (x, weight, bias) = (contiguous(x), contiguous(weight), contiguous(bias));
+    let (x, bias) = (contiguous(x), contiguous(bias));
     let (isa, input) = (Isa::of(products), last(&x));
+    let (numbers, added) = (values(&x), values(&bias));
+    let y = match quantised::of(weight) {
+        Some(matrix) => matrix.linear(isa, numbers, added),
+        None => {
+            let weight = contiguous(weight);
+            let pack = || linear::packed(isa, Weights::of(&weight), input);
+            if keep {
+                match kept::packed_if_kept(isa, &weight, Form::Linear, pack) {
+                    Some(packed) => linear::forward_packed(isa, numbers, &packed, added, input),
+                    None => linear::forward_grouped(isa, numbers, Weights::of(&weight), added, input),
+                }
+            } else {
+                linear::forward_packed(isa, numbers, &pack(), added, input)
+            }
+        }
+    };
     let mut shape = x.layout().shape().to_vec();
-    let pack = || linear::packed(isa, Weights::of(&weight), input);
-    let packed = if keep { kept::packed(isa, &weight, Form::Linear, pack) } else { Arc::new(pack()) };
-    let y = linear::forward_packed(isa, values(&x), &packed, values(&bias), input);
     if let Some(width) = shape.last_mut() {
         *width = last(&bias);
     }

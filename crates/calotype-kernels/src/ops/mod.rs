@@ -5,6 +5,7 @@ mod add;
 mod attention;
 mod concat;
 mod conv2d;
+mod embedding;
 mod fork;
 mod geglu;
 mod group_norm;
@@ -20,7 +21,8 @@ mod upsample;
 
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::ops::{Backward, NodeGuard, OpsKind};
-use burn::backend::tensor::FloatTensor;
+use burn::backend::ops::ModuleOps;
+use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Autodiff, Backend, Flex, backend_extension};
 use burn::tensor::{DType, Shape};
 use burn_flex::{FlexTensor, Layout};
@@ -54,6 +56,7 @@ pub trait Kernels: Backend {
         bias: FloatTensor<Self>,
         products: Products,
     ) -> FloatTensor<Self>;
+    fn kernel_embedding(table: FloatTensor<Self>, ids: IntTensor<Self>) -> FloatTensor<Self>;
     fn kernel_group_norm(
         x: FloatTensor<Self>,
         shift: FloatTensor<Self>,
@@ -114,6 +117,10 @@ impl Kernels for Flex {
 
     fn kernel_linear(x: FlexTensor, weight: FlexTensor, bias: FlexTensor, products: Products) -> FlexTensor {
         linear::forward(&x, &weight, &bias, products, true)
+    }
+
+    fn kernel_embedding(table: FlexTensor, ids: FlexTensor) -> FlexTensor {
+        embedding::forward(table, ids)
     }
 
     fn kernel_group_norm(
@@ -227,6 +234,10 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
         products: Products,
     ) -> FloatTensor<Self> {
         linear::differentiable::<C>(x, weight, bias, products)
+    }
+
+    fn kernel_embedding(table: FloatTensor<Self>, ids: IntTensor<Self>) -> FloatTensor<Self> {
+        <Self as ModuleOps<Self>>::embedding(table, ids)
     }
 
     fn kernel_group_norm(

@@ -26,8 +26,8 @@ use serde_json::Value;
 
 use crate::diffusion::SchedulerConfig;
 use crate::error::{Error, Result};
-use crate::files::Storage;
 use crate::files::weights::Tensors;
+use crate::files::{Storage, StoredTensor};
 use crate::model::ComponentKind;
 use crate::text_encoder::T5Tokenizer;
 use crate::text_encoder::tokenizer::{ClipTokenizer, Padding};
@@ -223,9 +223,19 @@ impl Checkpoint {
 
     /// Stores all weights in another dtype, rounded to the nearest.
     pub fn store_as(&mut self, storage: Storage) {
+        self.store_as_where(storage, |_| true);
+    }
+
+    /// The same but for packed weights, which are smaller as they are.
+    pub fn store_unpacked_as(&mut self, storage: Storage) {
+        self.store_as_where(storage, |tensor| !tensor.is_packed());
+    }
+
+    fn store_as_where(&mut self, storage: Storage, holds: impl Fn(&StoredTensor) -> bool) {
+        let stored = |tensor: StoredTensor| if holds(&tensor) { tensor.stored_as(storage) } else { tensor };
         for component in self.components.values_mut() {
             let weights = std::mem::take(&mut component.weights);
-            component.weights = weights.into_iter().map(|(name, t)| (name, t.stored_as(storage))).collect();
+            component.weights = weights.into_iter().map(|(name, tensor)| (name, stored(tensor))).collect();
         }
     }
 

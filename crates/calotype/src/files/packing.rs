@@ -1,5 +1,9 @@
 //! Numbers of a weight file in fewer bits than a `Storage` has, which become f32 when they are asked for.
+//!
+//! Matrices may stay packed in a network too: its products unpack them piece by piece ([`calotype_kernels::quantised`]).
 
+use burn::tensor::Bytes;
+use calotype_kernels::quantised::QuantisedMatrix;
 use rayon::prelude::*;
 
 use super::fp8::Fp8;
@@ -48,20 +52,27 @@ impl Packing {
         values
     }
 
-    /// Whether all numbers of whole blocks are finite.
+    /// Whether all numbers of whole blocks are finite. Of blocks only the factors are looked at: numbers are finite if
+    /// these are, none is without them, and no product of a factor of 16 bits with as few bits is too large for f32.
     pub(super) fn is_finite(self, packed: &[u8]) -> bool {
         let (numbers, bytes) = self.block();
-        let pieces = PIECE / numbers;
-        let unpack = self.unpack();
-        packed.par_chunks(pieces * bytes).all(|packed| {
-            let mut values = vec![0.0; packed.len() / bytes * numbers];
-            unpack(packed, &mut values);
-            values.iter().all(|value| value.is_finite())
-        })
+        let is_finite: &(dyn Fn(&[u8]) -> bool + Sync) = match self {
+            Self::Fp8 { format, scale } => {
+                let finite = format.values().map(|value| (value * scale).is_finite());
+                &move |packed| packed.iter().all(|code| finite[usize::from(*code)])
+            }
+            Self::Blocks(kind) => &move |packed| kind.is_finite(packed),
+        };
+        packed.par_chunks(PIECE / numbers * bytes).all(is_finite)
+    }
+
+    /// The same numbers for the kernels, still packed: `None` if a row is not a whole number of blocks.
+    pub(super) fn matrix(self, packed: Bytes, shape: [usize; 2]) -> Option<QuantisedMatrix> {
+        QuantisedMatrix::new(packed, shape, self.block(), Box::new(self.unpack()))
     }
 
     /// From whole blocks to as many numbers.
-    fn unpack(self) -> impl Fn(&[u8], &mut [f32]) + Sync {
+    fn unpack(self) -> impl Fn(&[u8], &mut [f32]) + Send + Sync + 'static {
         let codes = match self {
             Self::Fp8 { format, scale } => Some(format.values().map(|value| value * scale)),
             Self::Blocks(_) => None,

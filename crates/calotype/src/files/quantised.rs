@@ -69,8 +69,11 @@ pub(super) fn scaled(path: &Path, mut tensors: Tensors) -> Result<Tensors> {
 mod tests {
     use std::fs;
 
+    use burn::tensor::{AllocationProperty, Device, Tensor, TensorData};
+
     use crate::files::fp8::Fp8;
-    use crate::files::{safetensors, weights};
+    use crate::files::{Storage, safetensors, weights};
+    use crate::nn::{Init, Linear, parameters};
     use crate::testing::{TempDir, test_data};
 
     /// A safetensors file of (name, dtype, shape, bytes).
@@ -112,6 +115,45 @@ mod tests {
             assert_eq!(read["net.a.weight"].values, [0.25, -0.25, 112.0, 2_f32.powi(-11)]);
             assert_eq!(read["net.b.weight"].values, CODES.map(|code| Fp8::E4m3.value(code)));
             assert_eq!(read["net.b.bias"].values, [1.0, -1.0]);
+        }
+    }
+
+    #[test]
+    fn networks_keep_the_codes_and_compute_with_the_scaled_numbers() {
+        let dir = TempDir::new();
+        let path = dir.join("a.safetensors");
+        let device = Device::flex();
+        // The last code of the second network is NaN, the factor of the third too large for 448.
+        let (tenth, huge) = (0.1_f32.to_le_bytes(), 1e36_f32.to_le_bytes());
+        for (last, factor, finite) in [(0x3B, tenth, true), (0x7F, tenth, false), (0x7E, huge, false)] {
+            let mut codes: Vec<u8> = (0..35 * 21_u32).map(|i| (i * 37 % 120) as u8).collect();
+            *codes.last_mut().unwrap() = last;
+            let tensors: [(&str, &str, &[usize], &[u8]); 2] =
+                [("weight", "F8_E4M3", &[35, 21], &codes), ("weight_scale", "F32", &[], &factor)];
+            let _ = fs::remove_file(&path);
+            fs::write(&path, file(&tensors)).unwrap();
+            let packed = weights::open(&path).unwrap();
+            let plain =
+                packed.iter().map(|(name, t)| (name.clone(), t.clone().stored_as(Storage::F32))).collect();
+            let [packed, plain] = [packed, plain].map(|tensors| {
+                let network = Linear::new(21, 35, false, &mut Init::zeros(&device));
+                parameters::load(network, "map", &path, tensors)
+            });
+            if !finite {
+                let message = packed.err().unwrap().to_string();
+                assert!(message.contains("`weight`") && message.contains("NaN or infinity"), "{message}");
+                assert!(plain.is_err());
+                continue;
+            }
+            let x = Tensor::<2>::from_data(
+                TensorData::new((0..63).map(|i| i as f32).collect(), [3, 21]),
+                &device,
+            );
+            let [got, expected] =
+                [&packed, &plain].map(|map| map.as_ref().unwrap().forward(x.clone()).into_data());
+            assert_eq!(got, expected);
+            let (bytes, ..) = packed.unwrap().weight.into_value().into_data().into_parts();
+            assert_eq!(bytes.property(), AllocationProperty::File);
         }
     }
 

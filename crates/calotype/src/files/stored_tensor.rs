@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use burn::tensor::{Bytes, DType, Device, Tensor, TensorData, bf16, f16};
+use calotype_kernels::has_kernels;
+use calotype_kernels::quantised::QuantisedMatrix;
 use rayon::prelude::*;
 
 use super::packing::Packing;
@@ -236,13 +238,20 @@ impl StoredTensor {
         }
     }
 
-    /// The same numbers on a device, in [`StoredTensor::storage`].
+    /// The same numbers on a device, in [`StoredTensor::storage`]. A packed matrix stays packed where the device's kernels
+    /// unpack while they multiply, unless a row is no whole number of blocks.
     ///
     /// # Panics
     /// If the shape is not `shape`.
     pub fn into_tensor<const D: usize>(self, shape: [usize; D], device: &Device) -> Tensor<D> {
         let storage = self.storage();
-        let Self { bytes, .. } = self.stored_as(storage);
+        let bytes = match (self.encoding, &shape[..]) {
+            (Encoding::Packed(packing), &[rows, columns]) if has_kernels(device) => {
+                packing.matrix(self.bytes.clone(), [rows, columns]).map(QuantisedMatrix::into_bytes)
+            }
+            _ => None,
+        };
+        let bytes = bytes.unwrap_or_else(|| self.stored_as(storage).bytes);
         let data = TensorData::from_bytes(bytes, shape, storage.dtype());
         Tensor::from_data(data, (device, storage.dtype()))
     }

@@ -77,7 +77,10 @@ impl From<&Compute> for Compute {
 }
 
 /// How a device holds a parameter of `dimensions` dimensions that a file has as `stored`. Matrices and kernels stay as
-/// they are where our kernels read them so; vectors (biases, norms), and everything on other devices, become f32.
+/// they are where our kernels read them so; vectors (biases, norms), and everything on other devices, become f32. Packed
+/// matrices count as f32, which is what they are for all but the kernels ([`StoredTensor::into_tensor`]).
+///
+/// [`StoredTensor::into_tensor`]: crate::files::StoredTensor::into_tensor
 pub fn held_as(stored: Storage, dimensions: usize, device: &Device) -> Storage {
     if dimensions >= 2 && calotype_kernels::has_kernels(device) { stored } else { Storage::F32 }
 }

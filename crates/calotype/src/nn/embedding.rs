@@ -1,7 +1,7 @@
 //! Vectors by number: tokens, positions.
 
 use burn::module::{Module, Param};
-use burn::tensor::{DType, Int, Tensor, module};
+use burn::tensor::{Int, Tensor};
 
 use super::Init;
 
@@ -21,6 +21,6 @@ impl Embedding {
     /// The rows of `ids` `[B, L]`, each below the count: `[B, L, width]`. The table may be stored in fewer bits than
     /// the features.
     pub fn rows(&self, ids: Tensor<2, Int>) -> Tensor<3> {
-        module::embedding(self.weight.val(), ids).cast(DType::F32)
+        calotype_kernels::embedding(self.weight.val(), ids)
     }
 }

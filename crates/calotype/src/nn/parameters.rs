@@ -157,7 +157,8 @@ impl<F: FnMut(String, Vec<usize>) -> Option<StoredTensor>> ModuleMapper for Repl
         let Some(tensor) = (self.value)(self.path.key(), shape.to_vec()) else { return param };
         let device = param.lazy_device();
         let held = held_as(tensor.storage(), D, &device);
-        Param::initialized(param.id, tensor.stored_as(held).into_tensor(shape, &device))
+        let tensor = if held == tensor.storage() { tensor } else { tensor.stored_as(held) };
+        Param::initialized(param.id, tensor.into_tensor(shape, &device))
     }
 }
 

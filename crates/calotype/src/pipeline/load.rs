@@ -52,7 +52,7 @@ impl Request {
             }
         }
         if self.dtype == Precision::Bf16 {
-            checkpoint.store_as(Storage::Bf16);
+            checkpoint.store_unpacked_as(Storage::Bf16);
         }
         // Without such instructions the kernels widen the numbers as they read them.
         let compute = Compute::new(machine.device, self.dtype.products());

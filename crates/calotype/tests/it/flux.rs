@@ -7,7 +7,8 @@ use burn::tensor::{Device, Tensor};
 use calotype::checkpoint::Checkpoint;
 use calotype::checkpoint::probe::Probe;
 use calotype::diffusion::SchedulerConfig;
-use calotype::files::{NamedTensor, atomic, safetensors};
+use calotype::files::{NamedTensor, Storage, atomic, safetensors};
+use calotype::model::ComponentKind;
 use calotype::sampler::{Sampler, SamplerKind, SamplerSettings, Timestep};
 use serde::Deserialize;
 
@@ -97,6 +98,35 @@ fn a_gguf_gives_what_its_exact_numbers_give() {
     Checkpoint::open(&own).unwrap().write(&as_folder).unwrap();
     Checkpoint::open(&own).unwrap().write(&copy).unwrap();
     assert_all_are("flux-mixed.gguf", [own, copy, as_folder]);
+}
+
+/// `--dtype bf16` rounds what is a float; the rest is smaller as it is.
+#[test]
+#[ignore = "needs CALOTYPE_TEST_DATA"]
+fn packed_weights_stay_packed_whatever_the_dtype() {
+    let mut checkpoint = Checkpoint::open(&golden().join("files/flux-mixed.gguf")).unwrap();
+    let transformer = |checkpoint: &Checkpoint| {
+        checkpoint.components[&ComponentKind::Transformer]
+            .weights
+            .clone()
+            .into_iter()
+            .collect::<BTreeMap<_, _>>()
+    };
+    let before = transformer(&checkpoint);
+    checkpoint.store_unpacked_as(Storage::Bf16);
+    let mut packed = 0;
+    for (name, after) in transformer(&checkpoint) {
+        assert_eq!(after.is_packed(), before[&name].is_packed(), "{name}");
+        if after.is_packed() {
+            packed += 1;
+            assert_eq!(after.to_f32(), before[&name].to_f32(), "{name}");
+        } else {
+            assert_eq!(after.storage(), Storage::Bf16, "{name}");
+        }
+    }
+    assert!(packed > 10 && packed < before.len(), "{packed} of {}", before.len());
+    checkpoint.store_as(Storage::Bf16);
+    assert!(transformer(&checkpoint).values().all(|tensor| tensor.storage() == Storage::Bf16));
 }
 
 /// Each of the models gives what diffusers gives for the golden file `name`.

@@ -112,6 +112,25 @@ impl BlockKind {
         }
     }
 
+    /// Where in a block its factors of 16 bits are: every number is a product of these, or a sum of such products.
+    fn factors(self) -> &'static [usize] {
+        match self {
+            Self::Q4_0 | Self::Q5_0 | Self::Q8_0 | Self::Iq4Nl | Self::Iq4Xs => &[0],
+            Self::Q4_1 | Self::Q5_1 | Self::Q4K | Self::Q5K => &[0, 2],
+            Self::Q2K => &[80, 82],
+            Self::Q3K => &[108],
+            Self::Q6K => &[208],
+        }
+    }
+
+    /// Whether the factors of whole blocks are finite.
+    pub(in crate::files) fn is_finite(self, packed: &[u8]) -> bool {
+        // All ones in the exponent.
+        let special = |block: &[u8], at: usize| block[at + 1] & 0x7C == 0x7C;
+        let any = |block: &[u8]| self.factors().iter().fold(false, |any, &at| any | special(block, at));
+        !packed.chunks_exact(self.bytes()).any(any)
+    }
+
     /// The numbers of whole blocks; `values` has as many places.
     pub(in crate::files) fn unpack(self, packed: &[u8], values: &mut [f32]) {
         match self {

@@ -1,9 +1,12 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use burn::tensor::{AllocationProperty, Device, Tensor, TensorData};
 use serde::Deserialize;
 
 use super::*;
 use crate::files::{Storage, safetensors, weights};
+use crate::nn::{Init, Linear, parameters};
+use crate::rng::{Philox, Purpose};
 use crate::testing::gguf_file::GgufFile;
 use crate::testing::{TempDir, test_data};
 
@@ -155,6 +158,99 @@ fn numbers_that_are_none_are_found_in_blocks() {
         let file = GgufFile::new().tensor("q", &[5001, 32], 8, &blocks);
         assert_eq!(opened(&dir, &file.bytes()).unwrap()["q"].is_finite(), finite, "{d:?}");
     }
+}
+
+/// Blocks of random bytes, whose factors are of every kind: normal, tiny, NaN, infinite.
+fn random_blocks(kind: BlockKind, count: usize, seed: u64) -> Vec<u8> {
+    let mut rng = Philox::new(seed, Purpose::Weights, 0);
+    (0..count * kind.bytes()).map(|_| (rng.uniform() * 256.0) as u8).collect()
+}
+
+#[test]
+fn blocks_are_finite_if_all_their_numbers_are() {
+    for kind in BlockKind::ALL {
+        let (mut finite, mut others) = (0, 0);
+        for seed in 0..4000 {
+            let mut block = random_blocks(kind, 1, seed);
+            if seed % 2 == 0 {
+                // Bits of an exponent are set more often than by chance.
+                block.iter_mut().skip(seed as usize / 2 % 2).step_by(2).for_each(|byte| *byte |= 0x3C);
+            }
+            let all = unpacked(kind, &block).iter().all(|number| number.is_finite());
+            assert_eq!(kind.is_finite(&block), all, "{} {seed}", kind.name());
+            if all { finite += 1 } else { others += 1 }
+        }
+        assert!(finite > 100 && others > 20, "{}: {finite}, {others}", kind.name());
+    }
+}
+
+/// A linear map whose weight is of `kind`, and the same map with its numbers in f32.
+fn both_maps(dir: &TempDir, kind: BlockKind) -> [Linear; 2] {
+    let [output, input] = [37, 2 * kind.numbers()];
+    let mut blocks = random_blocks(kind, output * 2, 7);
+    let of_kind = |blocks: &[u8]| {
+        let bias: Vec<f32> = (0..output).map(|i| i as f32 / 8.0).collect();
+        GgufFile::new().tensor("weight", &[output, input], kind.id(), blocks).floats("bias", &[output], &bias)
+    };
+    for block in blocks.chunks_exact_mut(kind.bytes()) {
+        while !kind.is_finite(block) {
+            block.iter_mut().for_each(|byte| *byte = byte.wrapping_add(83));
+        }
+    }
+    let packed = opened(dir, &of_kind(&blocks).bytes()).unwrap();
+    let plain = packed.iter().map(|(name, t)| (name.clone(), t.clone().stored_as(Storage::F32))).collect();
+    [packed, plain].map(|tensors| {
+        let network = Linear::new(input, output, true, &mut Init::zeros(&Device::flex()));
+        parameters::load(network, "map", std::path::Path::new("a.gguf"), tensors).unwrap()
+    })
+}
+
+#[test]
+fn networks_keep_blocks_and_compute_what_their_numbers_give() {
+    let dir = TempDir::new();
+    for kind in BlockKind::ALL {
+        let [packed, plain] = both_maps(&dir, kind);
+        let input = plain.weight.dims()[1];
+        let mut rng = Philox::new(1, Purpose::Weights, 1);
+        let x = Tensor::<2>::from_data(TensorData::new(rng.normals(5 * input), [5, input]), &Device::flex());
+        let bits = |map: &Linear| -> Vec<u32> {
+            map.forward(x.clone()).into_data().iter::<f32>().map(f32::to_bits).collect()
+        };
+        assert_eq!(bits(&packed), bits(&plain), "{}", kind.name());
+        // The map has made no numbers; for who wants them there are some.
+        let (bytes, ..) = packed.weight.into_value().into_data().into_parts();
+        assert_eq!(bytes.property(), AllocationProperty::File, "{}: unpacked", kind.name());
+        let [packed, _] = both_maps(&dir, kind);
+        assert_eq!(parameters::named_parameters(&packed), parameters::named_parameters(&plain));
+    }
+}
+
+#[test]
+fn a_factor_that_is_no_number_is_found_when_a_network_takes_the_weight() {
+    let dir = TempDir::new();
+    for (d, finite) in [([0x00, 0x38], true), ([0x01, 0x7C], false), ([0x00, 0xFC], false)] {
+        let blocks = [&[0; 18 * 4095][..], &d, &[0; 16]].concat();
+        let file =
+            GgufFile::new().tensor("weight", &[64, 2048], 2, &blocks).floats("bias", &[64], &[0.0; 64]);
+        let tensors = opened(&dir, &file.bytes()).unwrap();
+        let network = Linear::new(2048, 64, true, &mut Init::zeros(&Device::flex()));
+        let loaded = parameters::load(network, "map", std::path::Path::new("a.gguf"), tensors);
+        let message = loaded.err().map(|error| error.to_string());
+        let named = |message: &String| message.contains("`weight`") && message.contains("NaN or infinity");
+        assert!(message.as_ref().is_none_or(named), "{message:?}");
+        assert_eq!(message.is_none(), finite, "{d:?}");
+    }
+}
+
+#[test]
+fn rows_that_are_no_whole_number_of_blocks_become_f32() {
+    let dir = TempDir::new();
+    let block: Vec<u8> = [0x00, 0x38].into_iter().chain(0..32).collect();
+    let file = GgufFile::new().tensor("weight", &[1, 32], 8, &block).bytes();
+    let tensor = opened(&dir, &file).unwrap().remove("weight").unwrap().reshaped(vec![2, 16]).unwrap();
+    let held = tensor.into_tensor([2, 16], &Device::flex()).into_data();
+    assert_eq!(held.iter::<f32>().collect::<Vec<_>>(), (0..32).map(|i| i as f32 / 2.0).collect::<Vec<_>>());
+    assert_ne!(held.into_parts().0.property(), AllocationProperty::File);
 }
 
 /// A file of one f32 tensor `a` whose entry says otherwise than its data.

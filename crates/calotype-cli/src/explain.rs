@@ -99,7 +99,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let out = Destination::new(args.out.as_deref(), "explanation", "");
     output::require_folder("out", &out.path)?;
     let request = args.request();
-    let model = request.load(context.machine())?;
+    let mut model = request.load(context.machine())?;
     // Of a given picture, what the network is told.
     let mut timesteps = None;
     if let Some(image) = &args.image {
@@ -111,6 +111,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         require_words(&model, picture, &generation.sampling, &args.words)?;
     }
     message::warnings(&generation.warnings, context);
+    generation.read_prompts_and_drop_t5(&mut model)?;
     let options = args.options();
     let Some(explanation) = explained(args, &model, &generation, &options, context)? else { return Ok(()) };
     write(args, &out.path, &explanation, &options, (&generation.sampling, timesteps), context)?;

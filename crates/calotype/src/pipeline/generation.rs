@@ -60,6 +60,8 @@ impl Request {
             let size = model.reference_size(reference, (sampling.width, sampling.height));
             origin = origin.with_reference(reference, size, &model.device)?;
         }
+        // Before a prompt is read, which a large text encoder takes its time for.
+        model.require(&sampling, &origin)?;
         let (guidance, true_cfg) = (self.guidance(model)?, self.true_cfg(model)?);
         let end = self.first.checked_add(count as u64).ok_or_else(|| {
             Error::argument("first", format!("at most {}", u64::MAX - count as u64), self.first)

@@ -10,7 +10,7 @@ use crate::data::tensors::to_tensor;
 use crate::denoiser::DenoiserConfig;
 use crate::error::{Error, Result};
 use crate::model::{Beside, Model};
-use crate::sampler::{Level, PictureNoise, Start, skipped_flux_steps, skipped_steps};
+use crate::sampler::{Level, PictureNoise, Sampler, Start, skipped_flux_steps, skipped_steps};
 
 /// What a picture is made from. Nothing but noise by default.
 #[derive(Debug, Clone, Default)]
@@ -117,6 +117,17 @@ impl Kept {
 }
 
 impl Model {
+    /// Refuses a size, a sampler or pictures that do not fit the model.
+    ///
+    /// # Errors
+    /// `Error::Argument` and `Error::Config` that name them.
+    pub(super) fn require(&self, sampling: &Sampling, origin: &Origin) -> Result<()> {
+        self.latent_shape(sampling.width, sampling.height)?;
+        let scheduler = self.scheduler.sampled_by(sampling.sampler.kind.class());
+        Sampler::new(&scheduler, &sampling.sampler)?;
+        self.require_companions(origin)
+    }
+
     /// Random numbers are drawn in the order of diffusers' pipelines.
     pub(super) fn prepare(
         &self,

@@ -19,7 +19,7 @@ impl Request {
     ///
     /// # Errors
     /// `Error::Argument` where no model is named, or a tag names no LoRA of the folder; as [`find`],
-    /// [`Checkpoint::open`], [`Checkpoint::merge_lora`] and [`Checkpoint::into_model`].
+    /// [`Checkpoint::open`], [`Checkpoint::merge_loras`] and [`Checkpoint::into_model`].
     pub fn load(&self, machine: Machine) -> Result<Model> {
         let Some(model) = &self.model else {
             return Err(Error::argument("model", "a folder, file or name on the hub", "none"));
@@ -41,8 +41,9 @@ impl Request {
             checkpoint.use_second_tokenizer(folder)?;
         }
         let mut words: Vec<(&PathBuf, BundledWord)> = Vec::new();
-        for WeightedLora { file, weight } in self.lora.iter().chain(&tagged) {
-            let merged = checkpoint.merge_lora(file, *weight)?;
+        let loras = [self.lora.as_slice(), &tagged].concat();
+        let merged = checkpoint.merge_loras(&loras)?;
+        for (WeightedLora { file, weight }, merged) in loras.iter().zip(merged) {
             progress.say(&format!("{}: {} layers, weight {weight}", file.display(), merged.layers));
             merged.warning().iter().for_each(|warning| progress.say(warning));
             // A file may be merged twice, named beside the prompt and in it.

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use calotype::checkpoint::lora::bundle::BundledWord;
-use calotype::checkpoint::{Checkpoint, WeightedLora, find, is_single_file};
-use calotype::files::{Storage, output};
+use calotype::checkpoint::{Checkpoint, WeightedLora, find};
+use calotype::files::gguf::TensorType;
+use calotype::files::output;
 use calotype::{Error, Result};
 
 use crate::message;
@@ -12,15 +13,17 @@ use crate::options::Context;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Folder in diffusers' layout, single file in the original one, name on the hub, or Flux.1's transformer
+    /// Folder in diffusers' layout, single file in the original one, name on the hub, or Flux.1's transformer or T5's
+    /// encoder alone
     #[arg(value_name = "IN")]
     input: PathBuf,
-    /// What to write: a single file if it ends in .safetensors, a folder otherwise; must not exist
+    /// What to write: a single file if it ends in .safetensors, GGUF if in .gguf (of Flux.1's transformer or T5's
+    /// encoder), a folder otherwise; must not exist
     #[arg(value_name = "OUT")]
     output: PathBuf,
-    /// Store all weights so: f32, f16 or bf16 [default: as they are]
+    /// Store all weights so: f32, f16 or bf16; in GGUF q8_0, q6_k, q5_k, q4_k or q4_0 too [default: as they are]
     #[arg(long, value_name = "DTYPE")]
-    dtype: Option<Storage>,
+    dtype: Option<TensorType>,
     /// Take the tokenizer of this folder: for single files whose vocabulary is not OpenAI's
     #[arg(long, value_name = "DIR")]
     tokenizer: Option<PathBuf>,
@@ -34,7 +37,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         return Err(Error::argument("OUT", "a path where nothing is yet", args.output.display()));
     }
     output::require_file("OUT", &args.output)?;
-    let mut checkpoint = Checkpoint::open(&find(&args.input, &context.bars)?)?;
+    let mut checkpoint = Checkpoint::open_part(&find(&args.input, &context.bars)?)?;
     let notes = checkpoint.notes(None);
     if let Some(folder) = &args.tokenizer {
         checkpoint.use_tokenizers(folder)?;
@@ -48,13 +51,15 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             context.bars.say(&format!("warning: the word `{word}` in {file} is left out: {why}"));
         }
     }
-    if let Some(storage) = args.dtype {
-        checkpoint.store_as(storage);
-    }
-    checkpoint.write(&args.output)?;
+    let written = checkpoint.write_as(&args.output, args.dtype)?;
     notes.iter().for_each(|note| context.bars.say(note));
-    let dtype = checkpoint.storage().to_string();
-    let layout = if is_single_file(&args.output) { "single file" } else { "folder" };
+    if !written.left.is_empty() {
+        let left: Vec<&str> = written.left.iter().map(|kind| kind.folder()).collect();
+        let what =
+            format!("{} has the transformer alone, without {}", args.output.display(), left.join(", "));
+        context.bars.say(&what);
+    }
+    let (layout, dtype) = (written.layout.name(), written.dtype.to_string());
     if context.json {
         let layers: usize = merged.iter().map(|merged| merged.layers).sum();
         message::json(&serde_json::json!({

@@ -10,6 +10,12 @@ use std::sync::Arc;
 
 use burn_std::{AccessError, AccessPolicy, AllocationController, AllocationProperty, Bytes};
 use memmap2::Mmap;
+#[cfg(unix)]
+use memmap2::UncheckedAdvice;
+
+/// The system maps pages around the one that is asked for, in windows of a power of two, up to a large page.
+#[cfg(unix)]
+const AROUND: usize = 1 << 21;
 
 /// A file, read-only.
 #[derive(Debug, Clone)]
@@ -33,6 +39,26 @@ impl MappedFile {
         // files has to rely on; it is documented above.
         let map = unsafe { Mmap::map(&file)? };
         Ok(Self(Arc::new(map)))
+    }
+
+    /// Lets go of the memory that `part` takes, if it is a part of this file: it is read again when it is next looked
+    /// at. Who goes through a file once calls this behind themselves, so that no more of it counts as their memory than
+    /// they are looking at.
+    pub fn release(&self, part: &[u8]) {
+        let first = part.as_ptr().addr().wrapping_sub(self.as_ptr().addr());
+        let end = first.checked_add(part.len()).filter(|&end| end <= self.len());
+        #[cfg(unix)]
+        if let Some(end) = end {
+            let first = first / AROUND * AROUND;
+            let end = end.next_multiple_of(AROUND).min(self.len());
+            // SAFETY: a page of a file that is mapped to be read has the same content when it is loaded again.
+            let advised =
+                unsafe { self.0.unchecked_advise_range(UncheckedAdvice::DontNeed, first, end - first) };
+            // Nothing that is read depends on it.
+            drop(advised);
+        }
+        #[cfg(not(unix))]
+        let _ = end;
     }
 
     /// Part of the file as the storage of a tensor whose numbers have `align` bytes: without a copy where the
@@ -169,10 +195,14 @@ mod tests {
         let aligned = file.bytes(40..80, 4);
         assert_eq!(aligned.as_ptr(), file[40..].as_ptr(), "no copy");
         assert_eq!(aligned.clone().as_ptr(), aligned.as_ptr(), "nor by a clone");
+        let again = file.clone();
         drop(file);
         let read: Vec<f32> = aligned.as_chunks::<4>().0.iter().map(|&b| f32::from_ne_bytes(b)).collect();
         assert_eq!(read, numbers[10..20]);
         assert_eq!(aligned[..], bytes[40..80], "the map lives as long as its parts");
+        again.release(&again[8..4000]);
+        again.release(&bytes);
+        assert_eq!(again[..], bytes[..], "what was released is read again");
         std::fs::remove_file(path).unwrap();
         assert!(MappedFile::open(&std::env::temp_dir()).is_err());
     }

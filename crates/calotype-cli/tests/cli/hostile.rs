@@ -41,6 +41,11 @@ fn refused(dir: &TempDir, more: &[&str]) -> String {
     message
 }
 
+/// The message of any command, within the same limits.
+fn fails_at_once(dir: &TempDir, args: &[&str]) -> String {
+    failed(run_within(dir, "ulimit -t 2; ulimit -v 1000000 2>/dev/null", args), 1, args)
+}
+
 fn header(json: &str, data: usize) -> Vec<u8> {
     let mut bytes = (json.len() as u64).to_le_bytes().to_vec();
     bytes.extend(json.bytes());
@@ -110,11 +115,59 @@ fn gguf_that_lies() {
         let ids = NamedTensor { name: "input_ids".into(), shape: vec![1, 1], values: vec![1.0] };
         safetensors::write(&dir.join("in.safetensors"), &[ids]).unwrap();
         let args = [&args[..], &["--output", "out.safetensors"]].concat();
-        let output = run_within(&dir, "ulimit -t 2; ulimit -v 1000000 2>/dev/null", &args);
-        let message = failed(output, 1, &args);
-        assert!(message.contains("t5.gguf") && message.contains(said), "{what}: {message}");
-        assert!(!dir.join("out.safetensors").exists());
+        for args in
+            [&args[..], &["convert", "t5.gguf", "out.safetensors"], &["convert", "t5.gguf", "out.gguf"]]
+        {
+            let message = fails_at_once(&dir, args);
+            assert!(message.contains("t5.gguf") && message.contains(said), "{what}: {message}");
+            assert!(!dir.join("out.safetensors").exists() && !dir.join("out.gguf").exists());
+        }
     }
+}
+
+/// What Flux's relatives and a T5 that is not whole are converted to: nothing.
+#[test]
+fn networks_that_are_another_or_not_whole() {
+    let dir = TempDir::new();
+    let mark = "double_blocks.0.img_attn.norm.key_norm.scale";
+    for (tensor, family) in [
+        ("single_stream_modulation.lin.weight", "Flux 2"),
+        ("double_stream_modulation_img.lin.weight", "Flux 2"),
+        ("distilled_guidance_layer.in_proj.bias", "Chroma"),
+    ] {
+        for prefix in ["", "model.diffusion_model."] {
+            let file = GgufFile::new().text("general.architecture", "flux");
+            let file = file.floats(&format!("{prefix}{mark}"), &[128], &[1.0; 128]);
+            dir.write("other.gguf", file.floats(&format!("{prefix}{tensor}"), &[2], &[1.0; 2]).bytes());
+            let message = fails_at_once(&dir, &["convert", "other.gguf", "out.gguf", "--dtype", "q4_0"]);
+            assert_says(&message, &["other.gguf", &format!("this is {family}; expected")]);
+        }
+    }
+    dir.write("flux.gguf", GgufFile::new().floats(mark, &[128], &[1.0; 128]).bytes());
+    assert_says(
+        &fails_at_once(&dir, &["convert", "flux.gguf", "out.gguf"]),
+        &["tensor `img_in.weight`: expected a tensor of Flux.1, got no such tensor"],
+    );
+    // T5 in shards, as it is published.
+    let shard = "model-00001-of-00002.safetensors";
+    let table = NamedTensor { name: "shared.weight".into(), shape: vec![4, 4], values: vec![0.5; 16] };
+    safetensors::write(&dir.join("t5").join(shard), &[table]).unwrap();
+    dir.write("t5/config.json", r#"{"model_type": "t5", "d_model": 4}"#);
+    let index = format!(
+        r#"{{"weight_map": {{"shared.weight": "{shard}",
+        "encoder.final_layer_norm.weight": "model-00002-of-00002.safetensors"}}}}"#
+    );
+    dir.write("t5/model.safetensors.index.json", index);
+    let ids = NamedTensor { name: "input_ids".into(), shape: vec![1, 1], values: vec![1.0] };
+    safetensors::write(&dir.join("in"), &[ids]).unwrap();
+    for args in [
+        &["convert", "t5", "out.gguf"][..],
+        &["probe", "--model", "t5", "--component", "text-encoder-2", "--inputs", "in", "--output", "out"],
+    ] {
+        let message = fails_at_once(&dir, args);
+        assert_says(&message, &["model-00002-of-00002.safetensors"]);
+    }
+    assert!(!dir.join("out.gguf").exists());
 }
 
 #[test]

@@ -5,10 +5,10 @@ use std::fs;
 use calotype::files::fp8::Fp8;
 use calotype::files::{NamedTensor, safetensors};
 
-use super::checkpoints::{golden, latents};
+use super::checkpoints::{golden, latents, ramp};
 use super::support::{GgufFile, TempDir};
 use super::weight_files::{as_in, single_file};
-use super::{assert_says, fails};
+use super::{assert_says, fails, succeeds};
 
 /// [`latents`] of a small picture by Stable Diffusion 1 in one file, which says nothing of sizes.
 fn small_latents(dir: &TempDir, file: &str) -> Vec<f32> {
@@ -75,4 +75,57 @@ fn numbers_of_eight_bits_are_no_damage() {
     let message = fails(&dir, 1, &["generate", "a", "--model", "fp8.safetensors", "--out", "x.png"]);
     assert_says(&message, &["has dtype F8_E8M0 (fp8)", "hint: take the model in f32, f16 or bf16"]);
     assert!(!message.contains("truncated"), "{message}");
+}
+
+/// T5's encoder, the smallest network that GGUF files are written of.
+fn t5(dir: &TempDir) {
+    let tensor = |name: &str, shape: &[usize]| ramp(name, shape, 0.25);
+    let block = "encoder.block.0.layer";
+    let attention = format!("{block}.0.SelfAttention");
+    let mut tensors = vec![
+        tensor("shared.weight", &[48, 32]),
+        tensor("encoder.final_layer_norm.weight", &[32]),
+        tensor(&format!("{block}.0.layer_norm.weight"), &[32]),
+        tensor(&format!("{block}.1.layer_norm.weight"), &[32]),
+        tensor(&format!("{attention}.relative_attention_bias.weight"), &[32, 2]),
+        tensor(&format!("{block}.1.DenseReluDense.wi_0.weight"), &[64, 32]),
+        tensor(&format!("{block}.1.DenseReluDense.wi_1.weight"), &[64, 32]),
+        tensor(&format!("{block}.1.DenseReluDense.wo.weight"), &[32, 64]),
+    ];
+    tensors.extend(["q", "k", "v", "o"].map(|name| tensor(&format!("{attention}.{name}.weight"), &[32, 32])));
+    safetensors::write(&dir.join("t5.safetensors"), &tensors).unwrap();
+}
+
+#[test]
+fn a_gguf_is_written_by_its_ending() {
+    let dir = TempDir::new();
+    t5(&dir);
+    let json = succeeds(&dir, &["convert", "t5.safetensors", "t5.gguf", "--dtype", "q8_0", "--json"]).stdout;
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!((&json["layout"], &json["dtype"]), (&"GGUF".into(), &"q8_0".into()));
+    assert_eq!(json["output"], "t5.gguf");
+    let output = succeeds(&dir, &["convert", "t5.gguf", "t5"]);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "t5: folder, f32\n");
+    let ids = NamedTensor { name: "input_ids".into(), shape: vec![1, 3], values: vec![5.0, 40.0, 1.0] };
+    safetensors::write(&dir.join("ids.safetensors"), &[ids]).unwrap();
+    let outputs = ["t5.gguf", "t5", "t5.safetensors"].map(|model| {
+        let args =
+            ["probe", "--model", model, "--component", "text-encoder-2", "--inputs", "ids.safetensors"];
+        succeeds(&dir, &[&args[..], &["--output", "out.safetensors"]].concat());
+        safetensors::read(&dir.join("out.safetensors")).unwrap().remove("output").unwrap().values
+    });
+    assert_eq!(outputs[0], outputs[1]);
+    let worst = outputs[0].iter().zip(&outputs[2]).fold(0.0_f32, |worst, (a, b)| worst.max((a - b).abs()));
+    assert!(worst > 0.0 && worst < 0.05, "{worst}");
+    // What there is no such file of, and what is no dtype.
+    let message = fails(&dir, 2, &["convert", "t5.safetensors", "b", "--dtype", "q4_k"]);
+    assert_says(
+        &message,
+        &["dtype", "f32, f16, bf16: blocks are written into files that end in .gguf", "q4_k"],
+    );
+    let message = fails(&dir, 2, &["convert", "t5.safetensors", "b.gguf", "--dtype", "q3_k"]);
+    assert_says(&message, &["f32, f16, bf16, q8_0, q6_k, q5_k, q4_k, q4_0"]);
+    let message = fails(&dir, 2, &["convert", &golden("sd1"), "b.gguf"]);
+    assert_says(&message, &["Flux.1's transformer and T5's encoder are written"]);
+    assert!(!dir.join("b").exists() && !dir.join("b.gguf").exists());
 }

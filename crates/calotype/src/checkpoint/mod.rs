@@ -5,6 +5,7 @@
 mod find;
 mod flux_file;
 mod folder;
+mod gguf_file;
 pub mod hub;
 mod index;
 pub mod lora;
@@ -26,6 +27,7 @@ use serde_json::Value;
 
 use crate::diffusion::SchedulerConfig;
 use crate::error::{Error, Result};
+use crate::files::gguf::TensorType;
 use crate::files::weights::Tensors;
 use crate::files::{Storage, StoredTensor};
 use crate::model::ComponentKind;
@@ -41,16 +43,12 @@ pub use t5::{is_t5, t5_encoder};
 pub use trained::{
     text_encoder_tensors, write_autoencoder, write_clip, write_denoiser, write_model, write_text_encoder,
 };
+pub use write::{Layout, Written};
 
 /// In the header of the single files that we write: every component's `config.json` under its folder's name.
 const CONFIGS: &str = "calotype.configs";
 /// In the same place: `scheduler_config.json`.
 const SCHEDULER: &str = "calotype.scheduler";
-
-/// Whether a model is written at `path` as a single file, `NAME.safetensors`, and not as a folder.
-pub fn is_single_file(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "safetensors")
-}
 
 /// A component's config and weights.
 #[derive(Debug, Clone)]
@@ -99,6 +97,14 @@ impl Checkpoint {
         if path.is_dir() { folder::open(path) } else { single_file::open::open(path) }
     }
 
+    /// The same, or T5's encoder alone, as file or folder, which makes no pictures but can be written in another layout.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    pub fn open_part(path: &Path) -> Result<Self> {
+        t5::alone(path)?.map_or_else(|| Self::open(path), Ok)
+    }
+
     /// A component.
     ///
     /// # Errors
@@ -110,10 +116,11 @@ impl Checkpoint {
         })
     }
 
-    /// The transformer of a checkpoint that has nothing else.
-    fn transformer_alone(&self) -> Option<&StoredComponent> {
-        let transformer = self.components.get(&ComponentKind::Transformer);
-        transformer.filter(|_| self.components.len() == 1)
+    /// The network of a checkpoint that has one alone: a transformer, or T5's encoder.
+    fn alone(&self) -> Option<(ComponentKind, &StoredComponent)> {
+        let (&kind, stored) = self.components.iter().next()?;
+        let may_be = kind == ComponentKind::Transformer || is_t5(stored);
+        (self.components.len() == 1 && may_be).then_some((kind, stored))
     }
 
     /// Takes a component out.
@@ -245,9 +252,10 @@ impl Checkpoint {
         ComponentKind::DENOISERS.into_iter().find(there).unwrap_or(ComponentKind::DENOISERS[0])
     }
 
-    /// How most of the denoiser's numbers are stored.
+    /// How most of the denoiser's numbers are stored; those of another network if it has none.
     pub fn storage(&self) -> Storage {
-        let weights = self.components.get(&self.denoiser_kind()).map(|component| component.weights.values());
+        let denoiser = self.components.get(&self.denoiser_kind()).or_else(|| self.components.values().next());
+        let weights = denoiser.map(|component| component.weights.values());
         let largest = weights.and_then(|weights| weights.max_by_key(|tensor| tensor.byte_count()));
         largest.map_or(Storage::F32, |tensor| tensor.storage())
     }
@@ -277,22 +285,24 @@ impl Checkpoint {
     /// # Errors
     /// `Error::Io`.
     pub fn write_folder(&self, folder: &Path) -> Result<()> {
-        write::folder(self, folder)
+        write::folder(self, folder, None)
     }
 
-    /// Writes a single file in the original layout.
+    /// Writes what `path` stands for ([`Layout::of`]), with weights as they are stored.
     ///
     /// # Errors
-    /// `Error::Io`; `Error::Weights` for a tensor that such files have no place for.
-    pub fn write_single_file(&self, file: &Path) -> Result<()> {
-        write::single_file(self, file)
-    }
-
-    /// Writes whichever of the two the path stands for: [`is_single_file`].
-    ///
-    /// # Errors
-    /// As [`Checkpoint::write_folder`] and [`Checkpoint::write_single_file`].
+    /// As [`Checkpoint::write_as`].
     pub fn write(&self, path: &Path) -> Result<()> {
-        if is_single_file(path) { self.write_single_file(path) } else { self.write_folder(path) }
+        self.write_as(path, None).map(drop)
+    }
+
+    /// The same with all weights in another dtype, rounded to the nearest; blocks in GGUF alone. Weights are read,
+    /// converted and written a few rows at a time.
+    ///
+    /// # Errors
+    /// `Error::Io`; `Error::Argument` for a dtype or a network that the layout does not have; `Error::Weights` for a tensor
+    /// that it has no place for; `Error::Data` for numbers that the dtype does not hold.
+    pub fn write_as(&self, path: &Path, dtype: Option<TensorType>) -> Result<Written> {
+        write::write(self, path, dtype)
     }
 }

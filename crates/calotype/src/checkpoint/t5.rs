@@ -4,15 +4,27 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::StoredComponent;
+use super::single_file::open::written_configs;
+use super::{Checkpoint, StoredComponent, Taken, folder};
 use crate::error::{Error, Result};
+use crate::files::gguf::Value as GgufValue;
 use crate::files::weights::{self, Tensors};
+use crate::files::{Stack, StoredTensor, atomic};
+use crate::model::ComponentKind;
 use crate::nn::{Component, Compute, Init};
 use crate::text_encoder::t5::{T5Config, T5Encoder};
+
+/// llama.cpp's name of the encoder without a decoder.
+pub const ARCHITECTURE: &str = "t5encoder";
+/// Tokens that T5 was trained with at a time.
+const CONTEXT: u32 = 512;
 
 /// The token table, and what it is called a second time.
 const TABLE: &str = "shared.weight";
 const ALIAS: &str = "encoder.embed_tokens.weight";
+/// (llama.cpp's name, transformers') outside of the blocks.
+const OUTSIDE: [(&str, &str); 2] =
+    [("token_embd.weight", TABLE), ("enc.output_norm.weight", "encoder.final_layer_norm.weight")];
 /// What a whole T5 has beside its encoder, by transformers' names and by llama.cpp's.
 const REST: [&str; 5] = ["decoder.", "lm_head.", "dec.", "output.", "logit_scale"];
 
@@ -69,11 +81,95 @@ fn transformers_name(name: String) -> String {
         let (_, ours) = OF_BLOCK.iter().find(|(theirs, _)| *theirs == layer)?;
         Some(format!("encoder.block.{block}.{ours}.weight"))
     };
-    match name.as_str() {
-        "token_embd.weight" => TABLE.into(),
-        "enc.output_norm.weight" => "encoder.final_layer_norm.weight".into(),
-        _ => of_block().unwrap_or(name),
+    match OUTSIDE.iter().find(|(theirs, _)| *theirs == name) {
+        Some((_, ours)) => (*ours).to_owned(),
+        None => of_block().unwrap_or(name),
     }
+}
+
+/// llama.cpp's name of one of transformers'; `None` for what is no tensor of the encoder.
+fn llama_cpp_name(name: &str) -> Option<String> {
+    if let Some((theirs, _)) = OUTSIDE.iter().find(|(_, ours)| *ours == name) {
+        return Some((*theirs).to_owned());
+    }
+    let (block, layer) = name.strip_prefix("encoder.block.")?.split_once('.')?;
+    let layer = layer.strip_suffix(".weight")?;
+    let (theirs, _) = OF_BLOCK.iter().find(|(_, ours)| *ours == layer)?;
+    Some(format!("enc.blk.{block}.{theirs}.weight"))
+}
+
+/// The tensors under llama.cpp's names.
+///
+/// # Errors
+/// `Error::Weights` for a tensor that is none of the encoder's.
+pub fn stacks(stored: &StoredComponent) -> Result<Vec<Stack<'_>>> {
+    let mut weights: Vec<_> = stored.weights.iter().collect();
+    weights.sort_by_key(|(name, _)| *name);
+    let stack = |(name, tensor)| {
+        let no_place = || {
+            let (name, got): (&String, _) = (name, format!("{:?}", StoredTensor::shape(tensor)));
+            Error::weights("GGUF", &stored.path, name, "a tensor of T5's encoder", got)
+        };
+        Ok(Stack::whole(llama_cpp_name(name).ok_or_else(no_place)?, tensor))
+    };
+    weights.into_iter().map(stack).collect()
+}
+
+/// What llama.cpp's files say of the network, and transformers reads.
+///
+/// # Errors
+/// `Error::Config`; `Error::Format` if the config is not readable.
+pub fn metadata(stored: &StoredComponent) -> Result<Vec<(String, GgufValue)>> {
+    let config: T5Config = stored.typed_config()?;
+    config.validate()?;
+    let sizes = [
+        ("embedding_length", config.d_model),
+        ("feed_forward_length", config.d_ff),
+        ("block_count", config.num_layers),
+        ("attention.head_count", config.num_heads),
+        ("attention.key_length", config.d_kv),
+        ("attention.value_length", config.d_kv),
+        ("attention.relative_buckets_count", config.relative_attention_num_buckets),
+        ("vocab_size", config.vocab_size),
+    ];
+    let sizes = sizes.map(|(key, size)| (key, GgufValue::U32(size as u32)));
+    let epsilon = GgufValue::F32(config.layer_norm_epsilon as f32);
+    let others = [
+        ("context_length", GgufValue::U32(CONTEXT)),
+        ("attention.layer_norm_epsilon", epsilon.clone()),
+        ("attention.layer_norm_rms_epsilon", epsilon),
+    ];
+    let all = sizes.into_iter().chain(others);
+    Ok(all.map(|(key, value)| (format!("{ARCHITECTURE}.{key}"), value)).collect())
+}
+
+/// The encoder alone, as bare file or as its own folder; `None` for anything else.
+///
+/// # Errors
+/// As [`open_file`] and [`StoredComponent::open`].
+pub fn alone(path: &Path) -> Result<Option<Checkpoint>> {
+    let kind = ComponentKind::TextEncoder2;
+    let stored = if path.is_file() {
+        open_file(path)?
+    } else {
+        let config = atomic::read_json::<Value>(&path.join("config.json"));
+        let is_t5 = config.is_ok_and(|config| config["model_type"] == "t5");
+        let mut stored = is_t5.then(|| folder::open_component(path, kind)).transpose()?;
+        if let Some(stored) = &mut stored {
+            stored.left_out.extend(leave_out(&mut stored.weights));
+        }
+        stored
+    };
+    Ok(stored.map(|mut stored| Checkpoint {
+        path: path.to_owned(),
+        left_out: std::mem::take(&mut stored.left_out),
+        components: [(kind, stored)].into(),
+        tokenizers: vec![],
+        t5_tokenizer: None,
+        scheduler: String::new(),
+        force_zeros_for_empty_prompt: false,
+        taken: Taken::default(),
+    }))
 }
 
 /// The encoder of a bare weight file, under transformers' names or llama.cpp's, with a config that follows from its
@@ -97,8 +193,9 @@ pub fn of_tensors(path: &Path, mut weights: Tensors) -> Result<Option<StoredComp
         return Ok(None);
     }
     let left_out = leave_out(&mut weights);
-    let config =
-        config(&weights).map_err(|reason| Error::format(path, "T5's encoder in one file", reason))?;
+    let written = written_configs(path)?.configs.remove(ComponentKind::TextEncoder2.folder());
+    let config = written.map_or_else(|| config(&weights), Ok);
+    let config = config.map_err(|reason| Error::format(path, "T5's encoder in one file", reason))?;
     Ok(Some(StoredComponent { path: path.to_owned(), config_path: None, config, weights, left_out }))
 }
 

@@ -1,4 +1,4 @@
-//! A checkpoint on disk again, in either layout.
+//! A checkpoint on disk again, in any layout.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -7,23 +7,89 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::index::{ModelIndex, SecondEncoder};
-use super::{CONFIGS, Checkpoint, SCHEDULER, StoredComponent, flux_file};
+use super::{CONFIGS, Checkpoint, SCHEDULER, StoredComponent, flux_file, gguf_file};
 use crate::checkpoint::single_file::{self, Change, KeyLayout};
 use crate::denoiser::DenoiserConfig;
 use crate::diffusion::SchedulerConfig;
 use crate::error::{Error, Result};
-use crate::files::{Storage, StoredTensor, atomic, safetensors};
+use crate::files::gguf::TensorType;
+use crate::files::{Stack, Storage, StoredTensor, atomic, safetensors};
 use crate::model::{Beside, ComponentKind};
+use crate::named::named_enum;
 use crate::nn::parameters::is_counter;
 
+named_enum! {
+    /// What a model is written as.
+    pub enum Layout {
+        /// diffusers' folder.
+        Folder = "folder",
+        /// Everything in one safetensors file, under the names of the original code.
+        SingleFile = "single file",
+        /// One network in a GGUF file.
+        Gguf = "GGUF",
+    }
+}
+
+impl Layout {
+    /// Which one `path` stands for, by its ending: `.gguf`, `.safetensors`, or a folder.
+    pub fn of(path: &Path) -> Self {
+        let ends = |ending: &str| path.extension().is_some_and(|extension| extension == ending);
+        match (ends("gguf"), ends("safetensors")) {
+            (true, _) => Self::Gguf,
+            (_, true) => Self::SingleFile,
+            _ => Self::Folder,
+        }
+    }
+}
+
+/// What was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// As what.
+    pub layout: Layout,
+    /// How most of the denoiser's numbers are stored.
+    pub dtype: TensorType,
+    /// Components that the file has no place for.
+    pub left: Vec<ComponentKind>,
+}
+
+/// Writes what `path` stands for.
+pub fn write(checkpoint: &Checkpoint, path: &Path, dtype: Option<TensorType>) -> Result<Written> {
+    let layout = Layout::of(path);
+    let storage = match (layout, dtype) {
+        (Layout::Gguf, _) | (_, None) => None,
+        (_, Some(TensorType::Plain(storage))) => Some(storage),
+        (_, Some(blocks)) => {
+            let expected = format!("{}: blocks are written into files that end in .gguf", Storage::names());
+            return Err(Error::argument("dtype", expected, blocks));
+        }
+    };
+    let plain = TensorType::Plain(storage.unwrap_or_else(|| checkpoint.storage()));
+    let (dtype, kinds) = match layout {
+        Layout::Folder => (plain, folder(checkpoint, path, storage).map(|()| None)?),
+        Layout::SingleFile => (plain, single_file(checkpoint, path, storage)?),
+        Layout::Gguf => gguf_file::write(checkpoint, path, dtype).map(|(kind, dtype)| (dtype, Some(kind)))?,
+    };
+    let is_left = |kind: &ComponentKind| kinds.is_some_and(|written| written != *kind);
+    let left = checkpoint.components.keys().copied().filter(is_left).collect();
+    Ok(Written { layout, dtype, left })
+}
+
+/// A tensor whole, stored as asked for.
+fn whole<'a>(name: &str, tensor: &'a StoredTensor, storage: Option<Storage>) -> Stack<'a> {
+    let mut stack = Stack::whole(name, tensor);
+    stack.kind = storage.map_or(stack.kind, TensorType::Plain);
+    stack
+}
+
 /// Writes a folder in diffusers' layout.
-pub fn folder(checkpoint: &Checkpoint, root: &Path) -> Result<()> {
-    if let Some(stored) = checkpoint.transformer_alone() {
-        return component(ComponentKind::Transformer, stored, root);
+pub fn folder(checkpoint: &Checkpoint, root: &Path, storage: Option<Storage>) -> Result<()> {
+    if let Some((kind, stored)) = checkpoint.alone() {
+        return component(kind, stored, root, storage);
     }
     checkpoint.check_tokenizers()?;
     for (&kind, stored) in &checkpoint.components {
-        component(kind, stored, &root.join(kind.folder()))?;
+        component(kind, stored, &root.join(kind.folder()), storage)?;
     }
     for (tokenizer, name) in checkpoint.tokenizers.iter().zip(["tokenizer", "tokenizer_2"]) {
         tokenizer.save(&root.join(name))?;
@@ -36,24 +102,27 @@ pub fn folder(checkpoint: &Checkpoint, root: &Path) -> Result<()> {
 }
 
 /// Writes the folder of a component: its weights, then its config.
-fn component(kind: ComponentKind, stored: &StoredComponent, folder: &Path) -> Result<()> {
-    let mut tensors: Vec<(&str, &StoredTensor)> =
-        stored.weights.iter().map(|(n, t)| (n.as_str(), t)).collect();
-    tensors.sort_by_key(|(name, _)| *name);
+fn component(
+    kind: ComponentKind,
+    stored: &StoredComponent,
+    folder: &Path,
+    storage: Option<Storage>,
+) -> Result<()> {
+    let stacks = stored.weights.iter().map(|(name, tensor)| whole(name, tensor, storage)).collect();
     let file = folder.join(kind.weights_stem()).with_extension("safetensors");
-    safetensors::write_stored(&file, tensors.into_iter(), HashMap::new())?;
-    atomic::write_json(&folder.join("config.json"), &config_of(kind, stored))
+    safetensors::write_stacks(&file, stacks, HashMap::new())?;
+    atomic::write_json(&folder.join("config.json"), &config_of(kind, stored, storage))
 }
 
 /// The config with the dtype that transformers writes and reads.
-fn config_of(component: ComponentKind, stored: &StoredComponent) -> Value {
+fn config_of(component: ComponentKind, stored: &StoredComponent, storage: Option<Storage>) -> Value {
     let mut config = stored.config.clone();
-    let dtype = stored.weights.values().next().map_or(Storage::F32, StoredTensor::storage);
+    let own = stored.weights.values().next().map_or(Storage::F32, StoredTensor::storage);
     if matches!(component, ComponentKind::TextEncoder | ComponentKind::TextEncoder2)
         && let Some(keys) = config.as_object_mut()
     {
         keys.remove("dtype");
-        keys.insert("torch_dtype".into(), dtype.torch_name().into());
+        keys.insert("torch_dtype".into(), storage.unwrap_or(own).torch_name().into());
     }
     config
 }
@@ -91,11 +160,34 @@ fn index(checkpoint: &Checkpoint, scheduler: &Value) -> Value {
     .to_json()
 }
 
-/// Writes a single file in the original layout.
-pub fn single_file(checkpoint: &Checkpoint, path: &Path) -> Result<()> {
-    if checkpoint.transformer_alone().is_some() {
-        return flux_file::write(checkpoint, path);
+/// What single files have no place for, for their headers: the configs of these components, and the scheduler's.
+pub(super) fn header(checkpoint: &Checkpoint, kinds: &[ComponentKind]) -> HashMap<String, String> {
+    let stored =
+        kinds.iter().filter_map(|kind| Some((kind.folder(), &checkpoint.components.get(kind)?.config)));
+    let configs: BTreeMap<&str, &Value> = stored.collect();
+    let scheduler = (SCHEDULER.to_owned(), checkpoint.scheduler.clone());
+    let scheduler = Some(scheduler).filter(|(_, text)| !text.is_empty());
+    [(CONFIGS.to_owned(), json!(configs).to_string())].into_iter().chain(scheduler).collect()
+}
+
+/// Writes a single file in the original layout, and returns the component that it is of if it is not of all.
+fn single_file(
+    checkpoint: &Checkpoint,
+    path: &Path,
+    storage: Option<Storage>,
+) -> Result<Option<ComponentKind>> {
+    if checkpoint.components.contains_key(&ComponentKind::Transformer) {
+        return flux_file::write(checkpoint, path, storage).map(|()| Some(ComponentKind::Transformer));
     }
+    if let Some((kind, stored)) = checkpoint.alone() {
+        let stacks = stored.weights.iter().map(|(name, tensor)| whole(name, tensor, storage)).collect();
+        return safetensors::write_stacks(path, stacks, header(checkpoint, &[kind])).map(|()| None);
+    }
+    whole_model(checkpoint, path, storage).map(|()| None)
+}
+
+/// All components of a Stable Diffusion.
+fn whole_model(checkpoint: &Checkpoint, path: &Path, storage: Option<Storage>) -> Result<()> {
     let config = |component: ComponentKind| checkpoint.component(component).map(|stored| &stored.config);
     let second = checkpoint.components.get(&ComponentKind::TextEncoder2).map(|stored| &stored.config);
     let layout = KeyLayout::from_configs(
@@ -132,26 +224,18 @@ pub fn single_file(checkpoint: &Checkpoint, path: &Path) -> Result<()> {
         }
     }
     for (key, thirds) in thirds {
-        let joined = joined(thirds).map_err(|reason| {
+        let joined = joined(thirds, storage).map_err(|reason| {
             Error::format(&checkpoint.path, "model for a single file", format!("`{key}`: {reason}"))
         })?;
         tensors.insert(key, Cow::Owned(joined));
     }
-    // What the original layout has no place for: other programs read the names and shapes alone.
-    let configs: BTreeMap<&str, &Value> = checkpoint
-        .components
-        .iter()
-        .map(|(component, stored)| (component.folder(), &stored.config))
-        .collect();
-    let metadata = HashMap::from([
-        (CONFIGS.to_owned(), json!(configs).to_string()),
-        (SCHEDULER.to_owned(), checkpoint.scheduler.clone()),
-    ]);
+    let mut stacks: Vec<Stack> = tensors.iter().map(|(name, tensor)| whole(name, tensor, storage)).collect();
     let marker = StoredTensor::from_f32(vec![0], vec![]).expect("no numbers");
-    for key in single_file::markers(layout.architecture, &scheduler(checkpoint)?) {
-        tensors.insert(key.to_owned(), Cow::Borrowed(&marker));
-    }
-    safetensors::write_stored(path, tensors.iter().map(|(name, t)| (name.as_str(), &**t)), metadata)
+    let markers = single_file::markers(layout.architecture, &scheduler(checkpoint)?);
+    stacks.extend(markers.into_iter().map(|name| Stack::whole(name, &marker)));
+    // Other programs read the names and shapes alone.
+    let kinds: Vec<ComponentKind> = checkpoint.components.keys().copied().collect();
+    safetensors::write_stacks(path, stacks, header(checkpoint, &kinds))
 }
 
 fn undone(change: Change, tensor: &StoredTensor) -> std::result::Result<StoredTensor, String> {
@@ -169,10 +253,18 @@ fn undone(change: Change, tensor: &StoredTensor) -> std::result::Result<StoredTe
     StoredTensor::copied(shape, tensor.storage(), &bytes).ok_or_else(|| "too few numbers".into())
 }
 
-fn joined(thirds: [Option<&StoredTensor>; 3]) -> std::result::Result<StoredTensor, String> {
+fn joined(
+    thirds: [Option<&StoredTensor>; 3],
+    storage: Option<Storage>,
+) -> std::result::Result<StoredTensor, String> {
     let [Some(q), Some(k), Some(v)] = thirds else {
         return Err("queries, keys and values must all be there".into());
     };
+    let as_asked = |third: &StoredTensor| match storage {
+        Some(storage) => third.clone().stored_as(storage),
+        None => third.clone(),
+    };
+    let [q, k, v] = &[q, k, v].map(as_asked);
     if q.storage() != k.storage() || q.storage() != v.storage() {
         return Err("queries, keys and values have different dtypes".into());
     }

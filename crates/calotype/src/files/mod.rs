@@ -20,9 +20,11 @@ pub mod protobuf;
 mod quantised;
 pub mod safetensors;
 pub mod sha256;
+mod stack;
 mod stored_tensor;
 pub mod tensorboard;
 pub mod weights;
 
 pub use packing::Packing;
-pub use stored_tensor::{NamedTensor, Storage, StoredTensor};
+pub use stack::Stack;
+pub use stored_tensor::{Encoding, NamedTensor, Storage, StoredTensor};

@@ -3,18 +3,21 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::Display;
+use std::fs::File;
+use std::io::Write;
 use std::ops::Range;
 use std::path::Path;
 
 use calotype_kernels::mapped::MappedFile;
 use safetensors::SafeTensorError;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView, View};
+use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo, TensorView, View};
 
 use super::fp8::Fp8;
+use super::gguf::TensorType;
 use super::numbers::{self, to_f32};
 use super::{atomic, content, quantised};
 use crate::error::{Cause, Error, Result};
-use crate::files::{NamedTensor, Packing, Storage, StoredTensor};
+use crate::files::{NamedTensor, Packing, Stack, Storage, StoredTensor};
 
 const FORMAT: &str = "safetensors";
 
@@ -56,7 +59,7 @@ pub fn open(path: &Path) -> Result<HashMap<String, StoredTensor>> {
                     None => error,
                 }
             })?;
-            Ok((name.to_owned(), tensor))
+            Ok((name.to_owned(), tensor.of_file(&file)))
         })
         .collect()
 }
@@ -168,95 +171,58 @@ impl View for Numbers<'_> {
 /// Writes tensors as they are stored, packed ones in f32, as [`write()`] does.
 ///
 /// # Errors
-/// As [`write()`].
+/// As [`write_stacks`].
 pub fn write_stored<'a>(
     path: &Path,
     tensors: impl Iterator<Item = (&'a str, &'a StoredTensor)>,
     metadata: HashMap<String, String>,
 ) -> Result<()> {
-    let view = |(name, tensor): (&'a str, &'a StoredTensor)| {
-        let shape = shape_in_file(name, tensor.shape());
-        (name, Stored { shape, tensor })
-    };
-    serialise(path, tensors.map(view).collect(), metadata)
+    write_stacks(path, tensors.map(|(name, tensor)| Stack::whole(name, tensor)).collect(), metadata)
 }
 
-/// A tensor as it is stored, or unpacked when its turn comes.
-struct Stored<'a> {
-    shape: Vec<usize>,
-    tensor: &'a StoredTensor,
-}
-
-impl View for Stored<'_> {
-    fn dtype(&self) -> Dtype {
-        dtype(self.tensor.storage())
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        self.tensor.bytes()
-    }
-
-    fn data_len(&self) -> usize {
-        self.tensor.byte_count()
-    }
-}
-
-fn dtype(storage: Storage) -> Dtype {
-    match storage {
-        Storage::F32 => Dtype::F32,
-        Storage::F16 => Dtype::F16,
-        Storage::Bf16 => Dtype::BF16,
-    }
-}
-
-/// A tensor whose rows lie in several places.
-#[derive(Debug)]
-pub struct Stack<'a> {
-    /// Its name.
-    pub name: &'a str,
-    /// PyTorch's shape.
-    pub shape: Vec<usize>,
-    /// How its numbers are stored.
-    pub storage: Storage,
-    /// One place after the other: a tensor of this storage, and the rows of it.
-    pub parts: Vec<(&'a StoredTensor, Range<usize>)>,
-}
-
-impl View for Stack<'_> {
-    fn dtype(&self) -> Dtype {
-        dtype(self.storage)
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        match &self.parts[..] {
-            [(only, rows)] if rows.len() == self.shape[0] => only.bytes(),
-            parts => {
-                let rows = |(tensor, rows): &(&StoredTensor, Range<usize>)| tensor.rows(rows.clone());
-                let bytes = parts.iter().filter_map(rows).map(|rows| rows.bytes().into_owned());
-                Cow::Owned(bytes.collect::<Vec<_>>().concat())
-            }
-        }
-    }
-
-    fn data_len(&self) -> usize {
-        self.shape.iter().product::<usize>() * self.storage.size()
-    }
-}
-
-/// Writes tensors that are put together one at a time, when their turn comes; as [`write()`].
+/// Writes tensors that are put together and converted a few rows at a time, as [`write()`] does: it takes no more memory
+/// for larger ones.
 ///
 /// # Errors
-/// As [`write()`].
-pub fn write_stacks(path: &Path, stacks: Vec<Stack>, metadata: HashMap<String, String>) -> Result<()> {
-    serialise(path, stacks.into_iter().map(|stack| (stack.name, stack)).collect(), metadata)
+/// As [`write()`]; `Error::Argument` for blocks, which such files do not have; those of [`Stack`]'s numbers.
+pub fn write_stacks(path: &Path, stacks: Vec<Stack>, mut metadata: HashMap<String, String>) -> Result<()> {
+    let mut all =
+        stacks.into_iter().map(|stack| Ok((dtype(stack.kind)?, stack))).collect::<Result<Vec<_>>>()?;
+    // As the crate orders them: the widest first, so that each begins at a multiple of its width.
+    all.sort_by(|(left, one), (right, other)| right.cmp(left).then_with(|| one.name.cmp(&other.name)));
+    metadata.insert("format".into(), "pt".into());
+    let unwritten = |error: &dyn Display| Error::format(path, FORMAT, error);
+    let mut end = 0_usize;
+    let mut infos = Vec::new();
+    for (dtype, stack) in &all {
+        let begin = end;
+        let size = stack.kind.size(&stack.shape).and_then(|size| end.checked_add(size));
+        end = size.ok_or_else(|| unwritten(&format!("tensor `{}` is larger than memory", stack.name)))?;
+        let shape = shape_in_file(&stack.name, &stack.shape);
+        infos.push((stack.name.clone(), TensorInfo { dtype: *dtype, shape, data_offsets: (begin, end) }));
+    }
+    let header = Metadata::new(Some(metadata), infos).map_err(|error| unwritten(&error))?;
+    let mut header = serde_json::to_vec(&header).map_err(|error| unwritten(&error))?;
+    header.resize(header.len().next_multiple_of(8), b' ');
+    atomic::write_with(path, |temporary| {
+        let failed = || Error::io("write", temporary);
+        let mut file = File::create(temporary).map_err(failed())?;
+        file.write_all(&(header.len() as u64).to_le_bytes()).map_err(failed())?;
+        file.write_all(&header).map_err(failed())?;
+        all.iter().try_for_each(|(_, stack)| stack.write(|bytes| file.write_all(bytes).map_err(failed())))
+    })
+}
+
+fn dtype(kind: TensorType) -> Result<Dtype> {
+    match kind {
+        TensorType::Plain(Storage::F32) => Ok(Dtype::F32),
+        TensorType::Plain(Storage::F16) => Ok(Dtype::F16),
+        TensorType::Plain(Storage::Bf16) => Ok(Dtype::BF16),
+        TensorType::Blocks(_) => {
+            let expected = format!("{}: blocks are written into files that end in .gguf", Storage::names());
+            Err(Error::argument("dtype", expected, kind))
+        }
+    }
 }
 
 fn shape_in_file(name: &str, shape: &[usize]) -> Vec<usize> {

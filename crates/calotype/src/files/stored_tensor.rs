@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use burn::tensor::{Bytes, DType, Device, Tensor, TensorData, bf16, f16};
 use calotype_kernels::has_kernels;
+use calotype_kernels::mapped::MappedFile;
 use calotype_kernels::quantised::QuantisedMatrix;
 use rayon::prelude::*;
 
@@ -60,12 +61,16 @@ pub struct StoredTensor {
     shape: Vec<usize>,
     encoding: Encoding,
     bytes: Bytes,
+    /// Where the bytes may lie.
+    file: Option<MappedFile>,
 }
 
 /// What the bytes of a tensor are.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Encoding {
+pub enum Encoding {
+    /// Numbers.
     Plain(Storage),
+    /// Numbers in fewer bits.
     Packed(Packing),
 }
 
@@ -93,7 +98,19 @@ impl StoredTensor {
 
     fn encoded(shape: Vec<usize>, encoding: Encoding, bytes: Bytes) -> Option<Self> {
         let numbers = shape.iter().try_fold(1_usize, |n, &size| n.checked_mul(size))?;
-        (encoding.size(numbers) == Some(bytes.len())).then_some(Self { shape, encoding, bytes })
+        (encoding.size(numbers) == Some(bytes.len())).then_some(Self { shape, encoding, bytes, file: None })
+    }
+
+    /// The same as a part of a mapped file, whose memory can be [released](StoredTensor::release).
+    pub(super) fn of_file(self, file: &MappedFile) -> Self {
+        Self { file: Some(file.clone()), ..self }
+    }
+
+    /// Lets go of the memory that the bytes take if they lie in a mapped file: [`MappedFile::release`].
+    pub fn release(&self) {
+        if let Some(file) = &self.file {
+            file.release(&self.bytes);
+        }
     }
 
     /// A copy of `bytes`, aligned; `None` as for [`StoredTensor::new`].
@@ -117,6 +134,21 @@ impl StoredTensor {
     /// PyTorch's shape.
     pub fn shape(&self) -> &[usize] {
         &self.shape
+    }
+
+    /// What its bytes are.
+    pub fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
+    /// Its bytes as they are, packed or not.
+    pub fn stored(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Whether each of its rows is a whole number of bytes and blocks.
+    pub(super) fn has_whole_rows(&self) -> bool {
+        self.shape.get(1..).is_none_or(|rest| self.encoding.size(rest.iter().product()).is_some())
     }
 
     /// How the numbers are stored; of packed ones, what they become.
@@ -189,12 +221,13 @@ impl StoredTensor {
                 Bytes::from_elems(values.par_iter().map(|&x| bf16::from_f32(x)).collect::<Vec<_>>())
             }
         };
-        Self { bytes, encoding: Encoding::Plain(storage), shape: self.shape }
+        Self { bytes, encoding: Encoding::Plain(storage), shape: self.shape, file: None }
     }
 
     /// The same numbers under another shape of as many places; `None` for any other.
     pub fn reshaped(self, shape: Vec<usize>) -> Option<Self> {
-        Self::encoded(shape, self.encoding, self.bytes)
+        let file = self.file;
+        Self::encoded(shape, self.encoding, self.bytes).map(|tensor| Self { file, ..tensor })
     }
 
     /// Some of the rows, without a copy where they lie in a mapped file; `None` for rows that it does not have. Packed
@@ -210,7 +243,10 @@ impl StoredTensor {
         let shape = std::iter::once(range.len()).chain(rest.iter().copied()).collect();
         let (first, end) = (range.start * row, range.end * row);
         match (self.bytes.view(first, end), self.encoding) {
-            (Ok(bytes), encoding) => Self::encoded(shape, encoding, bytes),
+            (Ok(bytes), encoding) => {
+                let file = self.file.clone();
+                Self::encoded(shape, encoding, bytes).map(|tensor| Self { file, ..tensor })
+            }
             (Err(_), Encoding::Plain(storage)) => Self::copied(shape, storage, &self.bytes[first..end]),
             (Err(_), Encoding::Packed(packing)) => {
                 Self::packed(shape, packing, Bytes::from_elems(self.bytes[first..end].to_vec()))

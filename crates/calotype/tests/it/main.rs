@@ -2,6 +2,7 @@
 #![recursion_limit = "256"]
 
 mod compute;
+mod conversion;
 mod diffusers_schedulers;
 mod edit_score;
 mod editing;

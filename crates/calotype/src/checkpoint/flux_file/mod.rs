@@ -26,7 +26,7 @@ use crate::model::ComponentKind;
 use crate::text_encoder::tokenizer::{ClipTokenizer, Padding};
 use names::{Entry, Parts, entries};
 
-pub(super) use write::write;
+pub(super) use write::{several_types, stacks, write};
 
 const FORMAT: &str = "Flux.1 in one file";
 

@@ -3,7 +3,7 @@
 //! Layouts: `ggml-common.h`, numbers: `ggml-quants.c` of <https://github.com/ggml-org/ggml>. In f32, one product and
 //! one sum after the other, so that the numbers are those of ggml bit for bit.
 
-use super::{iq4, k_blocks, small_blocks};
+use super::{iq4, k_blocks, quantise_k, quantise_small, small_blocks};
 
 /// How the numbers of a tensor are packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,6 +148,32 @@ impl BlockKind {
             Self::Iq4Xs => each(packed, values, iq4::iq4_xs),
         }
     }
+
+    /// How numbers are packed, as ggml's reference does it without weights of importance; `None` for kinds that are only
+    /// read.
+    pub fn quantiser(self) -> Option<Quantiser> {
+        match self {
+            Self::Q4_0 => Some(|values, packed| pack_each(values, packed, quantise_small::q4_0)),
+            Self::Q8_0 => Some(|values, packed| pack_each(values, packed, quantise_small::q8_0)),
+            Self::Q4K => Some(|values, packed| pack_each(values, packed, quantise_k::q4_k)),
+            Self::Q5K => Some(|values, packed| pack_each(values, packed, quantise_k::q5_k)),
+            Self::Q6K => Some(|values, packed| pack_each(values, packed, quantise_k::q6_k)),
+            _ => None,
+        }
+    }
+}
+
+/// From whole blocks of numbers to as many packed blocks.
+pub type Quantiser = fn(&[f32], &mut [u8]);
+
+/// [`each`] the other way.
+fn pack_each<const BYTES: usize, const NUMBERS: usize>(
+    values: &[f32],
+    packed: &mut [u8],
+    pack: impl Fn(&[f32; NUMBERS], &mut [u8; BYTES]),
+) {
+    let blocks = packed.as_chunks_mut::<BYTES>().0;
+    values.as_chunks::<NUMBERS>().0.iter().zip(blocks).for_each(|(values, block)| pack(values, block));
 }
 
 /// Block by block, each of `BYTES` bytes and `NUMBERS` numbers.
@@ -158,6 +184,13 @@ fn each<const BYTES: usize, const NUMBERS: usize>(
 ) {
     let blocks = packed.as_chunks::<BYTES>().0;
     blocks.iter().zip(values.as_chunks_mut::<NUMBERS>().0).for_each(|(block, values)| unpack(block, values));
+}
+
+/// Writes `value` as the f16 at byte `at` of a block, and returns what that f16 is.
+pub(super) fn put_f16(block: &mut [u8], at: usize, value: f32) -> f32 {
+    let rounded = half::f16::from_f32(value);
+    block[at..at + 2].copy_from_slice(&rounded.to_le_bytes());
+    rounded.to_f32()
 }
 
 /// The f16 at byte `at` of a block.

@@ -8,15 +8,15 @@ use std::ops::Range;
 use super::block::BlockKind;
 use super::metadata;
 use super::reader::Reader;
+use super::tensor_type::TensorType;
 use crate::error::Cause;
 use crate::files::content::GGUF;
 use crate::files::fault::{Fault, Result};
-use crate::files::{Packing, Storage};
 
 /// Versions that differ in nothing that is read here; the first had shorter lengths.
 const VERSIONS: [u32; 2] = [2, 3];
 /// The data begin at a multiple of it, where `general.alignment` says nothing.
-const ALIGNMENT: usize = 32;
+pub(super) const ALIGNMENT: usize = 32;
 /// Tensors and values of a header, each: a thousand times as many as a file has.
 const MOST_ENTRIES: usize = 1 << 20;
 /// Dimensions of ggml's tensors.
@@ -45,20 +45,13 @@ const UNREAD: [(u32, &str); 19] = [
     (41, "Q1_0"),
 ];
 
-/// How a tensor's numbers are stored.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Kind {
-    Plain(Storage),
-    Blocks(BlockKind),
-}
-
 /// A tensor and its place in the file.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub name: String,
     /// PyTorch's: the last dimension is the one whose numbers lie side by side.
     pub shape: Vec<usize>,
-    pub kind: Kind,
+    pub kind: TensorType,
     pub place: Range<usize>,
 }
 
@@ -130,21 +123,19 @@ fn entry(reader: &mut Reader) -> Result<Entry> {
     }
     let kind = kind(reader.u32(&name)?, &name)?;
     let offset = usize::try_from(reader.u64(&name)?).map_err(|_| too_large(&name))?;
-    let numbers = shape.iter().try_fold(1_usize, |n, &size| n.checked_mul(size));
-    let numbers = numbers.ok_or_else(|| too_large(&name))?;
-    let bytes = match kind {
-        Kind::Plain(storage) => numbers.checked_mul(storage.size()),
-        Kind::Blocks(block) => {
-            let (row, per_block) = (shape.first().copied().unwrap_or(1), block.numbers());
-            if !row.is_multiple_of(per_block) {
-                let reason = format!("tensor `{name}` has rows of {row} numbers, no multiple of {per_block}");
-                return Err(Fault::damaged(format!("{reason}, as {} needs", block.name())));
-            }
-            Packing::Blocks(block).size(numbers)
+    if shape.iter().try_fold(1_usize, |n, &size| n.checked_mul(size)).is_none() {
+        return Err(too_large(&name));
+    }
+    if let TensorType::Blocks(block) = kind {
+        let (row, per_block) = (shape.first().copied().unwrap_or(1), block.numbers());
+        if !row.is_multiple_of(per_block) {
+            let reason = format!("tensor `{name}` has rows of {row} numbers, no multiple of {per_block}");
+            return Err(Fault::damaged(format!("{reason}, as {} needs", block.name())));
         }
-    };
-    let end = bytes.and_then(|bytes| offset.checked_add(bytes)).ok_or_else(|| too_large(&name))?;
+    }
     shape.reverse();
+    let bytes = kind.size(&shape);
+    let end = bytes.and_then(|bytes| offset.checked_add(bytes)).ok_or_else(|| too_large(&name))?;
     Ok(Entry { name, shape, kind, place: offset..end })
 }
 
@@ -152,15 +143,8 @@ fn too_large(name: &str) -> Fault {
     Fault::damaged(format!("tensor `{name}` is larger than memory can be"))
 }
 
-fn kind(id: u32, name: &str) -> Result<Kind> {
-    let block = || BlockKind::ALL.into_iter().find(|block| block.id() == id).map(Kind::Blocks);
-    let known = match id {
-        0 => Some(Kind::Plain(Storage::F32)),
-        1 => Some(Kind::Plain(Storage::F16)),
-        30 => Some(Kind::Plain(Storage::Bf16)),
-        _ => block(),
-    };
-    known.ok_or_else(|| match UNREAD.iter().find(|(unread, _)| *unread == id) {
+fn kind(id: u32, name: &str) -> Result<TensorType> {
+    TensorType::of_id(id).ok_or_else(|| match UNREAD.iter().find(|(unread, _)| *unread == id) {
         Some((_, kind)) => {
             let read = BlockKind::ALL.map(BlockKind::name).join(", ");
             Fault::unread(format!("tensor `{name}` is of type {kind}; F32, F16, BF16, {read} are read"))

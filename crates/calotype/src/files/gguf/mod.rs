@@ -1,14 +1,19 @@
 //! GGUF: the files of ggml, llama.cpp and stable-diffusion.cpp, with quantised weights.
 //!
-//! [`header`] reads what stands before the numbers, [`block`] knows the kinds of blocks that these are packed in.
+//! [`header`] reads what stands before the numbers, [`block`] knows the kinds of blocks that these are packed in;
+//! [`mod@write`] writes both.
 
 mod block;
 mod header;
 mod iq4;
 mod k_blocks;
 mod metadata;
+mod quantise_k;
+mod quantise_small;
 mod reader;
 mod small_blocks;
+mod tensor_type;
+mod write;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -18,7 +23,9 @@ use calotype_kernels::mapped::MappedFile;
 use crate::error::{Error, Result};
 use crate::files::{Packing, StoredTensor};
 pub use block::BlockKind;
-use header::{Entry, Header, Kind};
+use header::{Entry, Header};
+pub use tensor_type::TensorType;
+pub use write::{Value, write};
 
 const FORMAT: &str = "GGUF";
 
@@ -35,22 +42,22 @@ pub fn open(path: &Path) -> Result<HashMap<String, StoredTensor>> {
         let tensor = stored(&file, &entry);
         let misfit =
             || Error::format(path, FORMAT, format!("tensor `{}` does not fit its bytes", entry.name));
-        Ok((entry.name.clone(), tensor.ok_or_else(misfit)?))
+        Ok((entry.name.clone(), tensor.ok_or_else(misfit)?.of_file(&file)))
     });
     tensors.collect()
 }
 
 fn stored(file: &MappedFile, Entry { shape, kind, place, .. }: &Entry) -> Option<StoredTensor> {
     match *kind {
-        Kind::Plain(storage) if cfg!(target_endian = "little") => {
+        TensorType::Plain(storage) if cfg!(target_endian = "little") => {
             StoredTensor::new(shape.clone(), storage, file.bytes(place.clone(), storage.size()))
         }
-        Kind::Plain(storage) => {
+        TensorType::Plain(storage) => {
             let size = storage.size();
             let turned = file[place.clone()].chunks(size).flat_map(|number| number.iter().rev().copied());
             StoredTensor::copied(shape.clone(), storage, &turned.collect::<Vec<u8>>())
         }
-        Kind::Blocks(block) => {
+        TensorType::Blocks(block) => {
             StoredTensor::packed(shape.clone(), Packing::Blocks(block), file.bytes(place.clone(), 1))
         }
     }

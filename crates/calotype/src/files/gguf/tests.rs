@@ -4,7 +4,7 @@ use burn::tensor::{AllocationProperty, Device, Tensor, TensorData};
 use serde::Deserialize;
 
 use super::*;
-use crate::files::{Storage, safetensors, weights};
+use crate::files::{Stack, Storage, safetensors, weights};
 use crate::nn::{Init, Linear, parameters};
 use crate::rng::{Philox, Purpose};
 use crate::testing::gguf_file::GgufFile;
@@ -62,6 +62,161 @@ fn more_blocks_have_the_numbers_of_ggml() {
         kinds += 1;
     }
     assert_eq!(kinds, 10);
+}
+
+/// Numbers, and the blocks that ggml's reference makes of them, both as bytes in base64.
+#[derive(Deserialize)]
+struct Quantised {
+    values: String,
+    blocks: HashMap<String, String>,
+}
+
+fn floats(text: &str) -> Vec<f32> {
+    STANDARD.decode(text).unwrap().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+}
+
+#[test]
+fn numbers_become_the_blocks_of_ggml() {
+    let golden: Quantised =
+        serde_json::from_str(include_str!("../../../tests/golden/quantised_blocks.json")).unwrap();
+    let values = floats(&golden.values);
+    assert_eq!(values.len(), 8 * 256);
+    for kind in BlockKind::ALL {
+        let (Some(expected), Some(quantise)) = (golden.blocks.get(kind.name()), kind.quantiser()) else {
+            assert!(
+                kind.quantiser().is_none() && !golden.blocks.contains_key(kind.name()),
+                "{}",
+                kind.name()
+            );
+            assert!(!TensorType::WRITTEN.contains(&TensorType::Blocks(kind)));
+            continue;
+        };
+        assert!(TensorType::WRITTEN.contains(&TensorType::Blocks(kind)));
+        let expected = STANDARD.decode(expected).unwrap();
+        let mut packed = vec![0; expected.len()];
+        quantise(&values, &mut packed);
+        let blocks = packed.chunks(kind.bytes()).zip(expected.chunks(kind.bytes()));
+        for (i, (got, expected)) in blocks.enumerate() {
+            assert_eq!(got, expected, "block {i} of {}", kind.name());
+        }
+    }
+    // Packed again, what was packed stays the same numbers; of few bits it need not.
+    let mut packed = vec![0; 8 * 8 * 34];
+    BlockKind::Q8_0.quantiser().unwrap()(&values, &mut packed);
+    let once = unpacked(BlockKind::Q8_0, &packed);
+    BlockKind::Q8_0.quantiser().unwrap()(&once, &mut packed);
+    assert_eq!(unpacked(BlockKind::Q8_0, &packed), once);
+}
+
+/// Of normal numbers, relative to their own root mean square: what the bits promise.
+#[test]
+fn the_error_of_each_kind_is_that_of_its_bits() {
+    let values = Philox::new(3, Purpose::Weights, 0).normals(256 * 256);
+    for (kind, least, most) in [
+        (BlockKind::Q8_0, 0.005, 0.006),
+        (BlockKind::Q6K, 0.015, 0.021),
+        (BlockKind::Q5K, 0.030, 0.040),
+        (BlockKind::Q4K, 0.060, 0.080),
+        (BlockKind::Q4_0, 0.080, 0.100),
+    ] {
+        let mut packed = vec![0; values.len() / kind.numbers() * kind.bytes()];
+        kind.quantiser().unwrap()(&values, &mut packed);
+        let got = unpacked(kind, &packed);
+        let square = |all: &mut dyn Iterator<Item = f32>| all.map(|x| f64::from(x * x)).sum::<f64>();
+        let error = square(&mut got.iter().zip(&values).map(|(a, b)| a - b));
+        let error = (error / square(&mut values.iter().copied())).sqrt();
+        assert!((least..most).contains(&error), "{}: {error}", kind.name());
+    }
+}
+
+fn written(dir: &TempDir, stacks: &[Stack]) -> HashMap<String, StoredTensor> {
+    let path = dir.join("w.gguf");
+    let _ = std::fs::remove_file(&path);
+    let metadata = [
+        ("general.architecture".to_owned(), Value::Text("flux".into())),
+        ("a.number".to_owned(), Value::U32(7)),
+        ("a.part".to_owned(), Value::F32(0.5)),
+    ];
+    write(&path, &metadata, stacks).unwrap();
+    let read = read_metadata(&path).unwrap();
+    let expected = [("general.architecture", "flux"), ("a.number", "7"), ("a.part", "0.5")];
+    assert_eq!(read, expected.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
+    open(&path).unwrap()
+}
+
+#[test]
+fn what_is_written_is_read_again() {
+    let dir = TempDir::new();
+    let numbers = |count: usize| (0..count).map(|i| (i as f32 * 0.37).sin()).collect::<Vec<_>>();
+    // More numbers than are in memory at a time.
+    let large = StoredTensor::from_f32(vec![5, 1 << 19], numbers(5 << 19)).unwrap();
+    let (one, none) = (StoredTensor::from_f32(vec![], vec![3.0]), StoredTensor::from_f32(vec![0, 4], vec![]));
+    let (one, none) = (one.unwrap(), none.unwrap());
+    for kind in TensorType::WRITTEN {
+        let mut stacks = vec![
+            Stack::whole("one", &one),
+            Stack::of_rows("rows", vec![(&large, 4..5), (&large, 0..3)]).unwrap(),
+            Stack::whole("none", &none),
+        ];
+        stacks[1].kind = kind;
+        let tensors = written(&dir, &stacks);
+        assert_eq!((tensors["one"].shape(), tensors["one"].to_f32()), (&[][..], vec![3.0]));
+        assert_eq!((tensors["none"].shape(), tensors["none"].to_f32()), (&[0, 4][..], vec![]));
+        let rows = &tensors["rows"];
+        assert_eq!(rows.shape(), [4, 1 << 19]);
+        let values = [&large.to_f32()[4 << 19..], &large.to_f32()[..3 << 19]].concat();
+        match kind {
+            TensorType::Plain(storage) => {
+                let expected = StoredTensor::from_f32(vec![4, 1 << 19], values).unwrap().stored_as(storage);
+                assert!(rows.bytes() == expected.bytes(), "{kind}");
+            }
+            TensorType::Blocks(kind) => {
+                let mut packed = vec![0; rows.stored().len()];
+                kind.quantiser().unwrap()(&values, &mut packed);
+                assert!(rows.stored() == packed, "{}", kind.name());
+                // As they are, block by block.
+                let mut again = Stack::of_rows("again", vec![(rows, 1..4)]).unwrap();
+                again.kind = TensorType::Blocks(kind);
+                assert!(written(&dir, &[again])["again"].stored() == &packed[packed.len() / 4..]);
+            }
+        }
+    }
+    assert!(Stack::of_rows("a", vec![(&large, 0..1), (&none, 0..0)]).is_none());
+    assert!(Stack::of_rows("a", vec![(&large, 4..6)]).is_none());
+    assert!(Stack::of_rows("a", vec![(&one, 0..1)]).is_none());
+}
+
+#[test]
+fn numbers_that_a_type_does_not_hold_are_refused() {
+    let dir = TempDir::new();
+    for bad in [f32::NAN, f32::INFINITY, 65_520.0, -1e30] {
+        let mut values = vec![0.5; 512];
+        values[300] = bad;
+        let tensor = StoredTensor::from_f32(vec![2, 256], values).unwrap();
+        for kind in TensorType::WRITTEN {
+            let mut stack = Stack::whole("a", &tensor);
+            stack.kind = kind;
+            let (path, holds) = (dir.join("bad.gguf"), matches!(kind.id(), 0 | 30));
+            let result = write(&path, &[], &[stack]);
+            assert_eq!(result.is_ok(), holds, "{kind}, {bad}");
+            if let Err(error) = result {
+                let said = format!("tensor `a`: expected numbers of at most 65504, as {kind} holds");
+                assert!(error.to_string().starts_with(&said), "{error}");
+                assert!(!path.exists());
+            }
+            let _ = std::fs::remove_file(&path);
+        }
+    }
+    let odd = StoredTensor::from_f32(vec![2, 48], vec![0.5; 96]).unwrap();
+    let mut stack = Stack::whole("a", &odd);
+    stack.kind = TensorType::Blocks(BlockKind::Q8_0);
+    let error = write(&dir.join("odd.gguf"), &[], &[stack]).unwrap_err().to_string();
+    assert!(error.contains("tensor `a` of shape [2, 48] cannot be stored in q8_0"), "{error}");
+    let whole = StoredTensor::from_f32(vec![1, 256], vec![0.5; 256]).unwrap();
+    let mut stack = Stack::whole("a", &whole);
+    stack.kind = TensorType::Blocks(BlockKind::Q3K);
+    let error = write(&dir.join("read.gguf"), &[], &[stack]).unwrap_err().to_string();
+    assert!(error.contains("got Q3_K, which is only read"), "{error}");
 }
 
 /// The table of the format's definition, halved.

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use calotype::files::gguf::{self, BlockKind};
+use burn::tensor::Device;
+use calotype::checkpoint::{Checkpoint, t5_encoder};
+use calotype::files::gguf::{self, BlockKind, TensorType};
 use calotype::files::npz::{self, Npz};
-use calotype::files::{pickle, png_text, safetensors, weights};
+use calotype::files::{Storage, pickle, png_text, safetensors, weights};
+use calotype::model::ComponentKind;
 
 use super::{fuzz, golden, of_file, split, zip};
 use crate::support::{GgufFile, TempDir};
@@ -71,6 +74,33 @@ fn gguf_files() {
     let bytes = plain.bytes();
     let (header, data) = bytes.split_at(bytes.len().min(220));
     fuzz(&[header.to_vec()], 5000, |header| read(&[&header[..], data].concat()));
+}
+
+/// A network whose config is read from the shapes, and written again.
+#[test]
+fn gguf_networks() {
+    let dir = TempDir::new();
+    let (block, numbers) = ("enc.blk.0", |count: usize| vec![0.5; count]);
+    let vectors = ["attn_norm", "ffn_norm"].map(|name| (format!("{block}.{name}.weight"), vec![8]));
+    let matrices = ["attn_q", "attn_k", "attn_v", "attn_o", "ffn_gate", "ffn_up", "ffn_down"];
+    let matrices = matrices.map(|name| (format!("{block}.{name}.weight"), vec![8, 8]));
+    let others = [
+        ("token_embd.weight".to_owned(), vec![9, 8]),
+        (format!("{block}.attn_rel_b.weight"), vec![32, 2]),
+        ("enc.output_norm.weight".to_owned(), vec![8]),
+    ];
+    let tensors: Vec<_> = vectors.into_iter().chain(matrices).chain(others).collect();
+    let file = tensors.iter().fold(GgufFile::new(), |file, (name, shape)| {
+        file.floats(name, shape, &numbers(shape.iter().product()))
+    });
+    let written = dir.join("written.gguf");
+    let again = |path: &std::path::Path| {
+        let _ = fs::remove_file(&written);
+        let mut checkpoint = Checkpoint::open_part(path)?;
+        checkpoint.write_as(&written, Some(TensorType::Plain(Storage::Bf16)))?;
+        t5_encoder(checkpoint.take(ComponentKind::TextEncoder2)?, &Device::flex()).map(drop)
+    };
+    fuzz(&[file.bytes()], 2000, of_file(dir.join("a.gguf"), again));
 }
 
 /// Weights of fp8, their factors, and what says that they are.

@@ -47,7 +47,7 @@ def picture(width, height, shift):
 
 
 def mask():
-    """White from (24, 16) to (56, 40), not on the grid of tokens."""
+    """White from (27, 16) to (56, 43), not on the grid of tokens."""
     values = numpy.zeros((HEIGHT, WIDTH), numpy.uint8)
     values[16:43, 27:56] = 255
     return Image.fromarray(values)

@@ -111,7 +111,9 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         require_words(&model, picture, &generation.sampling, &args.words)?;
     }
     message::warnings(&generation.warnings, context);
-    generation.read_prompts_and_drop_t5(&mut model)?;
+    if args.image.is_none() {
+        generation.read_prompts_and_drop_t5(&mut model)?;
+    }
     let options = args.options();
     let Some(explanation) = explained(args, &model, &generation, &options, context)? else { return Ok(()) };
     write(args, &out.path, &explanation, &options, (&generation.sampling, timesteps), context)?;

@@ -127,7 +127,7 @@ impl Model {
         self.is_guidance_distilled() && !self.denoiser.network.takes_guidance()
     }
 
-    /// Guidance where nobody says: of Flux's families as their cards say; 7.5 for models with OpenAI's vocabulary, as
+    /// Guidance where nobody says: of Flux's families as diffusers' pipelines have it; 7.5 for models with OpenAI's vocabulary, as
     /// Stable Diffusion's pipelines have it; 3 for models trained here.
     pub fn default_guidance(&self) -> f64 {
         match (&self.text.t5, self.input_beside()) {
@@ -139,7 +139,7 @@ impl Model {
         }
     }
 
-    /// Steps where nobody says: of Flux's families as their cards say, 30 for others.
+    /// Steps where nobody says: of Flux's families as diffusers' pipelines, of schnell as its card has them; 30 for others.
     pub fn default_steps(&self) -> usize {
         match (&self.text.t5, self.input_beside()) {
             _ if self.has_its_own_guidance() => 4,

@@ -90,7 +90,7 @@ impl ModelArgs {
 /// Options that decide how a picture is sampled.
 #[derive(clap::Args)]
 pub struct SamplingArgs {
-    /// Steps of the sampler [default: 30; of Flux as the model's card says: dev 28, schnell 4, Fill 50]
+    /// Steps of the sampler [default: 30; of Flux's dev 28, schnell 4, Fill 50]
     #[arg(long)]
     pub steps: Option<usize>,
     #[arg(long, help = sampler_help())]

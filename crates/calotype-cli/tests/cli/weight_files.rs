@@ -210,6 +210,28 @@ fn a_pointer_is_said_wherever_a_file_is_read() {
     assert_says(&fails(&dir, 1, &generate), &["config.json", "Git LFS pointer"]);
 }
 
+/// One component of a whole model in one file, and in a file of its own.
+#[test]
+fn the_autoencoder_of_a_single_file_is_read() {
+    let (dir, whole) = single_file("sd1");
+    let pixels = NamedTensor { name: "sample".into(), shape: vec![1, 3, 16, 16], values: vec![0.25; 768] };
+    safetensors::write(&dir.join("in.safetensors"), &[pixels]).unwrap();
+    safetensors::write(&dir.join("whole.safetensors"), &whole).unwrap();
+    let alone: Vec<NamedTensor> =
+        whole.iter().filter(|tensor| tensor.name.starts_with("first_stage_model.")).cloned().collect();
+    assert!(!alone.is_empty() && alone.len() < whole.len());
+    safetensors::write(&dir.join("vae.safetensors"), &alone).unwrap();
+    let encoded = |model: &str| {
+        let out = dir.join("out.safetensors");
+        let args = ["probe", "--model", model, "--component", "vae-encode", "--inputs", "in.safetensors"];
+        succeeds(&dir, &[&args[..], &["--output", "out.safetensors"]].concat());
+        safetensors::read(&out).unwrap()["mean"].values.clone()
+    };
+    let folder = encoded(&golden("sd1"));
+    assert_eq!(encoded("whole.safetensors"), folder);
+    assert_eq!(encoded("vae.safetensors"), folder);
+}
+
 #[test]
 fn a_single_file_has_no_config_to_look_at() {
     let (dir, whole) = single_file("sd1");

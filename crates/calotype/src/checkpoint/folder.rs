@@ -68,6 +68,8 @@ pub fn open(folder: &Path) -> Result<Checkpoint> {
     let mut t5_tokenizer = None;
     let second_tokenizer = folder.join("tokenizer_2");
     match components.get(&ComponentKind::TextEncoder2) {
+        // Another folder's may be named.
+        Some(second) if is_t5(second) && !second_tokenizer.is_dir() => {}
         Some(second) if is_t5(second) => t5_tokenizer = Some(T5Tokenizer::load(&second_tokenizer)?),
         Some(_) => tokenizers.push(ClipTokenizer::load(&second_tokenizer)?),
         None => {}

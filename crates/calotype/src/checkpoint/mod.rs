@@ -218,8 +218,10 @@ impl Checkpoint {
             let config = self.components.get(&component).map(|stored| &stored.config["vocab_size"]);
             let vocabulary = config.and_then(Value::as_u64).map(|size| size as usize);
             if let Some(size) = vocabulary.filter(|&size| tokens > size) {
+                let option =
+                    if component == ComponentKind::TextEncoder { "tokenizer" } else { "tokenizer-2" };
                 let expected = format!(
-                    "at most {size}, the {}'s vocab_size (--tokenizer takes another)",
+                    "at most {size}, the {}'s vocab_size (--{option} takes another)",
                     component.folder()
                 );
                 return Err(Error::shape("tokens of the tokenizer", expected, tokens));

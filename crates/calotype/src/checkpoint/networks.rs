@@ -53,7 +53,7 @@ impl StoredComponent {
         if path.is_file() {
             let bare = match component {
                 ComponentKind::TextEncoder2 => t5::open_file(path)?,
-                ComponentKind::TextEncoder => alone::clip_text(path, weights::open(path)?)?,
+                ComponentKind::TextEncoder => alone::clip_text(path, weights::open(path)?, replaced)?,
                 ComponentKind::Vae => alone::vae(path, weights::open(path)?, replaced)?,
                 ComponentKind::Unet | ComponentKind::Transformer => None,
             };

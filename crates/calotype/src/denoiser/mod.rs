@@ -178,7 +178,7 @@ impl DenoiserConfig {
     pub fn cross_attention_sizes(&self, height: usize, width: usize) -> Vec<(usize, usize)> {
         match self {
             Self::Unet(config) => config.cross_attention_sizes(height, width),
-            Self::Flux(_) => vec![(height / 2, width / 2)],
+            Self::Flux(_) => vec![(height / self.token_side(), width / self.token_side())],
         }
     }
 
@@ -194,7 +194,7 @@ impl DenoiserConfig {
     pub fn picture_tokens(&self, height: usize, width: usize) -> Option<usize> {
         match self {
             Self::Unet(_) => None,
-            Self::Flux(_) => Some((height / 2) * (width / 2)),
+            Self::Flux(_) => Some((height / self.token_side()) * (width / self.token_side())),
         }
     }
 
@@ -210,8 +210,7 @@ impl DenoiserConfig {
     pub fn sample_size(&self) -> usize {
         match self {
             Self::Unet(config) => config.sample_size.unwrap_or(64),
-            // Pictures of 1024 pixels a side.
-            Self::Flux(_) => 128,
+            Self::Flux(config) => config.sample_size.unwrap_or(flux::config::USUAL_SAMPLE_SIZE),
         }
     }
 }

@@ -55,13 +55,13 @@ impl Request {
         let size = |picture: &RgbImage| (picture.width() as usize, picture.height() as usize);
         let of_reference = || reference.as_ref().map(|picture| model.reference_size(picture, size(picture)));
         let sampling = self.sampling(model, picture.as_ref().map(size).or_else(of_reference))?;
+        // Before a picture is resized to it.
+        model.latent_shape(sampling.width, sampling.height)?;
         let mut origin = self.origin(picture.as_ref(), &sampling, model)?;
         if let Some(reference) = &reference {
             let size = model.reference_size(reference, (sampling.width, sampling.height));
             origin = origin.with_reference(reference, size, &model.device)?;
         }
-        // Before a prompt is read, which a large text encoder takes its time for.
-        model.require(&sampling, &origin)?;
         let (guidance, true_cfg) = (self.guidance(model)?, self.true_cfg(model)?);
         let end = self.first.checked_add(count as u64).ok_or_else(|| {
             Error::argument("first", format!("at most {}", u64::MAX - count as u64), self.first)
@@ -72,7 +72,11 @@ impl Request {
             PictureRequest { negative_prompt: self.negative.clone(), true_cfg, ..request }
         };
         let initial = self.initial(model, count, &sampling)?;
-        let warnings = warnings::of(&picture_request(self.first), &sampling, &origin, model)?;
+        let mut warnings = warnings::of(&picture_request(self.first), &sampling, &origin, model)?;
+        let read_otherwise = [("clip-skip", self.clip_skip > 0), ("long-prompt", self.long_prompt)];
+        for (name, _) in read_otherwise.iter().filter(|(_, asked)| *asked && model.text.t5.is_some()) {
+            warnings.push(format!("`{name}` has no effect: T5 reads the prompt, whole and as it is"));
+        }
         Ok(Generation {
             request: self.filled(&sampling, guidance.scale, self.filled_strength(model)),
             pictures: (self.first..end).map(picture_request).collect(),
@@ -190,8 +194,11 @@ impl Generation {
     /// all else: the model knows no other texts from here on.
     ///
     /// # Errors
-    /// Those of reading the prompts.
+    /// Those of reading the prompts; `Error::Argument` and `Error::Config` where size, sampler or pictures do not fit the
+    /// model.
     pub fn read_prompts_and_drop_t5(&self, model: &mut Model) -> Result<()> {
+        // Before a large text encoder takes its time.
+        model.require(&self.sampling, &self.origin)?;
         let texts = script::all_texts(&self.pictures, &self.sampling, model)?;
         let Some(t5) = &mut model.text.t5 else { return Ok(()) };
         t5.keep_only(&texts.iter().map(String::as_str).collect::<Vec<_>>())

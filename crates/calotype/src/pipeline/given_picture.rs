@@ -128,7 +128,7 @@ impl Model {
         let z_0 = self.vae.encode_scaled(pictures.clone(), None)?;
         let eps = noise.initial(shape, &self.device)?;
         let alone = self.for_the_prompt_alone(requests);
-        let sampling = &Sampling { prompts: self.text.options(sampling.prompts), ..(*sampling).clone() };
+        let sampling = &self.as_sampled(sampling)?;
         let guided = Guided::new(self, &alone, sampling, Companions::default(), Some(hook))?;
         for step in steps.clone() {
             if begin(step).is_break() {

@@ -122,7 +122,7 @@ impl Model {
     /// # Errors
     /// `Error::Argument` and `Error::Config` that name them.
     pub(super) fn require(&self, sampling: &Sampling, origin: &Origin) -> Result<()> {
-        self.latent_shape(sampling.width, sampling.height)?;
+        let sampling = self.as_sampled(sampling)?;
         let scheduler = self.scheduler.sampled_by(sampling.sampler.kind.class());
         Sampler::new(&scheduler, &sampling.sampler)?;
         self.require_companions(origin)
@@ -242,6 +242,13 @@ impl Model {
         Some((most > 0.5, least > 0.5))
     }
 
+    /// A mask in pixels, `[1, 1, H, W]`, with the f×f pixels of each pixel of the latent as channels: `[1, f², h, w]`.
+    fn as_channels(&self, mask: Tensor<4>) -> Tensor<4> {
+        let f = self.vae.downsampling();
+        let [_, _, h, w] = mask.dims();
+        let split = mask.reshape([1, h / f, f, w / f, f]);
+        split.permute([0, 2, 4, 1, 3]).reshape([1, f * f, h / f, w / f])
+    }
     /// A mask in pixels at the size of the latents: the pixel in each latent's upper left corner decides, as in
     /// diffusers.
     fn reduced(&self, mask: Tensor<4>) -> Tensor<4> {
@@ -249,16 +256,6 @@ impl Model {
         let every = |n: usize| burn::tensor::Slice::new(0, Some(n as isize), f);
         let [_, _, h, w] = mask.dims();
         mask.slice([burn::tensor::s![..], burn::tensor::s![..], every(h), every(w)])
-    }
-}
-
-impl Model {
-    /// A mask in pixels, `[1, 1, H, W]`, with the f×f pixels of each pixel of the latent as channels: `[1, f², h, w]`.
-    fn as_channels(&self, mask: Tensor<4>) -> Tensor<4> {
-        let f = self.vae.downsampling();
-        let [_, _, h, w] = mask.dims();
-        let split = mask.reshape([1, h / f, f, w / f, f]);
-        split.permute([0, 2, 4, 1, 3]).reshape([1, f * f, h / f, w / f])
     }
 }
 

@@ -26,13 +26,21 @@ const KONTEXT_SIZES: [(usize, usize); 17] = [
     (1568, 672),
 ];
 
+/// What sides of pictures are multiples of in Flux.1.
+const KONTEXT_MULTIPLE: usize = 16;
+
 impl Model {
     /// (width, height) of a reference picture: that of the picture that is made, where the network takes both side by side;
-    /// else, of Kontext's own, the one whose sides are most alike in proportion.
+    /// else, of Kontext's own, the one whose sides are most alike in proportion. Networks of another kind read it as large as
+    /// it is.
     pub(super) fn reference_size(&self, reference: &RgbImage, made: (usize, usize)) -> (usize, usize) {
+        let multiple = self.side_multiple();
+        let whole = |side: u32| (side as usize / multiple * multiple).max(multiple);
+        let (width, height) = (whole(reference.width()), whole(reference.height()));
         match self.input_beside() {
             Beside::Reference => made,
-            _ => kontext_size(f64::from(reference.width()) / f64::from(reference.height())),
+            _ if multiple == KONTEXT_MULTIPLE => kontext_size(width as f64 / height as f64),
+            _ => (width, height),
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::text_encoder::schedule::{Schedule, place};
 pub(crate) struct Texts {
     /// The first encoder's.
     pub first: String,
-    /// SDXL's second encoder's.
+    /// The second encoder's, of SDXL and Flux.
     pub second: String,
     /// There is none: it is empty, or zeros.
     pub is_none: bool,

@@ -21,6 +21,20 @@ use crate::text_encoder::reading::PromptOptions;
 pub type OnStep<'a> = dyn FnMut(usize, usize) -> ControlFlow<()> + 'a;
 
 impl Model {
+    /// The same with what the model itself decides: how prompts are read, and how many tokens the picture has.
+    ///
+    /// # Errors
+    /// As [`Model::latent_shape`].
+    pub(super) fn as_sampled(&self, sampling: &Sampling) -> Result<Sampling> {
+        let [_, h, w] = self.latent_shape(sampling.width, sampling.height)?;
+        let picture_tokens = self.denoiser.config.picture_tokens(h, w);
+        Ok(Sampling {
+            sampler: SamplerSettings { picture_tokens, ..sampling.sampler },
+            prompts: self.text.options(sampling.prompts),
+            ..sampling.clone()
+        })
+    }
+
     /// The guidance that takes a second pass, without the prompt.
     pub(super) fn classifier_free_guidance(&self, request: &PictureRequest) -> Guidance {
         if self.is_guidance_distilled() {
@@ -177,7 +191,7 @@ impl Model {
         hook: Option<&dyn AttentionHook>,
         after: &mut dyn AfterStep,
     ) -> Result<Tensor<4>> {
-        let sampling = &Sampling { prompts: self.text.options(sampling.prompts), ..sampling.clone() };
+        let sampling = &self.as_sampled(sampling)?;
         let scheduler = self.scheduler.sampled_by(sampling.sampler.kind.class());
         let sampler = Sampler::new(&scheduler, &sampling.sampler)?;
         let prepared = self.prepare(requests.len(), sampling, origin, noise)?;

@@ -59,7 +59,12 @@ pub(super) fn of(
         ));
     }
     let learned = model.text.first().learned.iter().map(|learned| &learned.word);
-    let has = |word: &String| prompt.iter().chain(&negative).any(|reading| reading.learned.contains(word));
+    // T5 learns no words: CLIP reads them beside it.
+    let by_clip = |text: &str| model.text.first().read(text, options);
+    let texts =
+        script.texts.iter().map(|texts| texts.first.as_str()).chain(picture.negative_prompt.as_deref());
+    let read = texts.map(by_clip).collect::<Result<Vec<Reading>>>()?;
+    let has = |word: &String| read.iter().any(|reading| reading.learned.contains(word));
     warnings.extend(learned.filter(|word| !has(word)).map(|word| without_effect(word, options.plain)));
     if !options.plain {
         warnings.extend(about_syntax(picture, sampling, origin, model)?);
@@ -68,7 +73,7 @@ pub(super) fn of(
     Ok(warnings)
 }
 
-/// Each text as the first encoder reads it.
+/// Each text as it stands in the context.
 fn readings(script: &Script, model: &Model, options: PromptOptions) -> Result<Vec<Reading>> {
     script.texts.iter().map(|texts| model.text.read(texts.of_encoders(), options)).collect()
 }

@@ -138,7 +138,11 @@ impl ClipTower {
         self.tokenizer.max_length() - 2
     }
 
-    fn read(&self, text: &str, options: PromptOptions) -> Result<Reading> {
+    /// A prompt as this tower reads it.
+    ///
+    /// # Errors
+    /// As [`read`].
+    pub fn read(&self, text: &str, options: PromptOptions) -> Result<Reading> {
         read(&self.tokenizer, &self.learned, text, options)
     }
 

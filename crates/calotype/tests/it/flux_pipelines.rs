@@ -12,7 +12,10 @@ use calotype::machine::Machine;
 use calotype::model::{Beside, ComponentKind, Model};
 use calotype::pipeline::{Generation, Origin, PictureRequest, Request, Sampling};
 use calotype::progress::Silent;
+use calotype::runs::folder::RunFolder;
 use calotype::sampler::{SamplerKind, SamplerSettings};
+use calotype::trainer::Recipe;
+use calotype::trainer::denoiser::base_model::BaseModel;
 use image::{GrayImage, Luma, Rgb, RgbImage};
 use serde::Deserialize;
 
@@ -232,9 +235,7 @@ fn masks_and_further_pictures_are_taken_as_in_diffusers() {
         let model = dev(case.columns, &device);
         let (width, height) = (settings.width as usize, settings.height as usize);
         let shape @ [c, h, w] = model.latent_shape(width, height).unwrap();
-        let picture_tokens = model.denoiser.config.picture_tokens(h, w);
-        let sampler =
-            SamplerSettings { picture_tokens, ..SamplerSettings::new(SamplerKind::FlowEuler, case.steps) };
+        let sampler = SamplerSettings::new(SamplerKind::FlowEuler, case.steps);
         let sampling = Sampling { width, height, ..Sampling::new(sampler, 0, 0) };
         let requests = [PictureRequest::new(&settings.prompt, Guidance::new(case.guidance), 0)];
         let unit = TensorData::new(formula(c * h * w, 1.7, 1.4), [1, c, h, w]);
@@ -292,7 +293,8 @@ fn a_model_is_put_together_from_files() {
         let mut model = request.load(machine(&device)).unwrap();
         let generation = request.prepare(&model, 2).unwrap();
         generation.read_prompts_and_drop_t5(&mut model).unwrap();
-        generation.sample(&model, machine(&device)).unwrap().into_data()
+        let latents = generation.sample(&model, machine(&device)).unwrap();
+        generation.decode(&model, latents, &Silent).unwrap()
     };
     let request = |model: &Path| Request {
         prompt: "a ketch under full sail".into(),
@@ -327,6 +329,35 @@ fn a_model_is_put_together_from_files() {
     assert!(message.starts_with("tokenizer-2: expected a folder with T5's `spiece.model`"), "{message}");
 }
 
+/// Where the size of a picture decides in sampling, times of a training are not shifted unless the recipe says so.
+#[test]
+#[ignore = "needs CALOTYPE_TEST_DATA"]
+fn times_of_a_training_are_those_of_the_recipe() {
+    let text = |model: &str, lines: &str| {
+        format!(
+            "seed = 0\nmodel = \"{}\"\n[data]\nsize = 32\n[diffusion]\ncaption_dropout = 0.1\n{lines}\n\
+             [diffusion.training]\nsteps = 1\nbatch_size = 1\nlearning_rate = 1e-3\nwarm_up = 0\n\
+             lr_schedule = \"constant\"\ncheckpoint_every = 1\n",
+            golden().join(model).display()
+        )
+    };
+    let load = |model: &str, lines: &str| {
+        let recipe = Recipe::parse(Path::new("recipe.toml"), &text(model, lines))?;
+        BaseModel::load(&recipe, &RunFolder::new("unused"), &Device::flex())
+    };
+    assert_eq!(load("dev", "").unwrap().shift().unwrap(), 1.0);
+    assert_eq!(load("schnell", "").unwrap().shift().unwrap(), 1.0);
+    for (lines, named) in [
+        ("denoiser = \"flux\"", "diffusion.denoiser"),
+        ("prediction = \"epsilon\"", "diffusion.prediction"),
+        ("zero_terminal_snr = true\nprediction = \"flow_prediction\"", "diffusion.zero_terminal_snr"),
+        ("edm = {}", "diffusion.edm"),
+    ] {
+        let message = load("dev", lines).map(|_| ()).expect_err(lines).to_string();
+        assert!(message.contains(named), "{lines}: {message}");
+    }
+}
+
 /// A whole model written as a folder is the same model.
 #[test]
 #[ignore = "needs CALOTYPE_TEST_DATA"]
@@ -337,7 +368,7 @@ fn a_pipeline_is_written_as_it_was_read() {
         Checkpoint::open(&from).unwrap().write(&to).unwrap();
         let index: serde_json::Value = atomic::read_json(&to.join("model_index.json")).unwrap();
         assert_eq!(index["_class_name"], "FluxPipeline");
-        let latents = |model: &Path| {
+        let pictures = |model: &Path| {
             let request = Request {
                 prompt: "crème brûlée — 寿司".into(),
                 model: Some(model.to_owned()),
@@ -348,8 +379,9 @@ fn a_pipeline_is_written_as_it_was_read() {
             };
             let model = request.load(machine(&device)).unwrap();
             let generation = request.prepare(&model, 1).unwrap();
-            generation.sample(&model, machine(&device)).unwrap().into_data()
+            let latents = generation.sample(&model, machine(&device)).unwrap();
+            generation.decode(&model, latents, &Silent).unwrap()
         };
-        assert_eq!(latents(&from), latents(&to), "{name}");
+        assert_eq!(pictures(&from), pictures(&to), "{name}");
     }
 }

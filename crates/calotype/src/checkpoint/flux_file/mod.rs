@@ -114,7 +114,7 @@ struct Others {
 impl Others {
     fn taken_from(path: &Path, tensors: &mut Tensors) -> Result<Self> {
         let mut others = Self::default();
-        others.add(CLIP, ComponentKind::TextEncoder, tensors, |part| clip_text(path, part))?;
+        others.add(CLIP, ComponentKind::TextEncoder, tensors, |part| clip_text(path, part, None))?;
         others.add(T5, ComponentKind::TextEncoder2, tensors, |part| t5::of_tensors(path, part))?;
         others.add(VAE, ComponentKind::Vae, tensors, |part| vae(path, part, None))?;
         Ok(others)

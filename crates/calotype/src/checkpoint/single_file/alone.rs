@@ -24,6 +24,9 @@ const BESIDE_VAE: [&str; 2] = ["loss.", "model_ema."];
 /// What a whole CLIP has beside the text tower that Flux reads, and what is no number of a network.
 const BESIDE_TEXT: [&str; 5] =
     ["logit_scale", "text_projection.weight", "vision_model.", "visual_projection.", "text_projection."];
+/// Keys of a text encoder's config that its shapes tell.
+const OF_SHAPE: [&str; 5] =
+    ["vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "max_position_embeddings"];
 const POSITION_IDS: &str = "embeddings.position_ids";
 
 /// Flux's autoencoder: 16 channels, (scaling factor, shift factor).
@@ -42,6 +45,10 @@ const SCALING_FACTOR: f64 = 0.18215;
 pub fn vae(path: &Path, tensors: Tensors, replaced: Option<&Value>) -> Result<Option<StoredComponent>> {
     let is_there = |prefix: &&str| tensors.contains_key(&format!("{prefix}decoder.conv_in.weight"));
     let Some(prefix) = VAE_PREFIXES.into_iter().find(is_there) else { return Ok(None) };
+    if tensors.keys().any(|key| !key.starts_with(prefix)) {
+        // A whole model, which is opened as one.
+        return Ok(None);
+    }
     let has = |start: &str| tensors.keys().any(|key| key.starts_with(&format!("{prefix}{start}")));
     let ours = has("encoder.down_blocks.");
     let stem = if ours { "encoder.down_blocks." } else { "encoder.down." };
@@ -86,9 +93,15 @@ pub fn vae(path: &Path, tensors: Tensors, replaced: Option<&Value>) -> Result<Op
 
 /// CLIP's text encoder of `tensors`, under transformers' names with and without `text_model.`; `None` for something else.
 ///
+/// - `replaced`: as for [`vae`]; without one of the same shape it is read as OpenAI's, which is Stable Diffusion 1's and Flux's.
+///
 /// # Errors
 /// As [`vae`].
-pub fn clip_text(path: &Path, mut tensors: Tensors) -> Result<Option<StoredComponent>> {
+pub fn clip_text(
+    path: &Path,
+    mut tensors: Tensors,
+    replaced: Option<&Value>,
+) -> Result<Option<StoredComponent>> {
     let table = "embeddings.token_embedding.weight";
     if !tensors.contains_key(table) && !tensors.contains_key(&format!("text_model.{table}")) {
         return Ok(None);
@@ -99,8 +112,12 @@ pub fn clip_text(path: &Path, mut tensors: Tensors) -> Result<Option<StoredCompo
     let shapes: BTreeMap<String, Vec<usize>> =
         tensors.iter().map(|(key, tensor)| (key.clone(), tensor.shape().to_vec())).collect();
     let shapes = Shapes::new(&shapes, "");
-    let config = text_config::config(shapes, ComponentKind::TextEncoder, Architecture::StableDiffusion1)
+    let mut config = text_config::config(shapes, ComponentKind::TextEncoder, Architecture::StableDiffusion1)
         .map_err(|reason| Error::format(path, CLIP, reason))?;
+    let same = |known: &&Value| OF_SHAPE.iter().all(|key| known[key] == config[key]);
+    if let Some(known) = replaced.filter(same) {
+        config = known.clone();
+    }
     Ok(Some(stored(path, config, tensors, left_out)))
 }
 

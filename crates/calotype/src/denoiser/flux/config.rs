@@ -41,6 +41,10 @@ pub struct FluxConfig {
     pub guidance_embeds: bool,
     /// Channels of a head that the three components of a token's position turn.
     pub axes_dims_rope: [usize; 3],
+    /// Side of the latents that the network was trained on, where it is not the published models'. No key of diffusers,
+    /// which passes over it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sample_size: Option<usize>,
     /// Keys that this version has no use for.
     #[serde(flatten)]
     pub extra: Extra,
@@ -62,6 +66,7 @@ impl Default for FluxConfig {
             pooled_projection_dim: 768,
             guidance_embeds: false,
             axes_dims_rope: [16, 56, 56],
+            sample_size: None,
             extra: Extra::default(),
         }
     }
@@ -73,6 +78,8 @@ const MOST_BLOCKS: usize = 256;
 const WIDEST: usize = 1 << 20;
 /// Pixels of the latent in a token.
 pub const PATCH: usize = 4;
+/// Side of the latents of the published models: pictures of 1024 pixels a side.
+pub const USUAL_SAMPLE_SIZE: usize = 128;
 
 impl FluxConfig {
     /// D, the width of the network.

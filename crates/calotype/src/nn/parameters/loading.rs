@@ -79,6 +79,8 @@ fn refuse_misfits(
             let error = Error::weights(model, path, name, "finite numbers", "NaN or infinity");
             return Err(error.because(Cause::NotFinite));
         }
+        // Looked at once; of a mapped file it need not be in memory before it is used.
+        tensor.release();
     }
     match unexpected.first() {
         Some(name) => {

@@ -6,7 +6,8 @@ use super::{T5Config, T5Encoder, T5Tokenizer};
 use crate::error::{Error, Result};
 use crate::nn::Component;
 use crate::text_encoder::prompt::Chunk;
-use crate::text_encoder::reading::{Reading, in_rows};
+use crate::text_encoder::reading::{Reading, in_rows, require_length};
+use crate::text_encoder::tokenizer::Encoded;
 
 /// What a tower without an encoder expects.
 const KNOWN: &str = "one of the texts that were read before T5's encoder was dropped";
@@ -51,7 +52,8 @@ impl T5Tower {
     /// # Errors
     /// As [`T5Tower::read`].
     pub fn ids(&self, text: &str) -> Result<Vec<u32>> {
-        Ok(self.read(text)?.chunks.swap_remove(0).ids)
+        require_length(text)?;
+        Ok(self.tokenizer.encode_padded(text, self.length)?.ids)
     }
 
     /// Features of tokens, `[B, L, width]`.
@@ -71,16 +73,14 @@ impl T5Tower {
     /// A text as it is read: one chunk, in which nothing has a weight.
     ///
     /// # Errors
-    /// `Error::Format` if the text cannot be encoded.
+    /// `Error::Argument` for a text that is too long to be looked into; `Error::Format` if it cannot be encoded.
     pub fn read(&self, text: &str) -> Result<Reading> {
-        let (mut ids, mut words) = self.tokenizer.spell(text)?;
-        let most = self.length - 1;
-        let cut_off = ids.len() > most;
-        ids.truncate(most);
-        words.retain(|word| word.tokens.end <= most);
-        let tokens = (0..self.length).map(|row| (row < ids.len()).then_some(row)).collect();
-        ids.push(self.tokenizer.end_id());
-        ids.resize(self.length, self.tokenizer.pad_id());
+        require_length(text)?;
+        let Encoded { ids, truncated: cut_off } = self.tokenizer.encode_padded(text, self.length)?;
+        let (spelled, mut words) = self.tokenizer.spell(text)?;
+        let read = spelled.len().min(self.length - 1);
+        words.retain(|word| word.tokens.end <= read);
+        let tokens = (0..self.length).map(|row| (row < read).then_some(row)).collect();
         let chunks = vec![Chunk { ids, weights: vec![1.0; self.length], tokens }];
         Ok(Reading { words: in_rows(words, &chunks), chunks, cut_off, learned: vec![] })
     }

@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor};
 
 use crate::autoencoder::Vae;
 use crate::checkpoint::{self, Checkpoint, StoredComponent};
-use crate::denoiser::Denoiser;
+use crate::denoiser::{Denoiser, DenoiserConfig};
 use crate::diffusion::{PredictionType, SchedulerClass, SchedulerConfig, TimestepSpacing};
 use crate::error::{Error, Result};
 use crate::files::{NamedTensor, Storage, StoredTensor};
@@ -64,17 +64,10 @@ impl BaseModel {
         let text = TextStack::of_clip(tokenizer, encoder);
         let side = recipe.data.size as usize / vae.downsampling();
         let config = recipe.diffusion()?.denoiser_config(vae.latent_channels(), side, text.width());
-        if !side.is_multiple_of(config.token_side()) {
-            let multiple = config.token_side() * vae.downsampling();
-            let expected = format!(
-                "a multiple of {multiple}, for tokens of {0}×{0} pixels of the latent",
-                config.token_side()
-            );
-            return Err(Error::config(recipe.path(), "data.size", expected, recipe.data.size));
-        }
         let network = Denoiser::new(&config, &mut Init::random(recipe.seed.wrapping_add(2), compute))?;
         let scheduler = scheduler(recipe, SchedulerConfig::default())?;
         let model = Model::new(vae, Component { network, config }, text, scheduler, &compute.device)?;
+        require_sides(recipe, &model)?;
         Ok(Self { model, origin: None, notes: vec![] })
     }
 
@@ -104,6 +97,10 @@ impl BaseModel {
                 "which reads with T5",
             );
         }
+        if matches!(model.denoiser.config, DenoiserConfig::Flux(_)) {
+            require_flow(recipe)?;
+        }
+        require_sides(recipe, &model)?;
         model.scheduler = scheduler(recipe, model.scheduler)?;
         Ok(Self { model, origin: Some(path.to_owned()), notes })
     }
@@ -182,12 +179,51 @@ impl BaseModel {
         whole.write_folder(folder)
     }
 
-    /// How the times of a flow are shifted.
+    /// How the times of a flow are shifted; not, where the size of a picture decides in sampling
+    /// (`use_dynamic_shifting`), as in diffusers' trainings.
     ///
     /// # Errors
     /// As [`SchedulerConfig::option`].
     pub fn shift(&self) -> Result<f64> {
-        Ok(self.model.scheduler.option("shift")?.unwrap_or(1.0))
+        let scheduler = &self.model.scheduler;
+        if scheduler.option::<bool>("use_dynamic_shifting")? == Some(true) {
+            return Ok(1.0);
+        }
+        Ok(scheduler.option("shift")?.unwrap_or(1.0))
+    }
+}
+
+/// Refuses pictures of which the network has no whole number of tokens.
+fn require_sides(recipe: &Recipe, model: &Model) -> Result<()> {
+    let (multiple, data) = (model.side_multiple() as u32, &recipe.data);
+    let of_buckets = data.buckets.as_ref().map(|buckets| ("data.buckets.step", buckets.step));
+    let sides = [Some(("data.size", data.size)), of_buckets];
+    // A U-Net takes latents of any size, and the autoencoder says what it cannot take.
+    let tokens = model.denoiser.config.token_side() > 1;
+    match sides.into_iter().flatten().find(|(_, side)| tokens && !side.is_multiple_of(multiple)) {
+        Some((key, side)) => {
+            let expected = format!("a multiple of {multiple}: the network reads tokens of several pixels");
+            Err(Error::config(recipe.path(), key, expected, side))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Refuses what makes of a Flux another thing than a flow.
+fn require_flow(recipe: &Recipe) -> Result<()> {
+    let diffusion = recipe.diffusion()?;
+    let other = diffusion.prediction.is_some_and(|prediction| prediction != PredictionType::Flow);
+    let keys = [
+        ("prediction", other),
+        ("edm", diffusion.edm.is_some()),
+        ("zero_terminal_snr", diffusion.zero_terminal_snr),
+    ];
+    match keys.into_iter().find(|(_, there)| *there) {
+        Some((key, _)) => {
+            let expected = "nothing for a Flux, which is a flow";
+            Err(Error::config(recipe.path(), format!("diffusion.{key}"), expected, "a value"))
+        }
+        None => Ok(()),
     }
 }
 

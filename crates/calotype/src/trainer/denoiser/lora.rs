@@ -22,7 +22,7 @@ pub const LORA_FILE: &str = "lora.safetensors";
 /// The low-rank changes of both networks.
 #[derive(Module, Debug)]
 pub struct LoraInTraining {
-    /// Of the U-Net.
+    /// Of the denoiser.
     pub unet: Lora,
     /// Of the text encoder; empty if it stays as it is.
     pub text_encoder: Lora,

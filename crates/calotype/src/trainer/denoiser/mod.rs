@@ -58,7 +58,7 @@ impl DenoiserInTraining for Denoiser {
 }
 
 /// Minimises E‖ε − ε_θ(z_t, t, c)‖² (Ho et al. 2020, Eq. 14), or what the recipe asks for in its place, and writes
-/// `model/unet/`, `model/scheduler/` and `model/model_index.json`, or `model/lora.safetensors`. Autoencoder and text
+/// `model/unet/` or `model/transformer/`, `model/scheduler/` and `model/model_index.json`, or `model/lora.safetensors`. Autoencoder and text
 /// tower stay as they are.
 ///
 /// # Errors

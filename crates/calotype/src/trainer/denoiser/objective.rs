@@ -80,7 +80,7 @@ impl<'a> Denoising<'a> {
             draws: Box::new(Seeded {
                 seed: recipe.seed,
                 flow_times: diffusion.flow_times,
-                shift: base.shift()?,
+                shift: diffusion.flow_times.shift.map_or_else(|| base.shift(), Ok)?,
                 levels: levels(diffusion.edm.unwrap_or_default(), edm),
             }),
             noise_offset: diffusion.noise_offset,

@@ -42,8 +42,8 @@ impl Default for FluxRecipe {
 }
 
 impl FluxRecipe {
-    /// The network for latents of so many channels, told by a CLIP text tower of this width alone.
-    pub fn config(&self, latent_channels: usize, text_width: usize) -> FluxConfig {
+    /// The network for latents of so many channels and this side, told by a CLIP text tower of this width alone.
+    pub fn config(&self, latent_channels: usize, latent_side: usize, text_width: usize) -> FluxConfig {
         FluxConfig {
             in_channels: PATCH * latent_channels,
             num_layers: self.double_blocks,
@@ -53,6 +53,7 @@ impl FluxRecipe {
             joint_attention_dim: text_width,
             pooled_projection_dim: text_width,
             axes_dims_rope: axes(self.head_channels),
+            sample_size: Some(latent_side),
             ..FluxConfig::default()
         }
     }
@@ -86,8 +87,10 @@ impl DiffusionRecipe {
         check.that(levels == 0, "block_out_channels", nothing, format!("{:?}", self.block_out_channels))?;
         check.that(self.attention.is_empty(), "attention", nothing, format!("{:?}", self.attention))?;
         let flow = self.prediction.is_none_or(|prediction| prediction == PredictionType::Flow);
-        let got = self.prediction.map_or(String::new(), |prediction| format!("{prediction:?}"));
-        check.that(flow, "prediction", "flow_prediction with `denoiser = \"flux\"`", got)?;
+        check.that(flow, "prediction", "flow_prediction with `denoiser = \"flux\"`", "another")?;
+        let shape = (self.layers_per_block, self.heads, self.norm_num_groups);
+        let unsaid = shape == (super::one(), super::four(), super::eight());
+        check.that(unsaid, "heads", nothing, "`layers_per_block`, `heads` or `norm_num_groups`")?;
         check.that(
             self.edm.is_none(),
             "edm",
@@ -107,6 +110,17 @@ impl DiffusionRecipe {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::denoiser::DenoiserConfig;
+
+    /// Who opens the model makes pictures of the size that it was trained on.
+    #[test]
+    fn the_side_of_the_latents_is_kept() {
+        let config = DenoiserConfig::Flux(FluxRecipe::default().config(4, 16, 64));
+        let stored = serde_json::to_value(&config).unwrap();
+        let read: DenoiserConfig = serde_json::from_value(stored).unwrap();
+        assert_eq!((read.sample_size(), read.in_channels(), read.context_width()), (16, 4, 64));
+        assert_eq!(DenoiserConfig::Flux(FluxConfig::default()).sample_size(), 128);
+    }
 
     #[test]
     fn positions_turn_every_channel_of_a_head() {
@@ -117,7 +131,7 @@ mod tests {
         }
         for head in (8..200).step_by(2) {
             let recipe = FluxRecipe { head_channels: head, ..FluxRecipe::default() };
-            recipe.config(4, 64).validate().unwrap_or_else(|e| panic!("{head}: {e}"));
+            recipe.config(4, 16, 64).validate().unwrap_or_else(|e| panic!("{head}: {e}"));
         }
     }
 }

@@ -282,7 +282,9 @@ impl DiffusionRecipe {
         check.that(self.guidance.is_finite(), "guidance", "a finite number", self.guidance)?;
         if !scratch {
             let shape = "nothing beside a `model`, which has a shape of its own";
-            return check.that(self.flux.is_none(), "flux", shape, "a table");
+            check.that(self.flux.is_none(), "flux", shape, "a table")?;
+            let own = "nothing beside a `model`, which is a network of its own";
+            return check.that(self.denoiser == DenoiserName::Unet, "denoiser", own, self.denoiser);
         }
         self.validate_denoiser(check)?;
         check.that(self.lora.is_none(), "lora", "a `model` that it changes", "no `model`")
@@ -330,7 +332,8 @@ impl DiffusionRecipe {
         text_width: usize,
     ) -> DenoiserConfig {
         if self.denoiser == DenoiserName::Flux {
-            return DenoiserConfig::Flux(self.flux.unwrap_or_default().config(latent_channels, text_width));
+            let flux = self.flux.unwrap_or_default();
+            return DenoiserConfig::Flux(flux.config(latent_channels, latent_side, text_width));
         }
         DenoiserConfig::Unet(UnetConfig {
             sample_size: Some(latent_side),

@@ -268,6 +268,10 @@ impl Recipe {
             let fits = edm.is_none() || sampler.works_in_sigma();
             let expected = "one that works in sigma, such as euler, with `diffusion.edm`";
             self.check("evaluation").that(fits, "sampler", expected, sampler)?;
+            let flux = self.diffusion.as_ref().is_some_and(|own| own.denoiser == DenoiserName::Flux);
+            let of_flow = [SamplerKind::FlowEuler, SamplerKind::FlowHeun].contains(&sampler);
+            let expected = "flow-euler or flow-heun, with `diffusion.denoiser = \"flux\"`";
+            self.check("evaluation").that(!flux || of_flow, "sampler", expected, sampler)?;
         }
         if let (Some(vae), Some(clip), Some(diffusion), true) =
             (&self.vae, &self.clip, &self.diffusion, scratch)

@@ -4,8 +4,8 @@
     python tools/oracle/check_lora.py --model DIR --lora FILE --latents INIT --expected FINAL --steps N --prompt PROMPT
                                       [--negative S] [--guidance G] [--weight W]
 
-INIT and FINAL are safetensors files with a tensor `latents`: unit noise going in, scaled latents coming out. The
-pipeline runs twice in float32 with the scheduler of its folder, with the LoRA and without it. Prints one JSON
+INIT and FINAL are safetensors files with a tensor `latents`: unit noise going in, scaled latents coming out. A Stable
+Diffusion or a Flux; the pipeline runs twice in float32 with the scheduler of its folder, with the LoRA and without it. Prints one JSON
 object and exits with 1 if the largest difference is above 1e-3 of the largest latent, or if the LoRA does nothing.
 """
 
@@ -22,7 +22,7 @@ import diffusers
 import torch
 import transformers
 import transformers.integrations.peft
-from diffusers import DiffusionPipeline
+from diffusers import DiffusionPipeline, FluxPipeline
 from safetensors.torch import load_file
 
 # transformers 5.24 asks for peft 0.22, which is not out; 0.21 does what is needed here.
@@ -40,18 +40,22 @@ def latents_of(path):
 def generate(pipeline, arguments, initial):
     """Final scaled latents, the shape of `initial`."""
     side = pipeline.vae_scale_factor
+    height, width = (side * n for n in initial.shape[-2:])
+    is_flux = isinstance(pipeline, FluxPipeline)
+    start = pipeline._pack_latents(initial, *initial.shape) if is_flux else initial.clone()
     with torch.no_grad():
-        return pipeline(
+        latents = pipeline(
             arguments.prompt,
             negative_prompt=arguments.negative,
             num_inference_steps=arguments.steps,
             guidance_scale=arguments.guidance,
-            height=initial.shape[-2] * side,
-            width=initial.shape[-1] * side,
-            latents=initial.clone(),
+            height=height,
+            width=width,
+            latents=start,
             num_images_per_prompt=len(initial),
             output_type="latent",
         ).images
+    return pipeline._unpack_latents(latents, height, width, side) if is_flux else latents
 
 
 def layers_changed(pipeline):

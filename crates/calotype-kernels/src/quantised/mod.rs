@@ -26,6 +26,9 @@ const PIECE: usize = 1 << 16;
 /// From whole blocks to as many numbers.
 pub type Unpack = dyn Fn(&[u8], &mut [f32]) + Send + Sync;
 
+/// Adds to the numbers of a row, from a column on: (row, column, numbers).
+pub type Add = dyn Fn(usize, usize, &mut [f32]) + Send + Sync;
+
 /// A matrix whose rows are whole blocks, one after another.
 pub struct QuantisedMatrix {
     bytes: Bytes,
@@ -36,6 +39,8 @@ pub struct QuantisedMatrix {
     /// Bytes of a block.
     size: usize,
     unpack: Box<Unpack>,
+    /// What is added to the unpacked numbers.
+    add: Option<Box<Add>>,
 }
 
 impl QuantisedMatrix {
@@ -60,7 +65,13 @@ impl QuantisedMatrix {
             numbers,
             size,
             unpack,
+            add: None,
         })
+    }
+
+    /// The same matrix with something added to its numbers wherever they are unpacked.
+    pub fn adding(self, add: Box<Add>) -> Self {
+        Self { add: Some(add), ..self }
     }
 
     /// Numbers.
@@ -73,21 +84,20 @@ impl QuantisedMatrix {
         let block = (row * self.columns + first) / self.numbers;
         let packed = &self.bytes[block * self.size..][..to.len() / self.numbers * self.size];
         (self.unpack)(packed, to);
+        if let Some(add) = &self.add {
+            add(row, first, to);
+        }
     }
 
     /// All numbers, row by row.
     fn unpacked(&self) -> Vec<f32> {
         let rows = (PIECE / self.columns).max(1);
         let mut values = vec![0.0; self.len()];
-        let pieces =
-            values.par_chunks_mut(rows * self.columns).zip(self.bytes.par_chunks(rows * self.row_size()));
-        pieces.for_each(|(values, packed)| (self.unpack)(packed, values));
+        values.par_chunks_mut(rows * self.columns).enumerate().for_each(|(piece, values)| {
+            let each = values.chunks_mut(self.columns).enumerate();
+            each.for_each(|(row, values)| self.unpack(piece * rows + row, 0, values));
+        });
         values
-    }
-
-    /// Bytes of a row.
-    fn row_size(&self) -> usize {
-        self.columns / self.numbers * self.size
     }
 
     /// Some of the rows, in the order in which they are asked for.

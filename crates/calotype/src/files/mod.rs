@@ -8,6 +8,7 @@ pub mod content;
 mod fault;
 pub mod fp8;
 pub mod gguf;
+mod low_rank;
 pub mod npz;
 mod numbers;
 pub mod output;
@@ -25,6 +26,7 @@ mod stored_tensor;
 pub mod tensorboard;
 pub mod weights;
 
+pub use low_rank::LowRank;
 pub use packing::Packing;
 pub use stack::Stack;
 pub use stored_tensor::{Encoding, NamedTensor, Storage, StoredTensor};

@@ -10,6 +10,7 @@ use calotype_kernels::mapped::MappedFile;
 use calotype_kernels::quantised::QuantisedMatrix;
 use rayon::prelude::*;
 
+use super::low_rank::LowRank;
 use super::packing::Packing;
 use crate::named::named_enum;
 
@@ -63,6 +64,8 @@ pub struct StoredTensor {
     bytes: Bytes,
     /// Where the bytes may lie.
     file: Option<MappedFile>,
+    /// What is added to packed numbers, one after the other.
+    added: Vec<LowRank>,
 }
 
 /// What the bytes of a tensor are.
@@ -98,7 +101,13 @@ impl StoredTensor {
 
     fn encoded(shape: Vec<usize>, encoding: Encoding, bytes: Bytes) -> Option<Self> {
         let numbers = shape.iter().try_fold(1_usize, |n, &size| n.checked_mul(size))?;
-        (encoding.size(numbers) == Some(bytes.len())).then_some(Self { shape, encoding, bytes, file: None })
+        (encoding.size(numbers) == Some(bytes.len())).then_some(Self {
+            shape,
+            encoding,
+            bytes,
+            file: None,
+            added: vec![],
+        })
     }
 
     /// The same as a part of a mapped file, whose memory can be [released](StoredTensor::release).
@@ -136,12 +145,20 @@ impl StoredTensor {
         &self.shape
     }
 
-    /// What its bytes are.
+    /// The same with `sum` added to its numbers, which stay packed; `None` unless it is a packed matrix of as many rows and
+    /// columns, whose rows are whole blocks.
+    pub fn with_sum(mut self, sum: LowRank) -> Option<Self> {
+        let fits = self.is_packed() && self.shape == sum.shape() && self.has_whole_rows();
+        self.added.push(sum);
+        fits.then_some(self)
+    }
+
+    /// What its bytes are, without what [is added](StoredTensor::with_sum).
     pub fn encoding(&self) -> Encoding {
         self.encoding
     }
 
-    /// Its bytes as they are, packed or not.
+    /// Its bytes as they are, packed or not, without what [is added](StoredTensor::with_sum).
     pub fn stored(&self) -> &[u8] {
         &self.bytes
     }
@@ -168,9 +185,8 @@ impl StoredTensor {
     pub fn bytes(&self) -> Cow<'_, [u8]> {
         match self.encoding {
             Encoding::Plain(_) => Cow::Borrowed(&self.bytes),
-            Encoding::Packed(packing) => {
-                let numbers = packing.unpacked(&self.bytes);
-                Cow::Owned(numbers.iter().flat_map(|number| number.to_ne_bytes()).collect())
+            Encoding::Packed(_) => {
+                Cow::Owned(self.to_f32().iter().flat_map(|number| number.to_ne_bytes()).collect())
             }
         }
     }
@@ -202,7 +218,15 @@ impl StoredTensor {
                 .collect(),
             Encoding::Plain(Storage::F16) => half(|b| f16::from_ne_bytes(b).to_f32()),
             Encoding::Plain(Storage::Bf16) => half(|b| bf16::from_ne_bytes(b).to_f32()),
-            Encoding::Packed(packing) => packing.unpacked(&self.bytes),
+            Encoding::Packed(packing) => {
+                let mut numbers = packing.unpacked(&self.bytes);
+                for sum in &self.added {
+                    let [_, columns] = sum.shape();
+                    let rows = numbers.par_chunks_mut(columns).enumerate();
+                    rows.for_each(|(row, numbers)| sum.add(row, 0, numbers));
+                }
+                numbers
+            }
         }
     }
 
@@ -221,13 +245,17 @@ impl StoredTensor {
                 Bytes::from_elems(values.par_iter().map(|&x| bf16::from_f32(x)).collect::<Vec<_>>())
             }
         };
-        Self { bytes, encoding: Encoding::Plain(storage), shape: self.shape, file: None }
+        Self { bytes, encoding: Encoding::Plain(storage), shape: self.shape, file: None, added: vec![] }
     }
 
     /// The same numbers under another shape of as many places; `None` for any other.
     pub fn reshaped(self, shape: Vec<usize>) -> Option<Self> {
-        let file = self.file;
-        Self::encoded(shape, self.encoding, self.bytes).map(|tensor| Self { file, ..tensor })
+        if !self.added.is_empty() && self.shape != shape {
+            let storage = self.storage();
+            return self.stored_as(storage).reshaped(shape);
+        }
+        let (file, added) = (self.file, self.added);
+        Self::encoded(shape, self.encoding, self.bytes).map(|tensor| Self { file, added, ..tensor })
     }
 
     /// Some of the rows, without a copy where they lie in a mapped file; `None` for rows that it does not have. Packed
@@ -242,7 +270,8 @@ impl StoredTensor {
         };
         let shape = std::iter::once(range.len()).chain(rest.iter().copied()).collect();
         let (first, end) = (range.start * row, range.end * row);
-        match (self.bytes.view(first, end), self.encoding) {
+        let added = self.added.iter().map(|sum| sum.rows(range.clone())).collect::<Option<Vec<_>>>()?;
+        let rows = match (self.bytes.view(first, end), self.encoding) {
             (Ok(bytes), encoding) => {
                 let file = self.file.clone();
                 Self::encoded(shape, encoding, bytes).map(|tensor| Self { file, ..tensor })
@@ -251,7 +280,8 @@ impl StoredTensor {
             (Err(_), Encoding::Packed(packing)) => {
                 Self::packed(shape, packing, Bytes::from_elems(self.bytes[first..end].to_vec()))
             }
-        }
+        };
+        rows.map(|rows| Self { added, ..rows })
     }
 
     /// Whether no number is NaN or infinite.
@@ -270,7 +300,9 @@ impl StoredTensor {
             Encoding::Plain(Storage::Bf16) => {
                 none(2, |b| u16::from_ne_bytes([b[0], b[1]]) & 0x7F80 == 0x7F80)
             }
-            Encoding::Packed(packing) => packing.is_finite(&self.bytes),
+            Encoding::Packed(packing) => {
+                self.added.iter().all(LowRank::is_finite) && packing.is_finite(&self.bytes)
+            }
         }
     }
 
@@ -283,7 +315,8 @@ impl StoredTensor {
         let storage = self.storage();
         let bytes = match (self.encoding, &shape[..]) {
             (Encoding::Packed(packing), &[rows, columns]) if has_kernels(device) => {
-                packing.matrix(self.bytes.clone(), [rows, columns]).map(QuantisedMatrix::into_bytes)
+                let matrix = packing.matrix(self.bytes.clone(), [rows, columns]);
+                matrix.map(|matrix| adding(matrix, self.added.clone()).into_bytes())
             }
             _ => None,
         };
@@ -291,6 +324,16 @@ impl StoredTensor {
         let data = TensorData::from_bytes(bytes, shape, storage.dtype());
         Tensor::from_data(data, (device, storage.dtype()))
     }
+}
+
+/// A packed matrix with sums added to its numbers.
+fn adding(matrix: QuantisedMatrix, sums: Vec<LowRank>) -> QuantisedMatrix {
+    if sums.is_empty() {
+        return matrix;
+    }
+    matrix.adding(Box::new(move |row, first, numbers| {
+        sums.iter().for_each(|sum| sum.add(row, first, numbers));
+    }))
 }
 
 /// One tensor in f32.

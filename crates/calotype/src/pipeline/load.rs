@@ -19,7 +19,7 @@ impl Request {
     ///
     /// # Errors
     /// `Error::Argument` where no model is named, or a tag names no LoRA of the folder; as [`find`],
-    /// [`Checkpoint::open`], [`Checkpoint::merge_loras`] and [`Checkpoint::into_model`].
+    /// [`Checkpoint::open`], [`Checkpoint::add_loras`] and [`Checkpoint::into_model`].
     pub fn load(&self, machine: Machine) -> Result<Model> {
         let Some(model) = &self.model else {
             return Err(Error::argument("model", "a folder, file or name on the hub", "none"));
@@ -42,7 +42,7 @@ impl Request {
         }
         let mut words: Vec<(&PathBuf, BundledWord)> = Vec::new();
         let loras = [self.lora.as_slice(), &tagged].concat();
-        let merged = checkpoint.merge_loras(&loras)?;
+        let merged = checkpoint.add_loras(&loras)?;
         for (WeightedLora { file, weight }, merged) in loras.iter().zip(merged) {
             progress.say(&format!("{}: {} layers, weight {weight}", file.display(), merged.layers));
             merged.warning().iter().for_each(|warning| progress.say(warning));

@@ -7,6 +7,8 @@ use super::fit::{Fit, Misfit};
 use super::key::{Layer, Role};
 use super::target::Target;
 use super::{LoraFile, Shapes, flux};
+use crate::files::LowRank;
+use crate::files::weights::Tensors;
 use crate::model::ComponentKind;
 
 /// A change of a weight or a bias, or of those that a file has in one: W += weight · (alpha / rank) · scalar · ΔW.
@@ -38,6 +40,26 @@ pub enum Alpha {
 }
 
 impl Entry {
+    /// What it adds to its weights, their rows one below the other as the model has them; `None` where it is no plain product
+    /// of two matrices. Text: what is wrong with a tensor.
+    ///
+    /// - `weight`: the LoRA's strength.
+    pub(super) fn product(&self, tensors: &Tensors, weight: f64) -> Result<Option<LowRank>> {
+        let Change::LowRank { down, up, mid: None } = &self.change else { return Ok(None) };
+        if self.magnitude.is_some() || self.target.columns.is_some() {
+            return Ok(None);
+        }
+        let numbers = Numbers(tensors);
+        let scale = self.scale(numbers, weight)?;
+        let (down_numbers, rank) = (numbers.of(down)?, numbers.size(down, 0)?);
+        let mut up: Vec<f32> = numbers.of(up)?.into_iter().map(|up| scale * up).collect();
+        if self.target.swapped {
+            let half = up.len() / 2;
+            up.rotate_left(half);
+        }
+        Ok(LowRank::new(up.into(), down_numbers.into(), rank))
+    }
+
     /// What ΔW is multiplied by.
     ///
     /// - `weight`: the strength of the file.

@@ -2,7 +2,9 @@
 //!
 //! Weights that change together, such as those of a layer that a file has in one, are in f32 for as long as all files add
 //! to them, and no others beside them. Weights of 8 bits and fewer are not packed again, which would lose most of a small
-//! change: they become f16, which has more significant bits than bf16.
+//! change: in a model that computes they stay packed, with the change [beside them](crate::files::LowRank) where it is a
+//! plain product of two matrices; else, and in one that is written, they become f16, which has more significant bits than
+//! bf16.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -104,13 +106,28 @@ impl Checkpoint {
     /// Those of [`weights::open`] and [`lora::assign`]; `Error::Argument` for a strength that is not finite;
     /// `Error::Format` for numbers that are not.
     pub fn merge_loras(&mut self, loras: &[WeightedLora]) -> Result<Vec<MergedLora>> {
+        self.apply_loras(loras, false)
+    }
+
+    /// The same for a model that computes and is not written: packed weights stay packed where a change is a product of two
+    /// matrices, which is kept beside them and added whenever they are unpacked.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::merge_loras`].
+    pub fn add_loras(&mut self, loras: &[WeightedLora]) -> Result<Vec<MergedLora>> {
+        self.apply_loras(loras, true)
+    }
+
+    fn apply_loras(&mut self, loras: &[WeightedLora], beside: bool) -> Result<Vec<MergedLora>> {
         let kinds = ComponentKind::ALL.into_iter().filter(|kind| *kind != ComponentKind::Vae);
         let kinds = kinds.filter(|kind| self.components.contains_key(kind));
         let model: ModelShapes = kinds.map(|kind| (kind, self.shapes(kind))).collect();
         let opened = loras.iter().map(|lora| Opened::new(lora, &model)).collect::<Result<Vec<_>>>()?;
         let of_file = |file| Opened::entries(file).iter().map(move |entry| (file, entry));
         for steps in groups(opened.iter().flat_map(of_file).collect()) {
-            self.merge_group(&steps, &model)?;
+            if !(beside && self.add_beside(&steps)?) {
+                self.merge_group(&steps, &model)?;
+            }
         }
         Ok(opened.into_iter().map(Opened::merged).collect())
     }
@@ -124,6 +141,32 @@ impl Checkpoint {
     pub fn merge_lora(&mut self, file: &Path, weight: f64) -> Result<MergedLora> {
         let mut merged = self.merge_loras(&[WeightedLora { file: file.to_owned(), weight }])?;
         Ok(merged.remove(0))
+    }
+
+    /// Keeps all changes of some packed weights beside them; whether that is possible, nothing is changed otherwise.
+    fn add_beside(&mut self, steps: &[Step]) -> Result<bool> {
+        let Some((_, Entry { component, .. })) = steps.first() else { return Ok(true) };
+        let Some(stored) = self.components.get_mut(component) else { return Ok(true) };
+        let mut changed: BTreeMap<&String, StoredTensor> = BTreeMap::new();
+        for (file, entry) in steps {
+            let fault = |reason: String| Error::format(&file.lora.file, FORMAT, reason);
+            let Some(product) = entry.product(&file.tensors, file.lora.weight).map_err(fault)? else {
+                return Ok(false);
+            };
+            let mut first = 0;
+            for name in &entry.target.names {
+                let Some(weight) = changed.remove(name).or_else(|| stored.weights.get(name).cloned()) else {
+                    return Ok(false);
+                };
+                let end = first + weight.shape().first().copied().unwrap_or(0);
+                let sum = product.rows(first..end);
+                let Some(weight) = sum.and_then(|sum| weight.with_sum(sum)) else { return Ok(false) };
+                changed.insert(name, weight);
+                first = end;
+            }
+        }
+        stored.weights.extend(changed.into_iter().map(|(name, weight)| (name.clone(), weight)));
+        Ok(true)
     }
 
     /// All changes of some weights of one component, one after another.

@@ -1,6 +1,8 @@
 //! Flux: which rows of which weights a layer's name means, what is refused, and what is left packed.
 
-use burn::tensor::{Bytes, Device};
+use std::path::Path;
+
+use burn::tensor::{Bytes, Device, Tensor, TensorData};
 
 use super::*;
 use crate::checkpoint::flux_file::names::{Parts, entries};
@@ -10,7 +12,7 @@ use crate::denoiser::flux::{Flux, FluxConfig};
 use crate::files::fp8::Fp8;
 use crate::files::weights::Tensors;
 use crate::files::{NamedTensor, Packing, Storage, StoredTensor, safetensors};
-use crate::nn::{Init, parameters};
+use crate::nn::{Init, Linear, parameters};
 use crate::testing::TempDir;
 
 /// Two double blocks and one single block, 16 wide; tokens of 8 numbers.
@@ -279,6 +281,66 @@ fn packed_weights_that_change_become_f16_and_the_others_stay_packed() {
     for (name, tensor) in weights.iter().filter(|(name, _)| !changed.contains(name)) {
         assert_eq!((tensor.is_packed(), tensor.to_f32()), (*name == other, before[name].to_f32()), "{name}");
     }
+}
+
+/// A fused layer, one of its parts, a modulation whose halves stand the other way round, and a bias, which is no matrix.
+#[test]
+fn packed_weights_of_a_model_that_computes_stay_packed_with_the_change_beside_them() {
+    let (dir, mut model) = (TempDir::new(), checkpoint(&config()));
+    let device = Device::flex();
+    let stored = model.components.get_mut(&ComponentKind::Transformer).unwrap();
+    let packed = |(n, tensor): (usize, &StoredTensor)| {
+        let codes = (0..tensor.shape().iter().product::<usize>()).map(|i| (i * 3 + n) as u8 & 0b1011_1111);
+        let packing = Packing::Fp8 { format: Fp8::E4m3, scale: 0.25 };
+        let bytes = Bytes::from_bytes_vec(codes.collect());
+        StoredTensor::packed(tensor.shape().to_vec(), packing, bytes).unwrap()
+    };
+    for (n, tensor) in stored.weights.values_mut().enumerate() {
+        if tensor.shape().len() == 2 {
+            *tensor = packed((n, tensor));
+        }
+    }
+    let width = config().width();
+    let (fused, _) = written(
+        &dir,
+        "a.safetensors",
+        &[
+            ("lora_unet_double_blocks_0_img_attn_qkv", 3 * width, width),
+            ("lora_unet_final_layer_adaLN_modulation_1", 2 * width, width),
+        ],
+    );
+    let (single, _) =
+        written(&dir, "b.safetensors", &[("transformer.transformer_blocks.0.attn.to_k", width, width)]);
+    let loras = [fused, single];
+    let mut merged = model.clone();
+    merged.store_as(Storage::F32);
+    merged.merge_loras(&loras).unwrap();
+    let before = model.components[&ComponentKind::Transformer].weights.clone();
+    assert_eq!(model.add_loras(&loras).unwrap()[0].layers, 2);
+    let (ours, theirs) = (
+        &model.components[&ComponentKind::Transformer].weights,
+        &merged.components[&ComponentKind::Transformer].weights,
+    );
+    let mut changed = 0;
+    for (name, tensor) in ours {
+        assert_eq!(tensor.is_packed(), tensor.shape().len() == 2, "{name}");
+        assert_eq!(tensor.to_f32(), theirs[name].to_f32(), "{name}");
+        changed += usize::from(tensor.to_f32() != before[name].to_f32());
+    }
+    assert_eq!(changed, 4);
+    // A network computes with the sums.
+    let name = "transformer_blocks.0.attn.to_k.weight";
+    let x = Tensor::<2>::from_data(
+        TensorData::new((0..3 * width).map(|i| (i % 7) as f32).collect(), [3, width]),
+        &device,
+    );
+    let [got, expected] = [ours, theirs].map(|weights| {
+        let map = Linear::new(width, width, false, &mut Init::zeros(&device));
+        let tensors = [("weight".to_owned(), weights[name].clone())].into();
+        let map = parameters::load(map, "map", Path::new("map"), tensors).unwrap();
+        map.forward(x.clone()).into_data()
+    });
+    assert_eq!(got, expected);
 }
 
 #[test]

@@ -55,8 +55,6 @@ impl Request {
         let size = |picture: &RgbImage| (picture.width() as usize, picture.height() as usize);
         let of_reference = || reference.as_ref().map(|picture| model.reference_size(picture, size(picture)));
         let sampling = self.sampling(model, picture.as_ref().map(size).or_else(of_reference))?;
-        // Before a picture is resized to it.
-        model.latent_shape(sampling.width, sampling.height)?;
         let mut origin = self.origin(picture.as_ref(), &sampling, model)?;
         if let Some(reference) = &reference {
             let size = model.reference_size(reference, (sampling.width, sampling.height));
@@ -73,10 +71,7 @@ impl Request {
         };
         let initial = self.initial(model, count, &sampling)?;
         let mut warnings = warnings::of(&picture_request(self.first), &sampling, &origin, model)?;
-        let read_otherwise = [("clip-skip", self.clip_skip > 0), ("long-prompt", self.long_prompt)];
-        for (name, _) in read_otherwise.iter().filter(|(_, asked)| *asked && model.text.t5.is_some()) {
-            warnings.push(format!("`{name}` has no effect: T5 reads the prompt, whole and as it is"));
-        }
+        warnings.extend(warnings::about_reading(self, model));
         Ok(Generation {
             request: self.filled(&sampling, guidance.scale, self.filled_strength(model)),
             pictures: (self.first..end).map(picture_request).collect(),
@@ -96,28 +91,29 @@ impl Request {
         }
     }
 
-    /// `size`: width and height of the picture that it begins with or follows.
+    /// `size`: width and height of the picture that it begins with or follows. Refuses a size that the model cannot take,
+    /// before a picture is resized to it.
     fn sampling(&self, model: &Model, size: Option<(usize, usize)>) -> Result<Sampling> {
         let (width, height) = size.unwrap_or((model.default_size(), model.default_size()));
-        let (f, multiple) = (model.vae.downsampling(), model.side_multiple());
+        let multiple = model.side_multiple();
         // A picture's size is its user's only within what the networks can take.
         let own = |side: usize| side - side % multiple;
         let (width, height) = (self.width.unwrap_or(own(width)), self.height.unwrap_or(own(height)));
-        Ok(Sampling {
+        model.as_sampled(&Sampling {
             sampler: SamplerSettings {
                 kind: self.sampler.map_or_else(|| SamplerKind::from_config(&model.scheduler), Ok)?,
                 steps: self.steps.unwrap_or_else(|| model.default_steps()),
                 eta: self.eta,
                 schedule: self.schedule,
                 compat: self.compat,
-                picture_tokens: model.denoiser.config.picture_tokens(height / f, width / f),
+                picture_tokens: None,
             },
             seed: self.seed.unwrap_or(0),
             generator: self.rng.unwrap_or_default(),
             width,
             height,
             sizes: Sizes::default(),
-            prompts: model.text.options(self.prompts()),
+            prompts: self.prompts(),
         })
     }
 

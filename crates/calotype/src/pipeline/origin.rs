@@ -249,6 +249,7 @@ impl Model {
         let split = mask.reshape([1, h / f, f, w / f, f]);
         split.permute([0, 2, 4, 1, 3]).reshape([1, f * f, h / f, w / f])
     }
+
     /// A mask in pixels at the size of the latents: the pixel in each latent's upper left corner decides, as in
     /// diffusers.
     fn reduced(&self, mask: Tensor<4>) -> Tensor<4> {

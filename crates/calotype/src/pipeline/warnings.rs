@@ -4,6 +4,7 @@ use std::mem::discriminant;
 use std::slice;
 
 use super::origin::Origin;
+use super::request::Request;
 use super::script::Script;
 use super::text_to_image::{PictureRequest, Sampling};
 use crate::error::Result;
@@ -71,6 +72,15 @@ pub(super) fn of(
     }
     warnings.extend(model.painted(origin).and_then(about_mask));
     Ok(warnings)
+}
+
+/// How the prompt was asked to be read, where T5 reads it otherwise.
+pub(super) fn about_reading(request: &Request, model: &Model) -> Vec<String> {
+    let asked = [("clip-skip", request.clip_skip > 0), ("long-prompt", request.long_prompt)];
+    let without_effect = asked.iter().filter(|(_, asked)| *asked && model.text.t5.is_some());
+    without_effect
+        .map(|(name, _)| format!("`{name}` has no effect: T5 reads the prompt, whole and as it is"))
+        .collect()
 }
 
 /// Each text as it stands in the context.

@@ -130,8 +130,8 @@ impl Case {
     }
 }
 
-/// The recipe of a variant: what the script's settings say.
-fn recipe(lines: &str) -> Recipe {
+/// The recipe of a variant of training `model`: what the scripts' settings say.
+pub(super) fn recipe(model: &Path, lines: &str) -> Recipe {
     let text = format!(
         r#"
         seed = 0
@@ -153,7 +153,7 @@ fn recipe(lines: &str) -> Recipe {
         [diffusion.training.optimizer]
         ema_decay = 0.0
         "#,
-        golden("pipeline").display()
+        model.display()
     );
     Recipe::parse(Path::new("fine_tuning.toml"), &text).unwrap()
 }
@@ -177,7 +177,7 @@ fn recorded_start(network: LoraInTraining) -> LoraInTraining {
 fn losses(case: &Case, lines: &str) -> (Vec<f64>, Vec<NamedTensor>) {
     let (dir, device) = (TempDir::new(), Device::flex());
     let run = RunFolder::new(dir.join("run"));
-    let recipe = recipe(lines);
+    let recipe = recipe(&golden("pipeline"), lines);
     let base = BaseModel::load(&recipe, &run, &device).unwrap();
     let data = TrainingSet::new(Arc::new(case.pictures()), None, 0, 32, Transform::default()).unwrap();
     let objective = Denoising::new(&recipe, &base, &data, &device).unwrap();
@@ -206,7 +206,13 @@ fn losses(case: &Case, lines: &str) -> (Vec<f64>, Vec<NamedTensor>) {
 
 fn assert_follows(case: &Case, variant: &str, lines: &str) -> Vec<NamedTensor> {
     let (got, lora) = losses(case, lines);
-    let expected = case.expected["variants"][variant]["losses"].as_array().unwrap();
+    assert_same_losses(variant, &got, &case.expected["variants"][variant]["losses"]);
+    lora
+}
+
+/// Of every step, within [`TOLERANCE`].
+pub(super) fn assert_same_losses(variant: &str, got: &[f64], expected: &Value) {
+    let expected = expected.as_array().unwrap();
     assert_eq!(got.len(), expected.len());
     let mut largest = 0.0f64;
     for (step, (got, expected)) in got.iter().zip(expected).enumerate() {
@@ -216,13 +222,12 @@ fn assert_follows(case: &Case, variant: &str, lines: &str) -> Vec<NamedTensor> {
         largest = largest.max(error);
     }
     println!("{variant}: largest relative difference of the losses {largest:.1e}");
-    lora
 }
 
 #[test]
 fn the_captions_have_the_recorded_tokens() {
     let case = Case::open();
-    let recipe = recipe("");
+    let recipe = recipe(&golden("pipeline"), "");
     let base = BaseModel::load(&recipe, &RunFolder::new("unused"), &Device::flex()).unwrap();
     let rows = case.inputs["input_ids"].values.chunks(77);
     for (caption, row) in case.pictures().captions.iter().zip(rows) {

@@ -34,12 +34,13 @@ struct ProbeCase {
     tolerance: BTreeMap<String, f32>,
 }
 
-fn golden() -> PathBuf {
+/// The reference models and tensors of Flux.
+pub(super) fn golden_flux() -> PathBuf {
     PathBuf::from(std::env::var_os("CALOTYPE_TEST_DATA").expect("see CONTRIBUTING.md")).join("golden-flux")
 }
 
 fn cases() -> Cases {
-    atomic::read_json(&golden().join("cases.json")).unwrap()
+    atomic::read_json(&golden_flux().join("cases.json")).unwrap()
 }
 
 /// The largest difference of `output`.
@@ -56,7 +57,7 @@ fn difference(model: &Path, inputs: &Path, expected: &NamedTensor) -> f32 {
 #[test]
 #[ignore = "needs CALOTYPE_TEST_DATA"]
 fn the_transformer_of_a_folder_gives_what_diffusers_gives() {
-    let (golden, cases) = (golden(), cases().probe);
+    let (golden, cases) = (golden_flux(), cases().probe);
     let transformers = cases.iter().filter(|case| case.component == "transformer");
     let mut compared = 0;
     for case in transformers {
@@ -79,7 +80,7 @@ fn the_transformer_of_a_folder_gives_what_diffusers_gives() {
 #[test]
 #[ignore = "needs CALOTYPE_TEST_DATA"]
 fn a_single_file_gives_what_diffusers_gives() {
-    let own = golden().join("files/flux-bfl.safetensors");
+    let own = golden_flux().join("files/flux-bfl.safetensors");
     let dir = TempDir::new();
     let (copy, as_folder) = (dir.join("copy.safetensors"), dir.join("folder"));
     Checkpoint::open(&own).unwrap().write(&as_folder).unwrap();
@@ -92,7 +93,7 @@ fn a_single_file_gives_what_diffusers_gives() {
 #[test]
 #[ignore = "needs CALOTYPE_TEST_DATA"]
 fn a_gguf_gives_what_its_exact_numbers_give() {
-    let own = golden().join("files/flux-mixed.gguf");
+    let own = golden_flux().join("files/flux-mixed.gguf");
     let dir = TempDir::new();
     let (copy, as_folder) = (dir.join("copy.safetensors"), dir.join("folder"));
     Checkpoint::open(&own).unwrap().write(&as_folder).unwrap();
@@ -104,7 +105,7 @@ fn a_gguf_gives_what_its_exact_numbers_give() {
 #[test]
 #[ignore = "needs CALOTYPE_TEST_DATA"]
 fn packed_weights_stay_packed_whatever_the_dtype() {
-    let mut checkpoint = Checkpoint::open(&golden().join("files/flux-mixed.gguf")).unwrap();
+    let mut checkpoint = Checkpoint::open(&golden_flux().join("files/flux-mixed.gguf")).unwrap();
     let transformer = |checkpoint: &Checkpoint| {
         checkpoint.components[&ComponentKind::Transformer]
             .weights
@@ -131,7 +132,7 @@ fn packed_weights_stay_packed_whatever_the_dtype() {
 
 /// Each of the models gives what diffusers gives for the golden file `name`.
 fn assert_all_are(name: &str, models: [PathBuf; 3]) {
-    let folder = golden().join("files");
+    let folder = golden_flux().join("files");
     let case = cases().files.into_iter().find(|case| case.file == name).unwrap();
     let expected = &safetensors::read(&folder.join("expected.safetensors")).unwrap()[name];
     for model in models {

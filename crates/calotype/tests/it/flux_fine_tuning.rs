@@ -1,7 +1,7 @@
 //! Fifty steps of fine-tuning a small Flux, beside PyTorch's (`tools/oracle/flux_fine_tuning.py`): the same pictures,
 //! captions, times and noise, so the same losses.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use burn::tensor::Device;
@@ -18,20 +18,14 @@ use calotype::trainer::denoiser::lora::LoraInTraining;
 use calotype::trainer::denoiser::objective::Denoising;
 use calotype::trainer::metrics_log::read_series;
 use calotype::trainer::objective::Blind;
-use calotype::trainer::{Recipe, training_loop};
+use calotype::trainer::training_loop;
 use serde_json::Value;
 
-use crate::fine_tuning::Case;
+use crate::fine_tuning::{Case, assert_same_losses, recipe};
+use crate::flux::golden_flux;
 use crate::support::{TempDir, session};
 
-/// Relative, of every loss.
-const TOLERANCE: f64 = 1e-4;
 const RANK: f64 = 4.0;
-
-fn model() -> PathBuf {
-    let data = std::env::var_os("CALOTYPE_TEST_DATA").expect("see CONTRIBUTING.md");
-    PathBuf::from(data).join("golden-flux/dev")
-}
 
 /// The script's waves.
 fn waves(first: u64, count: usize, step: f64) -> Vec<f32> {
@@ -63,33 +57,6 @@ impl Draws for ByFormula {
     }
 }
 
-fn recipe(lines: &str) -> Recipe {
-    let text = format!(
-        r#"
-        seed = 0
-        model = "{}"
-        [data]
-        size = 32
-        [diffusion]
-        caption_dropout = 0.0
-        cache_latents = false
-        {lines}
-        [diffusion.training]
-        steps = 50
-        batch_size = 4
-        learning_rate = 1e-3
-        warm_up = 0
-        lr_schedule = "constant"
-        checkpoint_every = 50
-        log_every = 1
-        [diffusion.training.optimizer]
-        ema_decay = 0.0
-        "#,
-        model().display()
-    );
-    Recipe::parse(Path::new("flux_fine_tuning.toml"), &text).unwrap()
-}
-
 /// The script's first A under our names; B is zero.
 fn start(network: LoraInTraining) -> LoraInTraining {
     let layers: Vec<usize> =
@@ -107,7 +74,7 @@ fn start(network: LoraInTraining) -> LoraInTraining {
 fn assert_follows(variant: &str, lines: &str, run: &RunFolder) {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/flux_fine_tuning.json");
     let expected: Value = atomic::read_json(&golden).unwrap();
-    let (recipe, device) = (recipe(lines), Device::flex());
+    let (recipe, device) = (recipe(&golden_flux().join("dev"), lines), Device::flex());
     let base = BaseModel::load(&recipe, run, &device).unwrap();
     let pictures = Arc::new(Case::open().pictures());
     let data = TrainingSet::new(pictures, None, 0, 32, Transform::default()).unwrap();
@@ -124,16 +91,8 @@ fn assert_follows(variant: &str, lines: &str, run: &RunFolder) {
     }
     .unwrap();
     let got = read_series(&run.log(TrainedPart::Diffusion), "loss").unwrap();
-    let expected = expected[variant]["losses"].as_array().unwrap();
-    assert_eq!(got.len(), expected.len());
-    let mut largest = 0.0f64;
-    for (step, ((_, got), expected)) in got.iter().zip(expected).enumerate() {
-        let expected = expected.as_f64().unwrap();
-        let error = ((got - expected) / expected).abs();
-        assert!(error < TOLERANCE, "{variant}, step {step}: expected {expected}, got {got}");
-        largest = largest.max(error);
-    }
-    println!("{variant}: largest relative difference of the losses {largest:.1e}");
+    let got: Vec<f64> = got.into_iter().map(|point| point.1).collect();
+    assert_same_losses(variant, &got, &expected[variant]["losses"]);
 }
 
 /// All weights; the run's model is a whole Flux again.

@@ -1,7 +1,7 @@
 //! Flux.1 from a prompt to latents, against the small random pipelines of `golden-flux` and what diffusers makes with them.
 
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use calotype::Result;
@@ -19,6 +19,7 @@ use calotype::trainer::denoiser::base_model::BaseModel;
 use image::{GrayImage, Luma, Rgb, RgbImage};
 use serde::Deserialize;
 
+use crate::flux::golden_flux;
 use crate::support::TempDir;
 
 #[derive(Deserialize)]
@@ -60,10 +61,6 @@ struct Case {
     tolerance: f32,
 }
 
-fn golden() -> PathBuf {
-    PathBuf::from(std::env::var_os("CALOTYPE_TEST_DATA").expect("see CONTRIBUTING.md")).join("golden-flux")
-}
-
 impl Case {
     fn request(&self, golden: &Path) -> Request {
         Request {
@@ -99,7 +96,7 @@ fn prepared(request: &Request, model: &Model, noise: &NamedTensor) -> Result<Gen
 #[test]
 #[ignore = "needs CALOTYPE_TEST_DATA"]
 fn pictures_are_those_of_diffusers() {
-    let golden = golden();
+    let golden = golden_flux();
     let device = Device::flex();
     let cases: Cases = atomic::read_json(&golden.join("cases.json")).unwrap();
     for case in &cases.pipelines {
@@ -122,7 +119,7 @@ fn pictures_are_those_of_diffusers() {
 #[test]
 #[ignore = "needs CALOTYPE_TEST_DATA"]
 fn pictures_with_a_lora_are_those_of_diffusers() {
-    let (golden, device) = (golden(), Device::flex());
+    let (golden, device) = (golden_flux(), Device::flex());
     let WithLora { model, prompt, steps, guidance, width, height, tolerance, cases } =
         atomic::read_json::<Cases>(&golden.join("cases.json")).unwrap().lora;
     let expected = safetensors::read(&golden.join("lora/latents.safetensors")).unwrap();
@@ -192,7 +189,7 @@ fn formula(count: usize, step: f64, size: f64) -> Vec<f32> {
 
 /// The golden model, whose transformer takes so many further numbers of a token.
 fn dev(columns: usize, device: &Device) -> Model {
-    let mut checkpoint = Checkpoint::open(&golden().join("dev")).unwrap();
+    let mut checkpoint = Checkpoint::open(&golden_flux().join("dev")).unwrap();
     if columns > 0 {
         let stored = checkpoint.components.get_mut(&ComponentKind::Transformer).unwrap();
         stored.config["in_channels"] = (64 + columns).into();
@@ -285,7 +282,7 @@ fn a_picture_that_the_network_needs_or_cannot_read_is_named() {
 #[test]
 #[ignore = "needs CALOTYPE_TEST_DATA"]
 fn a_model_is_put_together_from_files() {
-    let (device, dir, dev) = (Device::flex(), TempDir::new(), golden().join("dev"));
+    let (device, dir, dev) = (Device::flex(), TempDir::new(), golden_flux().join("dev"));
     let bare = dir.join("transformer.safetensors");
     Checkpoint::open(&dev.join("transformer")).unwrap().write(&bare).unwrap();
     let weights = |part: &str, stem: &str| dev.join(part).join(stem).with_extension("safetensors");
@@ -338,7 +335,7 @@ fn times_of_a_training_are_those_of_the_recipe() {
             "seed = 0\nmodel = \"{}\"\n[data]\nsize = 32\n[diffusion]\ncaption_dropout = 0.1\n{lines}\n\
              [diffusion.training]\nsteps = 1\nbatch_size = 1\nlearning_rate = 1e-3\nwarm_up = 0\n\
              lr_schedule = \"constant\"\ncheckpoint_every = 1\n",
-            golden().join(model).display()
+            golden_flux().join(model).display()
         )
     };
     let load = |model: &str, lines: &str| {
@@ -364,7 +361,7 @@ fn times_of_a_training_are_those_of_the_recipe() {
 fn a_pipeline_is_written_as_it_was_read() {
     let (device, dir) = (Device::flex(), TempDir::new());
     for name in ["dev", "schnell"] {
-        let (from, to) = (golden().join(name), dir.join(name));
+        let (from, to) = (golden_flux().join(name), dir.join(name));
         Checkpoint::open(&from).unwrap().write(&to).unwrap();
         let index: serde_json::Value = atomic::read_json(&to.join("model_index.json")).unwrap();
         assert_eq!(index["_class_name"], "FluxPipeline");

@@ -3,7 +3,7 @@
 //! Tolerances are the largest differences that the golden files' README allows.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use burn::tensor::Device;
 use calotype::checkpoint::probe::Probe;
@@ -12,6 +12,7 @@ use calotype::nn::{Init, parameters};
 use calotype::text_encoder::{T5Config, T5Encoder};
 use serde::Deserialize;
 
+use crate::flux::golden_flux;
 use crate::support::{GgufFile, TempDir};
 
 #[derive(Deserialize)]
@@ -27,12 +28,8 @@ struct Case {
     tolerance: std::collections::BTreeMap<String, f32>,
 }
 
-fn golden() -> PathBuf {
-    PathBuf::from(std::env::var_os("CALOTYPE_TEST_DATA").expect("see CONTRIBUTING.md")).join("golden-flux")
-}
-
 fn cases() -> Vec<Case> {
-    let cases: Cases = serde_json::from_slice(&fs::read(golden().join("cases.json")).unwrap()).unwrap();
+    let cases: Cases = serde_json::from_slice(&fs::read(golden_flux().join("cases.json")).unwrap()).unwrap();
     let cases: Vec<Case> =
         cases.probe.into_iter().filter(|case| case.component == "text-encoder-2").collect();
     assert_eq!(cases.len(), 2);
@@ -43,14 +40,14 @@ fn cases() -> Vec<Case> {
 fn probed(case: &Case, model: &Path) -> NamedTensor {
     let dir = TempDir::new();
     let (inputs, output) = (format!("tensors/{}.inputs.safetensors", case.case), dir.join("out.safetensors"));
-    Probe::TextEncoder2.run(model, &golden().join(inputs), &output, &Device::flex()).unwrap();
+    Probe::TextEncoder2.run(model, &golden_flux().join(inputs), &output, &Device::flex()).unwrap();
     let mut outputs = safetensors::read(&output).unwrap();
     assert_eq!(outputs.len(), 1, "{}", case.case);
     outputs.remove("output").unwrap()
 }
 
 fn assert_as_expected(case: &Case, got: &NamedTensor, what: &str) {
-    let path = golden().join(format!("tensors/{}.expected.safetensors", case.case));
+    let path = golden_flux().join(format!("tensors/{}.expected.safetensors", case.case));
     let expected = safetensors::read(&path).unwrap().remove("output").unwrap();
     assert_eq!(got.shape, expected.shape, "{}: {what}", case.case);
     let differences = got.values.iter().zip(&expected.values).map(|(got, expected)| (got - expected).abs());
@@ -65,8 +62,8 @@ fn assert_as_expected(case: &Case, got: &NamedTensor, what: &str) {
 #[ignore = "needs CALOTYPE_TEST_DATA"]
 fn features_are_those_of_transformers() {
     for case in cases() {
-        assert_as_expected(&case, &probed(&case, &golden().join(&case.model)), "in a model folder");
-        let folder = golden().join(&case.model).join("text_encoder_2");
+        assert_as_expected(&case, &probed(&case, &golden_flux().join(&case.model)), "in a model folder");
+        let folder = golden_flux().join(&case.model).join("text_encoder_2");
         assert_as_expected(&case, &probed(&case, &folder), "in its own folder");
         // Its sizes follow from its shapes.
         assert_as_expected(&case, &probed(&case, &folder.join("model.safetensors")), "in one file");
@@ -78,7 +75,7 @@ fn features_are_those_of_transformers() {
 #[ignore = "needs CALOTYPE_TEST_DATA"]
 fn shards_and_names_make_no_difference() {
     for case in cases() {
-        let from = golden().join(&case.model).join("text_encoder_2");
+        let from = golden_flux().join(&case.model).join("text_encoder_2");
         let mut tensors: Vec<NamedTensor> =
             safetensors::read(&from.join("model.safetensors")).unwrap().into_values().collect();
         tensors.sort_by(|a, b| a.name.cmp(&b.name));
@@ -103,7 +100,7 @@ fn shards_and_names_make_no_difference() {
         }
         fs::remove_file(dir.join("model-1.safetensors")).unwrap();
         let output = dir.join("out.safetensors");
-        let inputs = golden().join(format!("tensors/{}.inputs.safetensors", case.case));
+        let inputs = golden_flux().join(format!("tensors/{}.inputs.safetensors", case.case));
         let error = Probe::TextEncoder2.run(&dir, &inputs, &output, &Device::flex()).unwrap_err().to_string();
         assert!(error.contains("model-1.safetensors") && !output.exists(), "{error}");
     }
@@ -147,7 +144,7 @@ fn q8_0(values: &[f32]) -> (Vec<u8>, Vec<f32>) {
 #[ignore = "needs CALOTYPE_TEST_DATA"]
 fn gguf_of_llama_cpp_gives_the_same_features() {
     for case in cases() {
-        let from = golden().join(&case.model).join("text_encoder_2");
+        let from = golden_flux().join(&case.model).join("text_encoder_2");
         let mut tensors: Vec<NamedTensor> =
             safetensors::read(&from.join("model.safetensors")).unwrap().into_values().collect();
         tensors.retain(|tensor| tensor.name != "encoder.embed_tokens.weight");

@@ -47,10 +47,11 @@ const DIFFUSERS_MARKS: [&str; 4] = [
     "time_text_embed.timestep_embedder.linear_1.weight",
     "transformer_blocks.0.attn.norm_q.weight",
 ];
-/// The other networks of ComfyUI's checkpoints, and what of them no network has.
+/// What the names of the other networks begin with in ComfyUI's checkpoints.
 const CLIP: &str = "text_encoders.clip_l.transformer.";
 const T5: &str = "text_encoders.t5xxl.transformer.";
 const VAE: &str = "vae.";
+/// All beside the denoiser there, with what no network has.
 const OTHER_NETWORKS: [&str; 2] = ["text_encoders.", "vae."];
 
 /// How a file names Flux's tensors.

@@ -71,8 +71,7 @@ fn of_entry(Entry { key, names, swapped }: Entry) -> Vec<(String, Target)> {
 pub(super) fn of_latent(target: &Target, inputs: Option<usize>, shapes: &Shapes) -> Target {
     let latent = shapes.get(LAST).and_then(|shape| shape.first().copied());
     let reads_more = shapes.get(FIRST).and_then(|shape| shape.get(1).copied()) > latent;
-    let is_first = target.names[..] == [FIRST];
-    if is_first && reads_more && inputs.is_some() && inputs == latent {
+    if is_first(target) && reads_more && inputs.is_some() && inputs == latent {
         return Target { columns: inputs, ..target.clone() };
     }
     target.clone()

@@ -76,9 +76,9 @@ impl T5Tower {
     /// `Error::Argument` for a text that is too long to be looked into; `Error::Format` if it cannot be encoded.
     pub fn read(&self, text: &str) -> Result<Reading> {
         require_length(text)?;
-        let Encoded { ids, truncated: cut_off } = self.tokenizer.encode_padded(text, self.length)?;
         let (spelled, mut words) = self.tokenizer.spell(text)?;
         let read = spelled.len().min(self.length - 1);
+        let Encoded { ids, truncated: cut_off } = self.tokenizer.padded(spelled, self.length);
         words.retain(|word| word.tokens.end <= read);
         let tokens = (0..self.length).map(|row| (row < read).then_some(row)).collect();
         let chunks = vec![Chunk { ids, weights: vec![1.0; self.length], tokens }];

@@ -58,8 +58,8 @@ impl DenoiserInTraining for Denoiser {
 }
 
 /// Minimises E‖ε − ε_θ(z_t, t, c)‖² (Ho et al. 2020, Eq. 14), or what the recipe asks for in its place, and writes
-/// `model/unet/` or `model/transformer/`, `model/scheduler/` and `model/model_index.json`, or `model/lora.safetensors`. Autoencoder and text
-/// tower stay as they are.
+/// `model/unet/` or `model/transformer/`, `model/scheduler/` and `model/model_index.json`, or
+/// `model/lora.safetensors`. Autoencoder and text tower stay as they are.
 ///
 /// # Errors
 /// As [`training_loop::train`], [`Denoising::new`] and [`LoraInTraining::new`].

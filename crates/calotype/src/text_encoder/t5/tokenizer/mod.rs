@@ -98,13 +98,17 @@ impl T5Tokenizer {
     /// As [`Self::encode`].
     pub fn encode_padded(&self, text: &str, length: usize) -> Result<Encoded> {
         let mut ids = self.encode(text)?;
-        let truncated = ids.len() > length;
-        if truncated {
-            ids.truncate(length.saturating_sub(1));
-            ids.push(self.end_id);
-        }
+        ids.pop();
+        Ok(self.padded(ids, length))
+    }
+
+    /// Tokens without `</s>` at exactly `length`, as [`Self::encode_padded`].
+    pub fn padded(&self, mut ids: Vec<u32>, length: usize) -> Encoded {
+        let truncated = ids.len() >= length;
+        ids.truncate(length.saturating_sub(1));
+        ids.push(self.end_id);
         ids.resize(length.max(1), self.pad_id);
-        Ok(Encoded { ids, truncated })
+        Encoded { ids, truncated }
     }
 
     /// Writes `tokenizer.json` and `tokenizer_config.json`, as transformers reads them.

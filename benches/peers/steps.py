@@ -1,7 +1,7 @@
 """One step of a network: Calotype beside PyTorch with diffusers, alternating, medians.
 
     python benches/peers/steps.py target/release/calotype --config CONFIG.json --batch B --size S --mode train|forward
-                                  [--context-tokens L] [--dtype f32|bf16] [--rounds R] [--modes eager,channels_last,compile]
+                                  [--context-tokens L] [--dtype f32|bf16] [--rounds R] [--modes eager,channels_last,compile,stored]
 
 A config of a CLIPModel is transformers', with its own contrastive loss. Needs what tools/oracle/requirements.txt
 installs. Every measurement is a process of its own, so that each has its own peak memory; a round runs all of them
@@ -116,8 +116,11 @@ def peer(args):
     torch.manual_seed(0)
     with open(args.config) as file:
         config = json.load(file)
+    bf16, stored = args.dtype == "bf16", "stored" in args.peer
+    if stored:
+        # Weights and inputs in bf16, as diffusers' torch_dtype has them, and not as autocast rounds them each time.
+        torch.set_default_dtype(torch.bfloat16)
     net, forward, loss = network(args, config)
-    bf16 = args.dtype == "bf16"
     if args.mode == "train":
         optimizer = torch.optim.AdamW(net.parameters(), lr=1e-4, fused=True)
 
@@ -131,7 +134,7 @@ def peer(args):
         net.eval().requires_grad_(False)
 
         def step():
-            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bf16 and not stored):
                 forward()
 
     for _ in range(1 if args.steps else 3):

@@ -1,18 +1,20 @@
-//! GFLOP/s of the products in a U-Net's convolutions and linear maps, one thread; what subnormal numbers cost; and
-//! microseconds of Newton-Schulz iterations.
+//! GFLOP/s of the products in a U-Net's convolutions and linear maps, one thread; what subnormal numbers cost;
+//! microseconds of Newton-Schulz iterations; and what all threads do at the sizes of Stable Diffusion.
 //!
-//! `cargo bench -p calotype-kernels`. The share is of the best that one thread reached in a product
-//! whose operands stay in the first level cache.
+//! `cargo bench -p calotype-kernels`, with `-- large` the last alone, and with
+//! `-- large 2×64` those of its lines that say so. The share is of the best that one thread reached in
+//! a product whose operands stay in the first level cache.
 
 use std::time::Instant;
 
-use calotype_kernels::Isa;
 use calotype_kernels::attention::{self, AttentionShape, Upstream};
 use calotype_kernels::conv2d::{self, Conv2dShape};
 use calotype_kernels::linear;
 use calotype_kernels::memory::Buffer;
 use calotype_kernels::newton_schulz::orthogonalized;
 use calotype_kernels::product::{self, Columns, Product, Start, Term};
+use calotype_kernels::stored::Weights;
+use calotype_kernels::{Isa, Products};
 
 /// Median seconds of a call.
 fn seconds(mut f: impl FnMut()) -> f64 {
@@ -33,7 +35,81 @@ fn numbers(n: usize) -> Vec<f32> {
 }
 
 fn main() {
-    rayon::ThreadPoolBuilder::new().num_threads(1).build_global().expect("one pool");
+    let asked: Vec<String> = std::env::args().collect();
+    if !asked.iter().any(|argument| argument == "large") {
+        let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a pool");
+        one.install(small);
+        println!();
+    }
+    large(asked.get(2).map_or("", String::as_str));
+}
+
+/// The layers of Stable Diffusion 1.5 at 512×512, two pictures, with weights that are packed anew as those are that
+/// find no room among the kept ones.
+fn large(named: &str) {
+    println!("{} threads, milliseconds (GFLOP/s)", rayon::current_num_threads());
+    let isas = [Isa::best(), Isa::of(Products::Bf16)];
+    let print = |name: String, flop: f64, run: &dyn Fn(Isa)| {
+        if !name.contains(named) {
+            return;
+        }
+        let cell = |isa: Isa| {
+            let time = seconds(|| run(isa));
+            format!("{isa:?} {:8.1} ({:.0})", 1e3 * time, 1e-9 * flop / time)
+        };
+        println!("{name:36} {:>28} {:>28}", cell(isas[0]), cell(isas[1]));
+    };
+    for (batch, size, input, output) in [
+        (2, 64, 320, 320),
+        (2, 64, 960, 320),
+        (2, 32, 640, 640),
+        (2, 32, 1920, 640),
+        (2, 16, 1280, 1280),
+        (2, 16, 2560, 1280),
+        (2, 8, 1280, 1280),
+        (1, 64, 512, 512),
+        (1, 256, 256, 256),
+        (1, 512, 128, 128),
+    ] {
+        let s = Conv2dShape {
+            batch,
+            height: size,
+            width: size,
+            input,
+            output,
+            kernel: [3, 3],
+            stride: 1,
+            pad_begin: [1, 1],
+            out_height: size,
+            out_width: size,
+        };
+        let (x, w, b) = (numbers(batch * size * size * input), numbers(9 * input * output), numbers(output));
+        let flop = 18.0 * (s.output_len() * input) as f64;
+        print(format!("conv 3×3, {batch}×{size}×{size}, {input} → {output}"), flop, &|isa| {
+            drop(conv2d::forward(isa, &s, &x, &w, &b));
+        });
+    }
+    for (batch, tokens, heads, head_width) in
+        [(2, 4096, 8, 40), (2, 1024, 8, 80), (2, 256, 8, 160), (1, 4096, 1, 512)]
+    {
+        let s = AttentionShape { queries: tokens, keys: tokens, heads, head_width, causal: false };
+        let x = numbers(batch * tokens * heads * head_width);
+        let flop = 4.0 * (batch * heads * tokens * tokens * head_width) as f64;
+        print(format!("attention {batch}×{tokens}, {heads} heads of {head_width}"), flop, &|isa| {
+            drop(attention::forward(isa, &s, &x, &x, &x, 0));
+        });
+    }
+    for (rows, input, output) in [(8192, 320, 2560), (8192, 1280, 320), (2048, 640, 5120), (512, 1280, 10240)]
+    {
+        let (x, w, b) = (numbers(rows * input), numbers(input * output), numbers(output));
+        let flop = 2.0 * (rows * input * output) as f64;
+        print(format!("linear {rows}, {input} → {output}"), flop, &|isa| {
+            drop(linear::forward_grouped(isa, &x, Weights::F32(&w), &b, input));
+        });
+    }
+}
+
+fn small() {
     let isa = Isa::best();
     let peak = cached_product(isa);
     println!("{isa:?}, product in the first level cache: {peak:.1} GFLOP/s\n");

@@ -113,6 +113,7 @@ pub fn pack_columns(isa: Isa, depth: usize, columns: usize, columns_of: &[f32]) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::numbers;
 
     fn halves(x: f32) -> [f32; 2] {
         [f32::from_bits(x.to_bits() << 16), f32::from_bits(x.to_bits() & 0xFFFF_0000)]
@@ -146,12 +147,6 @@ mod tests {
             let found: Vec<[f32; 2]> = pairs_of_rows(isa, &x, 3).iter().map(|&x| halves(x)).collect();
             assert_eq!(found, [[1.0, 4.0], [2.0, 5.0], [3.0, 6.0], [7.0, 0.0], [8.0, 0.0], [9.0, 0.0]]);
         }
-    }
-
-    fn numbers(n: usize, seed: u32) -> Vec<f32> {
-        (0..n as u32)
-            .map(|i| (i.wrapping_mul(2_654_435_761).wrapping_add(seed) >> 16) as f32 / 32768.0 - 1.0)
-            .collect()
     }
 
     /// What bf16 has of each number.
@@ -229,8 +224,14 @@ mod tests {
 
     #[test]
     fn attention_is_that_of_rounded_operands_but_for_the_rounding_of_its_probabilities() {
-        let shapes =
-            [(1, 1, 1, 2, false), (70, 77, 2, 40, false), (9, 9, 3, 8, true), (130, 5, 1, 64, false)];
+        let shapes = [
+            (1, 1, 1, 2, false),
+            (70, 77, 2, 40, false),
+            (9, 9, 3, 8, true),
+            (130, 5, 1, 64, false),
+            (70, 1101, 2, 8, false),
+            (600, 600, 1, 8, true),
+        ];
         let tested = Isa::tested_bf16().into_iter().flat_map(|isa| shapes.map(|shape| (isa, shape)));
         for (isa, (queries, keys, heads, head_width, causal)) in tested {
             let s = crate::attention::AttentionShape { queries, keys, heads, head_width, causal };

@@ -29,27 +29,41 @@ pub(crate) fn forward(
     input: usize,
     fill: impl Fn(&mut [f32], Range<usize>) + Sync,
 ) -> Buffer {
-    let (rows, output, width) = (x.len() / input, bias.len(), isa.panel_width());
+    let (rows, output) = (x.len() / input, bias.len());
     let depth = if isa.takes_pairs() { input.div_ceil(2) } else { input };
     let most = if isa.has_tiles() { GROUP_OF_TILES } else { GROUP };
-    let panels = (most / (isa.panel_depth(depth) * width)).max(rayon::current_num_threads());
-    let panels = panels.min(output.div_ceil(width));
-    let mut packed = room(isa, depth, panels);
     let bias = padded_bias(isa, bias);
     let pairs = (isa.takes_pairs() && !isa.has_tiles()).then(|| bf16::pairs_of_columns(isa, x, input));
     let mut y = if isa.has_tiles() { Buffer::aligned(rows * output) } else { Buffer::any(rows * output) };
-    for first in (0..output).step_by((panels * width).max(1)) {
-        let columns = first..output.min(first + panels * width);
-        let packed = &mut packed[..columns.len().div_ceil(width) * isa.panel_depth(depth) * width];
+    in_groups(isa, depth, output, most, |columns, packed| {
         fill_panels(isa, depth, columns.clone(), packed, &fill);
-        let group = Group { isa, depth, packed, bias: &bias[first..], columns, output };
+        let group = Group { isa, depth, packed, bias: &bias[columns.start..], columns, output };
         match &pairs {
             None if isa.has_tiles() => group.multiply_tiles(x, input, &mut y),
             None => group.multiply(x, &mut y),
             Some(pairs) => group.multiply(pairs, &mut y),
         }
-    }
+    });
     y
+}
+
+/// Place for the panels of some of a product's columns, about `most` numbers but at least a panel for each thread, for
+/// one group of columns after the other: `f(columns, panels)`.
+pub(crate) fn in_groups(
+    isa: Isa,
+    depth: usize,
+    columns: usize,
+    most: usize,
+    mut f: impl FnMut(Range<usize>, &mut [f32]),
+) {
+    let (width, panel) = (isa.panel_width(), isa.panel_depth(depth) * isa.panel_width());
+    let panels = (most / panel).max(rayon::current_num_threads()).min(columns.div_ceil(width));
+    let mut packed = room(isa, depth, panels);
+    for first in (0..columns).step_by((panels * width).max(1)) {
+        let mine = first..columns.min(first + panels * width);
+        let used = mine.len().div_ceil(width) * panel;
+        f(mine, &mut packed[..used]);
+    }
 }
 
 /// A panel of the product's B from rows of W, `depth` numbers each: B's columns. In pairs where `isa` takes these.
@@ -144,12 +158,7 @@ mod tests {
     use super::*;
     use crate::linear;
     use crate::stored::Weights;
-
-    fn numbers(n: usize, seed: u32) -> Vec<f32> {
-        (0..n as u32)
-            .map(|i| (i.wrapping_mul(2_654_435_761).wrapping_add(seed) >> 16) as f32 / 32768.0 - 1.0)
-            .collect()
-    }
+    use crate::testing::numbers;
 
     #[test]
     fn groups_change_no_bit_whatever_the_weight_is_stored_in() {

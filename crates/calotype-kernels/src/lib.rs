@@ -79,6 +79,8 @@ mod softmax;
 pub mod stored;
 pub mod sums;
 mod symmetric;
+#[cfg(test)]
+mod testing;
 pub mod upsample;
 pub mod winograd;
 pub mod work;

@@ -320,12 +320,7 @@ unsafe fn store_part(rows: &[[f32; 32]], columns: usize, accumulate: bool, c: *m
 mod tests {
     use super::*;
     use crate::panels::{pack_columns, pack_rows};
-
-    fn numbers(n: usize, seed: u32) -> Vec<f32> {
-        (0..n as u32)
-            .map(|i| (i.wrapping_mul(2654435761).wrapping_add(seed) >> 16) as f32 / 32768.0 - 1.0)
-            .collect()
-    }
+    use crate::testing::numbers;
 
     #[test]
     fn equals_the_definition_on_every_instruction_set() {

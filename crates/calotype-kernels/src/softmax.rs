@@ -19,10 +19,20 @@ fn weight(x: f32) -> f32 {
 pub(crate) const LANES: usize = 16;
 
 by_isa! {
-    /// e^(x·scale − largest) of each row, in place, and 1 / the sum of each row. Together they are the softmax; who
-    /// multiplies the row with something narrow multiplies the result by the latter.
-    pub(crate) fn exponentials(x: &mut [f32], columns: usize, scale: f32, reciprocals: &mut [f32]) {
-        for (row, reciprocal) in x.chunks_exact_mut(columns).zip(reciprocals) {
+    /// e^((x − largest)·scale) of each row, in place. The row is a stretch of a longer one: `largest` is that of all so
+    /// far, −∞ before the first; `sums` are the sums so far, with the largest number of now; `factors` are what every
+    /// sum over earlier stretches is to be multiplied with. Divided by its sum a row is the softmax; who multiplies it
+    /// with something narrow divides the result.
+    pub(crate) fn exponentials(
+        x: &mut [f32],
+        columns: usize,
+        scale: f32,
+        largest: &mut [f32],
+        sums: &mut [f32],
+        factors: &mut [f32],
+    ) {
+        let state = largest.iter_mut().zip(sums).zip(factors);
+        for (row, ((so_far, sum_so_far), factor)) in x.chunks_exact_mut(columns).zip(state) {
             let vectors = row.as_chunks_mut::<LANES>().0;
             let mut largest = [f32::NEG_INFINITY; LANES];
             for vector in vectors.iter() {
@@ -30,7 +40,9 @@ by_isa! {
                     *l = if *x > *l { *x } else { *l };
                 }
             }
-            let largest = largest.into_iter().fold(f32::NEG_INFINITY, f32::max);
+            let largest = largest.into_iter().fold(*so_far, f32::max);
+            *factor = weight((*so_far - largest) * scale);
+            *so_far = largest;
             let mut sums = [0.0f32; LANES];
             for vector in vectors {
                 for (sum, x) in sums.iter_mut().zip(vector) {
@@ -38,7 +50,7 @@ by_isa! {
                     *sum += *x;
                 }
             }
-            *reciprocal = 1.0 / sums.iter().sum::<f32>();
+            *sum_so_far = *sum_so_far * *factor + sums.iter().sum::<f32>();
         }
     }
 }

@@ -200,6 +200,9 @@ fn attention() {
         (3, 130, 24, 2, 5, false),
         (2, 77, 77, 3, 16, true),
         (1, 9, 9, 1, 33, true),
+        // Keys in several blocks.
+        (1, 70, 1100, 2, 8, false),
+        (1, 600, 600, 2, 4, true),
     ] {
         compare_attention([b, n, l], heads, d, causal);
     }

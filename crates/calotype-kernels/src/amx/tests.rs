@@ -6,12 +6,7 @@ use crate::attention::{self, AttentionShape};
 use crate::conv2d::{self, Conv2dShape};
 use crate::isa::Isa;
 use crate::linear;
-
-fn numbers(n: usize, seed: u32) -> Vec<f32> {
-    (0..n as u32)
-        .map(|i| (i.wrapping_mul(2_654_435_761).wrapping_add(seed * 77_777) >> 16) as f32 / 32768.0 - 1.0)
-        .collect()
-}
+use crate::testing::numbers;
 
 /// What bf16 has of a number: 1 of 256 of it may be lost.
 fn rounded(x: f32) -> f64 {

@@ -12,7 +12,7 @@ use crate::isa::Isa;
 use crate::linear;
 use crate::memory::Buffer;
 use crate::product::{self, Columns, Product, Start, Term};
-use crate::stored::Weights;
+use crate::stored::{Weights, by_storage};
 use crate::winograd::{self, WinogradShape};
 
 pub use packing::packed;
@@ -132,7 +132,20 @@ pub enum Form {
 
 /// y = W ⋆ x + b. `weight` is `[out, in, k_h, k_w]`, `bias` `[out]`.
 pub fn forward(isa: Isa, s: &Conv2dShape, x: &[f32], weight: &[f32], bias: &[f32]) -> Buffer {
-    forward_packed(isa, s, x, &packed(isa, s, Weights::F32(weight)), bias)
+    forward_grouped(isa, s, x, Weights::F32(weight), bias)
+}
+
+/// [`forward`] with weights in any storage, of which a few panels are in memory at a time where they are many.
+pub fn forward_grouped(isa: Isa, s: &Conv2dShape, x: &[f32], weight: Weights, bias: &[f32]) -> Buffer {
+    match s.winograd().filter(|_| s.form(isa) == Form::Winograd) {
+        _ if s.is_linear() => linear::forward_grouped(isa, x, weight, bias, s.input),
+        Some(w) => {
+            by_storage!(weight, weight => {
+                winograd::forward_grouped(isa, &w, x, bias, packing::taps(isa.f32(), s, weight))
+            })
+        }
+        None => forward_packed(isa, s, x, &packed(isa, s, weight), bias),
+    }
 }
 
 /// [`forward`] with weights that [`packed`] made.
@@ -175,8 +188,8 @@ pub fn backward_input(isa: Isa, s: &Conv2dShape, dy: &[f32], weight: &[f32]) -> 
     }
     if let Some(w) = s.winograd().filter(|_| !pairs) {
         let w = WinogradShape { input: w.output, output: w.input, ..w };
-        let packed = winograd::packed(isa, s.output, s.input, packing::flipped_taps(isa, s, weight));
-        return winograd::forward(isa, &w, dy, &packed, &vec![0.0; s.input]);
+        let taps = packing::flipped_taps(isa, s, weight);
+        return winograd::forward_grouped(isa, &w, dy, &vec![0.0; s.input], taps);
     }
     let [k_h, k_w] = s.kernel;
     let adjoint = Conv2dShape {

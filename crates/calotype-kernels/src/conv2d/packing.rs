@@ -7,12 +7,12 @@ use crate::bf16;
 use crate::isa::Isa;
 use crate::linear;
 use crate::memory::Buffer;
-use crate::panels::pack_panels;
+use crate::panels::{pack_panel_transposed, pack_panels};
 use crate::stored::{Stored, Weights, by_storage};
 use crate::winograd;
 
 /// Channels whose kernels are read together, even: what lies side by side in memory is.
-pub(crate) const KERNELS: usize = 4;
+pub(crate) const KERNELS: usize = 16;
 
 /// The weights as [`forward_packed`](super::forward_packed) reads them, for shapes of the same [`Conv2dShape::form`].
 pub fn packed(isa: Isa, s: &Conv2dShape, weight: Weights) -> Buffer {
@@ -39,13 +39,17 @@ pub(crate) trait Taps: Fn(Range<usize>, Range<usize>, &mut [f32]) + Sync {}
 impl<F: Fn(Range<usize>, Range<usize>, &mut [f32]) + Sync> Taps for F {}
 
 /// From input channels to output channels.
-fn taps<T: Stored>(isa: Isa, s: &Conv2dShape, weight: &[T]) -> impl Taps {
+pub(super) fn taps<T: Stored>(isa: Isa, s: &Conv2dShape, weight: &[T]) -> impl Taps {
     let (places, width) = (s.places(), isa.panel_width());
     move |from: Range<usize>, to: Range<usize>, g: &mut [f32]| {
-        for (lane, o) in to.enumerate() {
-            let taps = &weight[(o * s.input + from.start) * places..][..from.len() * places];
-            g.chunks_exact_mut(width).zip(taps).for_each(|(row, tap)| row[lane] = tap.f32());
-        }
+        let kernels = &weight[(to.start * s.input + from.start) * places..];
+        pack_panel_transposed(
+            isa,
+            &mut g[..from.len() * places * width],
+            to.len(),
+            kernels,
+            s.input * places,
+        );
     }
 }
 

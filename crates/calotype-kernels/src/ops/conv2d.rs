@@ -1,7 +1,5 @@
 //! Convolution as a burn operation.
 
-use std::sync::Arc;
-
 use burn::backend::Autodiff;
 use burn::backend::Flex;
 use burn::backend::autodiff::NodeId;
@@ -48,8 +46,11 @@ pub fn forward(
     let (x, weight, bias) = (contiguous(x), contiguous(weight), contiguous(bias));
     let isa = Isa::of(products);
     let pack = || conv2d::packed(isa, &s, Weights::of(&weight));
-    let packed = if keep { kept::packed(isa, &weight, s.form(isa), pack) } else { Arc::new(pack()) };
-    let y = conv2d::forward_packed(isa, &s, values(&x), &packed, values(&bias));
+    let packed = if keep { kept::packed_if_kept(isa, &weight, s.form(isa), pack) } else { None };
+    let y = match packed {
+        Some(packed) => conv2d::forward_packed(isa, &s, values(&x), &packed, values(&bias)),
+        None => conv2d::forward_grouped(isa, &s, values(&x), Weights::of(&weight), values(&bias)),
+    };
     tensor(y, [s.batch, s.out_height, s.out_width, s.output])
 }
 

@@ -86,28 +86,29 @@ fn input_row_of<const N: usize>(rows: [&[f32]; 4], c: usize, v: &mut [f32], stri
     }
 }
 
-/// Y = Aᵀ m A + b, Aᵀ = [1 1 1 0; 0 1 −1 −1], from `[16, tiles, out]` to rows of pixels, `columns` tiles each.
-pub fn output_tiles(isa: Isa, m: &[f32], columns: usize, bias: &[f32], y: &mut [f32]) {
-    output_rows(isa, wide(isa, bias.len()), m, columns, bias, y);
+/// Y = Aᵀ m A + b, Aᵀ = [1 1 1 0; 0 1 −1 −1], from `[16, tiles, out]` to rows of pixels, `columns` tiles each. A pixel of
+/// `y` has `channels` numbers, of which the first `out` are written.
+pub fn output_tiles(isa: Isa, m: &[f32], columns: usize, bias: &[f32], y: &mut [f32], channels: usize) {
+    output_rows(isa, wide(isa, bias.len()) && wide(isa, channels), m, columns, bias, y, channels);
 }
 
 by_isa! {
-    fn output_rows(wide: bool, m: &[f32], columns: usize, bias: &[f32], y: &mut [f32]) {
+    fn output_rows(wide: bool, m: &[f32], columns: usize, bias: &[f32], y: &mut [f32], channels: usize) {
         if wide {
-            output_rows_of::<16>(m, columns, bias, y);
+            output_rows_of::<16>(m, columns, bias, y, channels);
         } else {
-            output_rows_of::<LANES>(m, columns, bias, y);
+            output_rows_of::<LANES>(m, columns, bias, y, channels);
         }
     }
 }
 
 #[inline(always)]
-fn output_rows_of<const N: usize>(m: &[f32], columns: usize, bias: &[f32], y: &mut [f32]) {
+fn output_rows_of<const N: usize>(m: &[f32], columns: usize, bias: &[f32], y: &mut [f32], channels: usize) {
     let (m, bias, y) = (m.as_chunks::<N>().0, bias.as_chunks::<N>().0, y.as_chunks_mut::<N>().0);
-    let n = bias.len();
-    let (row, stride) = (2 * columns * n, m.len() / PLACES);
+    let (n, pixel) = (bias.len(), channels / N);
+    let (row, stride) = (2 * columns * pixel, m.len() / PLACES);
     for t in 0..stride / n {
-        let to = t / columns * 2 * row + t % columns * 2 * n;
+        let to = t / columns * 2 * row + t % columns * 2 * pixel;
         for k in 0..n {
             let at = t * n + k;
             let mut a = [[[0.0f32; N]; 4]; 2];
@@ -120,7 +121,7 @@ fn output_rows_of<const N: usize>(m: &[f32], columns: usize, bias: &[f32], y: &m
             for i in 0..2 {
                 let [a0, a1, a2, a3] = a[i];
                 y[to + i * row + k] = add(add(add(a0, a1), a2), bias[k]);
-                y[to + i * row + n + k] = add(sub(sub(a1, a2), a3), bias[k]);
+                y[to + i * row + pixel + k] = add(sub(sub(a1, a2), a3), bias[k]);
             }
         }
     }

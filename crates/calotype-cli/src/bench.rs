@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use calotype::Result;
 use calotype::bench::{Benchmark, Mode, Timings};
+use calotype::files::Storage;
 use calotype::nn::Precision;
 use clap::builder::TypedValueParser;
 
@@ -32,11 +33,14 @@ pub struct Args {
     /// Precision of the operands of products
     #[arg(long, value_parser = precision(), default_value_t = Precision::F32)]
     dtype: Precision,
+    /// How weights are stored: f32, f16 or bf16 [default: bf16 for a forward pass in bf16, else f32]
+    #[arg(long, value_name = "DTYPE")]
+    weights: Option<Storage>,
     /// Measured steps, at least 3; one more goes before [default: for about 10 seconds]
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
     /// Say what this machine can do, and estimate what each recipe will take here
-    #[arg(long, conflicts_with_all = ["config", "batch", "size", "context_tokens", "mode", "dtype", "steps"])]
+    #[arg(long, conflicts_with_all = ["config", "batch", "size", "context_tokens", "mode", "dtype", "weights", "steps"])]
     system: bool,
     /// Another recipe to estimate (TOML), beside those in the program
     #[arg(long, value_name = "FILE", requires = "system")]
@@ -61,6 +65,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         context_tokens: args.context_tokens,
         mode: *mode,
         precision: args.dtype,
+        weights: args.weights,
         steps: args.steps,
     };
     let timings = benchmark.run(context.machine())?;
@@ -87,6 +92,6 @@ fn print(report: &Timings) {
         report.instruction_set
     );
     if let Some(memory) = report.peak_rss_mib {
-        println!("peak memory {memory:.0} MiB, {} parameters", report.parameters);
+        println!("peak memory {memory:.0} MiB, {} parameters in {}", report.parameters, report.weights);
     }
 }

@@ -1,8 +1,8 @@
 //! Packed weights that are kept for the next forward pass.
 //!
-//! Sampling runs the same weights through the same products step after step. Packing them takes as long
-//! as a good part of the products where a batch is small, so what was packed is kept for as long as the
-//! tensor it was made of lives.
+//! Sampling runs the same weights through the same products step after step, and a training step does so for each share
+//! of its batch. Packing them takes as long as a good part of the products where a batch is small, so what was packed is
+//! kept for as long as the tensor it was made of lives.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -29,27 +29,23 @@ type Address = (usize, Form, Isa);
 
 static KEPT: Mutex<Option<HashMap<Address, Kept>>> = Mutex::new(None);
 
-/// What `pack` makes of `weight`, from the last time if its storage is still the same.
-pub fn packed(isa: Isa, weight: &FlexTensor, form: Form, pack: impl FnOnce() -> Buffer) -> Arc<Buffer> {
-    let Some(address) = address(isa, weight, form) else { return Arc::new(pack()) };
-    if let Some(packed) = find(address) {
-        return packed;
-    }
-    let packed = Arc::new(pack());
-    keep(address, Kept { of: Arc::downgrade(&weight.data_arc()), packed: packed.clone() });
-    packed
-}
-
-/// The same, but only if it is kept: `None` where it is not, and there is no room for it.
-pub fn packed_if_kept(
+/// What `pack` makes of `weight`, from the last time if its storage is still the same; `None` where it is not kept, and
+/// there is no room for it.
+pub fn packed(
     isa: Isa,
     weight: &FlexTensor,
     form: Form,
     pack: impl FnOnce() -> Buffer,
 ) -> Option<Arc<Buffer>> {
     let address = address(isa, weight, form)?;
-    find(address)
-        .or_else(|| has_room(weight.layout().num_elements()).then(|| packed(isa, weight, form, pack)))
+    if let Some(packed) = find(address) {
+        return Some(packed);
+    }
+    has_room(weight.layout().num_elements()).then(|| {
+        let packed = Arc::new(pack());
+        keep(address, Kept { of: Arc::downgrade(&weight.data_arc()), packed: packed.clone() });
+        packed
+    })
 }
 
 /// `None` for a part of a larger storage, which would share its address with the other parts.

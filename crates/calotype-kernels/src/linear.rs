@@ -136,10 +136,15 @@ pub fn backward_weight(isa: Isa, x: &[f32], dy: &[f32], input: usize, output: us
         (x, dy)
     };
     let count = dy.len() / output;
-    let share = output.div_ceil(output.div_ceil(48));
-    let block = (CACHED / (width + share)).clamp(1, count.max(1));
-    let mut dw = Buffer::zeros(output * input);
+    let shares = output.div_ceil(48);
+    let block = (CACHED / (width + output.div_ceil(shares))).clamp(1, count.max(1));
+    // Three shares would keep one of two threads waiting for a third of the time.
+    let share = output.div_ceil(shares.next_multiple_of(4));
+    let mut dw = Buffer::any(output * input);
     dw.par_chunks_mut(share * input).enumerate().for_each(|(i, dw)| {
+        if count == 0 {
+            dw.fill(0.0);
+        }
         for first in (0..count).step_by(block) {
             let product = Product {
                 a_row: 1,
@@ -149,7 +154,7 @@ pub fn backward_weight(isa: Isa, x: &[f32], dy: &[f32], input: usize, output: us
                 rows: dw.len() / input,
                 columns: input,
                 c_row: input,
-                start: Start::Accumulate,
+                start: Start::first_or_more(first == 0),
             };
             product::run(isa, &product, &dy[i * share..], dw, &[(0, 0)]);
         }

@@ -46,6 +46,13 @@ pub enum Start<'a> {
     Accumulate,
 }
 
+impl Start<'_> {
+    /// Of a sum that is taken in several products: C is what it was by chance before the first.
+    pub fn first_or_more(first: bool) -> Self {
+        if first { Self::Zero } else { Self::Accumulate }
+    }
+}
+
 /// Everything about a product but the numbers of A and C.
 #[derive(Debug, Clone, Copy)]
 pub struct Product<'a> {

@@ -37,6 +37,8 @@ fn times_a_step_of_any_config() {
             assert!((number("gflops") / expected - 1.0).abs() < 1e-9, "{report}");
             assert!(cfg!(not(target_os = "linux")) || number("peak_rss_mib") > 1.0, "{report}");
         }
+        let halves = json(&succeeds(&dir, &bench(config, "8", &["--mode", "forward", "--weights", "f16"])));
+        assert_eq!((&forward["weights"], &halves["weights"]), (&"f32".into(), &"f16".into()));
         // Two gradients for each product.
         let gflop = |report: &Value| report["gflop_per_step"].as_f64().unwrap();
         assert!((gflop(&train) / gflop(&forward) - 3.0).abs() < 1e-9);
@@ -53,6 +55,10 @@ fn what_cannot_be_timed_is_refused() {
     assert_says(&fails(&dir, 1, &bench("missing.json", "8", forward)), &["missing.json"]);
     assert_says(&fails(&dir, 2, &bench("vae.json", "7", forward)), &["--size", "multiple of 2"]);
     assert_says(&fails(&dir, 2, &bench("vae.json", "0", forward)), &["--size"]);
+    let halves = &["--mode", "train", "--weights", "f16"];
+    assert_says(&fails(&dir, 2, &bench("vae.json", "8", halves)), &["--weights", "f32", "f16"]);
+    let unknown = &["--mode", "forward", "--weights", "q4"];
+    assert_says(&fails(&dir, 2, &bench("vae.json", "8", unknown)), &["--weights", "q4", "f32, f16, bf16"]);
     dir.write("clip.json", CLIP_MODEL);
     assert_says(&fails(&dir, 2, &bench("clip.json", "16", forward)), &["--size", "image_size", "8"]);
     let longer = &["--mode", "forward", "--context-tokens", "13"];

@@ -51,7 +51,7 @@ pub fn backward_weight(isa: Isa, s: &Conv2dShape, x: &[f32], dy: &[f32]) -> Buff
     // Rows of pixels that stay in the first level cache while all tiles of a place pass over them.
     let rows = (linear::CACHED / ((in_block + width) * s.out_width)).max(1);
     let blocks_of_input = input.div_ceil(in_block);
-    let mut by_place = Buffer::zeros(places * input * output);
+    let mut by_place = Buffer::any(places * input * output);
     let mut left = &mut by_place[..];
     let mut work = Vec::new();
     for place in 0..places {
@@ -63,7 +63,10 @@ pub fn backward_weight(isa: Isa, s: &Conv2dShape, x: &[f32], dy: &[f32]) -> Buff
         }
     }
     work.into_par_iter().for_each(|(place, i, channels, dw)| {
-        for terms in terms[place].chunks(rows) {
+        if terms[place].is_empty() {
+            dw.fill(0.0);
+        }
+        for (stretch, terms) in terms[place].chunks(rows).enumerate() {
             let product = Product {
                 a_row: 1,
                 a_step: s.stride * input,
@@ -72,7 +75,7 @@ pub fn backward_weight(isa: Isa, s: &Conv2dShape, x: &[f32], dy: &[f32]) -> Buff
                 rows: channels,
                 columns: output,
                 c_row: output,
-                start: Start::Accumulate,
+                start: Start::first_or_more(stretch == 0),
             };
             product::run(isa, &product, &x[i..], dw, &[(0, 0)]);
         }

@@ -2,7 +2,6 @@
 
 use burn::backend::Autodiff;
 use burn::backend::Flex;
-use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
@@ -10,6 +9,7 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn_flex::FlexTensor;
 
+use super::saved::Saved;
 use super::{contiguous, tensor, values};
 use crate::Isa;
 use crate::activation::{self, Activation};
@@ -23,12 +23,12 @@ pub fn forward(x: &FlexTensor, f: Activation) -> FlexTensor {
 struct Activate;
 
 impl Backward<Flex, 1> for Activate {
-    type State = (NodeId, Activation);
+    type State = (Saved, Activation);
 
-    fn backward(self, ops: Ops<Self::State, 1>, gradients: &mut Gradients, checkpointer: &mut Checkpointer) {
+    fn backward(self, ops: Ops<Self::State, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let dy = contiguous(&gradients.consume::<Flex>(&ops.node));
         let (x, f) = ops.state;
-        let x = contiguous(&checkpointer.retrieve_node_output::<FlexTensor>(x));
+        let x = x.value();
         let [node] = ops.parents;
         if let Some(node) = node {
             let dx = activation::backward(Isa::best(), f, values(&x), values(&dy));
@@ -42,9 +42,10 @@ pub fn differentiable<C: CheckpointStrategy>(
     f: Activation,
 ) -> FloatTensor<Autodiff<Flex, C>> {
     match Activate.prepare::<C>([x.node()]).compute_bound().stateful() {
-        OpsKind::Tracked(mut prepared) => {
-            let kept = prepared.checkpoint(&x);
-            prepared.finish((kept, f), forward(&x.into_primitive(), f))
+        OpsKind::Tracked(prepared) => {
+            let x = x.into_primitive();
+            let y = forward(&x, f);
+            prepared.finish((Saved::of(&x), f), y)
         }
         OpsKind::UnTracked(prepared) => prepared.finish(forward(&x.into_primitive(), f)),
     }

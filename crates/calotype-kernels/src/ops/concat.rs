@@ -9,6 +9,7 @@ use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::tensor::FloatTensor;
 use burn_flex::FlexTensor;
 
+use super::saved::{Saved, recomputable};
 use super::{contiguous, last, tensor, values, with_backward};
 use crate::concat;
 
@@ -50,5 +51,11 @@ pub fn differentiable<C: CheckpointStrategy>(
 ) -> FloatTensor<Autodiff<Flex, C>> {
     let inputs = [a.node(), b.node()];
     let (a, b) = (a.into_primitive(), b.into_primitive());
-    with_backward::<C, _, _>(Concat, inputs, [last(&a), last(&b)], forward(&a, &b))
+    let y = forward(&a, &b);
+    let parts = [&a, &b].map(Saved::of);
+    recomputable(&y, move || {
+        let [a, b] = parts.each_ref().map(Saved::value);
+        forward(&a, &b)
+    });
+    with_backward::<C, _, _>(Concat, inputs, [last(&a), last(&b)], y)
 }

@@ -10,6 +10,7 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn_flex::FlexTensor;
 
+use super::saved::Saved;
 use super::{Padding, contiguous, tensor, values};
 use crate::conv2d::{self, Conv2dShape};
 use crate::stored::Weights;
@@ -34,20 +35,18 @@ pub fn shape(x: &FlexTensor, weight: &FlexTensor, stride: usize, padding: Paddin
     }
 }
 
-/// `keep`: the packed weights, for the next pass.
+/// The packed weights are kept for the next pass, or the next share of a batch, if there is room.
 pub fn forward(
     x: &FlexTensor,
     weight: &FlexTensor,
     bias: &FlexTensor,
     s: Conv2dShape,
     products: Products,
-    keep: bool,
 ) -> FlexTensor {
     let (x, weight, bias) = (contiguous(x), contiguous(weight), contiguous(bias));
     let isa = Isa::of(products);
     let pack = || conv2d::packed(isa, &s, Weights::of(&weight));
-    let packed = if keep { kept::packed_if_kept(isa, &weight, s.form(isa), pack) } else { None };
-    let y = match packed {
+    let y = match kept::packed(isa, &weight, s.form(isa), pack) {
         Some(packed) => conv2d::forward_packed(isa, &s, values(&x), &packed, values(&bias)),
         None => conv2d::forward_grouped(isa, &s, values(&x), Weights::of(&weight), values(&bias)),
     };
@@ -58,12 +57,12 @@ pub fn forward(
 struct Conv2d;
 
 impl Backward<Flex, 3> for Conv2d {
-    type State = (NodeId, NodeId, Conv2dShape, Products);
+    /// The input is for the gradient of a weight that has one.
+    type State = (Option<Saved>, NodeId, Conv2dShape, Products);
 
     fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, checkpointer: &mut Checkpointer) {
         let dy = contiguous(&gradients.consume::<Flex>(&ops.node));
         let (x, weight, s, products) = ops.state;
-        let x = contiguous(&checkpointer.retrieve_node_output::<FlexTensor>(x));
         let weight = contiguous(&checkpointer.retrieve_node_output::<FlexTensor>(weight));
         let isa = Isa::of(products);
         let [for_x, for_weight, for_bias] = ops.parents;
@@ -71,8 +70,8 @@ impl Backward<Flex, 3> for Conv2d {
             let dx = conv2d::backward_input(isa, &s, values(&dy), &Weights::of(&weight).widened(isa));
             gradients.register::<Flex>(node.id, tensor(dx, [s.batch, s.height, s.width, s.input]));
         }
-        if let Some(node) = for_weight {
-            let dw = conv2d::backward_weight(isa, &s, values(&x), values(&dy));
+        if let (Some(node), Some(x)) = (for_weight, x) {
+            let dw = conv2d::backward_weight(isa, &s, values(&x.value()), values(&dy));
             gradients.register::<Flex>(node.id, tensor(dw, [s.output, s.input, s.kernel[0], s.kernel[1]]));
         }
         if let Some(node) = for_bias {
@@ -92,16 +91,16 @@ pub fn differentiable<C: CheckpointStrategy>(
     let nodes = [x.node(), weight.node(), bias.node()];
     match Conv2d.prepare::<C>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(mut prepared) => {
-            let kept = (prepared.checkpoint(&x), prepared.checkpoint(&weight));
+            let (trains, kept_weight) = (weight.is_tracked(), prepared.checkpoint(&weight));
             let (x, weight) = (x.into_primitive(), weight.into_primitive());
             let s = shape(&x, &weight, stride, padding);
-            let y = forward(&x, &weight, &bias.into_primitive(), s, products, false);
-            prepared.finish((kept.0, kept.1, s, products), y)
+            let y = forward(&x, &weight, &bias.into_primitive(), s, products);
+            prepared.finish((trains.then(|| Saved::of(&x)), kept_weight, s, products), y)
         }
         OpsKind::UnTracked(prepared) => {
             let (x, weight) = (x.into_primitive(), weight.into_primitive());
             let s = shape(&x, &weight, stride, padding);
-            prepared.finish(forward(&x, &weight, &bias.into_primitive(), s, products, true))
+            prepared.finish(forward(&x, &weight, &bias.into_primitive(), s, products))
         }
     }
 }

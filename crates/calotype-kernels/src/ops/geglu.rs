@@ -2,7 +2,6 @@
 
 use burn::backend::Autodiff;
 use burn::backend::Flex;
-use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
@@ -10,6 +9,7 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn_flex::FlexTensor;
 
+use super::saved::{Saved, recomputable};
 use super::{contiguous, last, tensor, values};
 use crate::Isa;
 use crate::geglu;
@@ -28,11 +28,11 @@ pub fn forward(x: &FlexTensor) -> FlexTensor {
 struct Geglu;
 
 impl Backward<Flex, 1> for Geglu {
-    type State = NodeId;
+    type State = Saved;
 
-    fn backward(self, ops: Ops<Self::State, 1>, gradients: &mut Gradients, checkpointer: &mut Checkpointer) {
+    fn backward(self, ops: Ops<Self::State, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let dy = contiguous(&gradients.consume::<Flex>(&ops.node));
-        let x = contiguous(&checkpointer.retrieve_node_output::<FlexTensor>(ops.state));
+        let x = ops.state.value();
         let [for_x] = ops.parents;
         if let Some(node) = for_x {
             let dx = geglu::backward(Isa::best(), values(&x), values(&dy), last(&dy));
@@ -45,9 +45,13 @@ pub fn differentiable<C: CheckpointStrategy>(
     x: FloatTensor<Autodiff<Flex, C>>,
 ) -> FloatTensor<Autodiff<Flex, C>> {
     match Geglu.prepare::<C>([x.node()]).compute_bound().stateful() {
-        OpsKind::Tracked(mut prepared) => {
-            let kept = prepared.checkpoint(&x);
-            prepared.finish(kept, forward(&x.into_primitive()))
+        OpsKind::Tracked(prepared) => {
+            let x = x.into_primitive();
+            let y = forward(&x);
+            let saved = Saved::of(&x);
+            let input = saved.clone();
+            recomputable(&y, move || forward(&input.value()));
+            prepared.finish(saved, y)
         }
         OpsKind::UnTracked(prepared) => prepared.finish(forward(&x.into_primitive())),
     }

@@ -2,7 +2,6 @@
 
 use burn::backend::Autodiff;
 use burn::backend::Flex;
-use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
@@ -10,6 +9,7 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn_flex::FlexTensor;
 
+use super::saved::{Saved, recomputable};
 use super::{contiguous, last, tensor, values};
 use crate::Isa;
 use crate::group_norm::{self, GroupNormShape, Input};
@@ -40,13 +40,12 @@ pub fn forward(
 struct GroupNorm;
 
 impl Backward<Flex, 4> for GroupNorm {
-    type State = ([NodeId; 4], GroupNormShape);
+    type State = ([Saved; 4], GroupNormShape);
 
-    fn backward(self, ops: Ops<Self::State, 4>, gradients: &mut Gradients, checkpointer: &mut Checkpointer) {
+    fn backward(self, ops: Ops<Self::State, 4>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let dy = contiguous(&gradients.consume::<Flex>(&ops.node));
         let (inputs, s) = ops.state;
-        let [x, shift, gamma, beta] =
-            inputs.map(|input| contiguous(&checkpointer.retrieve_node_output::<FlexTensor>(input)));
+        let [x, shift, gamma, beta] = inputs.each_ref().map(Saved::value);
         let input = Input { x: values(&x), shift: values(&shift) };
         let of = group_norm::backward(Isa::best(), &s, input, values(&gamma), values(&beta), values(&dy));
         let [for_x, for_shift, for_gamma, for_beta] = ops.parents;
@@ -73,10 +72,16 @@ pub fn differentiable<C: CheckpointStrategy>(
     let nodes = [x.node(), shift.node(), gamma.node(), beta.node()];
     let s = shape(x.primitive(), groups, epsilon, silu);
     match GroupNorm.prepare::<C>(nodes).compute_bound().stateful() {
-        OpsKind::Tracked(mut prepared) => {
-            let kept = [&x, &shift, &gamma, &beta].map(|input| prepared.checkpoint(input));
+        OpsKind::Tracked(prepared) => {
             let [x, shift, gamma, beta] = [x, shift, gamma, beta].map(|input| input.into_primitive());
-            prepared.finish((kept, s), forward(&x, &shift, &gamma, &beta, s))
+            let y = forward(&x, &shift, &gamma, &beta, s);
+            let saved = [&x, &shift, &gamma, &beta].map(Saved::of);
+            let inputs = saved.clone();
+            recomputable(&y, move || {
+                let [x, shift, gamma, beta] = inputs.each_ref().map(Saved::value);
+                forward(&x, &shift, &gamma, &beta, s)
+            });
+            prepared.finish((saved, s), y)
         }
         OpsKind::UnTracked(prepared) => {
             let [x, shift, gamma, beta] = [x, shift, gamma, beta].map(|input| input.into_primitive());

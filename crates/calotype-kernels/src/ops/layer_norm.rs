@@ -2,7 +2,6 @@
 
 use burn::backend::Autodiff;
 use burn::backend::Flex;
-use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
@@ -10,6 +9,7 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn_flex::FlexTensor;
 
+use super::saved::{Saved, recomputable};
 use super::{contiguous, last, tensor, values};
 use crate::Isa;
 use crate::layer_norm;
@@ -24,13 +24,12 @@ pub fn forward(x: &FlexTensor, gamma: &FlexTensor, beta: &FlexTensor, epsilon: f
 struct LayerNorm;
 
 impl Backward<Flex, 3> for LayerNorm {
-    type State = (NodeId, NodeId, f64);
+    type State = ([Saved; 2], f64);
 
-    fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, checkpointer: &mut Checkpointer) {
+    fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let dy = contiguous(&gradients.consume::<Flex>(&ops.node));
-        let (x, gamma, epsilon) = ops.state;
-        let x = contiguous(&checkpointer.retrieve_node_output::<FlexTensor>(x));
-        let gamma = contiguous(&checkpointer.retrieve_node_output::<FlexTensor>(gamma));
+        let (inputs, epsilon) = ops.state;
+        let [x, gamma] = inputs.each_ref().map(Saved::value);
         let (dx, dgamma, dbeta) =
             layer_norm::backward(Isa::best(), values(&x), values(&gamma), values(&dy), epsilon as f32);
         let [for_x, for_gamma, for_beta] = ops.parents;
@@ -54,10 +53,16 @@ pub fn differentiable<C: CheckpointStrategy>(
 ) -> FloatTensor<Autodiff<Flex, C>> {
     let nodes = [x.node(), gamma.node(), beta.node()];
     match LayerNorm.prepare::<C>(nodes).compute_bound().stateful() {
-        OpsKind::Tracked(mut prepared) => {
-            let kept = (prepared.checkpoint(&x), prepared.checkpoint(&gamma), epsilon);
-            let y = forward(&x.into_primitive(), &gamma.into_primitive(), &beta.into_primitive(), epsilon);
-            prepared.finish(kept, y)
+        OpsKind::Tracked(prepared) => {
+            let [x, gamma, beta] = [x, gamma, beta].map(|input| input.into_primitive());
+            let y = forward(&x, &gamma, &beta, epsilon);
+            let saved = [&x, &gamma].map(Saved::of);
+            let inputs = saved.clone();
+            recomputable(&y, move || {
+                let [x, gamma] = inputs.each_ref().map(Saved::value);
+                forward(&x, &gamma, &beta, epsilon)
+            });
+            prepared.finish((saved, epsilon), y)
         }
         OpsKind::UnTracked(prepared) => prepared.finish(forward(
             &x.into_primitive(),

@@ -10,6 +10,7 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn_flex::FlexTensor;
 
+use super::saved::Saved;
 use super::{contiguous, last, tensor, values};
 use crate::conv2d::Form;
 use crate::linear;
@@ -17,14 +18,8 @@ use crate::stored::Weights;
 use crate::sums::column_sums;
 use crate::{Isa, Products, kept, quantised};
 
-/// `keep`: the weights as the product reads them, for the next pass, if there is room.
-pub fn forward(
-    x: &FlexTensor,
-    weight: &FlexTensor,
-    bias: &FlexTensor,
-    products: Products,
-    keep: bool,
-) -> FlexTensor {
+/// The weights as the product reads them are kept for the next pass, or the next share of a batch, if there is room.
+pub fn forward(x: &FlexTensor, weight: &FlexTensor, bias: &FlexTensor, products: Products) -> FlexTensor {
     let (x, bias) = (contiguous(x), contiguous(bias));
     let (isa, input) = (Isa::of(products), last(&x));
     let (numbers, added) = (values(&x), values(&bias));
@@ -33,13 +28,9 @@ pub fn forward(
         None => {
             let weight = contiguous(weight);
             let pack = || linear::packed(isa, Weights::of(&weight), input);
-            if keep {
-                match kept::packed_if_kept(isa, &weight, Form::Linear, pack) {
-                    Some(packed) => linear::forward_packed(isa, numbers, &packed, added, input),
-                    None => linear::forward_grouped(isa, numbers, Weights::of(&weight), added, input),
-                }
-            } else {
-                linear::forward_packed(isa, numbers, &pack(), added, input)
+            match kept::packed(isa, &weight, Form::Linear, pack) {
+                Some(packed) => linear::forward_packed(isa, numbers, &packed, added, input),
+                None => linear::forward_grouped(isa, numbers, Weights::of(&weight), added, input),
             }
         }
     };
@@ -54,22 +45,26 @@ pub fn forward(
 struct Linear;
 
 impl Backward<Flex, 3> for Linear {
-    type State = (NodeId, NodeId, Products);
+    /// The input is for the gradient of a weight that has one.
+    type State = (Option<Saved>, NodeId, Products);
 
     fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, checkpointer: &mut Checkpointer) {
         let dy = contiguous(&gradients.consume::<Flex>(&ops.node));
         let (x, weight, products) = ops.state;
-        let x = contiguous(&checkpointer.retrieve_node_output::<FlexTensor>(x));
         let weight = contiguous(&checkpointer.retrieve_node_output::<FlexTensor>(weight));
         let isa = Isa::of(products);
-        let (input, output) = (last(&x), last(&dy));
+        let (input, output) = (last(&weight), last(&dy));
         let [for_x, for_weight, for_bias] = ops.parents;
         if let Some(node) = for_x {
             let dx = linear::backward_input(isa, values(&dy), &Weights::of(&weight).widened(isa), input);
-            gradients.register::<Flex>(node.id, tensor(dx, x.layout().shape().clone()));
+            let mut shape = dy.layout().shape().to_vec();
+            if let Some(width) = shape.last_mut() {
+                *width = input;
+            }
+            gradients.register::<Flex>(node.id, tensor(dx, shape));
         }
-        if let Some(node) = for_weight {
-            let dw = linear::backward_weight(isa, values(&x), values(&dy), input, output);
+        if let (Some(node), Some(x)) = (for_weight, x) {
+            let dw = linear::backward_weight(isa, values(&x.value()), values(&dy), input, output);
             gradients.register::<Flex>(node.id, tensor(dw, [output, input]));
         }
         if let Some(node) = for_bias {
@@ -87,13 +82,14 @@ pub fn differentiable<C: CheckpointStrategy>(
     let nodes = [x.node(), weight.node(), bias.node()];
     match Linear.prepare::<C>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(mut prepared) => {
-            let kept = (prepared.checkpoint(&x), prepared.checkpoint(&weight));
+            let (trains, kept_weight) = (weight.is_tracked(), prepared.checkpoint(&weight));
             let (x, weight, bias) = (x.into_primitive(), weight.into_primitive(), bias.into_primitive());
-            prepared.finish((kept.0, kept.1, products), forward(&x, &weight, &bias, products, false))
+            let y = forward(&x, &weight, &bias, products);
+            prepared.finish((trains.then(|| Saved::of(&x)), kept_weight, products), y)
         }
         OpsKind::UnTracked(prepared) => {
             let (x, weight, bias) = (x.into_primitive(), weight.into_primitive(), bias.into_primitive());
-            prepared.finish(forward(&x, &weight, &bias, products, true))
+            prepared.finish(forward(&x, &weight, &bias, products))
         }
     }
 }

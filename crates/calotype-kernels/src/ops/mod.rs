@@ -17,6 +17,7 @@ mod region_cross_entropy;
 mod rms_norm;
 mod rotary;
 mod rows;
+mod saved;
 mod upsample;
 
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -112,11 +113,11 @@ impl Kernels for Flex {
         padding: Padding,
         products: Products,
     ) -> FlexTensor {
-        conv2d::forward(&x, &weight, &bias, conv2d::shape(&x, &weight, stride, padding), products, true)
+        conv2d::forward(&x, &weight, &bias, conv2d::shape(&x, &weight, stride, padding), products)
     }
 
     fn kernel_linear(x: FlexTensor, weight: FlexTensor, bias: FlexTensor, products: Products) -> FlexTensor {
-        linear::forward(&x, &weight, &bias, products, true)
+        linear::forward(&x, &weight, &bias, products)
     }
 
     fn kernel_embedding(table: FlexTensor, ids: FlexTensor) -> FlexTensor {

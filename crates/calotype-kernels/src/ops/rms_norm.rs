@@ -2,7 +2,6 @@
 
 use burn::backend::Autodiff;
 use burn::backend::Flex;
-use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
@@ -10,6 +9,7 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn_flex::FlexTensor;
 
+use super::saved::{Saved, recomputable};
 use super::{contiguous, last, tensor, values};
 use crate::{Isa, rms_norm};
 
@@ -23,13 +23,12 @@ pub fn forward(x: &FlexTensor, gamma: &FlexTensor, epsilon: f64) -> FlexTensor {
 struct RmsNorm;
 
 impl Backward<Flex, 2> for RmsNorm {
-    type State = (NodeId, NodeId, f64);
+    type State = ([Saved; 2], f64);
 
-    fn backward(self, ops: Ops<Self::State, 2>, gradients: &mut Gradients, checkpointer: &mut Checkpointer) {
+    fn backward(self, ops: Ops<Self::State, 2>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let dy = contiguous(&gradients.consume::<Flex>(&ops.node));
-        let (x, gamma, epsilon) = ops.state;
-        let x = contiguous(&checkpointer.retrieve_node_output::<FlexTensor>(x));
-        let gamma = contiguous(&checkpointer.retrieve_node_output::<FlexTensor>(gamma));
+        let (inputs, epsilon) = ops.state;
+        let [x, gamma] = inputs.each_ref().map(Saved::value);
         let (dx, dgamma) =
             rms_norm::backward(Isa::best(), values(&x), values(&gamma), values(&dy), epsilon as f32);
         let [for_x, for_gamma] = ops.parents;
@@ -48,9 +47,16 @@ pub fn differentiable<C: CheckpointStrategy>(
     epsilon: f64,
 ) -> FloatTensor<Autodiff<Flex, C>> {
     match RmsNorm.prepare::<C>([x.node(), gamma.node()]).compute_bound().stateful() {
-        OpsKind::Tracked(mut prepared) => {
-            let kept = (prepared.checkpoint(&x), prepared.checkpoint(&gamma), epsilon);
-            prepared.finish(kept, forward(&x.into_primitive(), &gamma.into_primitive(), epsilon))
+        OpsKind::Tracked(prepared) => {
+            let (x, gamma) = (x.into_primitive(), gamma.into_primitive());
+            let y = forward(&x, &gamma, epsilon);
+            let saved = [&x, &gamma].map(Saved::of);
+            let inputs = saved.clone();
+            recomputable(&y, move || {
+                let [x, gamma] = inputs.each_ref().map(Saved::value);
+                forward(&x, &gamma, epsilon)
+            });
+            prepared.finish((saved, epsilon), y)
         }
         OpsKind::UnTracked(prepared) => {
             prepared.finish(forward(&x.into_primitive(), &gamma.into_primitive(), epsilon))

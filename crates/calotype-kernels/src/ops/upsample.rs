@@ -9,6 +9,7 @@ use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::tensor::FloatTensor;
 use burn_flex::FlexTensor;
 
+use super::saved::{Saved, recomputable};
 use super::{contiguous, tensor, values, with_backward};
 use crate::upsample::{self, UpsampleShape};
 
@@ -48,5 +49,8 @@ pub fn differentiable<C: CheckpointStrategy>(
     let inputs = [x.node()];
     let x = x.into_primitive();
     let state = (x.layout().shape()[0], shape(&x, to));
-    with_backward::<C, _, _>(Upsample, inputs, state, forward(&x, to))
+    let y = forward(&x, to);
+    let input = Saved::of(&x);
+    recomputable(&y, move || forward(&input.value(), to));
+    with_backward::<C, _, _>(Upsample, inputs, state, y)
 }

@@ -22,7 +22,7 @@ pub fn backward_weight(isa: Isa, s: &WinogradShape, x: &[f32], dy: &[f32]) -> Bu
     let total = x.len() / (s.height * s.width * c) * rows;
     // At least 128 tiles: a short sum would be mostly loading and storing its result.
     let at_once = (PIECE / (PLACES * columns * c.max(output))).max(128usize.div_ceil(columns)).min(total);
-    let mut products = Buffer::zeros(PLACES * c * output);
+    let mut products = Buffer::any(PLACES * c * output);
     let outside = s.outside();
     let (mut v, mut m) =
         (Buffer::any(PLACES * at_once * columns * c), Buffer::any(PLACES * at_once * columns * output));
@@ -40,16 +40,16 @@ pub fn backward_weight(isa: Isa, s: &WinogradShape, x: &[f32], dy: &[f32]) -> Bu
         let chunk = (CACHED / (share + output)).max(16);
         products.par_chunks_mut(c * output).enumerate().for_each(|(place, products)| {
             products.par_chunks_mut(share * output).enumerate().for_each(|(i, products)| {
-                for first in (0..tiles).step_by(chunk) {
+                for from in (0..tiles).step_by(chunk) {
                     let product = Product {
                         a_row: 1,
                         a_step: c,
-                        terms: &[Term { a: first * c, b: first, length: chunk.min(tiles - first) }],
+                        terms: &[Term { a: from * c, b: from, length: chunk.min(tiles - from) }],
                         b: Columns::Rows { values: &m[place * tiles * output..], stride: output },
                         rows: products.len() / output,
                         columns: output,
                         c_row: output,
-                        start: Start::Accumulate,
+                        start: Start::first_or_more(tile_rows.start == 0 && from == 0),
                     };
                     product::run(isa, &product, &v[place * tiles * c + i * share..], products, &[(0, 0)]);
                 }

@@ -10,6 +10,7 @@ mod stopwatch;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use burn::tensor::Device;
 use calotype_kernels::{Isa, peak};
 use serde::Serialize;
 use serde_json::Value;
@@ -20,10 +21,10 @@ use self::memory::mib;
 use self::networks::Bench;
 use crate::denoiser::DenoiserConfig;
 use crate::error::{Error, Result};
-use crate::files::atomic;
+use crate::files::{Storage, atomic};
 use crate::machine::Machine;
 use crate::named::{named_enum, serde_by_name};
-use crate::nn::Precision;
+use crate::nn::{Compute, Init, Precision};
 use crate::trainer::preflight::peak_bytes;
 
 named_enum! {
@@ -52,6 +53,9 @@ pub struct Benchmark {
     pub mode: Mode,
     /// Precision of the operands of products.
     pub precision: Precision,
+    /// How weights are stored. By default in f32, but for a forward pass in bf16 in bf16, as sampling has them; a training
+    /// has them in f32.
+    pub weights: Option<Storage>,
     /// Measured steps, at least 3; one more goes before. By default, for about 10 seconds.
     pub steps: Option<usize>,
 }
@@ -85,6 +89,8 @@ pub struct Timings {
     pub mode: Mode,
     /// As asked.
     pub dtype: Precision,
+    /// How weights were stored.
+    pub weights: Storage,
     /// As asked.
     pub batch: usize,
     /// As asked.
@@ -99,8 +105,8 @@ impl Benchmark {
     /// Runs it.
     ///
     /// # Errors
-    /// `Error::Argument` for a number out of range, or bf16 where the processor does not have it; `Error::Config` for
-    /// another class of network; `Error::Io`, `Error::Format`.
+    /// `Error::Argument` for a number out of range, bf16 where the processor does not have it, or a training of weights
+    /// that are not stored in f32; `Error::Config` for another class of network; `Error::Io`, `Error::Format`.
     pub fn run(&self, machine: Machine) -> Result<Timings> {
         let tokens = self.context_tokens.unwrap_or(1);
         for (name, value) in [("batch", self.batch), ("size", self.size), ("context_tokens", tokens)] {
@@ -111,11 +117,28 @@ impl Benchmark {
         if let Some(steps) = self.steps.filter(|&steps| steps < 3) {
             return Err(Error::argument("steps", "at least 3", steps));
         }
+        if self.mode == Mode::Train && self.storage() != Storage::F32 {
+            return Err(Error::argument("weights", "f32: trainings store weights so", self.storage()));
+        }
         let isa = Isa::of(self.precision.required("dtype")?);
         let mut bench = self.network(machine)?;
         let peak_gflops = peak::gflops(isa, machine.threads);
         let times = self.times(bench.as_mut())?;
         self.timings(bench.as_ref(), &times, peak_gflops, (isa, machine.threads))
+    }
+
+    /// How weights are stored.
+    fn storage(&self) -> Storage {
+        let as_sampled = match (self.mode, self.precision) {
+            (Mode::Forward, Precision::Bf16) => Storage::Bf16,
+            _ => Storage::F32,
+        };
+        self.weights.unwrap_or(as_sampled)
+    }
+
+    /// First weights of the network that is timed.
+    fn weights(&self, device: &Device) -> Init {
+        Init::random(0, Compute::new(device, self.precision.products())).stored_as(self.storage())
     }
 
     fn network(&self, machine: Machine) -> Result<Box<dyn Bench>> {
@@ -188,6 +211,7 @@ impl Benchmark {
             parameters: bench.parameters(),
             mode: self.mode,
             dtype: self.precision,
+            weights: self.storage(),
             batch: self.batch,
             size: self.size,
             threads,

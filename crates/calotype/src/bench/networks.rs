@@ -10,7 +10,7 @@ use crate::autoencoder::{AutoencoderConfig, AutoencoderKl};
 use crate::denoiser::{Condition, Denoiser, DenoiserConfig};
 use crate::error::{Error, Result};
 use crate::machine::Machine;
-use crate::nn::{Compute, Init, parameters};
+use crate::nn::parameters;
 use crate::rng::{Philox, Purpose};
 use crate::text_encoder::contrastive_loss::info_nce;
 use crate::text_encoder::{Clip, ClipConfig, ClipTextConfig};
@@ -31,7 +31,7 @@ pub(super) trait Bench {
 }
 
 /// Samples of a share of a batch, at least: fewer would not pay for packing the weights once more.
-const PER_SHARE: usize = 8;
+const PER_SHARE: usize = 4;
 
 /// A network, its optimiser once it trains, and two functions of a share of its batch: `forward` reads its result, as a
 /// sampler does.
@@ -141,8 +141,7 @@ pub(super) fn denoiser(
     machine: Machine,
 ) -> Result<Box<dyn Bench>> {
     let device = machine.device;
-    let compute = Compute::new(device, asked.precision.products());
-    let network = Denoiser::new(config, &mut Init::random(0, compute))?;
+    let network = Denoiser::new(config, &mut asked.weights(device))?;
     let tokens = asked.context_tokens.unwrap_or(USUAL_TOKENS);
     let takes_guidance = network.takes_guidance();
     let noisy = |batch: usize| Noisy {
@@ -184,8 +183,7 @@ pub(super) fn autoencoder(
     if !asked.size.is_multiple_of(f) {
         return Err(Error::argument("size", format!("a multiple of {f}"), asked.size));
     }
-    let network =
-        AutoencoderKl::new(config, &mut Init::random(0, Compute::new(device, asked.precision.products())))?;
+    let network = AutoencoderKl::new(config, &mut asked.weights(device))?;
     let pictures = |batch: usize| PicturesWithNoise {
         x: normal([batch, config.in_channels, asked.size, asked.size], 0, device),
         noise: normal([batch, config.latent_channels, asked.size / f, asked.size / f], 1, device),
@@ -214,8 +212,7 @@ struct Pairs {
 pub(super) fn clip(config: &ClipConfig, asked: &Benchmark, machine: Machine) -> Result<Box<dyn Bench>> {
     let device = machine.device;
     let (text, vision) = (&config.text_config, &config.vision_config);
-    let compute = Compute::new(device, asked.precision.products());
-    let network = Clip::new(config, &mut Init::random(0, compute))?;
+    let network = Clip::new(config, &mut asked.weights(device))?;
     if asked.size != vision.image_size {
         let expected = format!("{}, the config's image_size", vision.image_size);
         return Err(Error::argument("size", expected, asked.size));

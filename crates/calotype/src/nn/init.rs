@@ -1,9 +1,11 @@
 //! Initial weights: PyTorch's defaults, each parameter from its own Philox stream.
 
 use burn::module::{Param, ParamId};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Bytes, Device, Tensor, TensorData};
 
+use super::compute::held_as;
 use super::{Compute, Products};
+use crate::files::{Storage, StoredTensor};
 use crate::rng::{Philox, Purpose};
 
 /// Makes the parameters of a network in a fixed order, so that parameter n of seed s has the same
@@ -11,6 +13,7 @@ use crate::rng::{Philox, Purpose};
 #[derive(Debug)]
 pub struct Init {
     compute: Compute,
+    storage: Storage,
     seed: Option<u64>,
     next: u64,
 }
@@ -18,12 +21,18 @@ pub struct Init {
 impl Init {
     /// Random weights of `seed`. `compute`: a device alone stands for products in f32.
     pub fn random(seed: u64, compute: impl Into<Compute>) -> Self {
-        Self { compute: compute.into(), seed: Some(seed), next: 0 }
+        Self { compute: compute.into(), storage: Storage::F32, seed: Some(seed), next: 0 }
     }
 
     /// Zeros, made when they are first looked at: for weights that a file will replace. `compute` as above.
     pub fn zeros(compute: impl Into<Compute>) -> Self {
-        Self { compute: compute.into(), seed: None, next: 0 }
+        Self { compute: compute.into(), storage: Storage::F32, seed: None, next: 0 }
+    }
+
+    /// Matrices and kernels rounded to `storage`, where the device holds them so: what a model has that was read from a
+    /// file of such numbers.
+    pub fn stored_as(self, storage: Storage) -> Self {
+        Self { storage, ..self }
     }
 
     /// Precision of the products of the network that is made.
@@ -67,7 +76,14 @@ impl Init {
             );
         };
         let values = fill(&mut Philox::new(seed, Purpose::Weights, stream), shape.iter().product());
-        let value = Tensor::from_data(TensorData::new(values, shape), &self.compute.device);
+        let device = &self.compute.device;
+        let value = match held_as(self.storage, D, device) {
+            Storage::F32 => Tensor::from_data(TensorData::new(values, shape), device),
+            storage => {
+                let stored = StoredTensor::new(shape.to_vec(), Storage::F32, Bytes::from_elems(values));
+                stored.expect("as many values as the shape has").stored_as(storage).into_tensor(shape, device)
+            }
+        };
         Param::initialized(ParamId::new(), value)
     }
 }

@@ -71,18 +71,7 @@ fn large(named: &str) {
         (1, 256, 256, 256),
         (1, 512, 128, 128),
     ] {
-        let s = Conv2dShape {
-            batch,
-            height: size,
-            width: size,
-            input,
-            output,
-            kernel: [3, 3],
-            stride: 1,
-            pad_begin: [1, 1],
-            out_height: size,
-            out_width: size,
-        };
+        let s = Conv2dShape::three_by_three(batch, size, [input, output], 1);
         let (x, w, b) = (numbers(batch * size * size * input), numbers(9 * input * output), numbers(output));
         let flop = 18.0 * (s.output_len() * input) as f64;
         print(format!("conv 3×3, {batch}×{size}×{size}, {input} → {output}"), flop, &|isa| {
@@ -127,18 +116,7 @@ fn small() {
         (64, 320, 320, 1),
     ] {
         let batch = if size == 64 { 1 } else { 16 };
-        let s = Conv2dShape {
-            batch,
-            height: size,
-            width: size,
-            input,
-            output,
-            kernel: [3, 3],
-            stride,
-            pad_begin: [1, 1],
-            out_height: size / stride,
-            out_width: size / stride,
-        };
+        let s = Conv2dShape::three_by_three(batch, size, [input, output], stride);
         let (x, w, b) = (numbers(batch * size * size * input), numbers(9 * input * output), numbers(output));
         let dy = numbers(s.output_len());
         let flop = 18e-9 * (s.output_len() * input) as f64;

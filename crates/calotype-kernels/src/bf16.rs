@@ -186,18 +186,7 @@ mod tests {
         let shapes = [(1, 5, 3, 7, 1), (3, 8, 24, 16, 1), (2, 8, 4, 33, 2), (4, 4, 64, 64, 1)];
         let tested = Isa::tested_bf16().into_iter().flat_map(|isa| shapes.map(|shape| (isa, shape)));
         for (isa, (batch, side, input, output, stride)) in tested {
-            let shape = crate::conv2d::Conv2dShape {
-                batch,
-                height: side,
-                width: side,
-                input,
-                output,
-                kernel: [3, 3],
-                stride,
-                pad_begin: [1, 1],
-                out_height: side.div_ceil(stride),
-                out_width: side.div_ceil(stride),
-            };
+            let shape = crate::conv2d::Conv2dShape::three_by_three(batch, side, [input, output], stride);
             let (x, dy) = (numbers(batch * side * side * input, 1), numbers(shape.output_len(), 2));
             let (w, b) = (numbers(9 * input * output, 3), numbers(output, 4));
             let (rx, rw, rdy) = (rounded_all(&x), rounded_all(&w), rounded_all(&dy));

@@ -50,6 +50,23 @@ pub struct Conv2dShape {
 }
 
 impl Conv2dShape {
+    /// A 3×3 convolution of square pictures with one zero on every side.
+    pub fn three_by_three(batch: usize, side: usize, [input, output]: [usize; 2], stride: usize) -> Self {
+        let out = side.div_ceil(stride);
+        Self {
+            batch,
+            height: side,
+            width: side,
+            input,
+            output,
+            kernel: [3, 3],
+            stride,
+            pad_begin: [1, 1],
+            out_height: out,
+            out_width: out,
+        }
+    }
+
     /// Places of the kernel.
     fn places(&self) -> usize {
         self.kernel[0] * self.kernel[1]

@@ -72,18 +72,7 @@ mod tests {
         // The weights of the first two are made in one piece, those of the others in several groups.
         for (batch, side, input, output) in [(5, 12, 8, 24), (1, 2, 8, 8), (1, 8, 640, 200), (2, 4, 1288, 72)]
         {
-            let s = Conv2dShape {
-                batch,
-                height: side,
-                width: side,
-                input,
-                output,
-                kernel: [3, 3],
-                stride: 1,
-                pad_begin: [1, 1],
-                out_height: side,
-                out_width: side,
-            };
+            let s = Conv2dShape::three_by_three(batch, side, [input, output], 1);
             let (x, w) = (numbers(batch * side * side * input, 1), numbers(9 * input * output, 2));
             let bias = numbers(output, 3);
             let half: Vec<f16> = w.iter().map(|&x| f16::from_f32(x)).collect();

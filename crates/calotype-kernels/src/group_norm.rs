@@ -51,7 +51,11 @@ pub fn forward(isa: Isa, s: &GroupNormShape, input: Input, gamma: &[f32], beta: 
     let inputs = x.par_chunks(picture).zip(shifts.par_chunks(s.channels));
     y.par_chunks_mut(picture).zip(inputs).for_each(|(y, (x, added))| {
         let moments = Moments::of(isa, s, x, added);
-        affine(isa, x, added, &moments.mean, &moments.scale(gamma), beta, s.silu, y);
+        let scale = moments.scale(gamma);
+        let piece = (PIECE / s.channels).max(1) * s.channels;
+        y.par_chunks_mut(piece).zip(x.par_chunks(piece)).for_each(|(y, x)| {
+            affine(isa, x, added, &moments.mean, &scale, beta, s.silu, y);
+        });
     });
     y
 }
@@ -136,12 +140,8 @@ impl Moments {
     /// In two passes: the variance is a mean of squared differences, so that a large mean costs no
     /// digits.
     fn of(isa: Isa, s: &GroupNormShape, x: &[f32], added: &[f32]) -> Self {
-        let mut sums = vec![0.0f64; s.channels];
-        channel_sums(isa, x, added, &mut sums);
-        let mean = s.group_means(&sums);
-        sums.fill(0.0);
-        channel_squares(isa, x, added, &mean, &mut sums);
-        let variance = s.group_means(&sums);
+        let mean = s.group_means(&s.sums(x, |x, sums| channel_sums(isa, x, added, sums)));
+        let variance = s.group_means(&s.sums(x, |x, sums| channel_squares(isa, x, added, &mean, sums)));
         let reciprocal_std = variance.iter().map(|v| 1.0 / (v + s.epsilon).sqrt()).collect();
         Self { mean, reciprocal_std }
     }
@@ -153,6 +153,20 @@ impl Moments {
 }
 
 impl GroupNormShape {
+    /// Sums of channels over a picture: those that `add` takes of stretches of pixels, in their order.
+    fn sums(&self, x: &[f32], add: impl Fn(&[f32], &mut [f64]) + Sync) -> Vec<f64> {
+        let stretches = x.par_chunks(STRETCH * self.channels).map(|x| {
+            let mut sums = vec![0.0; self.channels];
+            add(x, &mut sums);
+            sums
+        });
+        let mut total = vec![0.0; self.channels];
+        for sums in stretches.collect::<Vec<_>>() {
+            total.iter_mut().zip(&sums).for_each(|(total, sum)| *total += sum);
+        }
+        total
+    }
+
     /// Sums of channels to means of groups, one for each channel.
     fn group_means(&self, sums: &[f64]) -> Vec<f32> {
         let per_group = self.channels / self.groups;
@@ -168,6 +182,10 @@ impl GroupNormShape {
 
 /// Pixels summed in f32 before they are added to a sum in f64.
 const RUN: usize = 32;
+/// Pixels whose sums in f64 are one: threads share a large picture.
+const STRETCH: usize = 4096;
+/// Numbers of a piece of the result, which stays in a cache while SiLU passes over it again.
+const PIECE: usize = 16 * 1024;
 
 by_isa! {
     /// Σ over pixels of x + added of each channel.

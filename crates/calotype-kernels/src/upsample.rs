@@ -27,9 +27,11 @@ pub fn forward(s: &UpsampleShape, x: &[f32]) -> Buffer {
     let c = s.channels;
     let (small, large) = (s.from[0] * s.from[1] * c, s.to[0] * s.to[1] * c);
     let mut y = Buffer::any(x.len() / small * large);
-    y.par_chunks_mut(large).zip(x.par_chunks(small)).for_each(|(y, x)| {
-        for (i, pixel) in y.chunks_exact_mut(c).enumerate() {
-            pixel.copy_from_slice(&x[s.pixel(i / s.to[1], i % s.to[1])..][..c]);
+    let [rows, columns] = s.to;
+    y.par_chunks_mut(columns * c).enumerate().for_each(|(row, y)| {
+        let x = &x[row / rows * small..][..small];
+        for (column, pixel) in y.chunks_exact_mut(c).enumerate() {
+            pixel.copy_from_slice(&x[s.pixel(row % rows, column)..][..c]);
         }
     });
     y

@@ -147,7 +147,9 @@ fn linear() {
 
 #[test]
 fn group_norm() {
-    for (b, h, w, c, groups) in [(1, 1, 1, 2, 1), (2, 5, 3, 12, 4), (3, 8, 8, 32, 8), (1, 33, 9, 6, 6)] {
+    for (b, h, w, c, groups) in
+        [(1, 1, 1, 2, 1), (2, 5, 3, 12, 4), (3, 8, 8, 32, 8), (1, 33, 9, 6, 6), (1, 70, 90, 6, 3)]
+    {
         for silu in [false, true] {
             compare_group_norm([b, h, w, c], groups, silu);
         }

@@ -35,13 +35,14 @@ fn numbers(n: usize) -> Vec<f32> {
 }
 
 fn main() {
-    let asked: Vec<String> = std::env::args().collect();
-    if !asked.iter().any(|argument| argument == "large") {
+    // Cargo adds flags of its own.
+    let asked: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    if asked.first().is_none_or(|word| word != "large") {
         let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a pool");
         one.install(small);
         println!();
     }
-    large(asked.get(2).map_or("", String::as_str));
+    large(asked.get(1).map_or("", String::as_str));
 }
 
 /// The layers of Stable Diffusion 1.5 at 512×512, two pictures, with weights that are packed anew as those are that

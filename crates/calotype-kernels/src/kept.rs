@@ -41,7 +41,7 @@ pub fn packed(
     if let Some(packed) = find(address) {
         return Some(packed);
     }
-    has_room(weight.layout().num_elements()).then(|| {
+    has_room(form.packed(weight.layout().num_elements())).then(|| {
         let packed = Arc::new(pack());
         keep(address, Kept { of: Arc::downgrade(&weight.data_arc()), packed: packed.clone() });
         packed

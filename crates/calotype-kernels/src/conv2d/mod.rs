@@ -147,6 +147,18 @@ pub enum Form {
     Winograd,
 }
 
+impl Form {
+    /// About how many packed numbers are made of so many weights.
+    pub(crate) fn packed(self, weights: usize) -> usize {
+        match self {
+            Self::Linear | Self::Windows => weights,
+            Self::Pairs => weights / 2,
+            // 16 places of 9.
+            Self::Winograd => weights * 16 / 9,
+        }
+    }
+}
+
 /// y = W ⋆ x + b. `weight` is `[out, in, k_h, k_w]`, `bias` `[out]`.
 pub fn forward(isa: Isa, s: &Conv2dShape, x: &[f32], weight: &[f32], bias: &[f32]) -> Buffer {
     forward_grouped(isa, s, x, Weights::F32(weight), bias)
@@ -154,14 +166,14 @@ pub fn forward(isa: Isa, s: &Conv2dShape, x: &[f32], weight: &[f32], bias: &[f32
 
 /// [`forward`] with weights in any storage, of which a few panels are in memory at a time where they are many.
 pub fn forward_grouped(isa: Isa, s: &Conv2dShape, x: &[f32], weight: Weights, bias: &[f32]) -> Buffer {
-    match s.winograd().filter(|_| s.form(isa) == Form::Winograd) {
-        _ if s.is_linear() => linear::forward_grouped(isa, x, weight, bias, s.input),
-        Some(w) => {
+    match (s.form(isa), s.winograd()) {
+        (Form::Linear, _) => linear::forward_grouped(isa, x, weight, bias, s.input),
+        (Form::Winograd, Some(w)) => {
             by_storage!(weight, weight => {
                 winograd::forward_grouped(isa, &w, x, bias, packing::taps(isa.f32(), s, weight))
             })
         }
-        None => forward_packed(isa, s, x, &packed(isa, s, weight), bias),
+        _ => forward_packed(isa, s, x, &packed(isa, s, weight), bias),
     }
 }
 

@@ -9,7 +9,7 @@ use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::tensor::FloatTensor;
 use burn_flex::FlexTensor;
 
-use super::saved::{Saved, recomputable};
+use super::saved::made;
 use super::{contiguous, last, tensor, values, with_backward};
 use crate::concat;
 
@@ -51,11 +51,6 @@ pub fn differentiable<C: CheckpointStrategy>(
 ) -> FloatTensor<Autodiff<Flex, C>> {
     let inputs = [a.node(), b.node()];
     let (a, b) = (a.into_primitive(), b.into_primitive());
-    let y = forward(&a, &b);
-    let parts = [&a, &b].map(Saved::of);
-    recomputable(&y, move || {
-        let [a, b] = parts.each_ref().map(Saved::value);
-        forward(&a, &b)
-    });
+    let (y, _) = made([&a, &b], |[a, b]| forward(a, b));
     with_backward::<C, _, _>(Concat, inputs, [last(&a), last(&b)], y)
 }

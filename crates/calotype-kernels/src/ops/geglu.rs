@@ -9,7 +9,7 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn_flex::FlexTensor;
 
-use super::saved::{Saved, recomputable};
+use super::saved::{Saved, made};
 use super::{contiguous, last, tensor, values};
 use crate::Isa;
 use crate::geglu;
@@ -46,11 +46,7 @@ pub fn differentiable<C: CheckpointStrategy>(
 ) -> FloatTensor<Autodiff<Flex, C>> {
     match Geglu.prepare::<C>([x.node()]).compute_bound().stateful() {
         OpsKind::Tracked(prepared) => {
-            let x = x.into_primitive();
-            let y = forward(&x);
-            let saved = Saved::of(&x);
-            let input = saved.clone();
-            recomputable(&y, move || forward(&input.value()));
+            let (y, [saved]) = made([&x.into_primitive()], |[x]| forward(x));
             prepared.finish(saved, y)
         }
         OpsKind::UnTracked(prepared) => prepared.finish(forward(&x.into_primitive())),

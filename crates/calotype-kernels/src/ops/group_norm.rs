@@ -9,7 +9,7 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn_flex::FlexTensor;
 
-use super::saved::{Saved, recomputable};
+use super::saved::{Saved, made};
 use super::{contiguous, last, tensor, values};
 use crate::Isa;
 use crate::group_norm::{self, GroupNormShape, Input};
@@ -74,12 +74,8 @@ pub fn differentiable<C: CheckpointStrategy>(
     match GroupNorm.prepare::<C>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(prepared) => {
             let [x, shift, gamma, beta] = [x, shift, gamma, beta].map(|input| input.into_primitive());
-            let y = forward(&x, &shift, &gamma, &beta, s);
-            let saved = [&x, &shift, &gamma, &beta].map(Saved::of);
-            let inputs = saved.clone();
-            recomputable(&y, move || {
-                let [x, shift, gamma, beta] = inputs.each_ref().map(Saved::value);
-                forward(&x, &shift, &gamma, &beta, s)
+            let (y, saved) = made([&x, &shift, &gamma, &beta], move |[x, shift, gamma, beta]| {
+                forward(x, shift, gamma, beta, s)
             });
             prepared.finish((saved, s), y)
         }

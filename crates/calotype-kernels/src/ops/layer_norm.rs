@@ -9,7 +9,7 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn_flex::FlexTensor;
 
-use super::saved::{Saved, recomputable};
+use super::saved::{Saved, made};
 use super::{contiguous, last, tensor, values};
 use crate::Isa;
 use crate::layer_norm;
@@ -24,12 +24,12 @@ pub fn forward(x: &FlexTensor, gamma: &FlexTensor, beta: &FlexTensor, epsilon: f
 struct LayerNorm;
 
 impl Backward<Flex, 3> for LayerNorm {
-    type State = ([Saved; 2], f64);
+    type State = ([Saved; 3], f64);
 
     fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let dy = contiguous(&gradients.consume::<Flex>(&ops.node));
         let (inputs, epsilon) = ops.state;
-        let [x, gamma] = inputs.each_ref().map(Saved::value);
+        let [x, gamma, _] = inputs.each_ref().map(Saved::value);
         let (dx, dgamma, dbeta) =
             layer_norm::backward(Isa::best(), values(&x), values(&gamma), values(&dy), epsilon as f32);
         let [for_x, for_gamma, for_beta] = ops.parents;
@@ -55,13 +55,8 @@ pub fn differentiable<C: CheckpointStrategy>(
     match LayerNorm.prepare::<C>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(prepared) => {
             let [x, gamma, beta] = [x, gamma, beta].map(|input| input.into_primitive());
-            let y = forward(&x, &gamma, &beta, epsilon);
-            let saved = [&x, &gamma].map(Saved::of);
-            let inputs = saved.clone();
-            recomputable(&y, move || {
-                let [x, gamma] = inputs.each_ref().map(Saved::value);
-                forward(&x, &gamma, &beta, epsilon)
-            });
+            let (y, saved) =
+                made([&x, &gamma, &beta], move |[x, gamma, beta]| forward(x, gamma, beta, epsilon));
             prepared.finish((saved, epsilon), y)
         }
         OpsKind::UnTracked(prepared) => prepared.finish(forward(

@@ -9,7 +9,7 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn_flex::FlexTensor;
 
-use super::saved::{Saved, recomputable};
+use super::saved::{Saved, made};
 use super::{contiguous, last, tensor, values};
 use crate::{Isa, rms_norm};
 
@@ -49,13 +49,7 @@ pub fn differentiable<C: CheckpointStrategy>(
     match RmsNorm.prepare::<C>([x.node(), gamma.node()]).compute_bound().stateful() {
         OpsKind::Tracked(prepared) => {
             let (x, gamma) = (x.into_primitive(), gamma.into_primitive());
-            let y = forward(&x, &gamma, epsilon);
-            let saved = [&x, &gamma].map(Saved::of);
-            let inputs = saved.clone();
-            recomputable(&y, move || {
-                let [x, gamma] = inputs.each_ref().map(Saved::value);
-                forward(&x, &gamma, epsilon)
-            });
+            let (y, saved) = made([&x, &gamma], move |[x, gamma]| forward(x, gamma, epsilon));
             prepared.finish((saved, epsilon), y)
         }
         OpsKind::UnTracked(prepared) => {

@@ -33,23 +33,28 @@ struct Known {
 /// that somebody else refers to.
 static KNOWN: Mutex<Option<HashMap<usize, Known>>> = Mutex::new(None);
 
-/// Runs `f` on the recipes of tensors that still are.
+/// Runs `f` on the recipes of tensors that still are; those of others go, with what they hold.
 fn with_known<T>(f: impl FnOnce(&mut HashMap<usize, Known>) -> T) -> T {
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     let known = known.get_or_insert_default();
-    // What goes holds tensors, whose recipes may be here: they go with the next call.
-    let gone = known.extract_if(|_, known| known.storage.strong_count() == 0).collect::<Vec<_>>();
-    let result = f(known);
-    drop(gone);
-    result
+    known.retain(|_, known| known.storage.strong_count() > 0);
+    f(known)
 }
 
-/// Says how `y`, which an operation with a gradient has just made, can be made again. `make` holds what it needs.
-pub fn recomputable(y: &FlexTensor, make: impl Fn() -> FlexTensor + Send + Sync + 'static) {
-    let storage = y.data_arc();
-    let recipe = Arc::new(Recipe { make: Box::new(make), made: Mutex::new(None) });
-    let known = Known { storage: Arc::downgrade(&storage), recipe };
+/// What an operation with a gradient makes of its inputs, and the inputs for its backward pass. Whoever saves the result
+/// saves the way to make it again.
+pub fn made<const N: usize>(
+    inputs: [&FlexTensor; N],
+    make: impl Fn([&FlexTensor; N]) -> FlexTensor + Send + Sync + 'static,
+) -> (FlexTensor, [Saved; N]) {
+    let y = make(inputs);
+    let saved = inputs.map(Saved::of);
+    let inputs = saved.clone();
+    let again = move || make(inputs.each_ref().map(Saved::value).each_ref());
+    let (storage, recipe) = (y.data_arc(), Recipe { make: Box::new(again), made: Mutex::new(None) });
+    let known = Known { storage: Arc::downgrade(&storage), recipe: Arc::new(recipe) };
     with_known(|all| all.insert(Arc::as_ptr(&storage).addr(), known));
+    (y, saved)
 }
 
 /// A tensor for the backward pass: its numbers, or how they are made.
@@ -88,6 +93,8 @@ impl Saved {
         match self {
             Self::Numbers(tensor) => contiguous(tensor),
             Self::Again(recipe, shape) => {
+                // The forward pass is over, and what only it held.
+                with_known(|_| ());
                 let mut made = recipe.made.lock().unwrap_or_else(PoisonError::into_inner);
                 made.get_or_insert_with(|| (recipe.make)()).reshape(shape.clone())
             }
@@ -97,10 +104,15 @@ impl Saved {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{tensor, values};
-    use super::*;
+    use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
+    use burn::backend::tensor::FloatTensor;
+    use burn::backend::{Autodiff, AutodiffBackend, Flex};
 
-    fn doubled(x: &FlexTensor) -> FlexTensor {
+    use super::super::{conv2d, linear, tensor, values};
+    use super::*;
+    use crate::Products;
+
+    fn doubled([x]: [&FlexTensor; 1]) -> FlexTensor {
         let twice: Vec<f32> = values(x).iter().map(|x| 2.0 * x).collect();
         tensor(twice, x.layout().shape().clone())
     }
@@ -109,13 +121,10 @@ mod tests {
     #[test]
     fn what_can_be_made_again_is_not_kept() {
         let x = tensor(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [2, 3]);
-        let input = Saved::of(&x);
+        let (y, [input]) = made([&x], doubled);
         assert!(matches!(input, Saved::Numbers(_)));
-        let y = doubled(&x);
-        recomputable(&y, move || doubled(&input.value()));
-        let z = doubled(&y);
-        let between = Saved::of(&y);
-        recomputable(&z, move || doubled(&between.value()));
+        let (z, [between]) = made([&y], doubled);
+        assert!(matches!(between, Saved::Again(..)));
         // Two readers, one of them under another shape.
         let readers = [Saved::of(&z), Saved::of(&z.reshape([6].into()))];
         let memory = [&y, &z].map(|tensor| Arc::downgrade(&tensor.data_arc()));
@@ -129,16 +138,45 @@ mod tests {
         }
         let [first, second] = readers.each_ref().map(|reader| reader.value().data_arc());
         assert!(Arc::ptr_eq(&first, &second), "made once");
+        // With its last reader goes what was made again, and with the recipes what they hold.
+        let (again, held) = (Arc::downgrade(&first), Arc::downgrade(&x.data_arc()));
+        drop((first, second, readers, input, between, x));
+        with_known(|_| ());
+        assert_eq!((again.strong_count(), held.strong_count()), (0, 0));
     }
 
     #[test]
     fn a_part_of_a_tensor_is_kept() {
-        let x = tensor(vec![1.0, 2.0, 3.0, 4.0], [4]);
-        let y = doubled(&x);
-        recomputable(&y, move || doubled(&x));
+        let (y, _) = made([&tensor(vec![1.0, 2.0, 3.0, 4.0], [4])], doubled);
         let part = y.narrow(0, 1, 2);
         let saved = Saved::of(&part);
         assert!(matches!(saved, Saved::Numbers(_)));
         assert_eq!(values(&saved.value()), [4.0, 6.0]);
+    }
+
+    /// A layer that is not trained asks for the gradient of its input alone.
+    #[test]
+    fn the_input_of_a_weight_that_is_not_trained_is_not_kept() {
+        type Tracked = FloatTensor<Autodiff<Flex, NoCheckpointing>>;
+        let numbers = |shape: &[usize]| tensor(vec![0.5; shape.iter().product()], shape.to_vec());
+        let plain = |x| <Autodiff<Flex, NoCheckpointing> as AutodiffBackend>::from_inner(x);
+        let keeps = |x: &[usize], weight: &[usize], trains: bool, run: &dyn Fn([Tracked; 3]) -> Tracked| {
+            let x = numbers(x);
+            let storage = Arc::downgrade(&x.data_arc());
+            let weight = plain(numbers(weight));
+            let weight = if trains { weight.require_grad() } else { weight };
+            let y = run([plain(x).require_grad(), weight, plain(numbers(&[8]))]);
+            assert!(y.is_tracked());
+            storage.strong_count() > 0
+        };
+        for trains in [false, true] {
+            let of_linear = keeps(&[3, 16], &[8, 16], trains, &|[x, weight, bias]| {
+                linear::differentiable::<NoCheckpointing>(x, weight, bias, Products::F32)
+            });
+            let of_convolution = keeps(&[1, 4, 4, 8], &[8, 8, 3, 3], trains, &|[x, weight, bias]| {
+                conv2d::differentiable::<NoCheckpointing>(x, weight, bias, 1, [[1, 1]; 2], Products::F32)
+            });
+            assert_eq!((of_linear, of_convolution), (trains, trains));
+        }
     }
 }

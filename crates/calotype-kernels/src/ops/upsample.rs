@@ -9,7 +9,7 @@ use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::tensor::FloatTensor;
 use burn_flex::FlexTensor;
 
-use super::saved::{Saved, recomputable};
+use super::saved::made;
 use super::{contiguous, tensor, values, with_backward};
 use crate::upsample::{self, UpsampleShape};
 
@@ -49,8 +49,6 @@ pub fn differentiable<C: CheckpointStrategy>(
     let inputs = [x.node()];
     let x = x.into_primitive();
     let state = (x.layout().shape()[0], shape(&x, to));
-    let y = forward(&x, to);
-    let input = Saved::of(&x);
-    recomputable(&y, move || forward(&input.value(), to));
+    let (y, _) = made([&x], move |[x]| forward(x, to));
     with_backward::<C, _, _>(Upsample, inputs, state, y)
 }

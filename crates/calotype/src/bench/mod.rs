@@ -137,7 +137,7 @@ impl Benchmark {
     }
 
     /// First weights of the network that is timed.
-    fn weights(&self, device: &Device) -> Init {
+    fn init(&self, device: &Device) -> Init {
         Init::random(0, Compute::new(device, self.precision.products())).stored_as(self.storage())
     }
 

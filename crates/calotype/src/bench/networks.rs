@@ -141,7 +141,7 @@ pub(super) fn denoiser(
     machine: Machine,
 ) -> Result<Box<dyn Bench>> {
     let device = machine.device;
-    let network = Denoiser::new(config, &mut asked.weights(device))?;
+    let network = Denoiser::new(config, &mut asked.init(device))?;
     let tokens = asked.context_tokens.unwrap_or(USUAL_TOKENS);
     let takes_guidance = network.takes_guidance();
     let noisy = |batch: usize| Noisy {
@@ -183,7 +183,7 @@ pub(super) fn autoencoder(
     if !asked.size.is_multiple_of(f) {
         return Err(Error::argument("size", format!("a multiple of {f}"), asked.size));
     }
-    let network = AutoencoderKl::new(config, &mut asked.weights(device))?;
+    let network = AutoencoderKl::new(config, &mut asked.init(device))?;
     let pictures = |batch: usize| PicturesWithNoise {
         x: normal([batch, config.in_channels, asked.size, asked.size], 0, device),
         noise: normal([batch, config.latent_channels, asked.size / f, asked.size / f], 1, device),
@@ -212,7 +212,7 @@ struct Pairs {
 pub(super) fn clip(config: &ClipConfig, asked: &Benchmark, machine: Machine) -> Result<Box<dyn Bench>> {
     let device = machine.device;
     let (text, vision) = (&config.text_config, &config.vision_config);
-    let network = Clip::new(config, &mut asked.weights(device))?;
+    let network = Clip::new(config, &mut asked.init(device))?;
     if asked.size != vision.image_size {
         let expected = format!("{}, the config's image_size", vision.image_size);
         return Err(Error::argument("size", expected, asked.size));

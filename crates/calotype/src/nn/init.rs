@@ -87,3 +87,25 @@ impl Init {
         Param::initialized(ParamId::new(), value)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::DType;
+
+    use super::*;
+
+    #[test]
+    fn matrices_are_rounded_and_vectors_are_not() {
+        let device = Device::flex();
+        let [exact, halves] = [Storage::F32, Storage::F16].map(|storage| {
+            let mut init = Init::random(3, &device).stored_as(storage);
+            (init.fan_in([5, 8], 8).val(), init.normal([8], 1.0).val())
+        });
+        assert_eq!((halves.0.dtype(), halves.1.dtype()), (DType::F16, DType::F32));
+        assert_eq!(halves.1.to_data(), exact.1.to_data());
+        let exact: Vec<f32> = exact.0.to_data().iter().collect();
+        let rounded: Vec<f32> = halves.0.to_data().iter().collect();
+        assert!(exact.iter().zip(&rounded).all(|(x, half)| half::f16::from_f32(*x).to_f32() == *half));
+        assert_ne!(exact, rounded);
+    }
+}

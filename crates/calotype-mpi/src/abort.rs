@@ -11,17 +11,12 @@ use crate::functions::Functions;
 static STAGE: AtomicU8 = AtomicU8::new(BEFORE);
 
 const BEFORE: u8 = 0;
-const JOINING: u8 = 1;
-const JOINED: u8 = 2;
-const FINALIZING: u8 = 3;
+const JOINED: u8 = 1;
+const FINALIZING: u8 = 2;
 
-/// Whether this process may join, which it may once.
+/// Whether this process may join, which it may once. No handle is there before it has.
 pub(crate) fn may_join() -> bool {
-    STAGE.compare_exchange(BEFORE, JOINING, Ordering::SeqCst, Ordering::SeqCst).is_ok()
-}
-
-pub(crate) fn joined() {
-    STAGE.store(JOINED, Ordering::SeqCst);
+    STAGE.compare_exchange(BEFORE, JOINED, Ordering::SeqCst, Ordering::SeqCst).is_ok()
 }
 
 pub(crate) fn finalizing() {

@@ -125,7 +125,7 @@ fn has_standard_abi(library: &Library) -> bool {
 fn address(library: &Library, symbol: &str) -> Option<*mut c_void> {
     // SAFETY: the address of whatever has the name; nothing is called or read through it here.
     let found = unsafe { library.get::<*mut c_void>(symbol) }.ok()?;
-    Some(found.as_raw_ptr()).filter(|address| !address.is_null())
+    Some(*found).filter(|address| !address.is_null())
 }
 
 #[cfg(test)]

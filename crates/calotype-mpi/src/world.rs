@@ -52,7 +52,6 @@ impl World {
             let text = "MPI could not be initialised".to_owned();
             return Err(MpiError::Call { library, function: "MPI_Init_thread", code, text });
         }
-        abort::joined();
         if !threads {
             return Err(MpiError::Threads { library });
         }

@@ -54,9 +54,17 @@ fn run(wanted: impl Fn(&str) -> bool) -> ExitCode {
         let two = |case: &str| mpi.launch(2, case, mpi.library());
         case(name("abort ends all with its code"), &|| mpi.launch(most, "abort", mpi.library())?.code(7));
         case(name("abort with 0 is a failure"), &|| two("abort-with-0")?.code(1));
-        case(name("a watchdog's abort ends all"), &|| mpi.launch(most, "watchdog", mpi.library())?.code(75));
+        case(name("a watchdog ends all where a rank sleeps"), &|| {
+            mpi.launch(most, "watchdog", mpi.library())?.code(75)
+        });
+        case(name("a watchdog ends all where a rank is stopped"), &|| {
+            mpi.launch(most, "stopped", mpi.library())?.code(75)
+        });
         case(name("a panic ends all"), &|| {
             mpi.launch(most, "panic", mpi.library())?.failed()?.said("panicked", 1)
+        });
+        case(name("a rank that leaves with a code ends all"), &|| {
+            mpi.launch(most, "leaves", mpi.library())?.failed()
         });
         case(name("a killed rank ends all"), &|| mpi.launch(most, "killed", mpi.library())?.failed());
         case(name("counts that do not add up send nothing"), &|| two("counts")?.code(0)?.said("done", 2));

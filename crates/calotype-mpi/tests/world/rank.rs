@@ -38,7 +38,7 @@ fn run_case(world: World, case: &str, folder: &Path) -> Result<(), MpiError> {
             assert!(launched().is_none_or(|launched| launched.count == world.count()));
             assert!(launched().and_then(|launched| launched.rank).is_none_or(|rank| rank == world.rank()));
             assert!(matches!(World::join(None), Err(MpiError::JoinedBefore)), "joined twice");
-            for unit in [1, 100_003] {
+            for unit in [1, 20_011] {
                 all_to_all(&world, unit)?;
                 all_gather(&world, unit)?;
                 broadcast(&world, unit)?;
@@ -52,7 +52,11 @@ fn run_case(world: World, case: &str, folder: &Path) -> Result<(), MpiError> {
         "watchdog" if last => loop {
             sleep(Duration::from_secs(1));
         },
-        "watchdog" => {
+        "stopped" if last => {
+            signal("STOP");
+            unreachable!("nobody lets it go on")
+        }
+        "watchdog" | "stopped" => {
             let handle = world.abort_handle();
             thread::spawn(move || {
                 sleep(Duration::from_millis(200));
@@ -61,15 +65,22 @@ fn run_case(world: World, case: &str, folder: &Path) -> Result<(), MpiError> {
             world.barrier()
         }
         "panic" if last => panic!("as a rank does that meets a bug"),
+        "leaves" if last => std::process::exit(5),
         "killed" if last => {
-            let _ = Command::new("kill").args(["-9", &std::process::id().to_string()]).status();
+            signal("KILL");
             unreachable!("killed")
         }
-        "abort" | "abort-with-0" | "panic" | "killed" => world.barrier(),
+        "abort" | "abort-with-0" | "panic" | "leaves" | "killed" => world.barrier(),
         "counts" => counts(&world).and_then(|()| world.finalize()),
         "truncated" => truncated(&world),
         other => panic!("no case `{other}`"),
     }
+}
+
+/// Sends a signal to this process.
+fn signal(name: &str) {
+    let process = std::process::id().to_string();
+    let _ = Command::new("kill").args(["-s", name, &process]).status();
 }
 
 /// Byte `i` of what rank `from` sends to rank `to`.

@@ -9,8 +9,12 @@ use std::path::{Path, PathBuf};
 use crate::source_files::{self, SourceFile};
 
 /// Crates and the files that they begin with.
-const CRATES: [(&str, &str); 3] =
-    [("calotype", "lib.rs"), ("calotype-kernels", "lib.rs"), ("calotype-cli", "main.rs")];
+const CRATES: [(&str, &str); 4] = [
+    ("calotype", "lib.rs"),
+    ("calotype-kernels", "lib.rs"),
+    ("calotype-mpi", "lib.rs"),
+    ("calotype-cli", "main.rs"),
+];
 
 const HEAD: &str = "# Every file
 

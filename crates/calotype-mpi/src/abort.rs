@@ -23,6 +23,8 @@ pub(crate) fn finalizing() {
     STAGE.store(FINALIZING, Ordering::SeqCst);
 }
 
+/// How long messages of this process may take to the launcher. MPICH's drops what it has not read when it is told to end.
+const LAST_WORDS: Duration = Duration::from_millis(300);
 /// How long `MPI_Abort` may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -41,15 +43,16 @@ impl AbortHandle {
     ///
     /// A code that a launcher would read as success (0, or a multiple of 256) becomes 1. `MPI_Abort` is called if MPI was
     /// joined and not finalised; where it does not end the process within 2 s, the process leaves by itself, and the
-    /// launcher ends the others because of the code.
+    /// launcher ends the others because of the code. What this process has said before is given 0.3 s to be passed on.
     pub fn abort(&self, code: i32) -> ! {
         let code = failure(code);
         // MPI may wait for what another thread of this process holds: MPI_Abort from a watchdog's thread, while the
         // thread that joined hangs in a call, is more than FUNNELED promises.
         let started = thread::Builder::new().spawn(move || {
-            thread::sleep(PATIENCE);
+            thread::sleep(LAST_WORDS + PATIENCE);
             leave(code)
         });
+        thread::sleep(LAST_WORDS);
         if started.is_ok() && STAGE.load(Ordering::SeqCst) == JOINED {
             // SAFETY: MPI is initialised and not yet finalised. From another thread than the one that joined, libraries
             // do no more than tell the launcher and leave; should they wait, the thread above ends the process.

@@ -88,7 +88,7 @@ mod tests {
         assert!(overflow.contains("more than there is memory"), "{overflow}");
         assert_eq!(
             refused(&[MOST, 1, 0], MOST + 1),
-            "MPI `all_to_all`: `send`: expected at most 2147483647 bytes in one call, got 2147483648"
+            "MPI `all_to_all`: `send`: expected at most 2147483647 bytes in one call, got 2147483648\nhint: send it in several"
         );
     }
 }

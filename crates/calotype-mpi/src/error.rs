@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use crate::Launched;
 
-/// What can go wrong with MPI. The text says what and where; [`MpiError::hint`] says what to do next.
+/// What can go wrong with MPI. The text says what and where, expected and got; where something can be done, its last line
+/// begins with `hint: `.
 ///
 /// After any of these but [`MpiError::NoLibrary`], leave the process with a code other than 0, or call
 /// [`World::abort`](crate::World::abort): the other ranks are waiting.
@@ -12,7 +13,7 @@ use crate::Launched;
 #[non_exhaustive]
 pub enum MpiError {
     /// No library could be opened.
-    #[error("no MPI library could be opened; tried{}", list(.tried))]
+    #[error("no MPI library could be opened; tried{}\nhint: {}", list(.tried), where_to_find_one(*.named))]
     NoLibrary {
         /// Whether the user named the one that was tried.
         named: bool,
@@ -20,7 +21,11 @@ pub enum MpiError {
         tried: Vec<String>,
     },
     /// A library was opened, but it lacks a function or an object of MPI.
-    #[error("`{library}` has no `{symbol}`: it is not MPI's library for C")]
+    #[error(
+        "`{library}` has no `{symbol}`: it is not MPI's library for C\nhint: that is `libmpi.so.40` of Open MPI, \
+         `libmpi.so.12` or `libmpich.so.12` of MPICH, Intel and Cray, `libmpi_abi.so.1` of the standard interface; name \
+         it with `--mpi-library FILE`"
+    )]
     NotMpi {
         /// Its file.
         library: PathBuf,
@@ -32,7 +37,8 @@ pub enum MpiError {
     JoinedBefore,
     /// The library does not allow threads beside the one that calls it.
     #[error(
-        "{library}: expected an MPI that allows threads beside the one that calls it (FUNNELED), got none"
+        "{library}: expected an MPI that allows threads beside the one that calls it (FUNNELED), got none\nhint: take an \
+         MPI that was built with threads, with `--mpi-library FILE`"
     )]
     Threads {
         /// What the library calls itself.
@@ -40,8 +46,9 @@ pub enum MpiError {
     },
     /// The launcher started several ranks, but each is alone: it is the launcher of another MPI.
     #[error(
-        "{library} sees 1 rank where the launcher started {} (`{}`): this is the launcher of another MPI",
-        .launched.count, .launched.variable
+        "{library} sees 1 rank where the launcher started {} (`{}`): this is the launcher of another MPI\n\
+         hint: {}",
+        .launched.count, .launched.variable, right_launcher(.launched)
     )]
     WrongLauncher {
         /// What the library calls itself.
@@ -62,7 +69,9 @@ pub enum MpiError {
         got: usize,
     },
     /// More bytes than MPI's counts can say.
-    #[error("MPI `{call}`: `{of}`: expected at most {most} bytes in one call, got {got}")]
+    #[error(
+        "MPI `{call}`: `{of}`: expected at most {most} bytes in one call, got {got}\nhint: send it in several"
+    )]
     TooLarge {
         /// The call.
         call: &'static str,
@@ -84,7 +93,10 @@ pub enum MpiError {
         got: usize,
     },
     /// A function of the library returned an error.
-    #[error("{library}: `{function}` failed with code {code}: {text}")]
+    #[error(
+        "{library}: `{function}` failed with code {code}: {text}\nhint: if another rank ended before, look at its message \
+         first; else the ranks may differ in what they do"
+    )]
     Call {
         /// What the library calls itself.
         library: String,
@@ -97,39 +109,25 @@ pub enum MpiError {
     },
 }
 
-impl MpiError {
-    /// What to do next.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        let hint = match self {
-            MpiError::NoLibrary { named: true, .. } => {
-                "`--mpi-library` takes MPI's library for C with its version, such as `/opt/openmpi/lib/libmpi.so.40`; \
-                 libraries that it needs must be found, too: `ldd FILE` names those that are not"
-            }
-            MpiError::NoLibrary { named: false, .. } => {
-                "install one (Debian: `apt install openmpi-bin`, or `mpich`; without root: `pip install mpich`), load the \
-                 cluster's module (`module load openmpi`), or name the file with `--mpi-library FILE`"
-            }
-            MpiError::NotMpi { .. } => {
-                "name MPI's library for C with `--mpi-library FILE`: `libmpi.so.40` of Open MPI, `libmpi.so.12` or \
-                 `libmpich.so.12` of MPICH, Intel and Cray, `libmpi_abi.so.1` of the standard interface"
-            }
-            MpiError::JoinedBefore | MpiError::Counts { .. } | MpiError::Root { .. } => return None,
-            MpiError::Threads { .. } => "take an MPI that was built with threads (`MPI_THREAD_FUNNELED`)",
-            MpiError::WrongLauncher { launched, .. } if launched.variable.starts_with("SLURM") => {
-                "say which interface the library speaks: `srun --mpi=pmix` for Open MPI, `srun --mpi=pmi2` for MPICH and \
-                 Intel (`srun --mpi=list` has those that are there)"
-            }
-            MpiError::WrongLauncher { .. } => {
-                "start it with the `mpirun` of this library, or name the launcher's library with `--mpi-library FILE`: \
-                 `mpirun --version` says whose launcher it is"
-            }
-            MpiError::TooLarge { .. } => "send it in several calls",
-            MpiError::Call { .. } => {
-                "if another rank ended before, look at its message first; else the ranks may differ in what they do"
-            }
-        };
-        Some(hint.to_owned())
+/// What to do where no library could be opened.
+fn where_to_find_one(named: bool) -> &'static str {
+    if named {
+        "`--mpi-library` takes MPI's library for C with its version, such as `/opt/openmpi/lib/libmpi.so.40`; libraries \
+         that it needs must be found, too: `ldd FILE` names those that are not"
+    } else {
+        "install one (Debian: `apt install openmpi-bin`, or `mpich`; without root: `pip install mpich`), load the \
+         cluster's module (`module load openmpi`), or name the file with `--mpi-library FILE`"
+    }
+}
+
+/// What to do under the launcher of another MPI.
+fn right_launcher(launched: &Launched) -> &'static str {
+    if launched.variable.starts_with("SLURM") {
+        "say which interface the library speaks: `srun --mpi=pmix` for Open MPI, `srun --mpi=pmi2` for MPICH and Intel \
+         (`srun --mpi=list` has those that are there)"
+    } else {
+        "start it with the `mpirun` of this library, or name the launcher's library with `--mpi-library FILE`: \
+         `mpirun --version` says whose launcher it is"
     }
 }
 

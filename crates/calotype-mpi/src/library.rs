@@ -159,10 +159,10 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_there_is_named() {
-        let error = refused(Path::new("/nowhere/libmpi.so.40"));
-        let text = error.to_string();
-        assert_eq!(text, "no MPI library could be opened; tried\n  - `/nowhere/libmpi.so.40`: not there");
-        assert!(error.hint().unwrap().contains("--mpi-library"));
+        let text = refused(Path::new("/nowhere/libmpi.so.40")).to_string();
+        let (what, hint) = text.split_once("\nhint: ").unwrap();
+        assert_eq!(what, "no MPI library could be opened; tried\n  - `/nowhere/libmpi.so.40`: not there");
+        assert!(hint.contains("--mpi-library"), "{hint}");
     }
 
     #[test]
@@ -176,6 +176,9 @@ mod tests {
     #[test]
     fn a_library_without_mpi_is_refused_before_anything_is_called() {
         let text = refused(Path::new("libc.so.6")).to_string();
-        assert_eq!(text, "`libc.so.6` has no `MPI_Init_thread`: it is not MPI's library for C");
+        assert!(
+            text.starts_with("`libc.so.6` has no `MPI_Init_thread`: it is not MPI's library for C"),
+            "{text}"
+        );
     }
 }

@@ -13,6 +13,9 @@ pub(crate) fn run(case: &str, rest: &[String]) -> ExitCode {
     let [folder, library] = rest else { panic!("a folder and a library, not {rest:?}") };
     println!("process {}", std::process::id());
     let library = Some(PathBuf::from(library)).filter(|library| !library.as_os_str().is_empty());
+    if case == "leaves-from-another-thread" {
+        return leave_from_another_thread(library);
+    }
     match (World::join(library.as_deref()), case) {
         (Ok(world), "refused") => {
             panic!("{} took rank {} of {}", world.library(), world.rank(), world.count())
@@ -24,7 +27,7 @@ pub(crate) fn run(case: &str, rest: &[String]) -> ExitCode {
             ExitCode::SUCCESS
         }
         (Err(error), _) => {
-            eprintln!("{error}\nhint: {}", error.hint().unwrap_or_default());
+            eprintln!("{error}");
             // The others of this case may have been told the same.
             ExitCode::from(4)
         }
@@ -75,6 +78,23 @@ fn run_case(world: World, case: &str, folder: &Path) -> Result<(), MpiError> {
         "truncated" => truncated(&world),
         other => panic!("no case `{other}`"),
     }
+}
+
+/// MPI has a thread of its own, which waits in vain; the main thread loses patience.
+fn leave_from_another_thread(library: Option<PathBuf>) -> ExitCode {
+    let (joined, wait) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        let world = World::join(library.as_deref()).unwrap();
+        joined.send(()).unwrap();
+        if world.rank() + 1 == world.count() {
+            sleep(Duration::from_secs(3600))
+        } else {
+            world.barrier().unwrap()
+        }
+    });
+    wait.recv().unwrap();
+    sleep(Duration::from_millis(500));
+    ExitCode::from(75)
 }
 
 /// Sends a signal to this process.

@@ -11,6 +11,7 @@ use calotype::evaluate::protocol::Protocol;
 use calotype::evaluate::set_metrics::MetricSettings;
 use calotype::evaluate::{Comparison, ExtractorName, Measured, Metric, merge};
 use calotype::files::output;
+use calotype::shard::Shard;
 use calotype::{Error, Result};
 use clap::builder::TypedValueParser;
 use serde_json::Value;
@@ -23,7 +24,7 @@ use crate::options::{Context, one_of};
 /// Seed of shuffles, subsets and the localisation score's noise, where none is given.
 const SEED: u32 = 2020;
 /// Options that compare sets of pictures, and have no part in what a model is asked.
-const OF_SETS: [&str; 16] = [
+const OF_SETS: [&str; 17] = [
     "reference",
     "extractor",
     "weights",
@@ -39,6 +40,7 @@ const OF_SETS: [&str; 16] = [
     "skip_broken",
     "stream",
     "stats_out",
+    "shard",
     "merge",
 ];
 
@@ -101,6 +103,10 @@ pub struct Args {
     /// Write the statistics of the generated side as .npz; without --reference and --metrics, do only that
     #[arg(long, value_name = "FILE")]
     stats_out: Option<PathBuf>,
+    /// Of the generated pictures in the order of their names, this job's share, from 1/N to N/N: --stats-out has their
+    /// features, and --merge of all shares those of one process
+    #[arg(long, value_name = "I/N", requires = "stats_out", conflicts_with_all = ["reference", "metrics", "stream", "merge"])]
+    shard: Option<Shard>,
     /// Merge statistics of parts of a set into --stats-out, and measure nothing
     #[arg(long, value_name = "NPZ", num_args = 2.., requires = "stats_out", conflicts_with = "generated")]
     merge: Vec<PathBuf>,
@@ -148,6 +154,7 @@ impl Args {
             skip_broken: self.skip_broken,
             stream: self.stream,
             stats_out: self.stats_out.clone(),
+            shard: self.shard,
         })
     }
 }

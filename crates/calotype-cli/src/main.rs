@@ -13,6 +13,7 @@ mod message;
 mod options;
 mod probe;
 mod progress;
+mod ranks;
 mod reconstruct;
 mod runs;
 mod self_test;

@@ -21,6 +21,8 @@ pub struct Bars {
     pace: Arc<Mutex<Option<Pace>>>,
     lines: Once,
     started: Instant,
+    /// Whether another process speaks for this one.
+    hidden: AtomicBool,
 }
 
 /// Where a piece of work is: what the lines of a pipe or a log say. Times are seconds on any one clock.
@@ -94,7 +96,17 @@ impl Bars {
     /// No bar yet.
     pub fn new() -> Self {
         let pace = Arc::new(Mutex::new(None));
-        Self { bar: Mutex::new(None), pace, lines: Once::new(), started: Instant::now() }
+        let hidden = AtomicBool::new(false);
+        Self { bar: Mutex::new(None), pace, lines: Once::new(), started: Instant::now(), hidden }
+    }
+
+    /// Says and draws nothing from here on: another process speaks for this one.
+    pub fn hide(&self) {
+        self.hidden.store(true, Ordering::SeqCst);
+    }
+
+    fn is_hidden(&self) -> bool {
+        self.hidden.load(Ordering::SeqCst)
     }
 
     /// For work that asks [`Progress::interrupted`]: the first Ctrl-C asks it to stop and save, the
@@ -111,6 +123,9 @@ impl Bars {
 
     /// One line on stderr about what begins or happens, above the bar.
     pub fn say(&self, text: &str) {
+        if self.is_hidden() {
+            return;
+        }
         let line = stamped(self.started.elapsed(), text);
         self.with(|bar| match bar {
             Some(bar) => bar.println(&line),
@@ -144,6 +159,9 @@ impl Bars {
 
 impl Progress for Bars {
     fn begin(&self, part: &str, first: usize, steps: usize) {
+        if self.is_hidden() {
+            return;
+        }
         if !std::io::stderr().is_terminal() {
             return self.begin_lines(part, first, steps);
         }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use calotype::data::source::TrainingSet;
 use calotype::files::output;
+use calotype::ranks::{Ranks, is_root};
 use calotype::runs::folder::{RunFolder, TrainedPart};
 use calotype::trainer::preflight::Findings;
 use calotype::training::data::{DataSource, PartData};
@@ -13,6 +14,7 @@ use clap::builder::TypedValueParser;
 
 use crate::message;
 use crate::options::{ColumnOptions, Context, one_of};
+use crate::ranks::RankOptions;
 
 /// Lines about what is left out, at most.
 const SAID: usize = 5;
@@ -52,6 +54,8 @@ pub struct Args {
     /// Train without the check before the first step
     #[arg(long)]
     no_check: bool,
+    #[command(flatten)]
+    ranks: RankOptions,
 }
 
 /// The parts, for the help.
@@ -60,6 +64,10 @@ fn trained_part() -> impl TypedValueParser<Value = TrainedPart> {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
+    args.ranks.with(context, |ranks, context| train(args, ranks, context))
+}
+
+fn train(args: &Args, ranks: &dyn Ranks, context: &Context) -> Result<()> {
     output::require_folder("run", &args.run)?;
     let run = RunFolder::new(&args.run);
     let cache = run.cache();
@@ -76,15 +84,19 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         resume: args.resume,
         workers: args.workers,
         preflight: !args.no_check,
+        ranks,
     };
     let opened = training.open(args.check, context.machine())?;
     describe(&opened.data, context);
     context.bars.catch_ctrl_c();
     if args.check {
+        if ranks.count() > 1 {
+            return Err(Error::argument("--check", "one process", format!("{} ranks", ranks.count())));
+        }
         return print_check(&opened.check(context.machine())?, context);
     }
     opened.train(context.machine())?;
-    if context.json {
+    if context.json && is_root(ranks) {
         let (model, log) = (training.run.model(), training.run.log(args.part));
         message::json(&serde_json::json!({ "part": args.part, "model": model, "log": log }));
     }

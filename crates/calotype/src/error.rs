@@ -5,6 +5,7 @@ mod cause;
 use std::path::{Path, PathBuf};
 
 pub use cause::Cause;
+use serde::{Deserialize, Serialize};
 
 /// The library's result.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -138,6 +139,24 @@ pub enum Error {
         /// Steps asked for.
         steps: usize,
     },
+    /// The ranks of a training cannot work together: MPI cannot be loaded, they differ, or one cannot be reached.
+    #[error("ranks: {reason}")]
+    Ranks {
+        /// What is expected, and what there is.
+        reason: String,
+    },
+    /// Another rank of the training has failed, and so all stop.
+    #[error("{message}")]
+    OtherRank {
+        /// Which one.
+        rank: usize,
+        /// Of its error.
+        kind: ErrorKind,
+        /// Its error.
+        message: String,
+        /// What to do next.
+        hint: Option<String>,
+    },
     /// The user pressed Ctrl-C; the run folder holds a checkpoint of `step`.
     #[error("interrupted at step {step}")]
     Interrupted {
@@ -147,7 +166,8 @@ pub enum Error {
 }
 
 /// Who or what has to change before the same will do: from this a program chooses its exit code, a server its status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ErrorKind {
     /// The caller: a value that was asked for is out of its range.
     Argument,
@@ -172,7 +192,8 @@ impl Error {
             | Error::Shape { .. }
             | Error::Data { .. }
             | Error::Preflight { .. } => ErrorKind::Data,
-            Error::Io { .. } => ErrorKind::System,
+            Error::Io { .. } | Error::Ranks { .. } => ErrorKind::System,
+            Error::OtherRank { kind, .. } => *kind,
             Error::NonFinite { .. } | Error::Overflow { .. } | Error::Diverged { .. } => ErrorKind::Diverged,
             Error::Stopped { .. } | Error::Interrupted { .. } => ErrorKind::Interrupted,
         }
@@ -286,6 +307,7 @@ impl Error {
                 "look at these pictures, or lower `learning_rate`; the last checkpoint is from before this step".into(),
             ),
             Error::Interrupted { .. } => Some("resume the run to go on".into()),
+            Error::OtherRank { hint, .. } => hint.clone(),
             _ => None,
         }
     }

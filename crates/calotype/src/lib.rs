@@ -63,11 +63,13 @@ pub mod parallel;
 pub mod pipeline;
 pub mod progress;
 pub mod prompt_benchmark;
+pub mod ranks;
 pub mod report;
 pub mod rng;
 pub mod runs;
 pub mod sampler;
 pub mod self_test;
+pub mod shard;
 pub mod sweep;
 #[cfg(test)]
 mod testing;

@@ -1,5 +1,6 @@
 //! `calotype generate`: pictures from a prompt.
 
+mod many;
 mod settings;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use calotype::pipeline::{Request, latents, record};
 use calotype::{Error, Result};
 use serde_json::{Value, json};
 
+use many::PromptsArgs;
 pub use settings::{ModelArgs, SamplingArgs};
 
 use crate::message;
@@ -22,7 +24,7 @@ use crate::options::{Context, Destination};
 #[command(args_override_self = true)]
 pub struct Args {
     /// What the picture should show
-    #[arg(required_unless_present_any = ["from", "recorded_prompt"])]
+    #[arg(required_unless_present_any = ["from", "recorded_prompt", "prompts"])]
     prompt: Option<String>,
     /// The prompt that a picture records
     #[arg(long, hide = true, allow_hyphen_values = true)]
@@ -58,6 +60,8 @@ pub struct Args {
     /// Repeat the run that a PNG of `generate` records; options given beside it count instead
     #[arg(long, value_name = "PNG")]
     from: Option<PathBuf>,
+    #[command(flatten)]
+    many: PromptsArgs,
     /// Write the final scaled latents as tensor `latents`
     #[arg(long, value_name = "FILE")]
     save_latents: Option<PathBuf>,
@@ -147,6 +151,9 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         return Err(Error::argument("-n", "at least 1", 0));
     }
     let out = args.destination();
+    if let Some(prompts) = &args.many.prompts {
+        return many::run(&args.many, prompts, &args.request(), &out.path, context);
+    }
     let format = args.format(&out.path)?;
     if !format.holds_texts() {
         context.bars.say(&format!(

@@ -35,6 +35,7 @@ mod localisation;
 mod packed_weights;
 mod pairs;
 mod prompts;
+mod ranks;
 mod released;
 #[path = "../../../calotype/tests/it/support.rs"]
 mod support;

@@ -12,6 +12,7 @@ use super::stopwatch::{Phase, Stopwatch};
 use crate::demo;
 use crate::error::{Error, Result};
 use crate::machine::Machine;
+use crate::ranks::Alone;
 use crate::runs::folder::{RunFolder, TrainedPart};
 use crate::trainer::preflight::peak_bytes;
 use crate::trainer::{Recipe, Session};
@@ -165,6 +166,7 @@ impl Timing<'_> {
             preflight: false,
             device: self.machine.device,
             progress: &watch,
+            ranks: &Alone,
         };
         train_on_scenes(part, &self.short, &scenes, session)?;
         let taken = watch.seconds();

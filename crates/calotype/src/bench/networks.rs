@@ -98,8 +98,9 @@ where
     L: Fn(&M, &P) -> Result<Tensor<1>> + Sync + 'static,
 {
     let (whole, threads) = (inputs(shares.iter().sum()), machine.threads);
-    let shares = shares.into_iter().map(&inputs).collect();
-    let batch = Batch { shares, items: vec![], captions: vec![], damaged: vec![] };
+    let shares: Vec<P> = shares.into_iter().map(&inputs).collect();
+    let (first, of) = (0, shares.len());
+    let batch = Batch { shares, first, of, items: vec![], captions: vec![], damaged: vec![] };
     Box::new(Timed { network, optimizer: None, batch, whole, threads, forward, loss })
 }
 

@@ -27,6 +27,7 @@ use crate::data::emoji_scenes::EmojiScenes;
 use crate::error::{Error, Result};
 use crate::files::{atomic, output};
 use crate::machine::Machine;
+use crate::ranks::Alone;
 use crate::runs::folder::{RunFolder, TrainedPart};
 use crate::trainer::{Recipe, Session};
 use crate::training::train_on_scenes;
@@ -136,6 +137,7 @@ pub(crate) fn session<'a>(run: &'a RunFolder, machine: Machine<'a>) -> Session<'
         device: machine.device,
         preflight: true,
         progress: machine.progress,
+        ranks: &Alone,
     }
 }
 

@@ -25,6 +25,7 @@ use crate::data::collection::Collection;
 use crate::data::image_folder::ImageFolder;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
+use crate::shard::Shard;
 
 /// What to measure, on what, and how.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,6 +60,9 @@ pub struct Comparison {
     pub stream: bool,
     /// Where to write the statistics of the generated side.
     pub stats_out: Option<PathBuf>,
+    /// Of the generated pictures, this share alone, whose features are written in place of statistics: merged, they are
+    /// those of one process, bit for bit.
+    pub shard: Option<Shard>,
 }
 
 /// Everything of a comparison that is opened before it begins: weights, files, lists of pictures.
@@ -213,7 +217,10 @@ impl Comparison {
             }
         }
         let Some(path) = &self.stats_out else { return Ok(unmeasurable) };
-        generated.write_statistics(path)?;
+        match self.shard {
+            Some(_) => generated.write_features(path)?,
+            None => generated.write_statistics(path)?,
+        }
         let written = json!({
             "file": path, "n": generated.n(), "features": generated.dimension(),
             "protocol": generated.protocol.to_json(),

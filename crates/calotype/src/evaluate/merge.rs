@@ -1,4 +1,4 @@
-//! Statistics of parts of a set made those of the whole.
+//! Statistics, or features, of parts of a set made those of the whole.
 
 use std::path::{Path, PathBuf};
 
@@ -24,7 +24,11 @@ pub struct Merged {
 /// `Error::Data` for no files, or files that do not go together; `Error::Io`, `Error::Format`.
 pub fn merge(files: &[PathBuf], out: &Path) -> Result<Merged> {
     let whole = whole(files)?;
-    whole.write_statistics(out)?;
+    if whole.features().is_some() {
+        whole.write_features(out)?;
+    } else {
+        whole.write_statistics(out)?;
+    }
     let mut warnings = Vec::new();
     if !whole.protocol.is_known() {
         warnings.push(

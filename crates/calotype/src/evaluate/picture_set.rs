@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::data::image_folder::walk::{is_picture, is_unread_picture};
 use crate::data::picture::{self, PictureInfo};
 use crate::error::{Error, Result};
+use crate::shard::Shard;
 
 /// What transparent parts are laid over.
 const WHITE: [u8; 3] = [255; 3];
@@ -43,6 +44,21 @@ pub struct PictureSet {
     paths: Vec<PathBuf>,
     leftovers: usize,
     unread: Vec<String>,
+}
+
+impl PictureSet {
+    /// A share of it.
+    ///
+    /// # Errors
+    /// `Error::Argument` for a share without pictures.
+    pub fn share(self, shard: Shard) -> Result<Self> {
+        let own = shard.own(self.paths.len());
+        if own.is_empty() {
+            let expected = format!("at most as many shares as the {} pictures", self.paths.len());
+            return Err(Error::argument("shard", expected, shard));
+        }
+        Ok(Self { paths: self.paths[own].to_vec(), ..self })
+    }
 }
 
 /// How a file becomes a picture.

@@ -129,28 +129,59 @@ impl Side {
     /// # Errors
     /// `Error::Data` for moments whose n is not known; as [`npz::write`].
     pub fn write_statistics(&self, path: &Path) -> Result<()> {
+        self.write(path, self.moments()?)
+    }
+
+    /// Mean, covariance and number.
+    fn moments(&self) -> Result<Npz> {
         let statistics = self.statistics()?;
         let d = statistics.dimension();
         let mut npz = Npz::default();
         npz.arrays.insert("mu".into(), Array::new(&[d], statistics.mean().to_vec()));
         npz.arrays.insert("sigma".into(), Array::new(&[d, d], statistics.covariance()?));
         npz.arrays.insert("n".into(), Array::new(&[], vec![statistics.n() as f64]));
+        Ok(npz)
+    }
+
+    /// With the protocol.
+    fn write(&self, path: &Path, mut npz: Npz) -> Result<()> {
         if self.protocol.is_known() {
             npz.texts.insert(PROTOCOL.into(), self.protocol.to_json().to_string());
         }
         npz::write(path, &npz)
     }
 
-    /// Both sides as one, of which only the statistics are kept.
+    /// Writes `features` as `.npz`, and of two pictures or more what [`write_statistics`](Self::write_statistics) does: of a
+    /// share of a set, so that those of all shares are the set's.
+    ///
+    /// # Errors
+    /// `Error::Data` where only statistics are known; as [`npz::write`].
+    pub fn write_features(&self, path: &Path) -> Result<()> {
+        let features = self.rows("features")?;
+        let mut npz = if features.n() > 1 { self.moments()? } else { Npz::default() };
+        let shape = [features.n(), features.dimension()];
+        npz.arrays.insert("features".into(), Array::new(&shape, features.values().to_vec()));
+        self.write(path, npz)
+    }
+
+    /// Both sides as one, of which only the statistics are kept where not both have their features.
     ///
     /// # Errors
     /// As [`FeatureStatistics::merge`] and [`SideProtocol::require_same`]; `Error::Data` for sides
     /// without n.
     pub fn merge(&self, other: &Self) -> Result<Self> {
         self.protocol.require_same(&other.protocol)?;
-        let mut statistics = self.statistics()?;
-        statistics.merge(&other.statistics()?)?;
-        let known = Known::Statistics(statistics);
+        let known = match (&self.known, &other.known) {
+            (Known::Rows(own), Known::Rows(more)) if own.dimension() == more.dimension() => {
+                let all = [own.values(), more.values()].concat();
+                Known::Rows(Features::new(&all, own.dimension())?)
+            }
+            _ => {
+                let mut statistics = self.statistics()?;
+                statistics.merge(&other.statistics()?)?;
+                Known::Statistics(statistics)
+            }
+        };
         Ok(Self { known, logits: None, facts: None, protocol: self.protocol.clone() })
     }
 

@@ -57,7 +57,14 @@ impl Sources {
                 PictureSet::open(path).map(SideSource::Folder)
             }
         };
-        Ok(Self { name, extractor, generated: open(generated)?, reference: reference.map(open).transpose()? })
+        let generated = match (open(generated)?, asked.shard) {
+            (SideSource::Folder(set), Some(shard)) => SideSource::Folder(set.share(shard)?),
+            (SideSource::File(_), Some(shard)) => {
+                return Err(Error::argument("shard", "a folder of generated pictures", shard));
+            }
+            (whole, None) => whole,
+        };
+        Ok(Self { name, extractor, generated, reference: reference.map(open).transpose()? })
     }
 
     fn protocol(&self, source: &SideSource) -> Result<SideProtocol> {
@@ -195,7 +202,7 @@ impl Sources {
     ) -> Result<(Side, Option<Side>)> {
         let of_rows = |metric: &SetMetric| metric.needs_rows() || *metric == SetMetric::Frechet;
         let keep = Keep {
-            rows: !asked.stream && metrics.iter().any(of_rows),
+            rows: asked.shard.is_some() || !asked.stream && metrics.iter().any(of_rows),
             logits: metrics.contains(&SetMetric::InceptionScore),
         };
         let Self { extractor, generated, reference, .. } = self;

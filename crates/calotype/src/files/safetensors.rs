@@ -1,7 +1,7 @@
 //! Weight files: safetensors.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
 use std::fs::File;
 use std::io::Write;
@@ -11,6 +11,7 @@ use std::path::Path;
 use calotype_kernels::mapped::MappedFile;
 use safetensors::SafeTensorError;
 use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo, TensorView, View};
+use serde_json::json;
 
 use super::fp8::Fp8;
 use super::gguf::TensorType;
@@ -201,16 +202,30 @@ pub fn write_stacks(path: &Path, stacks: Vec<Stack>, mut metadata: HashMap<Strin
         let shape = shape_in_file(&stack.name, &stack.shape);
         infos.push((stack.name.clone(), TensorInfo { dtype: *dtype, shape, data_offsets: (begin, end) }));
     }
-    let header = Metadata::new(Some(metadata), infos).map_err(|error| unwritten(&error))?;
-    let mut header = serde_json::to_vec(&header).map_err(|error| unwritten(&error))?;
-    header.resize(header.len().next_multiple_of(8), b' ');
+    let header = header(metadata, infos).map_err(|error| unwritten(&error))?;
     atomic::write_with(path, |temporary| {
         let failed = || Error::io("write", temporary);
         let mut file = File::create(temporary).map_err(failed())?;
-        file.write_all(&(header.len() as u64).to_le_bytes()).map_err(failed())?;
         file.write_all(&header).map_err(failed())?;
         all.iter().try_for_each(|(_, stack)| stack.write(|bytes| file.write_all(bytes).map_err(failed())))
     })
+}
+
+/// What stands before the numbers: the header's length and the header, whose metadata have the order of their keys, so that
+/// the same contents are the same bytes.
+fn header(
+    metadata: HashMap<String, String>,
+    infos: Vec<(String, TensorInfo)>,
+) -> std::result::Result<Vec<u8>, Box<dyn std::error::Error>> {
+    // Refuses names that come twice, and places that do not follow each other.
+    Metadata::new(None, infos.clone())?;
+    let metadata: BTreeMap<String, String> = metadata.into_iter().collect();
+    let mut entries = serde_json::Map::from_iter([("__metadata__".to_owned(), json!(metadata))]);
+    entries.extend(infos.into_iter().map(|(name, info)| (name, json!(info))));
+    let mut header = serde_json::to_vec(&entries)?;
+    header.resize(header.len().next_multiple_of(8), b' ');
+    let length = (header.len() as u64).to_le_bytes();
+    Ok([length.as_slice(), &header].concat())
 }
 
 fn dtype(kind: TensorType) -> Result<Dtype> {
@@ -232,15 +247,25 @@ fn shape_in_file(name: &str, shape: &[usize]) -> Vec<usize> {
 /// Tensor by tensor: a copy of a whole model would not fit everywhere that the model does.
 fn serialise<S: AsRef<str> + Ord + Display, V: View>(
     path: &Path,
-    views: Vec<(S, V)>,
+    mut views: Vec<(S, V)>,
     mut metadata: HashMap<String, String>,
 ) -> Result<()> {
     metadata.insert("format".into(), "pt".into());
+    // As the crate orders them: the widest first, so that each begins at a multiple of its width.
+    views.sort_by(|(name, one), (next, other)| other.dtype().cmp(&one.dtype()).then_with(|| name.cmp(next)));
+    let mut end = 0;
+    let info = |(name, view): &(S, V)| {
+        let begin = end;
+        end += view.data_len();
+        let shape = view.shape().to_vec();
+        (name.to_string(), TensorInfo { dtype: view.dtype(), shape, data_offsets: (begin, end) })
+    };
+    let header = header(metadata, views.iter().map(info).collect());
+    let header = header.map_err(|error| Error::format(path, FORMAT, error))?;
     atomic::write_with(path, |temporary| {
-        let written = safetensors::serialize_to_file(views, Some(metadata), temporary);
-        written.map_err(|error| match error {
-            SafeTensorError::IoError(source) => Error::io("write", temporary)(source),
-            other => Error::format(path, FORMAT, other),
-        })
+        let failed = || Error::io("write", temporary);
+        let mut file = File::create(temporary).map_err(failed())?;
+        file.write_all(&header).map_err(failed())?;
+        views.iter().try_for_each(|(_, view)| file.write_all(&view.data()).map_err(failed()))
     })
 }

@@ -9,6 +9,7 @@ pub mod latents;
 mod load;
 mod lora_dir;
 pub mod origin;
+pub mod prompt_list;
 pub mod record;
 mod reference;
 pub mod request;

@@ -1,5 +1,6 @@
 //! Trains the tokenizer and both CLIP towers.
 
+use std::ops::Range;
 use std::path::Path;
 
 use burn::module::{Module, Param};
@@ -7,7 +8,7 @@ use burn::tensor::{Device, Tensor};
 use image::RgbImage;
 
 use super::batch::Batch;
-use super::data_parallel::{BatchGradients, mean_of_shares, scalar};
+use super::data_parallel::{ShareSums, scalar, sums_of_shares};
 use super::gradient_cache::{self, Embeddings};
 use super::objective::{Damage, Input, InputKind, Objective, ShareLoss, Watch};
 use super::optimizer::Optimizer;
@@ -21,6 +22,7 @@ use crate::data::source::TrainingSet;
 use crate::data::tensors::to_tensor;
 use crate::error::Result;
 use crate::nn::Init;
+use crate::ranks::Ranks;
 use crate::runs::folder::TrainedPart;
 use crate::text_encoder::clip::MAX_LOGIT_SCALE;
 use crate::text_encoder::contrastive_loss::{info_nce, siglip};
@@ -216,14 +218,15 @@ impl Objective<ClipInTraining> for Contrasting<'_> {
         vec!["loss", "image_to_text", "text_to_image", "chance_loss", "inverse_temperature"]
     }
 
-    fn prepare(&self, step: usize) -> Result<Batch<Pairs>> {
+    fn prepare(&self, step: usize, shares: Range<usize>) -> Result<Batch<Pairs>> {
         let (training, left_out, item) = (&self.clip.training, self.data.left_out(), |n| self.data.item(n));
         let ids = |caption: &str| self.tokenizer.encode_padded(caption).ids;
-        Batch::assemble(training, step, left_out, item, |share: &mut Pairs, position, image, caption| {
+        let add = |share: &mut Pairs, position, image, caption: &str| {
             share.images.push(image);
             share.ids.push(ids(caption));
             share.exchanged.extend(self.exchanged(position).as_deref().map(ids));
-        })
+        };
+        Batch::assemble(training, step, shares, left_out, item, add)
     }
 
     fn loss(&self, network: &ClipInTraining, _: usize, share: &Pairs) -> Result<ShareLoss> {
@@ -238,14 +241,15 @@ impl Objective<ClipInTraining> for Contrasting<'_> {
         step: usize,
         batch: &Batch<Pairs>,
         threads: usize,
-    ) -> Result<BatchGradients> {
-        if batch.shares.len() == 1 {
+        ranks: &dyn Ranks,
+    ) -> Result<ShareSums> {
+        if batch.of == 1 {
             let gradients = |network: &_, share: &_| self.share_gradients(network, step, share);
-            return mean_of_shares(network, batch, threads, step, gradients);
+            return sums_of_shares(network, batch, threads, step, gradients);
         }
         let embed = |network: &ClipInTraining, share: &Pairs| self.embed(network, share);
         let compare = |network: &ClipInTraining, embeddings| self.compare(network, embeddings);
-        gradient_cache::gradients(network, batch, threads, step, embed, compare)
+        gradient_cache::gradients(network, batch, (threads, ranks), step, embed, compare)
     }
 
     fn constrain(&self, optimizer: &mut Optimizer) {

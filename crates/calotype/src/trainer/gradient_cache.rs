@@ -6,15 +6,17 @@
 //! to carry that gradient to the weights.
 
 use burn::module::Module;
-use burn::tensor::{Gradients, Tensor};
+use burn::tensor::{Gradients, Tensor, TensorData};
 
 use super::batch::Batch;
-use super::data_parallel::{BatchGradients, absorb, refuse_not_finite};
+use super::data_parallel::{Logged, ShareSums, absorb};
 use super::objective::ShareLoss;
 use crate::error::{Error, Result};
-use crate::files::NamedTensor;
 use crate::nn::parameters;
 use crate::parallel::{each_in_order, in_parallel};
+use crate::ranks::agreement::agree;
+use crate::ranks::ordered_sum::{Node, OrderedSum};
+use crate::ranks::{self, Ranks};
 
 /// What both towers make of a share.
 #[derive(Debug, Clone)]
@@ -74,23 +76,61 @@ impl Embeddings {
     }
 }
 
+/// Embeddings of the whole batch, and the counts of each of its shares: every rank hears those of all others.
+fn of_all_ranks(own: Vec<Embeddings>, of: usize, ranks: &dyn Ranks) -> Result<(Embeddings, Vec<[usize; 2]>)> {
+    let counts: Vec<[usize; 2]> = own.iter().map(Embeddings::counts).collect();
+    let own = Embeddings::of_batch(own);
+    if ranks.count() == 1 {
+        return Ok((own, counts));
+    }
+    let shares: Vec<usize> =
+        (0..ranks.count()).map(|rank| ranks::own(of, rank, ranks.count()).len()).collect();
+    let counts: Vec<u64> = counts.concat().into_iter().map(|count| count as u64).collect();
+    let counts = ranks::gather(ranks, &counts, &shares.iter().map(|shares| 2 * shares).collect::<Vec<_>>())?;
+    let counts: Vec<[usize; 2]> =
+        counts.chunks_exact(2).map(|pair| [pair[0] as usize, pair[1] as usize]).collect();
+    let [_, width] = own.images.dims();
+    let device = own.images.device();
+    let gathered = |own: Option<Tensor<2>>, which: usize| -> Result<Option<Tensor<2>>> {
+        let mut rest = counts.as_slice();
+        let rows: Vec<usize> = shares
+            .iter()
+            .map(|&shares| {
+                let (of_rank, others) = rest.split_at(shares);
+                rest = others;
+                of_rank.iter().map(|counts| counts[which]).sum()
+            })
+            .collect();
+        let values: Vec<f32> = own.map_or(vec![], |own| own.into_data().iter::<f32>().collect());
+        let numbers: Vec<usize> = rows.iter().map(|rows| rows * width).collect();
+        let values = ranks::gather(ranks, &values, &numbers)?;
+        let rows: usize = rows.iter().sum();
+        Ok((rows > 0).then(|| Tensor::from_data(TensorData::new(values, [rows, width]), &device)))
+    };
+    let empty = || Error::shape("embeddings", "at least one", 0);
+    let images = gathered(Some(own.images), 0)?.ok_or_else(empty)?;
+    let texts = gathered(Some(own.texts), 0)?.ok_or_else(empty)?;
+    Ok((Embeddings { images, texts, wrong_texts: gathered(own.wrong_texts, 1)? }, counts))
+}
+
 /// The gradients of `compare` over the whole batch, by shares that are embedded at most `threads` at a time. Sums
-/// have the order of the shares.
+/// have the order of the shares. Of several ranks each embeds its own shares, and compares all of them: the logits are
+/// few beside what the towers compute.
 ///
 /// # Errors
 /// Those of both functions; `Error::Diverged` for a loss or gradient that is not finite.
 pub fn gradients<M: Module + Sync, S: Sync>(
     network: &M,
     batch: &Batch<S>,
-    threads: usize,
+    (threads, ranks): (usize, &dyn Ranks),
     step: usize,
     embed: impl Fn(&M, &S) -> Result<Embeddings> + Sync,
     compare: impl Fn(&M, Embeddings) -> Result<ShareLoss>,
-) -> Result<BatchGradients> {
-    let embedded = in_parallel(batch.shares.iter().collect(), threads, |share| embed(network, share))?;
-    let counts: Vec<[usize; 2]> = embedded.iter().map(Embeddings::counts).collect();
+) -> Result<ShareSums> {
+    let embedded = in_parallel(batch.shares.iter().collect(), threads, |share| embed(network, share));
+    let (embedded, counts) = of_all_ranks(agree(ranks, embedded)?, batch.of, ranks)?;
 
-    let leaves = Embeddings::of_batch(embedded).as_leaves();
+    let leaves = embedded.as_leaves();
     let tracked = parameters::tracked(network);
     let ShareLoss { total, logged, .. } = compare(&tracked, leaves.clone())?;
     let mut of_loss = total.backward();
@@ -105,12 +145,13 @@ pub fn gradients<M: Module + Sync, S: Sync>(
         return not_finite("gradient of the embeddings");
     };
     // What the loss sees directly: the temperature.
-    let mut sum: Vec<NamedTensor> = parameters::named_gradients(&tracked, &mut of_loss);
+    let direct = parameters::named_gradients(&tracked, &mut of_loss);
 
-    let mut first = [0, 0];
-    let with_gradients = batch.shares.iter().zip(counts).map(|(share, counts)| {
-        let part = cached.part(first, counts);
-        first = [first[0] + counts[0], first[1] + counts[1]];
+    let add = |sum: [usize; 2], counts: &[usize; 2]| [sum[0] + counts[0], sum[1] + counts[1]];
+    let mut first = counts[..batch.first].iter().fold([0, 0], add);
+    let with_gradients = batch.shares.iter().zip(&counts[batch.first..]).map(|(share, counts)| {
+        let part = cached.part(first, *counts);
+        first = add(first, counts);
         (share, part)
     });
     let carry = |(share, gradient): (&S, Embeddings)| {
@@ -118,15 +159,15 @@ pub fn gradients<M: Module + Sync, S: Sync>(
         let mut gradients = embed(&network, share)?.carried(&gradient).backward();
         Ok(parameters::named_gradients(&network, &mut gradients))
     };
-    // What is not finite is found in the sum.
-    let mut finite = false;
-    // What is not finite stays so: the last sum tells.
+    // What is not finite stays so: the sum of all tells.
+    let mut add = |sum: &mut Vec<_>, other, _| {
+        absorb(sum, other, 1.0);
+    };
+    let (mut sum, mut start) = (OrderedSum::new(batch.of), batch.first);
     each_in_order(with_gradients.collect(), threads, carry, |share| {
-        finite = absorb(&mut sum, share, 1.0);
+        sum.push(Node { start, len: 1, sum: share }, &mut add);
+        start += 1;
     })?;
-    let computed = BatchGradients { gradients: sum, logged };
-    if finite {
-        return Ok(computed);
-    }
-    refuse_not_finite(computed).map_err(|error| error.in_batch(step, batch.items.clone()))
+    let (nodes, logged) = (sum.into_nodes(), Logged::Batch(logged));
+    Ok(ShareSums { nodes, of: batch.of, average: false, direct: Some(direct), logged })
 }

@@ -1,5 +1,6 @@
 //! What a part of the model is trained for, as the training loop sees it.
 
+use std::ops::Range;
 use std::path::Path;
 
 use burn::module::Module;
@@ -8,12 +9,13 @@ use image::RgbImage;
 use serde::Serialize;
 
 use super::batch::Batch;
-use super::data_parallel::{BatchGradients, differentiated, mean_of_shares};
+use super::data_parallel::{BatchGradients, ShareSums, differentiated, sums_of_shares};
 use super::optimizer::Optimizer;
 use super::recipe::{DataRecipe, TrainingRecipe};
 use super::session::Session;
 use crate::data::source::TrainingSet;
 use crate::error::Result;
+use crate::ranks::Ranks;
 use crate::runs::folder::TrainedPart;
 
 /// What a loss function says about its share of the batch.
@@ -110,11 +112,11 @@ pub trait Objective<N: Module + Sync>: Sync {
         Ok(())
     }
 
-    /// The batch of `step`: runs beside the steps before it.
+    /// These `shares` of the batch of `step`: runs beside the steps before it.
     ///
     /// # Errors
     /// Those of the data.
-    fn prepare(&self, step: usize) -> Result<Batch<Self::Share>>;
+    fn prepare(&self, step: usize, shares: Range<usize>) -> Result<Batch<Self::Share>>;
 
     /// The loss of one share.
     ///
@@ -131,18 +133,20 @@ pub trait Objective<N: Module + Sync>: Sync {
         differentiated(network, trains, |network| self.loss(network, step, share))
     }
 
-    /// The gradients of a whole batch, by default the mean of [`Objective::share_gradients`].
+    /// The gradients of a whole batch, of which this rank has some shares, by default the mean of
+    /// [`Objective::share_gradients`].
     ///
     /// # Errors
-    /// As [`mean_of_shares`].
+    /// As [`sums_of_shares`].
     fn gradients(
         &self,
         network: &N,
         step: usize,
         batch: &Batch<Self::Share>,
         threads: usize,
-    ) -> Result<BatchGradients> {
-        mean_of_shares(network, batch, threads, step, |network, share| {
+        _ranks: &dyn Ranks,
+    ) -> Result<ShareSums> {
+        sums_of_shares(network, batch, threads, step, |network, share| {
             self.share_gradients(network, step, share)
         })
     }

@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::files::NamedTensor;
 use crate::nn::parameters;
 use crate::progress::Progress;
+use crate::ranks::Alone;
 use crate::text_encoder::ClipText;
 
 /// Names of parameters in a message at most.
@@ -67,7 +68,7 @@ pub fn check<N: Module + Sync, O: Objective<N>>(
 ) -> Result<Findings> {
     let training = objective.training();
     let last = training.steps.saturating_sub(1);
-    let batch = objective.prepare(0)?;
+    let batch = objective.prepare(0, 0..training.parts)?;
     let (mut faults, mut warnings) = (objective.doubts()?, Vec::new());
     if training.warm_up >= training.steps && training.steps > 0 {
         let (warm_up, steps) = (training.warm_up, training.steps);
@@ -81,10 +82,12 @@ pub fn check<N: Module + Sync, O: Objective<N>>(
         }
     }
 
-    let mut trained = optimizer(objective, network);
+    let mut trained = optimizer(objective, network, &Alone);
     let mut first_loss = f64::NAN;
     let started = Instant::now();
-    let computed = objective.gradients(network, last, &batch, threads);
+    let of_batch =
+        |network: &N| objective.gradients(network, last, &batch, threads, &Alone)?.whole(last, &batch);
+    let computed = of_batch(network);
     let seconds_per_step = started.elapsed().as_secs_f64();
     match computed {
         Ok(BatchGradients { gradients, logged }) => {
@@ -93,7 +96,7 @@ pub fn check<N: Module + Sync, O: Objective<N>>(
             faults.extend(gradient_fault(&gradients, || {
                 trained.step(&gradients, training.learning_rate)?;
                 let moved = fill(&trained, network.clone(), Weights::Current);
-                Ok(objective.gradients(&moved, last, &batch, threads)?.gradients)
+                Ok(of_batch(&moved)?.gradients)
             })?);
         }
         Err(error @ Error::Diverged { .. }) => faults.push(error.to_string()),

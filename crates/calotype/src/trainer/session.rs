@@ -1,8 +1,11 @@
 //! Where and how a part is trained.
 
+use std::path::PathBuf;
+
 use burn::tensor::Device;
 
 use crate::progress::Progress;
+use crate::ranks::Ranks;
 use crate::runs::folder::RunFolder;
 
 /// Where and how a part is trained.
@@ -23,4 +26,16 @@ pub struct Session<'a> {
     pub device: &'a Device,
     /// Watches, and may stop the loop.
     pub progress: &'a dyn Progress,
+    /// The processes that train as one; how many there are changes the time, not the result.
+    pub ranks: &'a dyn Ranks,
+}
+
+impl Session<'_> {
+    /// Where this rank keeps latents and text features: a cache belongs to one process.
+    pub(super) fn own_cache(&self) -> PathBuf {
+        match self.ranks.rank() {
+            0 => self.run.cache(),
+            rank => self.run.cache().join(format!("rank-{rank}")),
+        }
+    }
 }

@@ -5,12 +5,14 @@ use std::fs;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::optimizer::Optimizer;
 use super::spikes::Spikes;
 use crate::error::{Error, Result};
 use crate::files::safetensors;
+use crate::ranks::agreement::agree;
+use crate::ranks::{Ranks, is_root, text_of_root};
 use crate::runs::folder::{file_after, files_by_steps};
 use crate::runs::metric::Direction;
 
@@ -87,6 +89,36 @@ impl Checkpoints {
             fs::remove_file(old).map_err(Error::io("remove", old))?;
         }
         Ok(())
+    }
+
+    /// [`load`](Self::load) for all ranks: rank 0 reads, so that the run's folder need not be everywhere. `whole` makes an
+    /// optimiser that owns every parameter.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), on all ranks; `Error::Ranks`.
+    pub fn load_among(
+        &self,
+        optimizer: &mut Optimizer,
+        whole: impl FnOnce() -> Optimizer,
+        ranks: &dyn Ranks,
+    ) -> Result<Option<Memory>> {
+        if ranks.count() == 1 {
+            return self.load(optimizer);
+        }
+        let read = || {
+            let mut whole = whole();
+            Ok(self.load(&mut whole)?.map(|memory| (memory, whole)))
+        };
+        let read = agree(ranks, if is_root(ranks) { read() } else { Ok(None) })?;
+        let (memory, whole) = read.unzip();
+        // Memory is plain numbers and texts.
+        let memory: Option<Memory> =
+            serde_json::from_str(&text_of_root(ranks, json!(memory).to_string())?)
+                .map_err(|e| Error::Ranks { reason: format!("what rank 0 says of the checkpoint: {e}") })?;
+        if memory.is_some() {
+            optimizer.take_over(whole, ranks)?;
+        }
+        Ok(memory)
     }
 
     /// Puts the newest checkpoint into `optimizer`; `None` if there is none.

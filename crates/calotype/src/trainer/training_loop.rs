@@ -3,77 +3,100 @@
 use std::collections::HashMap;
 
 use burn::module::Module;
+use calotype_kernels::Isa;
+use serde::Serialize;
+use serde_json::json;
 
 use super::batch::Batch;
-use super::data_parallel::{BatchGradients, recycle};
-use super::objective::{Objective, Observation, Watch};
+use super::data_parallel::{BatchGradients, ShareSums, recycle};
+use super::objective::{Objective, Watch};
 use super::optimizer::Optimizer;
 use super::run_log::RunLog;
 use super::session::Session;
-use super::state::{Best, Checkpoints, Memory};
-use super::weights::{Weights, fill, optimizer, power_averages};
-use super::{claim, preflight, swap};
+use super::state::{Checkpoints, Memory};
+use super::watching::{deciding, validate};
+use super::weights::{self, Weights, fill, fill_among, optimizer, power_averages};
+use super::{claim, exchange, preflight};
 use crate::data::loader::prepared_ahead;
+use crate::data::source::Damaged;
 use crate::error::{Error, Result};
-use crate::files::safetensors;
+use crate::files::{NamedTensor, safetensors};
+use crate::ranks::agreement::{agree, any, require_same};
+use crate::ranks::root::at_root;
+use crate::ranks::{self, Alone, Ranks, gather_texts, is_root};
 use crate::runs::folder::file_after;
 
 /// Trains `network` until all steps are done, and writes it with its averaged weights into the run's model folder.
-/// Returns the optimiser, which has the weights and all averages.
+/// Returns the optimiser, which has the weights and all averages that are this rank's.
+///
+/// Of several ranks each computes its shares of every batch and updates its share of the parameters; rank 0 alone reads
+/// and writes the run. The weights are those of one process, bit for bit.
 ///
 /// # Errors
 /// Those of `objective`; `Error::Preflight`; `Error::Diverged` (the last checkpoint is from before);
 /// `Error::Data` for too many damaged pictures; `Error::Interrupted` after saving, when `progress` says so;
 /// `Error::Argument` if the run has a checkpoint of the part and `session` does not resume it, or the other way round;
-/// `Error::Config` for a resume under other settings; `Error::Io`.
+/// `Error::Config` for a resume under other settings; `Error::Io`. Of several ranks all stop, with the same message.
 pub fn train<N: Module + Sync, O: Objective<N>>(
     session: Session,
     mut objective: O,
     network: N,
     watch: &dyn Watch<N>,
 ) -> Result<Optimizer> {
-    let (run, part, settings) = (session.run, objective.part(), objective.settings());
-    let (steps, keep) = (objective.training().steps, objective.training().keep_checkpoints);
-    let _claim = claim::claim(run, part)?;
-    let mut optimizer = optimizer(&objective, &network);
+    let (run, part, ranks) = (session.run, objective.part(), session.ranks);
+    let (settings, training) = (objective.settings(), objective.training());
+    let (steps, parts, keep) = (training.steps, training.parts, training.keep_checkpoints);
+    require_fitting(ranks, parts, &settings)?;
+    let _claim = agree(ranks, is_root(ranks).then(|| claim::claim(run, part)).transpose())?;
+    let mut optimizer = optimizer(&objective, &network, ranks);
     let checkpoints = Checkpoints::open(run.checkpoints(part), keep, &settings)?;
-    let memory = checkpoints.load(&mut optimizer)?;
+    let whole = || weights::optimizer(&objective, &network, &Alone);
+    let memory = checkpoints.load_among(&mut optimizer, whole, ranks)?;
     if memory.is_some() != session.resume {
         let expected = if session.resume {
             format!("a run with a checkpoint of {part}")
         } else {
             format!("a run without a trained {part}, or `resume` to go on with this one")
         };
-        return Err(Error::argument("run", expected, run.path().display()));
+        return agree(ranks, Err(Error::argument("run", expected, run.path().display())));
     }
     if session.preflight && !session.resume {
-        preflight::check(&objective, &network, session.threads)?.refuse_faults(session.progress)?;
+        ranks.begin("the check before the first step");
+        let check =
+            || preflight::check(&objective, &network, session.threads)?.refuse_faults(session.progress);
+        at_root(ranks, check)?;
     }
-    objective.fill_caches(&session)?;
-    if !session.resume {
-        claim::forget(run, part)?;
-    }
+    agree(ranks, objective.fill_caches(&session))?;
     let first = optimizer.steps();
-    let mut log = RunLog::open(run, part, first, session.progress)?;
-    if first == 0 {
-        log.settings(&settings)?;
-    }
+    let open = || {
+        if !session.resume {
+            claim::forget(run, part)?;
+        }
+        let mut log = RunLog::open(run, part, first, session.progress)?;
+        if first == 0 {
+            log.settings(&settings)?;
+        }
+        Ok(log)
+    };
+    let log = agree(ranks, is_root(ranks).then(open).transpose())?;
 
     session.progress.begin(part.name(), first, steps);
-    let network = fill(&optimizer, network, Weights::Current);
+    let network = fill_among(&optimizer, network, ranks)?;
     let memory = memory.unwrap_or_default();
     let mut running =
         Running { session, objective: &objective, network, optimizer, checkpoints, memory, log, watch };
+    let own = ranks::own(parts, ranks.rank(), ranks.count());
     prepared_ahead(
         session.workers,
         first..steps,
-        |step| objective.prepare(step),
+        |step| objective.prepare(step, own.clone()),
         |next| -> Result<()> {
             if first == 0 {
                 running.look_at_untrained()?;
             }
             for step in first..steps {
-                let taken = next(step).and_then(|batch| running.step(step, &batch));
+                ranks.begin(&format!("step {step}"));
+                let taken = agree(ranks, next(step)).and_then(|batch| running.step(step, &batch));
                 taken.inspect_err(|error| running.note(step, error))?;
             }
             Ok(())
@@ -81,8 +104,31 @@ pub fn train<N: Module + Sync, O: Objective<N>>(
     )?;
     session.progress.end(part.name());
     let Running { optimizer, network, .. } = running;
-    objective.save(&fill(&optimizer, network, Weights::Averaged), &run.model())?;
+    ranks.begin("writing the model");
+    let whole = optimizer.gathered(ranks)?;
+    at_root(ranks, || match &whole {
+        Some(whole) => objective.save(&fill(whole, network.clone(), Weights::Averaged), &run.model()),
+        None => Ok(()),
+    })?;
+    drop(whole);
     Ok(optimizer)
+}
+
+/// Refuses ranks without a share of the batch, and ranks that do not train the same.
+fn require_fitting(ranks: &dyn Ranks, parts: usize, settings: &impl Serialize) -> Result<()> {
+    if ranks.count() == 1 {
+        return Ok(());
+    }
+    if ranks.count() > parts {
+        let expected = format!("at most {parts}, the `parts` of a batch in the recipe");
+        return agree(ranks, Err(Error::argument("ranks", expected, ranks.count())));
+    }
+    let same = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "instruction set": format!("{:?}", Isa::best()),
+        "training": settings,
+    });
+    require_same(ranks, &same)
 }
 
 /// A training on its way.
@@ -94,7 +140,8 @@ struct Running<'a, N: Module + Sync, O: Objective<N>> {
     optimizer: Optimizer,
     checkpoints: Checkpoints,
     memory: Memory,
-    log: RunLog<'a>,
+    /// Rank 0's.
+    log: Option<RunLog<'a>>,
     watch: &'a dyn Watch<N>,
 }
 
@@ -102,30 +149,64 @@ impl<N: Module + Sync, O: Objective<N>> Running<'_, N, O> {
     /// One step, from its batch to its checkpoint. The optimiser has not changed if there are no finite gradients.
     fn step(&mut self, step: usize, batch: &Batch<O::Share>) -> Result<()> {
         let (objective, training, done) = (self.objective, self.objective.training(), step + 1);
+        let ranks = self.session.ranks;
         self.count_damaged(step, batch)?;
-        let BatchGradients { gradients, logged } =
-            objective.gradients(&self.network, step, batch, self.session.threads)?;
+        let computed = objective.gradients(&self.network, step, batch, self.session.threads, ranks);
+        let (gradients, logged) = self.mean_of_ranks(step, batch, agree(ranks, computed)?)?;
         let rate = objective.learning_rate(step);
-        let norm = self.optimizer.step(&gradients, rate);
-        let norm = norm.map_err(|error| error.in_batch(step, batch.items.clone()))?;
+        let norm = self.optimizer.step_among(&gradients, rate, ranks);
+        // Every rank knows the same norm, or the same fault.
+        let norm = norm.or_else(|error| agree(ranks, Err(error.in_batch(step, batch.items.clone()))))?;
         recycle(gradients);
         objective.constrain(&mut self.optimizer);
-        self.network = fill(&self.optimizer, self.network.clone(), Weights::Current);
+        self.network = fill_among(&self.optimizer, self.network.clone(), ranks)?;
         self.report(step, &batch.items, logged, [("gradient_norm", norm), ("learning_rate", rate)])?;
 
-        if training.validates(done) {
-            self.validate(step)?;
+        let interrupted = any(ranks, self.session.progress.interrupted())?;
+        let saves = training.saves(done) || interrupted;
+        if training.validates(done) || training.keeps_averages(done) || saves {
+            self.look_back(step, saves)?;
         }
-        if training.keeps_averages(done) {
-            let path = file_after(&self.session.run.ema(objective.part()), done);
-            safetensors::write_borrowed(&path, power_averages(&self.optimizer), HashMap::new())?;
+        if interrupted { agree(ranks, Err(Error::Interrupted { step: done })) } else { Ok(()) }
+    }
+
+    /// The gradients that this rank's parameters need, and the means of what is logged.
+    fn mean_of_ranks(
+        &self,
+        step: usize,
+        batch: &Batch<O::Share>,
+        sums: ShareSums,
+    ) -> Result<(Vec<NamedTensor>, Vec<f64>)> {
+        let ranks = self.session.ranks;
+        if ranks.count() == 1 {
+            let BatchGradients { gradients, logged } = sums.whole(step, batch)?;
+            return Ok((gradients, logged));
         }
-        let interrupted = self.session.progress.interrupted();
-        if training.saves(done) || interrupted {
-            self.optimizer.check_finite()?;
-            self.checkpoints.save(&self.optimizer, &self.memory)?;
-        }
-        if interrupted { Err(Error::Interrupted { step: done }) } else { Ok(()) }
+        let logged = exchange::logged(&sums, self.objective.logged().len(), ranks)?;
+        Ok((exchange::owned_gradients(sums, &self.optimizer.owners(), ranks)?, logged))
+    }
+
+    /// What is done now and then, by rank 0: validation, averages for later, a checkpoint.
+    fn look_back(&mut self, step: usize, saves: bool) -> Result<()> {
+        let (objective, run, ranks) = (self.objective, self.session.run, self.session.ranks);
+        let (training, done) = (objective.training(), step + 1);
+        agree(ranks, self.optimizer.check_finite())?;
+        let Self { network, optimizer, checkpoints, memory, log, watch, .. } = self;
+        let whole = optimizer.gathered(ranks)?;
+        ranks.begin(&format!("validation and checkpoint after step {step}"));
+        at_root(ranks, || {
+            let (Some(whole), Some(log)) = (&whole, log) else { return Ok(()) };
+            if training.validates(done) {
+                let averaged = fill(whole, network.clone(), Weights::Averaged);
+                validate(objective, (run, log, memory), *watch, &averaged, step)?;
+            }
+            if training.keeps_averages(done) {
+                let path = file_after(&run.ema(objective.part()), done);
+                safetensors::write_borrowed(&path, power_averages(whole), HashMap::new())?;
+            }
+            if saves { checkpoints.save(whole, memory) } else { Ok(()) }
+        })?;
+        Ok(())
     }
 
     /// Tells how the step went: the mean losses `logged` always, and with `more` where it is time for a line.
@@ -140,46 +221,51 @@ impl<N: Module + Sync, O: Objective<N>> Running<'_, N, O> {
         let values: Vec<(&str, f64)> = self.objective.logged().into_iter().zip(logged).collect();
         let message = values.iter().map(|(name, value)| format!("{name} {value:.4}"));
         self.session.progress.step(step + 1, &message.collect::<Vec<_>>().join("  "));
-        if let Some(spike) = values.first().and_then(|(_, loss)| self.memory.spikes.see(*loss)) {
-            self.log.spike(step, spike, items)?;
-        }
-        if step + 1 == warned_at(training.steps)
-            && let Some(warning) = self.objective.warning(self.memory.spikes.mean())
-        {
-            self.log.warn(step, &warning)?;
-        }
-        if training.logs(step) {
-            self.log.numbers(step, &[values.as_slice(), &more].concat())?;
-        }
-        Ok(())
+        let spike = values.first().and_then(|(_, loss)| self.memory.spikes.see(*loss));
+        let mean = self.memory.spikes.mean();
+        let write = |log: &mut RunLog| {
+            if let Some(spike) = spike {
+                log.spike(step, spike, items)?;
+            }
+            if step + 1 == warned_at(training.steps)
+                && let Some(warning) = self.objective.warning(mean)
+            {
+                log.warn(step, &warning)?;
+            }
+            if training.logs(step) { log.numbers(step, &[values.as_slice(), &more].concat()) } else { Ok(()) }
+        };
+        agree(self.session.ranks, self.log.as_mut().map_or(Ok(()), write))
     }
 
-    /// Reports each damaged picture once, and stops where there are too many.
+    /// Reports each damaged picture once, and stops where there are too many: every rank counts those of all.
     fn count_damaged(&mut self, step: usize, batch: &Batch<O::Share>) -> Result<()> {
-        for damaged in &batch.damaged {
+        let ranks = self.session.ranks;
+        let damaged = all_damaged(&batch.damaged, ranks)?;
+        for damaged in &damaged {
             if !self.memory.damaged.contains(&damaged.name) {
                 self.memory.damaged.push(damaged.name.clone());
-                self.log.damaged(step, damaged)?;
+                let written = self.log.as_mut().map_or(Ok(()), |log| log.damaged(step, damaged));
+                agree(ranks, written)?;
             }
         }
         let damage = self.objective.damage();
         let Some(pictures) = damage.pictures else { return Ok(()) };
         let (count, most) = (self.memory.damaged.len(), (pictures as f64 * damage.most).floor());
         if count as f64 > most {
-            let last = batch.damaged.last().map(|damaged| damaged.reason.clone());
+            let last = damaged.last().map(|damaged| damaged.reason.clone());
             let last = last.or_else(|| self.memory.damaged.last().cloned()).unwrap_or_default();
-            return Err(Error::data(
-                "damaged pictures",
-                format!("at most {most} of {pictures} (`data.max_damaged` of the recipe)"),
-                format!("{count}, the last: {last}"),
-            ));
+            let expected = format!("at most {most} of {pictures} (`data.max_damaged` of the recipe)");
+            let got = format!("{count}, the last: {last}");
+            return agree(ranks, Err(Error::data("damaged pictures", expected, got)));
         }
         Ok(())
     }
 
     /// Writes down why the run stops. That the disk may be full is why this may fail, and is no news then.
     fn note(&mut self, step: usize, error: &Error) {
-        let _ = self.log.stopped(step, error);
+        if let Some(log) = &mut self.log {
+            let _ = log.stopped(step, error);
+        }
     }
 
     /// What the untrained network is worth; and that the watch can look, and has the number that decides.
@@ -187,52 +273,29 @@ impl<N: Module + Sync, O: Objective<N>> Running<'_, N, O> {
         if self.objective.training().validate_every == 0 {
             return Ok(());
         }
-        let observed = self.watch.look(&self.averaged(), 0)?;
-        self.deciding(&observed)?;
-        self.log.observation(0, 0, &observed)
-    }
-
-    /// The network with the weights that it will have in use.
-    fn averaged(&self) -> N {
-        fill(&self.optimizer, self.network.clone(), Weights::Averaged)
-    }
-
-    fn validate(&mut self, step: usize) -> Result<()> {
-        self.optimizer.check_finite()?;
-        let averaged = self.averaged();
-        let observed = self.watch.look(&averaged, step + 1)?;
-        self.log.observation(step, step + 1, &observed)?;
-        let Some((name, value)) = self.deciding(&observed)? else { return Ok(()) };
-        // Infinity, as the PSNR of perfect pictures, is no number to compare others with.
-        let before = self.memory.best.as_ref().filter(|best| best.name == name);
-        if value.is_finite() && before.is_none_or(|best| best.is_beaten_by(value)) {
-            let (objective, run) = (self.objective, self.session.run);
-            swap::replace(&run.best(objective.part()), |folder| objective.save(&averaged, folder))?;
-            self.log.best(step, &name, value)?;
-            self.memory.best = Some(Best { name, steps: step + 1, value });
-        }
+        let ranks = self.session.ranks;
+        let whole = self.optimizer.gathered(ranks)?;
+        let Self { objective, network, log, watch, .. } = self;
+        at_root(ranks, || {
+            let (Some(whole), Some(log)) = (&whole, log) else { return Ok(()) };
+            let observed = watch.look(&fill(whole, network.clone(), Weights::Averaged), 0)?;
+            deciding(*objective, &observed)?;
+            log.observation(0, 0, &observed)
+        })?;
         Ok(())
     }
+}
 
-    /// The number that decides which weights are best, if the recipe names one.
-    fn deciding(&self, observed: &Observation) -> Result<Option<(String, f64)>> {
-        let Some(name) = self.objective.training().best.clone() else { return Ok(None) };
-        match observed.numbers.iter().find(|(seen, _)| *seen == name) {
-            Some((_, value)) if value.is_nan() => {
-                let what = format!("`{name}` of the validation");
-                Err(Error::NonFinite { what, step: 0, got: value.to_string() })
-            }
-            Some((_, value)) => Ok(Some((name, *value))),
-            None => {
-                let seen: Vec<&str> = observed.numbers.iter().map(|(name, _)| name.as_str()).collect();
-                Err(Error::data(
-                    format!("`{}.training.best` of the recipe", self.objective.part()),
-                    format!("one of {}", seen.join(", ")),
-                    format!("`{name}`"),
-                ))
-            }
-        }
+/// The damaged pictures of all ranks, in their order.
+fn all_damaged(own: &[Damaged], ranks: &dyn Ranks) -> Result<Vec<Damaged>> {
+    if ranks.count() == 1 {
+        return Ok(own.to_vec());
     }
+    let own: Vec<[&str; 2]> = own.iter().map(|damaged| [damaged.name.as_str(), &damaged.reason]).collect();
+    let said = gather_texts(ranks, &if own.is_empty() { String::new() } else { json!(own).to_string() })?;
+    let of_rank = |text: &String| serde_json::from_str::<Vec<[String; 2]>>(text).unwrap_or_default();
+    let damaged = |[name, reason]: [String; 2]| Damaged { name, reason };
+    Ok(said.iter().flat_map(of_rank).map(damaged).collect())
 }
 
 /// Steps after which a loss that has not moved is worth a warning.

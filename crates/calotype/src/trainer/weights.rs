@@ -6,13 +6,19 @@ use rayon::prelude::*;
 
 use super::objective::Objective;
 use super::optimizer::{self, EmaConfig, Optimizer};
+use crate::error::Result;
 use crate::nn::parameters;
+use crate::ranks::Ranks;
 
 /// An optimiser for the parameters that the objective trains.
-pub(super) fn optimizer<N: Module + Sync, O: Objective<N>>(objective: &O, network: &N) -> Optimizer {
+pub(super) fn optimizer<N: Module + Sync, O: Objective<N>>(
+    objective: &O,
+    network: &N,
+    ranks: &dyn Ranks,
+) -> Optimizer {
     let mut trained = parameters::named_parameters(network);
     trained.retain(|parameter| objective.trains(&parameter.name));
-    Optimizer::new(trained, objective.training().optimizer.clone())
+    Optimizer::among(trained, objective.training().optimizer.clone(), ranks)
         .with_rate_factors(|name| objective.rate_factor(name))
 }
 
@@ -35,6 +41,19 @@ pub fn fill<M: Module>(optimizer: &Optimizer, network: M, weights: Weights) -> M
     // The optimiser was made by visiting the same network, so the order is the same.
     let mut next = values.iter().map(|(name, ..)| *name).zip(copies).peekable();
     parameters::refill(network, |name| next.next_if(|(own, _)| *own == name).map(|(_, copy)| copy))
+}
+
+/// `network` with the current weights of all ranks' parameters.
+///
+/// # Errors
+/// `Error::Ranks`.
+pub(super) fn fill_among<M: Module>(optimizer: &Optimizer, network: M, ranks: &dyn Ranks) -> Result<M> {
+    if ranks.count() == 1 {
+        return Ok(fill(optimizer, network, Weights::Current));
+    }
+    let all = optimizer.all_values(ranks)?;
+    let mut next = optimizer.values().map(|(name, ..)| name).zip(all).peekable();
+    Ok(parameters::refill(network, |name| next.next_if(|(own, _)| *own == name).map(|(_, values)| values)))
 }
 
 /// Names, shapes and values of the averages that any other can be reconstructed from.

@@ -16,6 +16,8 @@ use crate::evaluate::extractor::InceptionExtractor;
 use crate::evaluate::inception_v3::Tap;
 use crate::evaluate::protocol::Protocol;
 use crate::machine::Machine;
+use crate::ranks::agreement::agree;
+use crate::ranks::{self, Ranks, is_root};
 use crate::runs::folder::{RunFolder, TrainedPart};
 use crate::trainer::denoiser::base_model::BaseModel;
 use crate::trainer::objective::Blind;
@@ -27,8 +29,8 @@ use crate::validation::{AutoencoderWatch, ClipWatch, DenoiserWatch};
 const MOST_WORKERS: usize = 64;
 
 /// What is asked of the training of a part.
-#[derive(Debug, Clone)]
-pub struct Training {
+#[derive(Clone)]
+pub struct Training<'a> {
     /// What to train.
     pub part: TrainedPart,
     /// How.
@@ -43,6 +45,8 @@ pub struct Training {
     pub workers: usize,
     /// Check the training before its first step.
     pub preflight: bool,
+    /// The processes that train as one, each with its shares of every batch.
+    pub ranks: &'a dyn Ranks,
 }
 
 /// The recipe at `path` for a part, to start from `model` in place of the recipe's own.
@@ -58,7 +62,7 @@ pub fn recipe(part: TrainedPart, path: &Path, model: Option<&Path>) -> Result<Re
     Ok(recipe)
 }
 
-impl Training {
+impl Training<'_> {
     /// The same with its pictures. `only_checked`: nothing will be trained.
     ///
     /// # Errors
@@ -67,7 +71,9 @@ impl Training {
     pub fn open(&self, only_checked: bool, machine: Machine) -> Result<Opened<'_>> {
         self.require_sense()?;
         let (part, run) = (self.part, self.run.path().display());
-        let begun = self.run.has_begun(part)?;
+        // Rank 0 has the run; the others need not see its folder.
+        let begun = agree(self.ranks, self.run.has_begun(part))?;
+        let begun = ranks::of_root(self.ranks, vec![u8::from(begun)])? == [1];
         if begun && !self.resume && !only_checked {
             let expected = format!("a run without a trained {part}, or `resume` to go on with this one");
             return Err(Error::argument("run", expected, run));
@@ -94,7 +100,7 @@ impl Training {
 
 /// A training with its pictures, ready to begin or to go on.
 pub struct Opened<'a> {
-    asked: &'a Training,
+    asked: &'a Training<'a>,
     /// Its pictures.
     pub data: PartData,
     /// Whether there is a checkpoint to go on from.
@@ -111,6 +117,7 @@ impl Opened<'_> {
             device: machine.device,
             preflight: self.asked.preflight,
             progress: machine.progress,
+            ranks: self.asked.ranks,
         }
     }
 
@@ -120,7 +127,7 @@ impl Opened<'_> {
     /// As [`train_part`]; `Error::Io`.
     pub fn train(&self, machine: Machine) -> Result<()> {
         let Training { part, recipe, run, .. } = self.asked;
-        if !self.begun {
+        if !self.begun && is_root(self.asked.ranks) {
             recipe.keep_in(run, *part)?;
         }
         train_part(*part, recipe, &self.data, self.session(machine))

@@ -62,7 +62,7 @@ impl<'a> DenoiserWatch<'a> {
         let side = recipe.data.size as usize;
         // A prompt that cannot be read is no reason to stop in the middle of a training.
         Script::of_prompts(&requests(&diffusion.prompts), &sampling(base, side))?;
-        let batch_size = diffusion.training.batch_size;
+        let (batch_size, parts) = (diffusion.training.batch_size, diffusion.training.parts);
         let whole = data.epoch_length().map_or(SAMPLES, |length| length.min(SAMPLES));
         let objective = Denoising::new(recipe, base, data, device)?.for_validation(VALIDATION_SEED)?;
         // Runs of different precision are measured on the same latents.
@@ -70,7 +70,7 @@ impl<'a> DenoiserWatch<'a> {
         let encoding = Denoising::new(recipe, &exact, data, device)?.for_validation(VALIDATION_SEED)?;
         let mut shares = Vec::new();
         for step in 0..whole.div_ceil(batch_size) {
-            shares.extend(Objective::<Denoiser>::prepare(&encoding, step)?.shares);
+            shares.extend(Objective::<Denoiser>::prepare(&encoding, step, 0..parts)?.shares);
         }
         let swap_choice = SwapChoice::new(recipe, base, data, &encoding, device)?;
         let known_objects = match diffusion.localisation {

@@ -28,6 +28,7 @@ mod perceptual;
 mod pipeline;
 mod preflight;
 mod prompts;
+mod ranks;
 mod reports;
 mod source_files;
 mod stable_diffusion;

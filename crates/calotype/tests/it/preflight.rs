@@ -1,6 +1,7 @@
 //! The check before the first step finds the faults that are planted here, and no others.
 
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 
 use burn::module::Module;
@@ -64,7 +65,7 @@ impl Objective<Layers> for Planted {
         vec!["loss"]
     }
 
-    fn prepare(&self, _: usize) -> Result<Batch<()>> {
+    fn prepare(&self, _: usize, _: Range<usize>) -> Result<Batch<()>> {
         let captions: &[&str] = match self.fault {
             Fault::EmptyCaptions => &["", " ", ""],
             Fault::EqualCaptions => &["a cat", "a cat", "a cat"],
@@ -72,7 +73,7 @@ impl Objective<Layers> for Planted {
         };
         let captions = captions.iter().map(|&caption| caption.to_owned()).collect();
         let items = ["one", "two", "three", "four"].map(str::to_owned).to_vec();
-        Ok(Batch { shares: vec![()], items, captions, damaged: vec![] })
+        Ok(Batch { shares: vec![()], first: 0, of: 1, items, captions, damaged: vec![] })
     }
 
     fn loss(&self, network: &Layers, _: usize, (): &()) -> Result<ShareLoss> {

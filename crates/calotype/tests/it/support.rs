@@ -12,6 +12,7 @@ use calotype::data::emoji_scenes::Split;
 use calotype::data::pictures::Scenes;
 use calotype::data::source::TrainingSet;
 use calotype::progress::Silent;
+use calotype::ranks::Alone;
 use calotype::runs::folder::{RunFolder, TrainedPart};
 use calotype::trainer::denoiser::base_model::BaseModel;
 use calotype::trainer::objective::Blind;
@@ -86,7 +87,16 @@ pub fn scenes(recipe: &Recipe, members: Option<Vec<u64>>) -> Result<TrainingSet>
 pub fn session(run: &RunFolder, resume: bool) -> Session<'_> {
     static DEVICE: OnceLock<Device> = OnceLock::new();
     let device = DEVICE.get_or_init(Device::flex);
-    Session { run, threads: 1, workers: 0, resume, preflight: false, device, progress: &Silent }
+    Session {
+        run,
+        threads: 1,
+        workers: 0,
+        resume,
+        preflight: false,
+        device,
+        progress: &Silent,
+        ranks: &Alone,
+    }
 }
 
 /// [`TINY`] with other lines: `("steps = 20", "steps = 1")`.

@@ -1,6 +1,7 @@
 //! A run's weights depend on the recipe and on nothing else: not on threads, breaks or crashes.
 
 use std::fs;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -11,11 +12,13 @@ use calotype::files::{NamedTensor, safetensors};
 use calotype::nn::parameters::named_parameters;
 use calotype::nn::{Init, Linear};
 use calotype::progress::{Progress, Silent};
+use calotype::ranks::Ranks;
+use calotype::ranks::ordered_sum::Node;
 use calotype::rng::{Philox, Purpose};
 use calotype::runs::folder::{RunFolder, TrainedPart, files_by_steps};
 use calotype::sweep::{Plan, SweepFile};
 use calotype::trainer::batch::Batch;
-use calotype::trainer::data_parallel::BatchGradients;
+use calotype::trainer::data_parallel::{Logged, ShareSums};
 use calotype::trainer::metrics_log::read_series;
 use calotype::trainer::objective::{Blind, Input, Objective, ShareLoss};
 use calotype::trainer::optimizer::Optimizer;
@@ -287,9 +290,9 @@ impl Objective<Linear> for Layer {
         vec!["loss"]
     }
 
-    fn prepare(&self, step: usize) -> calotype::Result<Batch<()>> {
+    fn prepare(&self, step: usize, _: Range<usize>) -> calotype::Result<Batch<()>> {
         let items = vec![format!("picture {step}")];
-        Ok(Batch { shares: vec![()], items, captions: vec![], damaged: vec![] })
+        Ok(Batch { shares: vec![()], first: 0, of: 1, items, captions: vec![], damaged: vec![] })
     }
 
     fn loss(&self, _: &Linear, _: usize, (): &()) -> calotype::Result<ShareLoss> {
@@ -302,14 +305,16 @@ impl Objective<Linear> for Layer {
         step: usize,
         _: &Batch<()>,
         _: usize,
-    ) -> calotype::Result<BatchGradients> {
+        _: &dyn Ranks,
+    ) -> calotype::Result<ShareSums> {
         let mut rng = Philox::new(0, Purpose::Batch, step as u64);
         let mut gradients: Vec<NamedTensor> = named_parameters(layer);
         gradients.iter_mut().for_each(|g| g.values = rng.normals(g.values.len()));
         if self.bad_step == Some(step) {
             gradients[1].values[1] = f32::NAN;
         }
-        Ok(BatchGradients { gradients, logged: vec![0.0] })
+        let (nodes, logged) = (vec![Node { start: 0, len: 1, sum: gradients }], Logged::Batch(vec![0.0]));
+        Ok(ShareSums { nodes, of: 1, average: true, direct: None, logged })
     }
 
     fn inputs(&self, (): &()) -> calotype::Result<Vec<Input>> {

@@ -1,5 +1,6 @@
 //! What an autoencoder is trained for: pictures, the loss with LPIPS and a discriminator, and what is written.
 
+use std::ops::Range;
 use std::path::Path;
 
 use burn::module::Param;
@@ -208,13 +209,13 @@ impl Objective<AutoencoderInTraining> for Reconstructing<'_> {
         !(self.vae.decoder_only && encodes.iter().any(|start| name.starts_with(start)))
     }
 
-    fn prepare(&self, step: usize) -> Result<Batch<PictureShare>> {
+    fn prepare(&self, step: usize, shares: Range<usize>) -> Result<Batch<PictureShare>> {
         let (training, left_out, item) = (&self.vae.training, self.data.left_out(), |n| self.data.item(n));
         let add = |share: &mut PictureShare, position, image, _: &str| {
             share.positions.push(position);
             share.images.push(image);
         };
-        let batch = Batch::assemble(training, step, left_out, item, add)?;
+        let batch = Batch::assemble(training, step, shares, left_out, item, add)?;
         Ok(Batch { captions: vec![], ..batch })
     }
 

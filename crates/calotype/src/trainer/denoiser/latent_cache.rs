@@ -11,6 +11,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use sha2::{Digest, Sha256};
 
 use super::base_model::BaseModel;
+use super::encoded::{Encoded, share};
 use crate::autoencoder::Vae;
 use crate::data::source::{Damaged, Place, TrainingSet};
 use crate::data::tensors::to_tensor;
@@ -19,6 +20,8 @@ use crate::nn::Precision;
 use crate::nn::parameters;
 use crate::parallel::in_parallel;
 use crate::progress::Progress;
+use crate::ranks::agreement::{agree, any};
+use crate::ranks::{self, Ranks};
 use crate::text_encoder::T5Tower;
 use crate::trainer::tensor_store::{Key, TensorStore};
 
@@ -62,6 +65,27 @@ pub struct Encoding<'a> {
     pub threads: usize,
     /// May stop it.
     pub progress: &'a dyn Progress,
+    /// Who share the work.
+    pub ranks: &'a dyn Ranks,
+}
+
+impl Encoding<'_> {
+    /// Things of a wave: as many as keep the threads of all ranks at work.
+    fn wave(&self) -> usize {
+        BATCH * self.threads.max(1) * self.ranks.count()
+    }
+
+    /// How far it is, and whether it goes on.
+    ///
+    /// # Errors
+    /// `Error::Interrupted` on all ranks if one is to stop.
+    fn step(&self, done: usize) -> Result<()> {
+        self.progress.step(done, "");
+        if any(self.ranks, self.progress.interrupted())? {
+            return agree(self.ranks, Err(Error::Interrupted { step: 0 }));
+        }
+        Ok(())
+    }
 }
 
 impl LatentCache {
@@ -90,38 +114,57 @@ impl LatentCache {
         encoding.progress.begin("latents", 0, all.len());
         let (mut damaged, mut reported) = (Vec::new(), HashSet::new());
         let mut done = 0;
-        for wave in all.chunks(BATCH * encoding.threads.max(1)) {
-            let parts: Vec<&[(Place, bool)]> = wave.chunks(BATCH).collect();
-            let encoded = in_parallel(parts, encoding.threads, |part| {
-                Ok(part
-                    .iter()
-                    .map(|&(place, flip)| cache.encode(base, data, place, flip, encoding.device))
-                    .collect::<Vec<_>>())
-            })?;
-            for (result, &(place, flip)) in encoded.into_iter().flatten().zip(wave) {
-                match result {
-                    Ok((key, values)) => {
-                        if let Some(values) = values {
+        for wave in all.chunks(encoding.wave()) {
+            let encoded = cache.encode_wave(base, data, wave, encoding);
+            let encoded = share(agree(encoding.ranks, encoded)?, wave.len(), encoding.ranks)?;
+            let mut keep = |encoded: Encoded, &(place, flip): &(Place, bool)| {
+                match encoded {
+                    Encoded::Latents(key, values) => {
+                        if !values.is_empty() {
                             cache.store.put(&key, &values)?;
                         }
                         cache.keys.insert((place, flip), key);
                     }
-                    Err(error) if is_damage(&error) => {
+                    Encoded::Damaged(found) => {
                         if reported.insert(place.picture) {
-                            damaged.push(data.damaged(place.picture, &error));
+                            damaged.push(found);
                         }
                     }
-                    Err(error) => return Err(error),
                 }
-            }
+                Ok(())
+            };
+            let kept = encoded.into_iter().zip(wave).try_for_each(|(encoded, at)| keep(encoded, at));
+            agree(encoding.ranks, kept)?;
             done += wave.len();
-            encoding.progress.step(done, "");
-            if encoding.progress.interrupted() {
-                return Err(Error::Interrupted { step: 0 });
-            }
+            encoding.step(done)?;
         }
         encoding.progress.end("latents");
         Ok((cache, damaged))
+    }
+
+    /// This rank's share of a wave.
+    fn encode_wave(
+        &self,
+        base: &BaseModel,
+        data: &TrainingSet,
+        wave: &[(Place, bool)],
+        encoding: Encoding,
+    ) -> Result<Vec<Encoded>> {
+        let ranks = encoding.ranks;
+        let own = &wave[ranks::own(wave.len(), ranks.rank(), ranks.count())];
+        let encode = |&(place, flip): &(Place, bool)| {
+            match self.encode(base, data, place, flip, encoding.device) {
+                // Other ranks may not have what this one has.
+                Ok((key, None)) if ranks.count() > 1 => Ok(Encoded::Latents(key, self.store.get(&key)?)),
+                Ok((key, values)) => Ok(Encoded::Latents(key, values.unwrap_or_default())),
+                Err(error) if is_damage(&error) => Ok(Encoded::Damaged(data.damaged(place.picture, &error))),
+                Err(error) => Err(error),
+            }
+        };
+        let parts: Vec<&[(Place, bool)]> = own.chunks(BATCH).collect();
+        let encoded =
+            in_parallel(parts, encoding.threads, |part| part.iter().map(encode).collect::<Result<Vec<_>>>())?;
+        Ok(encoded.into_iter().flatten().collect())
     }
 
     /// The key of a picture, and its record if the store does not have it.
@@ -215,6 +258,7 @@ impl TextCache {
         let missing: Vec<Vec<u32>> = ids.into_iter().filter(is_missing).collect();
         encoding.progress.begin("captions", 0, missing.len());
         let mut done = 0;
+        // Captions are few and short beside pictures: every rank reads all of them.
         for wave in missing.chunks(BATCH * encoding.threads.max(1)) {
             let parts: Vec<&[Vec<u32>]> = wave.chunks(BATCH).collect();
             let features = in_parallel(parts, encoding.threads, |ids| {
@@ -227,11 +271,11 @@ impl TextCache {
             }
             done += wave.len();
             encoding.progress.step(done, "");
-            if encoding.progress.interrupted() {
-                return Err(Error::Interrupted { step: 0 });
-            }
         }
         encoding.progress.end("captions");
+        if any(encoding.ranks, encoding.progress.interrupted())? {
+            return agree(encoding.ranks, Err(Error::Interrupted { step: 0 }));
+        }
         Ok(())
     }
 

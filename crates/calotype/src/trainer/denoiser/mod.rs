@@ -2,6 +2,7 @@
 
 pub mod base_model;
 pub mod draws;
+mod encoded;
 pub mod latent_cache;
 pub mod lora;
 pub mod objective;

@@ -1,5 +1,6 @@
 //! What a denoiser learns from: clean latents and captions, noise, and the loss.
 
+use std::ops::Range;
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
@@ -276,9 +277,10 @@ impl<N: DenoiserInTraining> Objective<N> for Denoising<'_> {
 
     /// Latents and text features go to the run's files, if the recipe wants that and the data ends.
     fn fill_caches(&mut self, session: &Session) -> Result<()> {
-        let Session { device, threads, progress, .. } = *session;
-        let encoding = Encoding { device, precision: self.diffusion.training.precision, threads, progress };
-        let folder = session.run.cache();
+        let Session { device, threads, progress, ranks, .. } = *session;
+        let encoding =
+            Encoding { device, precision: self.diffusion.training.precision, threads, progress, ranks };
+        let folder = session.own_cache();
         if self.diffusion.cache_latents && self.samples.data.count().is_some() {
             let path = folder.join("latents.store");
             let (latents, damaged) = LatentCache::fill(&path, self.base, self.samples.data, encoding)?;
@@ -298,14 +300,15 @@ impl<N: DenoiserInTraining> Objective<N> for Denoising<'_> {
         Ok(())
     }
 
-    fn prepare(&self, step: usize) -> Result<Batch<Latents>> {
+    fn prepare(&self, step: usize, shares: Range<usize>) -> Result<Batch<Latents>> {
         let (training, channels) = (&self.diffusion.training, self.base.model.vae.latent_channels());
         let first = self.diffusion.layout_steps();
         let add = |share: &mut Latents, position, latent: Latent, _: &str| {
             share.push(position, channels, latent);
             share.layout_first = step < first;
         };
-        Batch::assemble(training, step, &self.damaged, |n| self.samples.item(n, self.draws.as_ref()), add)
+        let item = |n| self.samples.item(n, self.draws.as_ref());
+        Batch::assemble(training, step, shares, &self.damaged, item, add)
     }
 
     fn loss(&self, network: &N, _: usize, share: &Latents) -> Result<ShareLoss> {

@@ -5,13 +5,16 @@ use rayon::prelude::*;
 use crate::error::{Error, Result};
 use crate::files::NamedTensor;
 
-/// Euclidean norm of all gradients together. Each tensor's sum of squares is one thread's, in f64, and the
-/// sums are added in the order of the tensors: the same bits on any number of threads.
+/// Each gradient's sum of squares, in f64: one thread's, so that its bits do not depend on how many there are.
+pub(super) fn squares(gradients: &[NamedTensor]) -> Vec<f64> {
+    gradients.par_iter().map(|gradient| sum_of_squares(&gradient.values)).collect()
+}
+
+/// Euclidean norm of all gradients together, of their `squares`, which are added in the order of the tensors.
 ///
 /// # Errors
 /// `Error::NonFinite` naming the first gradient that is not finite, and `step`.
-pub(super) fn norm(gradients: &[NamedTensor], step: usize) -> Result<f64> {
-    let squares: Vec<f64> = gradients.par_iter().map(|gradient| sum_of_squares(&gradient.values)).collect();
+pub(super) fn norm(gradients: &[NamedTensor], squares: &[f64], step: usize) -> Result<f64> {
     match squares.iter().position(|square| !square.is_finite()) {
         Some(bad) => {
             let what = format!("gradient of `{}`", gradients[bad].name);

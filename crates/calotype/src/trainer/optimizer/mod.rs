@@ -2,6 +2,7 @@
 
 mod adafactor;
 mod adamw;
+mod among;
 mod clipping;
 mod config;
 pub mod ema;
@@ -19,9 +20,12 @@ use rayon::prelude::*;
 pub use config::{OptimizerConfig, Refusal, UpdateRule};
 pub use ema::EmaConfig;
 
+use super::owners;
 use crate::error::{Error, Result};
 use crate::files::NamedTensor;
 use crate::nn::parameters;
+use crate::ranks::agreement::agree;
+use crate::ranks::{Alone, Ranks};
 
 /// What a rule remembers of a parameter: `m`, `v`, or `row` and `column`.
 #[derive(Debug, Clone)]
@@ -32,6 +36,11 @@ struct Moment {
 }
 
 impl Moment {
+    /// The same without its numbers: another rank has them.
+    fn elsewhere(self) -> Self {
+        Self { values: vec![], ..self }
+    }
+
     fn zero(kind: &'static str, shape: &[usize]) -> Self {
         Self { kind, shape: shape.to_vec(), values: vec![0.0; shape.iter().product()] }
     }
@@ -44,9 +53,30 @@ struct Slot {
     shape: Vec<usize>,
     /// What it has of the learning rate.
     rate_factor: f64,
+    /// The rank that updates it; the others have none of its numbers.
+    owner: usize,
     value: Vec<f32>,
     moments: Vec<Moment>,
     averages: Vec<Vec<f32>>,
+}
+
+impl Slot {
+    /// Numbers of the parameter.
+    fn length(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Its tensors, in the order of [`Optimizer::state`]: what the name begins with, shape, numbers.
+    fn tensors_mut(&mut self) -> impl Iterator<Item = (String, Vec<usize>, &mut Vec<f32>)> {
+        let shape = self.shape.clone();
+        let value = std::iter::once(("value".to_owned(), shape.clone(), &mut self.value));
+        let moments = self.moments.iter_mut();
+        let moments =
+            moments.map(|moment| (moment.kind.to_owned(), moment.shape.clone(), &mut moment.values));
+        let averages = self.averages.iter_mut().enumerate();
+        let averages = averages.map(move |(i, average)| (average_kind(i), shape.clone(), average));
+        value.chain(moments).chain(averages)
+    }
 }
 
 /// What the update of a parameter needs to know of the step.
@@ -80,28 +110,39 @@ pub struct Optimizer {
     emas: Vec<EmaConfig>,
     steps: usize,
     slots: Vec<Slot>,
+    /// Whose optimiser this is.
+    rank: usize,
 }
 
 impl Optimizer {
     /// Moments zero, averages equal to the weights. `config` has passed [`OptimizerConfig::validate`].
     pub fn new(parameters: Vec<NamedTensor>, config: OptimizerConfig) -> Self {
+        Self::among(parameters, config, &Alone)
+    }
+
+    /// The same, of which each rank updates a share of the parameters.
+    pub fn among(parameters: Vec<NamedTensor>, config: OptimizerConfig, ranks: &dyn Ranks) -> Self {
         let emas = config.averages();
+        let lengths: Vec<usize> = parameters.iter().map(|parameter| parameter.values.len()).collect();
+        let (owners, rank) = (owners::owners(&lengths, ranks.count()), ranks.rank());
         let moments = |name: &str, shape: &[usize]| match config.rule {
             UpdateRule::AdamW => adamw::moments(shape),
             UpdateRule::Lion => lion::moments(shape),
             UpdateRule::Adafactor => adafactor::moments(shape),
             UpdateRule::Muon => muon::moments(name, shape),
         };
-        let slot = |NamedTensor { name, shape, values }: NamedTensor| Slot {
-            moments: moments(&name, &shape),
-            averages: vec![values.clone(); emas.len()],
-            name,
-            shape,
-            rate_factor: 1.0,
-            value: values,
+        let slot = |(NamedTensor { name, shape, values }, owner): (NamedTensor, usize)| {
+            let moments = moments(&name, &shape);
+            let (value, moments) = if owner == rank {
+                (values, moments)
+            } else {
+                (vec![], moments.into_iter().map(Moment::elsewhere).collect())
+            };
+            let averages = vec![value.clone(); emas.len()];
+            Slot { name, shape, rate_factor: 1.0, owner, value, moments, averages }
         };
-        let slots = parameters.into_iter().map(slot).collect();
-        Self { config, emas, steps: 0, slots }
+        let slots = parameters.into_iter().zip(owners).map(slot).collect();
+        Self { config, emas, steps: 0, slots, rank }
     }
 
     /// The same, where the parameter called `name` has `factor(name)` of the learning rate.
@@ -125,8 +166,22 @@ impl Optimizer {
     /// `Error::Shape` if a gradient does not belong to the parameter in its place; `Error::NonFinite` naming
     /// the first gradient that is not finite. Nothing has changed then.
     pub fn step(&mut self, gradients: &[NamedTensor], learning_rate: f64) -> Result<f64> {
-        self.require_own(gradients)?;
-        let norm = clipping::norm(gradients, self.steps)?;
+        self.step_among(gradients, learning_rate, &Alone)
+    }
+
+    /// The same of all ranks: each updates what it owns, by gradients that only it need have.
+    ///
+    /// # Errors
+    /// As [`Optimizer::step`], on all ranks alike; `Error::Ranks`.
+    pub fn step_among(
+        &mut self,
+        gradients: &[NamedTensor],
+        learning_rate: f64,
+        ranks: &dyn Ranks,
+    ) -> Result<f64> {
+        agree(ranks, self.require_own(gradients))?;
+        let squares = self.all_squares(clipping::squares(gradients), ranks)?;
+        let norm = clipping::norm(gradients, &squares, self.steps)?;
         let clip = clipping::factor(norm, self.config.max_gradient_norm);
         self.steps += 1;
         let step = Step { config: &self.config, n: self.steps as f64, learning_rate, clip };
@@ -139,7 +194,9 @@ impl Optimizer {
         let emas: Vec<(EmaConfig, f64)> = self.emas.iter().map(|ema| (*ema, ema.decay(self.steps))).collect();
 
         // One by one: a matrix may cost Muon a thousand times what a bias does.
-        self.slots.par_iter_mut().zip(gradients).with_max_len(1).for_each(|(slot, gradient)| {
+        let rank = self.rank;
+        let all = self.slots.par_iter_mut().zip(gradients).with_max_len(1);
+        all.filter(|(slot, _)| slot.owner == rank).for_each(|(slot, gradient)| {
             let step = Step { learning_rate: learning_rate * slot.rate_factor, ..step };
             update(&step, slot, &gradient.values);
             for ((ema, beta), average) in emas.iter().zip(&mut slot.averages) {
@@ -154,7 +211,8 @@ impl Optimizer {
             return Err(Error::shape("gradients", self.slots.len(), gradients.len()));
         }
         for (slot, gradient) in self.slots.iter().zip(gradients) {
-            let fits = slot.shape == gradient.shape && slot.value.len() == gradient.values.len();
+            let length = if slot.owner == self.rank { slot.value.len() } else { gradient.values.len() };
+            let fits = slot.shape == gradient.shape && length == gradient.values.len();
             if slot.name != gradient.name || !fits {
                 let expected = format!("`{}` {:?}", slot.name, slot.shape);
                 let got =
@@ -188,7 +246,7 @@ impl Optimizer {
         }
     }
 
-    /// The current weights, in the order of the parameters.
+    /// The current weights, in the order of the parameters; of several ranks, nothing in the place of the others'.
     pub fn values(&self) -> impl Iterator<Item = ParameterValues<'_>> {
         self.slots.iter().map(|slot| (slot.name.as_str(), slot.shape.as_slice(), slot.value.as_slice()))
     }
@@ -207,7 +265,7 @@ impl Optimizer {
         (i < self.emas.len()).then(|| self.slots.iter().map(weights))
     }
 
-    /// Numbers of all weights, moments and averages.
+    /// Numbers of all weights, moments and averages that are this rank's.
     pub fn numbers(&self) -> usize {
         let of_slot = |slot: &Slot| {
             let moments = slot.moments.iter().map(|moment| moment.values.len()).sum::<usize>();
@@ -245,15 +303,10 @@ impl Optimizer {
         steps: usize,
     ) -> Result<()> {
         for slot in &mut self.slots {
-            let mut take = |kind: &str, shape: &[usize]| {
-                parameters::take("training state", path, &mut state, &format!("{kind}.{}", slot.name), shape)
-            };
-            slot.value = take("value", &slot.shape)?;
-            for moment in &mut slot.moments {
-                moment.values = take(moment.kind, &moment.shape)?;
-            }
-            for (i, average) in slot.averages.iter_mut().enumerate() {
-                *average = take(&average_kind(i), &slot.shape)?;
+            let name = slot.name.clone();
+            for (kind, shape, values) in slot.tensors_mut() {
+                let name = format!("{kind}.{name}");
+                *values = parameters::take("training state", path, &mut state, &name, &shape)?;
             }
         }
         self.steps = steps;

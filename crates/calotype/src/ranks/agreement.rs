@@ -1,0 +1,102 @@
+//! Votes: before all ranks go on, or stop, each hears of all others.
+//!
+//! A rank that fails and says nothing would leave the others waiting for ever. So results that only one rank has are agreed
+//! upon before the next exchange, and all stop after the same step with the same message.
+
+use serde_json::{Value, json};
+
+use super::{Ranks, gather, gather_texts, is_root, text_of_root};
+use crate::error::{Error, ErrorKind, Result};
+
+/// The own result if all ranks are well; else the first error in the order of the ranks, for all.
+///
+/// # Errors
+/// That one: as it is where rank 0 has it or there is no other rank, else [`Error::OtherRank`].
+pub fn agree<T>(ranks: &dyn Ranks, own: Result<T>) -> Result<T> {
+    if ranks.count() == 1 {
+        return own;
+    }
+    let well = gather(ranks, &[u8::from(own.is_ok())], &vec![1; ranks.count()])?;
+    let Some(first) = well.iter().position(|&well| well == 0) else { return own };
+    let said = match &own {
+        Ok(_) => String::new(),
+        Err(error) => {
+            json!({ "kind": error.kind(), "message": error.to_string(), "hint": error.hint() }).to_string()
+        }
+    };
+    let said = gather_texts(ranks, &said)?.swap_remove(first);
+    match own {
+        Err(error) if first == 0 && is_root(ranks) => Err(error),
+        _ => Err(other_rank(first, &said)),
+    }
+}
+
+fn other_rank(rank: usize, said: &str) -> Error {
+    let said: Value = serde_json::from_str(said).unwrap_or_default();
+    let text = |key: &str| said[key].as_str().map(str::to_owned);
+    Error::OtherRank {
+        rank,
+        kind: serde_json::from_value(said["kind"].clone()).unwrap_or(ErrorKind::System),
+        message: text("message").unwrap_or_default(),
+        hint: text("hint"),
+    }
+}
+
+/// Whether any rank says so.
+///
+/// # Errors
+/// As [`Ranks::all_gather`].
+pub fn any(ranks: &dyn Ranks, own: bool) -> Result<bool> {
+    if ranks.count() == 1 {
+        return Ok(own);
+    }
+    Ok(gather(ranks, &[u8::from(own)], &vec![1; ranks.count()])?.contains(&1))
+}
+
+/// Refuses ranks that differ in something that decides the weights: `what` is an object of it.
+///
+/// # Errors
+/// `Error::Ranks` naming the first rank that differs from rank 0, the key and both values.
+pub fn require_same(ranks: &dyn Ranks, what: &Value) -> Result<()> {
+    let expected: Value = serde_json::from_str(&text_of_root(ranks, what.to_string())?).unwrap_or_default();
+    let different = match difference(&expected, what) {
+        None => Ok(()),
+        Some((key, expected, got)) => Err(Error::Ranks {
+            reason: format!(
+                "rank {} has another `{key}`: expected {expected}, as rank 0, got {got}",
+                ranks.rank()
+            ),
+        }),
+    };
+    agree(ranks, different)
+}
+
+/// The first key of two objects whose values differ, and both.
+fn difference(expected: &Value, got: &Value) -> Option<(String, String, String)> {
+    let (expected, got) = (expected.as_object()?, got.as_object()?);
+    let key = expected.keys().find(|&key| expected.get(key) != got.get(key))?;
+    let of =
+        |values: &serde_json::Map<String, Value>| values.get(key).cloned().unwrap_or_default().to_string();
+    Some((key.clone(), of(expected), of(got)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ranks::Alone;
+
+    #[test]
+    fn alone_an_error_is_ones_own() {
+        let error = agree::<()>(&Alone, Err(Error::argument("width", "8", 7))).unwrap_err();
+        assert!(matches!(error, Error::Argument { .. }));
+        assert!(any(&Alone, true).unwrap() && !any(&Alone, false).unwrap());
+        require_same(&Alone, &json!({ "commit": "abc" })).unwrap();
+    }
+
+    #[test]
+    fn the_first_difference_is_named() {
+        let (one, other) = (json!({ "commit": "a", "recipe": 1 }), json!({ "commit": "a", "recipe": 2 }));
+        assert_eq!(difference(&one, &other), Some(("recipe".into(), "1".into(), "2".into())));
+        assert_eq!(difference(&one, &one), None);
+    }
+}

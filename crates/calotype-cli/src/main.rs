@@ -17,6 +17,7 @@ mod ranks;
 mod reconstruct;
 mod runs;
 mod self_test;
+mod serve;
 mod sweep;
 mod train;
 
@@ -72,6 +73,8 @@ enum Verb {
     Bench(bench::Args),
     /// Compute golden cases and compare them with what must come out
     SelfTest(self_test::Args),
+    /// Answer over HTTP: a page for people, and the APIs that clients of stable-diffusion-webui and OpenAI know
+    Serve(serve::Args),
 }
 
 fn main() -> ExitCode {
@@ -79,9 +82,11 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return fail(error),
     };
-    let result = options::Context::new(&cli.common).and_then(|context| {
+    let result = options::Context::new(&cli.common).and_then(|context| match cli.verb {
+        // It waits: what computes is a thread of its own.
+        Verb::Serve(args) => serve::run(&args, &context).map(|()| true),
         // In a thread of the pool: from outside, each kernel would wake the pool and wait for it to sleep again.
-        rayon::scope(|_| run(cli.verb, &context))
+        verb => rayon::scope(|_| run(verb, &context)),
     });
     match result {
         Ok(true) => ExitCode::SUCCESS,
@@ -131,5 +136,6 @@ fn run(verb: Verb, context: &options::Context) -> calotype::Result<bool> {
         Verb::Probe(args) => probe::run(&args, context).map(done),
         Verb::Bench(args) => bench::run(&args, context).map(done),
         Verb::SelfTest(args) => self_test::run(&args, context),
+        Verb::Serve(args) => serve::run(&args, context).map(done),
     }
 }

@@ -37,6 +37,7 @@ mod pairs;
 mod prompts;
 mod ranks;
 mod released;
+mod serve;
 #[path = "../../../calotype/tests/it/support.rs"]
 mod support;
 mod sweep;

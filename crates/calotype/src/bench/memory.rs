@@ -2,8 +2,8 @@
 
 use std::fs;
 
-/// Bytes that can be had without swapping.
-pub(super) fn available_bytes() -> Option<u64> {
+/// Bytes that can be had without swapping; `None` where the system does not tell.
+pub fn available_bytes() -> Option<u64> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     Some(1024 * line.trim().trim_end_matches(" kB").parse::<u64>().ok()?)

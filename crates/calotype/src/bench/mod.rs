@@ -17,6 +17,7 @@ use serde_json::Value;
 
 pub use self::capabilities::{Capabilities, Choice, Peak};
 pub use self::estimate::{PartEstimate, RecipeEstimate, Unknown, recipes};
+pub use self::memory::available_bytes;
 use self::memory::mib;
 use self::networks::Bench;
 use crate::denoiser::DenoiserConfig;

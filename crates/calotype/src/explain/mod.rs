@@ -21,6 +21,7 @@ use image::RgbImage;
 use crate::data::tensors::to_images;
 use crate::error::Result;
 use crate::model::Model;
+use crate::nn::AttentionHook;
 use crate::pipeline::given_picture::Asked;
 use crate::pipeline::script::{Script, Texts};
 use crate::pipeline::text_to_image::{OnStep, PictureRequest, Sampling};
@@ -101,10 +102,10 @@ pub fn explain_selected(
 ) -> Result<Vec<Explanation>> {
     let watched = Watched::new(model, requests, sampling, options)?;
     let mut after = |done: usize, steps: usize| {
-        watched.capture.begin_step(done);
+        watched.begin_step(done);
         on_step(done, steps)
     };
-    let latents = model.sample(requests, sampling, initial, Some(&watched.capture), &mut after)?;
+    let latents = model.sample(requests, sampling, initial, Some(watched.hook()), &mut after)?;
     let images = model.decode(latents, false)?;
     watched.explanations(images, sampling, options)
 }
@@ -131,16 +132,18 @@ pub fn explain_pictures(
     let steps = options.selection.steps(sampling.sampler.steps);
     let noise = &mut model.noise(requests, sampling, initial);
     let begin = &mut |step: usize| {
-        watched.capture.begin_step(step);
+        watched.begin_step(step);
         on_step(step - steps.start, steps.len())
     };
     let asked = Asked { requests, sampling, steps: steps.clone() };
-    model.ask_about(pictures, &asked, noise, &watched.capture, begin)?;
+    model.ask_about(pictures, &asked, noise, watched.hook(), begin)?;
     watched.explanations(to_images(pictures.clone())?, sampling, options)
 }
 
-/// The texts of a batch, and who watches what is read of them.
-struct Watched {
+/// The texts of a batch, and who watches what is read of them: for a sampling that is somebody else's, who makes the
+/// pictures and wants their maps too.
+#[derive(Debug)]
+pub struct Watched {
     script: Script,
     readings: Vec<Reading>,
     /// (picture, text), in the order of their first steps.
@@ -153,7 +156,11 @@ struct Watched {
 }
 
 impl Watched {
-    fn new(
+    /// Of the requests of a batch.
+    ///
+    /// # Errors
+    /// `Error::Argument` for layers, heads or steps that there are not, or prompts that cannot be read.
+    pub fn new(
         model: &Model,
         requests: &[PictureRequest],
         sampling: &Sampling,
@@ -175,8 +182,21 @@ impl Watched {
         Ok(Self { script, readings, shown, rows, capture, grid: [h, w] })
     }
 
-    /// What was seen of these pictures.
-    fn explanations(
+    /// What the network is to be given.
+    pub fn hook(&self) -> &dyn AttentionHook {
+        &self.capture
+    }
+
+    /// What is seen from now on belongs to this step, counted from 0.
+    pub fn begin_step(&self, step: usize) {
+        self.capture.begin_step(step);
+    }
+
+    /// What was seen of these pictures, those of the batch.
+    ///
+    /// # Errors
+    /// `Error::Shape` or `Error::Argument` if what was captured does not fit.
+    pub fn explanations(
         self,
         images: Vec<RgbImage>,
         sampling: &Sampling,

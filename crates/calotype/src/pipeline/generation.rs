@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burn::tensor::Tensor;
-use image::{DynamicImage, RgbImage};
+use image::{DynamicImage, GrayImage, RgbImage};
 
 use super::latents;
 use super::origin::Origin;
@@ -41,22 +41,48 @@ pub struct Generation {
     pub warnings: Vec<String>,
 }
 
+/// The pictures that a request begins with or follows, of any size: what its files hold, or what a server was sent.
+#[derive(Debug, Clone, Default)]
+pub struct GivenPictures {
+    /// To begin with.
+    pub init: Option<RgbImage>,
+    /// Its part that is painted, white; needs a picture to begin with.
+    pub mask: Option<GrayImage>,
+    /// That the network is shown.
+    pub reference: Option<RgbImage>,
+}
+
 impl Request {
     /// Makes the request ready for `count` pictures of its model: fills in the model's own values, reads its pictures
     /// and latents.
     ///
     /// # Errors
-    /// `Error::Argument` for a value out of range or without effect; as [`picture::load`], [`latents::read`] and
-    /// [`Origin::new`].
+    /// As [`Request::prepare_given`] and [`picture::load`].
     pub fn prepare(&self, model: &Model, count: usize) -> Result<Generation> {
-        self.require_sense()?;
-        let picture = self.init_image.as_deref().map(picture::load).transpose()?;
-        let reference = self.reference.as_deref().map(picture::load).transpose()?;
+        self.require_sense(self.init_image.is_some(), self.mask.is_some())?;
+        // What is transparent is not painted: black.
+        let mask = self.mask.as_deref().map(|path| picture::load_over(path, [0; 3])).transpose()?;
+        let given = GivenPictures {
+            init: self.init_image.as_deref().map(picture::load).transpose()?,
+            mask: mask.map(|mask| DynamicImage::ImageRgb8(mask).to_luma8()),
+            reference: self.reference.as_deref().map(picture::load).transpose()?,
+        };
+        self.prepare_given(model, count, &given)
+    }
+
+    /// [`Request::prepare`] with pictures that are in memory; those that the request names are not read.
+    ///
+    /// # Errors
+    /// `Error::Argument` for a value out of range or without effect; as [`latents::read`] and [`Origin::new`].
+    pub fn prepare_given(&self, model: &Model, count: usize, given: &GivenPictures) -> Result<Generation> {
+        self.require_sense(given.init.is_some(), given.mask.is_some())?;
         let size = |picture: &RgbImage| (picture.width() as usize, picture.height() as usize);
-        let of_reference = || reference.as_ref().map(|picture| model.reference_size(picture, size(picture)));
-        let sampling = self.sampling(model, picture.as_ref().map(size).or_else(of_reference))?;
-        let mut origin = self.origin(picture.as_ref(), &sampling, model)?;
-        if let Some(reference) = &reference {
+        let of_reference =
+            || given.reference.as_ref().map(|picture| model.reference_size(picture, size(picture)));
+        let sampling = self.sampling(model, given.init.as_ref().map(size).or_else(of_reference))?;
+        let strength = self.filled_strength(model, given);
+        let mut origin = origin(given, strength, &sampling, model)?;
+        if let Some(reference) = &given.reference {
             let size = model.reference_size(reference, (sampling.width, sampling.height));
             origin = origin.with_reference(reference, size, &model.device)?;
         }
@@ -73,7 +99,7 @@ impl Request {
         let mut warnings = warnings::of(&picture_request(self.first), &sampling, &origin, model)?;
         warnings.extend(warnings::about_reading(self, model));
         Ok(Generation {
-            request: self.filled(&sampling, guidance.scale, self.filled_strength(model)),
+            request: self.filled(&sampling, guidance.scale, strength),
             pictures: (self.first..end).map(picture_request).collect(),
             sampling,
             origin,
@@ -83,9 +109,9 @@ impl Request {
     }
 
     /// Refuses what would be silently without effect.
-    fn require_sense(&self) -> Result<()> {
-        let needs_picture = [("strength", self.strength.is_some()), ("mask", self.mask.is_some())];
-        match needs_picture.into_iter().find(|(_, given)| *given && self.init_image.is_none()) {
+    fn require_sense(&self, begins_with_picture: bool, has_mask: bool) -> Result<()> {
+        let needs_picture = [("strength", self.strength.is_some()), ("mask", has_mask)];
+        match needs_picture.into_iter().find(|(_, given)| *given && !begins_with_picture) {
             Some((name, _)) => Err(Error::argument(name, "an initial picture beside it", "none")),
             None => Ok(()),
         }
@@ -147,19 +173,9 @@ impl Request {
     }
 
     /// The strength, where there is an initial picture.
-    fn filled_strength(&self, model: &Model) -> Option<f64> {
-        let usual = if self.mask.is_some() { 1.0 } else { model.default_strength() };
-        self.init_image.as_ref().map(|_| self.strength.unwrap_or(usual))
-    }
-
-    fn origin(&self, picture: Option<&RgbImage>, sampling: &Sampling, model: &Model) -> Result<Origin> {
-        let (Some(picture), Some(strength)) = (picture, self.filled_strength(model)) else {
-            return Ok(Origin::default());
-        };
-        // What is transparent is not painted: black.
-        let mask = self.mask.as_deref().map(|path| picture::load_over(path, [0; 3])).transpose()?;
-        let mask = mask.map(|mask| DynamicImage::ImageRgb8(mask).to_luma8());
-        Origin::new(picture, strength, mask.as_ref(), (sampling.width, sampling.height), &model.device)
+    fn filled_strength(&self, model: &Model, given: &GivenPictures) -> Option<f64> {
+        let usual = if given.mask.is_some() { 1.0 } else { model.default_strength() };
+        given.init.as_ref().map(|_| self.strength.unwrap_or(usual))
     }
 
     /// Unit noise from the file, if one is given.
@@ -183,6 +199,20 @@ impl Request {
             ..self.clone()
         }
     }
+}
+
+/// What the pictures are made from beside noise; `strength` where there is a picture to begin with.
+fn origin(
+    given: &GivenPictures,
+    strength: Option<f64>,
+    sampling: &Sampling,
+    model: &Model,
+) -> Result<Origin> {
+    let (Some(picture), Some(strength)) = (&given.init, strength) else {
+        return Ok(Origin::default());
+    };
+    let size = (sampling.width, sampling.height);
+    Origin::new(picture, strength, given.mask.as_ref(), size, &model.device)
 }
 
 impl Generation {

@@ -14,10 +14,12 @@ pub mod record;
 mod reference;
 pub mod request;
 pub(crate) mod script;
+mod step;
 pub mod text_to_image;
 mod warnings;
 
-pub use generation::Generation;
+pub use generation::{Generation, GivenPictures};
 pub use origin::Origin;
 pub use request::Request;
+pub use step::Step;
 pub use text_to_image::{OnStep, PictureRequest, Sampling};

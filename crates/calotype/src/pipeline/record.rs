@@ -107,9 +107,17 @@ fn with_absolute_paths(request: Request) -> Request {
 /// # Errors
 /// `Error::Io`; `Error::Format` for a file that is no PNG, has no record, or one with unknown settings.
 pub fn read(path: &Path) -> Result<Request> {
+    of_png(&atomic::read(path)?, path)
+}
+
+/// [`read`] of the bytes of a PNG; `path` is for messages, and need not be a file.
+///
+/// # Errors
+/// As [`read`], but `Error::Io`.
+pub fn of_png(png: &[u8], path: &Path) -> Result<Request> {
     const FORMAT: &str = "PNG with the record of a run";
     let failed = |reason: String| Error::format(path, FORMAT, reason);
-    let texts = png_text::read(&atomic::read(path)?).map_err(failed)?;
+    let texts = png_text::read(png).map_err(failed)?;
     let Some((_, text)) = texts.into_iter().find(|(keyword, _)| keyword == KEYWORD) else {
         return Err(failed(format!("it has no text chunk `{KEYWORD}`: was it made by `calotype generate`?")));
     };

@@ -1,5 +1,6 @@
 //! Text to image with classifier-free guidance.
 
+use std::cell::RefCell;
 use std::ops::ControlFlow;
 
 use burn::tensor::Tensor;
@@ -7,6 +8,7 @@ use image::RgbImage;
 
 use super::guided::Guided;
 use super::origin::Origin;
+use super::step::{Prediction, Step};
 use crate::data::tensors::to_images;
 use crate::diffusion::guidance::Guidance;
 use crate::error::{Error, Result};
@@ -191,16 +193,40 @@ impl Model {
         hook: Option<&dyn AttentionHook>,
         after: &mut dyn AfterStep,
     ) -> Result<Tensor<4>> {
+        let mut watch = |step: Step| after.after_step(step.x, step.level, step.done, step.steps);
+        self.sample_watched(requests, sampling, origin, noise, hook, &mut watch)
+    }
+
+    /// [`Model::sample_changed`] for somebody who may also ask, after each step, for what the network takes the picture
+    /// for.
+    ///
+    /// # Errors
+    /// As [`Model::sample_from`]; those of `watch`.
+    pub fn sample_watched(
+        &self,
+        requests: &[PictureRequest],
+        sampling: &Sampling,
+        origin: &Origin,
+        noise: &mut dyn PictureNoise,
+        hook: Option<&dyn AttentionHook>,
+        watch: &mut dyn FnMut(Step) -> Result<Tensor<4>>,
+    ) -> Result<Tensor<4>> {
         let sampling = &self.as_sampled(sampling)?;
         let scheduler = self.scheduler.sampled_by(sampling.sampler.kind.class());
         let sampler = Sampler::new(&scheduler, &sampling.sampler)?;
         let prepared = self.prepare(requests.len(), sampling, origin, noise)?;
         let guided = Guided::new(self, requests, sampling, prepared.companions, hook)?;
-        let mut denoise = |x_t: &Tensor<4>, at: Timestep| guided.predict(x_t, at);
+        let last = RefCell::new(None);
+        let mut denoise = |x_t: &Tensor<4>, at: Timestep| {
+            let output = guided.predict(x_t, at)?;
+            *last.borrow_mut() = Some(Prediction { x_t: x_t.clone(), output: output.clone(), at });
+            Ok(output)
+        };
         let mut between = |x: Tensor<4>, level: Level, done: usize, steps: usize| {
             require_finite(&x, done, steps)?;
             guided.begin_step(done);
-            let x = after.after_step(x, level, done, steps)?;
+            let last = last.borrow();
+            let x = watch(Step { x, level, done, steps, prediction: last.as_ref(), scheduler: &scheduler })?;
             Ok(match &prepared.kept {
                 Some(kept) => kept.put_back(x, level),
                 None => x,

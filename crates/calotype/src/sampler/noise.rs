@@ -107,7 +107,14 @@ pub struct NoiseSource {
 impl NoiseSource {
     /// Streams of the pictures `image_indices` of `seed`.
     pub fn new(generator: Generator, seed: u64, image_indices: &[u64]) -> Self {
-        let streams = image_indices.iter().map(|&index| Stream::new(generator, seed, index)).collect();
+        let pictures: Vec<(u64, u64)> = image_indices.iter().map(|&index| (seed, index)).collect();
+        Self::of_pictures(generator, &pictures)
+    }
+
+    /// Streams of pictures that each have a seed and an index of their own: those of requests that were not made
+    /// together.
+    pub fn of_pictures(generator: Generator, pictures: &[(u64, u64)]) -> Self {
+        let streams = pictures.iter().map(|&(seed, index)| Stream::new(generator, seed, index)).collect();
         Self { streams, start: None }
     }
 
@@ -180,6 +187,11 @@ mod tests {
                 assert_eq!(values(together.clone().narrow(0, i, 1)), values(alone.clone()));
                 assert_ne!(values(start(12, &[index])), values(alone));
             }
+
+            let mixed = [(12, 4), (11, 9)];
+            let of_two_seeds = NoiseSource::of_pictures(generator, &mixed).initial(shape, &device).unwrap();
+            assert_eq!(values(of_two_seeds.clone().narrow(0, 0, 1)), values(start(12, &[4])));
+            assert_eq!(values(of_two_seeds.narrow(0, 1, 1)), values(start(11, &[9])));
 
             let mut batch = NoiseSource::new(generator, 11, &[4, 0, 9]);
             let mut alone = NoiseSource::new(generator, 11, &[9]);

@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use crate::source_files::{self, SourceFile};
 
 /// Crates and the files that they begin with.
-const CRATES: [(&str, &str); 4] = [
+const CRATES: [(&str, &str); 5] = [
     ("calotype", "lib.rs"),
     ("calotype-kernels", "lib.rs"),
     ("calotype-mpi", "lib.rs"),
+    ("calotype-serve", "lib.rs"),
     ("calotype-cli", "main.rs"),
 ];
 

@@ -8,6 +8,9 @@ use image::{DynamicImage, GrayImage, RgbImage};
 
 use crate::problem::{Answer, Problem};
 
+/// Longest side of a picture that is sent: a thin one grows beyond measure while it is resized.
+const LONGEST_SIDE: u32 = 8192;
+
 /// Within what bounds pictures are read.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
@@ -80,6 +83,13 @@ impl Bounds {
                 "{name}: expected at most {} pixels, got {} x {}",
                 self.pixels, info.width, info.height
             );
+            let problem = Problem::new(StatusCode::PAYLOAD_TOO_LARGE, message);
+            return Err(Problem { setting: Some(name.to_owned()), ..problem });
+        }
+        if info.width.max(info.height) > LONGEST_SIDE {
+            let (width, height) = (info.width, info.height);
+            let message =
+                format!("{name}: expected sides of at most {LONGEST_SIDE} pixels, got {width} x {height}");
             let problem = Problem::new(StatusCode::PAYLOAD_TOO_LARGE, message);
             return Err(Problem { setting: Some(name.to_owned()), ..problem });
         }

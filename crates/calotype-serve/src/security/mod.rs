@@ -6,6 +6,7 @@ pub mod rate;
 pub mod secret;
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Request, State};
@@ -13,11 +14,16 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, Response, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::IntoResponse;
+use futures_util::StreamExt;
 
 use crate::app::Shared;
 use crate::problem::{Answer, Problem};
 pub use hosts::{Hosts, is_loopback};
 pub use secret::Secret;
+
+/// Bytes of a refused request that are read before its answer, and for how long.
+const HEARD: usize = 1 << 20;
+const HEARD_FOR: Duration = Duration::from_secs(2);
 
 /// Header by which programs on one machine tell that they are several.
 const CLIENT: &str = "x-calotype-client";
@@ -53,11 +59,31 @@ pub async fn guard(State(app): State<Shared>, request: Request, next: Next) -> R
     let path = request.uri().path().to_owned();
     let mut response = match allowed(&app, &request) {
         Ok(()) => next.run(request).await,
-        Err(problem) => problem.into_response(),
+        Err(problem) => {
+            hear_out(request).await;
+            problem.into_response()
+        }
     };
     headers::add(&path, response.headers_mut());
     app.metrics.answered(response.status());
     response
+}
+
+/// Reads what a refused client is still sending, if it is little and comes soon, and keeps none of it: a connection
+/// that is closed over an unread body is reset, and the answer may be lost.
+async fn hear_out(request: Request) {
+    let mut parts = request.into_body().into_data_stream();
+    let all = async {
+        let mut bytes = 0;
+        while let Some(Ok(part)) = parts.next().await {
+            bytes += part.len();
+            if bytes > HEARD {
+                break;
+            }
+        }
+    };
+    // Who takes longer finds the connection closed.
+    let _ = tokio::time::timeout(HEARD_FOR, all).await;
 }
 
 fn allowed(app: &Shared, request: &Request) -> Answer<()> {

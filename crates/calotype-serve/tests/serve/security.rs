@@ -189,6 +189,13 @@ fn pictures_that_would_burst_are_refused_by_their_headers() {
     client
         .post("/api/jobs", &json!({ "request": { "prompt": "a" }, "init_image": base64(&plain) }))
         .refuses(413, "init_image");
+    // Few pixels, and a side that grows beyond measure while it is resized.
+    for (width, height) in [(1, 8193), (8193, 1)] {
+        let thin = png(&RgbImage::new(width, height));
+        client
+            .post("/api/jobs", &json!({ "request": { "prompt": "a" }, "init_image": base64(&thin) }))
+            .refuses(413, "init_image");
+    }
 }
 
 /// Of PNG.

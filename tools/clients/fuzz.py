@@ -764,7 +764,10 @@ def main():
     wrong += [f"schemathesis: {text}" for text in failures]
     if after[1] > fuzz.statuses[503]:
         wrong.append(f"{after[1]} answers were 5xx")
-    if memory[3 * quarter] > 1.1 * memory[quarter] or memory["schemathesis 2"] > 1.1 * memory["schemathesis 1"]:
+    # A picture of the largest size takes hundreds of MiB while it is read, so single marks go up and down; what is lost for
+    # good does not come down again.
+    half = [memory[quarter], memory[2 * quarter]]
+    if memory["schemathesis 2"] > 1.1 * max(half) or memory["schemathesis 2"] > 1.1 * memory["schemathesis 1"]:
         wrong.append("memory grows")
     print(
         json.dumps(

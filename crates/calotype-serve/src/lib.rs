@@ -12,9 +12,8 @@
 //! A server beside other work of a program:
 //!
 //! ```no_run
-//! # fn config() -> calotype_serve::Config { unimplemented!() }
-//! # fn main() -> calotype::Result<()> {
-//! let server = calotype_serve::Server::start(config())?;
+//! # fn beside(config: calotype_serve::Config) -> calotype::Result<()> {
+//! let server = calotype_serve::Server::start(config)?;
 //! println!("{}", server.address());
 //! server.stop();
 //! # Ok(())

@@ -49,6 +49,7 @@ pub mod checkpoint;
 pub mod data;
 pub mod demo;
 pub mod denoiser;
+mod difference;
 pub mod diffusion;
 mod download;
 pub mod error;

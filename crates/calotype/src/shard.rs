@@ -4,6 +4,13 @@ use std::fmt::{Display, Formatter};
 use std::ops::Range;
 use std::str::FromStr;
 
+/// Which of `count` things are those of share `i` of `of`, counted from 0: neighbours, as even as can be. All shares together
+/// have each once.
+pub fn share(count: usize, i: usize, of: usize) -> Range<usize> {
+    let until = |shares: usize| (count as u128 * shares as u128 / of as u128) as usize;
+    until(i)..until(i + 1)
+}
+
 /// Share `number` of `of`, counted from 1; as text `3/8`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shard {
@@ -12,10 +19,9 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// Which of `count` things it has: neighbours, as even as can be. All shares together have each once.
+    /// Which of `count` things it has, as [`share`].
     pub fn own(self, count: usize) -> Range<usize> {
-        let until = |shares: usize| (count as u128 * shares as u128 / self.of as u128) as usize;
-        until(self.number - 1)..until(self.number)
+        share(count, self.number - 1, self.of)
     }
 }
 

@@ -286,3 +286,25 @@ fn an_address_that_asks_too_often_waits() {
     assert_eq!(refused.status, 429);
     assert!(refused.header("retry-after").is_some());
 }
+
+#[test]
+fn who_is_refused_while_still_sending_hears_why() {
+    let server = TestServer::with(|_, mut config| {
+        (config.limits.requests_per_second, config.limits.burst) = (0.01, 1.0);
+        config
+    });
+    let client = server.client();
+    assert_eq!(client.get("/api/status").status, 200);
+    for _ in 0..5 {
+        let mut stream = TcpStream::connect(client.address).unwrap();
+        let head = "POST /api/words HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 4000\r\n\r\n";
+        stream.write_all(head.as_bytes()).unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        stream.write_all(&[b' '; 2000]).unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        stream.write_all(&[b' '; 2000]).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        assert!(answer.starts_with(b"HTTP/1.1 429"), "{}", String::from_utf8_lossy(&answer));
+    }
+}

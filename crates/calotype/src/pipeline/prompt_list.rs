@@ -3,12 +3,14 @@
 //! Prompt k of a list has picture k of the seed, whoever makes it and with whatever others.
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use image::RgbImage;
 use serde_json::Value;
 
-use super::{Generation, Request};
+use super::batches::in_batches;
+use super::{Generation, PictureRequest, Request};
 use crate::data::collection::CaptionNeed;
 use crate::data::division::divide;
 use crate::data::open::{Faulty, open};
@@ -16,7 +18,6 @@ use crate::data::parquet::Columns;
 use crate::error::{Error, Result};
 use crate::machine::Machine;
 use crate::model::Model;
-use crate::parallel::in_parallel;
 
 /// Pictures sampled at a time by a thread; they do not depend on it.
 const BATCH: usize = 4;
@@ -81,61 +82,58 @@ fn captions(path: &Path, held_out: Option<f64>, cache: &Path) -> Result<Vec<Stri
 }
 
 impl Request {
-    /// Makes the pictures of `prompts`, each with its number, a few at a time, and gives them to `keep` in their order, with
-    /// the generation that records them.
+    /// Makes the pictures of `prompts`, each with its number, a few at a time, and gives each to `keep` when it is there,
+    /// with the generation that records it.
     ///
     /// # Errors
-    /// As [`Request::prepare`] and [`Generation::sample`]; those of `keep`; `Error::Stopped` between two batches: what was
-    /// kept is done.
+    /// As [`Request::prepare`] and [`Model::sample_from`]; `Error::Argument` for a folder of LoRAs, which are merged once
+    /// for all prompts; those of `keep`; `Error::Stopped`: what was kept is done.
     pub fn generate_list(
         &self,
         model: &mut Model,
         prompts: &[(u64, &str)],
         machine: Machine,
-        mut keep: impl FnMut(u64, &RgbImage, &Generation) -> Result<()>,
+        keep: impl Fn(u64, &RgbImage, &Generation) -> Result<()> + Sync,
     ) -> Result<()> {
-        let of_prompt = |&(first, prompt): &(u64, &str)| {
-            Self { prompt: prompt.into(), first, ..self.clone() }.prepare(model, 1)
+        if let Some(folder) = &self.lora_dir {
+            let expected = "LoRAs by name beside a list of prompts: those of its tags would differ from prompt to prompt";
+            return Err(Error::argument("lora_dir", expected, folder.display()));
+        }
+        let Some(&(_, first)) = prompts.first() else { return Ok(()) };
+        // Prompts and numbers are all that differs: sizes, pictures and latents are made ready once.
+        let like = Self { prompt: first.into(), ..self.clone() }.prepare(model, 1)?;
+        let picture = |&(image_index, prompt): &(u64, &str)| PictureRequest {
+            prompt: prompt.into(),
+            image_index,
+            ..like.pictures[0].clone()
         };
-        let generations = prompts.iter().map(of_prompt).collect::<Result<Vec<Generation>>>()?;
-        let all = generations.iter().flat_map(|generation| generation.pictures.clone()).collect();
-        if let Some(first) = generations.first() {
-            Generation { pictures: all, ..first.clone() }.read_prompts_and_drop_t5(model)?;
-        }
+        let all = prompts.iter().map(picture).collect();
+        Generation { pictures: all, ..like.clone() }.read_prompts_and_drop_t5(model)?;
         let (model, progress) = (&*model, machine.progress);
-        progress.begin("pictures", 0, prompts.len());
-        let wave = BATCH * machine.threads.max(1);
-        for (done, generations) in generations.chunks(wave).enumerate() {
-            let batches: Vec<&[Generation]> = generations.chunks(BATCH).collect();
-            let pictures = in_parallel(batches, machine.threads, |batch| pictures_of(batch, model, machine))?;
-            for (generation, picture) in generations.iter().zip(pictures.iter().flatten()) {
-                keep(generation.pictures[0].image_index, picture, generation)?;
+        let on_step = |_, _| {
+            if progress.interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        in_batches("pictures", prompts, BATCH, machine, |batch| {
+            let pictures: Vec<PictureRequest> = batch.iter().map(picture).collect();
+            let (sampling, mut noise) = (&like.sampling, model.noise(&pictures, &like.sampling, None));
+            let latents = model.sample_from(
+                &pictures,
+                sampling,
+                &like.origin,
+                &mut noise,
+                None,
+                &mut on_step.clone(),
+            )?;
+            let images = model.decode(latents, self.vae_tiling)?;
+            for (picture, image) in pictures.into_iter().zip(&images) {
+                let request = Self { prompt: picture.prompt.clone(), ..like.request.clone() };
+                let number = picture.image_index;
+                keep(number, image, &Generation { request, pictures: vec![picture], ..like.clone() })?;
             }
-            let step = (done * wave + generations.len()).min(prompts.len());
-            progress.step(step, "");
-            if progress.interrupted() && step < prompts.len() {
-                return Err(Error::Stopped { step, steps: prompts.len() });
-            }
-        }
-        progress.end("pictures");
-        Ok(())
+            Ok(vec![(); batch.len()])
+        })
+        .map(|_| ())
     }
-}
-
-/// The pictures of generations that differ in nothing but their prompts and numbers.
-fn pictures_of(batch: &[Generation], model: &Model, machine: Machine) -> Result<Vec<RgbImage>> {
-    let Some(first) = batch.first() else { return Ok(vec![]) };
-    let pictures: Vec<_> = batch.iter().flat_map(|generation| generation.pictures.clone()).collect();
-    let mut noise = model.noise(&pictures, &first.sampling, None);
-    let on_step = &mut |_, _| {
-        if machine.progress.interrupted() {
-            std::ops::ControlFlow::Break(())
-        } else {
-            std::ops::ControlFlow::Continue(())
-        }
-    };
-    let latents = model.sample_from(&pictures, &first.sampling, &first.origin, &mut noise, None, on_step)?;
-    model.decode(latents, first.request.vae_tiling)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 use serde_json::{Value, json};
 
 use super::{Ranks, gather, gather_texts, is_root, text_of_root};
+use crate::difference::difference;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The own result if all ranks are well; else the first error in the order of the ranks, for all.
@@ -59,25 +60,13 @@ pub fn any(ranks: &dyn Ranks, own: bool) -> Result<bool> {
 /// `Error::Ranks` naming the first rank that differs from rank 0, the key and both values.
 pub fn require_same(ranks: &dyn Ranks, what: &Value) -> Result<()> {
     let expected: Value = serde_json::from_str(&text_of_root(ranks, what.to_string())?).unwrap_or_default();
-    let different = match difference(&expected, what) {
-        None => Ok(()),
-        Some((key, expected, got)) => Err(Error::Ranks {
-            reason: format!(
-                "rank {} has another `{key}`: expected {expected}, as rank 0, got {got}",
-                ranks.rank()
-            ),
-        }),
-    };
-    agree(ranks, different)
-}
-
-/// The first key of two objects whose values differ, and both.
-fn difference(expected: &Value, got: &Value) -> Option<(String, String, String)> {
-    let (expected, got) = (expected.as_object()?, got.as_object()?);
-    let key = expected.keys().find(|&key| expected.get(key) != got.get(key))?;
-    let of =
-        |values: &serde_json::Map<String, Value>| values.get(key).cloned().unwrap_or_default().to_string();
-    Some((key.clone(), of(expected), of(got)))
+    if expected == *what {
+        return agree(ranks, Ok(()));
+    }
+    let (key, expected, got) = difference(&expected, what);
+    let (rank, key) = (ranks.rank(), key.trim_start_matches('.'));
+    let reason = format!("rank {rank} has another `{key}`: expected {expected}, as rank 0, got {got}");
+    agree(ranks, Err(Error::Ranks { reason }))
 }
 
 #[cfg(test)]
@@ -91,12 +80,5 @@ mod tests {
         assert!(matches!(error, Error::Argument { .. }));
         assert!(any(&Alone, true).unwrap() && !any(&Alone, false).unwrap());
         require_same(&Alone, &json!({ "commit": "abc" })).unwrap();
-    }
-
-    #[test]
-    fn the_first_difference_is_named() {
-        let (one, other) = (json!({ "commit": "a", "recipe": 1 }), json!({ "commit": "a", "recipe": 2 }));
-        assert_eq!(difference(&one, &other), Some(("recipe".into(), "1".into(), "2".into())));
-        assert_eq!(difference(&one, &one), None);
     }
 }

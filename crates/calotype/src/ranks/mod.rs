@@ -9,13 +9,13 @@ pub mod mpi;
 pub mod ordered_sum;
 pub mod root;
 
-use std::ops::Range;
-
 use bytemuck::Pod;
 
 pub use alone::Alone;
 
 use crate::error::{Error, Result};
+/// Which shares of a batch, or other things, are those of a rank.
+pub use crate::shard::share as own;
 
 /// The ranks of a training, as one of them sees them. Lengths are in bytes.
 pub trait Ranks: Sync {
@@ -51,11 +51,6 @@ pub trait Ranks: Sync {
 /// Whether this rank writes the run.
 pub fn is_root(ranks: &dyn Ranks) -> bool {
     ranks.rank() == 0
-}
-
-/// Which of `count` things, shares of a batch for example, are those of `rank` of `ranks`: neighbours, as even as can be.
-pub fn own(count: usize, rank: usize, ranks: usize) -> Range<usize> {
-    count * rank / ranks..count * (rank + 1) / ranks
 }
 
 /// Numbers of every rank, `counts` of each, one after another: the same for all.

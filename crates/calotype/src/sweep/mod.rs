@@ -21,11 +21,11 @@ use serde_json::{Value, json};
 
 use crate::data::emoji_scenes::EmojiScenes;
 use crate::demo::{self, Demo};
+use crate::difference::difference;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::atomic;
 use crate::machine::Machine;
 use crate::runs::folder::TrainedPart;
-use crate::trainer::state;
 use crate::training::train_on_scenes;
 
 /// What is asked of a sweep.
@@ -86,7 +86,7 @@ impl Sweep {
         if began == run.settings {
             return Ok(());
         }
-        let (key, expected, got) = state::difference(&began, &run.settings);
+        let (key, expected, got) = difference(&began, &run.settings);
         let key = key.trim_start_matches('.').to_owned();
         let expected = format!("{expected}, as `{}` of this sweep began", run.variant);
         let got = format!("{got}; give the variant another name, or the sweep another `out`");

@@ -5,10 +5,11 @@ use std::fs;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::optimizer::Optimizer;
 use super::spikes::Spikes;
+use crate::difference::difference;
 use crate::error::{Error, Result};
 use crate::files::safetensors;
 use crate::ranks::agreement::agree;
@@ -151,29 +152,4 @@ impl Checkpoints {
 fn first_difference(began: &str, now: &str) -> (String, String, String) {
     let parse = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_default();
     difference(&parse(began), &parse(now))
-}
-
-/// Where two settings first differ: `.key.of.it`, and both values.
-pub(crate) fn difference(began: &Value, now: &Value) -> (String, String, String) {
-    let inside = |key: String, began: &Value, now: &Value| {
-        let (rest, began, now) = difference(began, now);
-        (format!(".{key}{rest}"), began, now)
-    };
-    match (began, now) {
-        (Value::Array(began), Value::Array(now)) if began.len() == now.len() => {
-            let mut pairs = began.iter().zip(now).enumerate();
-            if let Some((i, (began, now))) = pairs.find(|(_, (began, now))| began != now) {
-                return inside(i.to_string(), began, now);
-            }
-        }
-        (Value::Object(began), Value::Object(now)) => {
-            let mut keys = began.keys().chain(now.keys());
-            if let Some(key) = keys.find(|&key| began.get(key) != now.get(key)) {
-                let of = |map: &Map<String, Value>| map.get(key).cloned().unwrap_or_default();
-                return inside(key.clone(), &of(began), &of(now));
-            }
-        }
-        _ => {}
-    }
-    (String::new(), began.to_string(), now.to_string())
 }

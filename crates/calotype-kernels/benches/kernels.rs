@@ -128,9 +128,16 @@ fn small() {
         ];
         print_row(&format!("conv 3×3/{stride}, {batch}×{size}×{size}, {input} → {output}"), row, peak);
     }
-    for (rows, input, output) in
-        [(1024, 64, 64), (1024, 64, 512), (256, 128, 1024), (256, 512, 128), (4096, 96, 768)]
-    {
+    for (rows, input, output) in [
+        (1024, 64, 64),
+        (1024, 64, 512),
+        (256, 128, 1024),
+        (256, 512, 128),
+        (256, 576, 144),
+        (1536, 128, 512),
+        (1536, 512, 128),
+        (4096, 96, 768),
+    ] {
         let (x, w, b, dy) =
             (numbers(rows * input), numbers(input * output), numbers(output), numbers(rows * output));
         let flop = 2e-9 * (rows * input * output) as f64;

@@ -18,8 +18,6 @@ use crate::stored::{Stored, Weights, by_storage};
 const PIECE: usize = 32 * 1024;
 /// Numbers of a row that become pairs together.
 const STRETCH: usize = 256;
-/// Numbers that stay in a first level cache of 32 KiB while other numbers pass by.
-pub(crate) const CACHED: usize = 6 * 1024;
 
 /// y = x Wᵀ + b. `x`: `[rows, input]`, `weight`: `[output, input]`, `bias`: `[output]`.
 pub fn forward(isa: Isa, x: &[f32], weight: &[f32], bias: &[f32], input: usize) -> Buffer {
@@ -137,9 +135,9 @@ pub fn backward_weight(isa: Isa, x: &[f32], dy: &[f32], input: usize, output: us
     };
     let count = dy.len() / output;
     let shares = output.div_ceil(48);
-    let block = (CACHED / (width + output.div_ceil(shares))).clamp(1, count.max(1));
     // Three shares would keep one of two threads waiting for a third of the time.
     let share = output.div_ceil(shares.next_multiple_of(4));
+    let block = Product::cached_depth(share, input).clamp(1, count.max(1));
     let mut dw = Buffer::any(output * input);
     dw.par_chunks_mut(share * input).enumerate().for_each(|(i, dw)| {
         if count == 0 {
@@ -156,7 +154,7 @@ pub fn backward_weight(isa: Isa, x: &[f32], dy: &[f32], input: usize, output: us
                 c_row: input,
                 start: Start::first_or_more(first == 0),
             };
-            product::run(isa, &product, &dy[i * share..], dw, &[(0, 0)]);
+            product::in_bands(isa, &product, &dy[i * share..], dw);
         }
     });
     dw

@@ -8,6 +8,9 @@
 use crate::isa::Isa;
 use crate::simd::{Portable, Simd};
 
+/// Numbers that stay in a first level cache of 32 KiB while other numbers pass by.
+const CACHED: usize = 6 * 1024;
+
 /// One stretch of the inner dimension.
 #[derive(Debug, Clone, Copy)]
 pub struct Term {
@@ -120,6 +123,30 @@ pub fn run(isa: Isa, product: &Product, a: &[f32], c: &mut [f32], origins: &[(us
         Isa::Amx => unreachable!("tiles have products of their own"),
         #[cfg(test)]
         Isa::AmxEmulated => unreachable!("tiles have products of their own"),
+    }
+}
+
+/// Columns of a band.
+const BAND: usize = 64;
+
+impl Product<'_> {
+    /// Rows of A and of B, an inner dimension, that stay in the first level cache while a product runs
+    /// [`in_bands`].
+    pub(crate) fn cached_depth(rows: usize, columns: usize) -> usize {
+        CACHED / (rows + columns.min(BAND))
+    }
+}
+
+/// [`run`] for one origin and rows of B that are not packed, some columns after the others: a wide C would leave the
+/// cache no room for an inner dimension that is worth loading and storing C.
+pub(crate) fn in_bands(isa: Isa, product: &Product, a: &[f32], c: &mut [f32]) {
+    let Columns::Rows { values, stride } = product.b else {
+        unreachable!("packed columns are in panels already")
+    };
+    for first in (0..product.columns).step_by(BAND) {
+        let columns = BAND.min(product.columns - first);
+        let b = Columns::Rows { values: &values[first..], stride };
+        run(isa, &Product { b, columns, ..*product }, a, &mut c[first..], &[(0, 0)]);
     }
 }
 
@@ -369,6 +396,33 @@ mod tests {
                             "{isa:?} {rows} {depth} {columns}"
                         );
                     }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn bands_change_no_bit() {
+        for isa in Isa::available() {
+            for (rows, depth, columns) in [(1, 1, 1), (13, 17, 64), (5, 9, 70), (25, 40, 192), (7, 3, 201)] {
+                let stride = isa.round_up(columns);
+                let (a, b) = (numbers(depth * rows, 1), numbers(depth * stride, 2));
+                let product = Product {
+                    a_row: 1,
+                    a_step: rows,
+                    terms: &[Term { a: 0, b: 0, length: depth }],
+                    b: Columns::Rows { values: &b, stride },
+                    rows,
+                    columns,
+                    c_row: columns,
+                    start: Start::Zero,
+                };
+                let [mut whole, mut in_bands] = [(); 2].map(|()| vec![9.0; rows * columns]);
+                for start in [Start::Zero, Start::Accumulate] {
+                    let product = Product { start, ..product };
+                    run(isa, &product, &a, &mut whole, &[(0, 0)]);
+                    super::in_bands(isa, &product, &a, &mut in_bands);
+                    assert_eq!(whole, in_bands, "{isa:?} {rows} {depth} {columns}");
                 }
             }
         }

@@ -49,7 +49,7 @@ pub fn backward_weight(isa: Isa, s: &Conv2dShape, x: &[f32], dy: &[f32]) -> Buff
         (0..places).map(|place| pixel_rows(&Conv2dShape { batch, ..*s }, place)).collect();
     let in_block = input.div_ceil(input.div_ceil(32));
     // Rows of pixels that stay in the first level cache while all tiles of a place pass over them.
-    let rows = (linear::CACHED / ((in_block + width) * s.out_width)).max(1);
+    let rows = (Product::cached_depth(in_block, output) / s.out_width).max(1);
     let blocks_of_input = input.div_ceil(in_block);
     let mut by_place = Buffer::any(places * input * output);
     let mut left = &mut by_place[..];
@@ -77,7 +77,7 @@ pub fn backward_weight(isa: Isa, s: &Conv2dShape, x: &[f32], dy: &[f32]) -> Buff
                 c_row: output,
                 start: Start::first_or_more(stretch == 0),
             };
-            product::run(isa, &product, &x[i..], dw, &[(0, 0)]);
+            product::in_bands(isa, &product, &x[i..], dw);
         }
     });
     let mut dw = Buffer::any(by_place.len());

@@ -5,7 +5,6 @@ use rayon::prelude::*;
 use super::transforms::{gradient_tiles, input_tiles, transposed_kernels};
 use super::{PIECE, PLACES, WinogradShape};
 use crate::isa::Isa;
-use crate::linear::CACHED;
 use crate::memory::Buffer;
 use crate::product::{self, Columns, Product, Start, Term};
 
@@ -37,7 +36,7 @@ pub fn backward_weight(isa: Isa, s: &WinogradShape, x: &[f32], dy: &[f32]) -> Bu
         let of_tiles = &mut m[..PLACES * tiles * output];
         gradient_tiles(isa, &dy[first * row..tile_rows.end * row], output, columns, of_tiles);
         let share = c.div_ceil(c.div_ceil(48));
-        let chunk = (CACHED / (share + output)).max(16);
+        let chunk = Product::cached_depth(share, output);
         products.par_chunks_mut(c * output).enumerate().for_each(|(place, products)| {
             products.par_chunks_mut(share * output).enumerate().for_each(|(i, products)| {
                 for from in (0..tiles).step_by(chunk) {
@@ -51,7 +50,7 @@ pub fn backward_weight(isa: Isa, s: &WinogradShape, x: &[f32], dy: &[f32]) -> Bu
                         c_row: output,
                         start: Start::first_or_more(tile_rows.start == 0 && from == 0),
                     };
-                    product::run(isa, &product, &v[place * tiles * c + i * share..], products, &[(0, 0)]);
+                    product::in_bands(isa, &product, &v[place * tiles * c + i * share..], products);
                 }
             });
         });

@@ -1,7 +1,7 @@
 //! `--ranks mpi`: one of many processes that work as one.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use calotype::ranks::mpi::Mpi;
 use calotype::ranks::{Alone, Ranks, is_root};
@@ -59,8 +59,19 @@ impl RankOptions {
         } else {
             context.bars.hide();
         }
+        let begun = Instant::now();
         match work(&mpi, context) {
-            Ok(()) => mpi.finalize(),
+            Ok(()) => {
+                if is_root(&mpi) {
+                    let (all, exchanging) = (begun.elapsed(), mpi.exchanging());
+                    context.bars.say(&format!(
+                        "{:.1} of {:.1} s went to exchanges, waiting for the other ranks among it",
+                        exchanging.as_secs_f64(),
+                        all.as_secs_f64()
+                    ));
+                }
+                mpi.finalize()
+            }
             // Rank 0 says it for all.
             Err(Error::OtherRank { .. }) if !is_root(&mpi) => std::process::exit(1),
             Err(error) => Err(error),

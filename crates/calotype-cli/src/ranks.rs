@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use calotype::ranks::agreement::require_same;
 use calotype::ranks::mpi::Mpi;
 use calotype::ranks::{Alone, Ranks, is_root};
 use calotype::{Error, Result};
 use clap::ValueEnum;
+use serde_json::json;
 
 use crate::options::Context;
 
@@ -60,7 +62,9 @@ impl RankOptions {
             context.bars.hide();
         }
         let begun = Instant::now();
-        match work(&mpi, context) {
+        // Another version may exchange other bytes.
+        let same = require_same(&mpi, &json!({ "commit": env!("CALOTYPE_COMMIT") }));
+        match same.and_then(|()| work(&mpi, context)) {
             Ok(()) => {
                 if is_root(&mpi) {
                     let (all, exchanging) = (begun.elapsed(), mpi.exchanging());

@@ -191,9 +191,10 @@ fn a_rank_that_trains_something_else_is_refused() {
     }
 }
 
-/// The file of the run's newest step.
+/// The newest checkpoint.
 fn newest(state: &Path) -> (PathBuf, Vec<u8>) {
-    files(state).into_iter().next_back().unwrap()
+    let checkpoint = |path: &Path| path.extension().is_some_and(|extension| extension == "safetensors");
+    files(state).into_iter().rfind(|(path, _)| checkpoint(path)).unwrap()
 }
 
 #[test]
@@ -202,8 +203,8 @@ fn a_full_disk_of_rank_0_ends_all_and_costs_no_checkpoint() {
         return;
     }
     let dir = TempDir::new();
-    recipe(&dir, 10);
-    // A checkpoint from before, after step 5.
+    recipe(&dir, 200);
+    // A checkpoint from before.
     let mut launched = OPEN_MPI.command(&dir, 2, &training("clip", "run", &[]));
     let mut launched = launched.stderr(Stdio::null()).spawn().unwrap();
     let state = dir.join("run/state/clip");
@@ -211,11 +212,10 @@ fn a_full_disk_of_rank_0_ends_all_and_costs_no_checkpoint() {
     while !state.join("000000005.safetensors").exists() && Instant::now() < until {
         sleep(Duration::from_millis(2));
     }
-    for rank in children_of(launched.id()) {
-        let _ = Command::new("kill").args(["-9", &rank.to_string()]).status().unwrap();
-    }
+    assert!(launched.try_wait().unwrap().is_none(), "it is done before it could be killed");
+    let killed = Command::new("kill").args(["-9", &children_of(launched.id())[0].to_string()]).status();
+    assert!(killed.unwrap().success());
     launched.wait().unwrap();
-    fs::remove_file(state.join("000000010.safetensors")).unwrap_or_default();
     let before = newest(&state);
     // MPI's files in memory count, too: bytes go through the loopback instead.
     let resume = || training("clip", "run", &["--resume"]);
@@ -224,7 +224,7 @@ fn a_full_disk_of_rank_0_ends_all_and_costs_no_checkpoint() {
     let output = ranks.output().unwrap();
     let message = stderr(&output);
     assert!(!output.status.success(), "{message}");
-    assert_says(&message, &["error: cannot write", "run/state/clip/000000010.safetensors", "too large"]);
+    assert_says(&message, &["error: cannot write", "run/state/clip/", "too large"]);
     assert_eq!(message.lines().filter(|line| line.starts_with("error: ")).count(), 1, "{message}");
     assert!(newest(&state) == before, "the checkpoint is another one");
     let output = OPEN_MPI.command(&dir, 3, &resume()).output().unwrap();
@@ -252,8 +252,8 @@ fn a_long_validation_is_no_hang() {
     let args = training("diffusion", "run", &["--rank-timeout", "2"]);
     let output = OPEN_MPI.command(&dir, 2, &args).output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
-    // Two validations and little else.
-    assert!(started.elapsed() > Duration::from_secs(8), "too short to tell: {:?}", started.elapsed());
+    // Two validations, each longer than that, and little else.
+    assert!(started.elapsed() > Duration::from_secs(5), "too short to tell: {:?}", started.elapsed());
 }
 
 #[test]

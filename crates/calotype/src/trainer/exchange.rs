@@ -15,8 +15,9 @@ use crate::files::NamedTensor;
 use crate::ranks::ordered_sum::{Node, OrderedSum, branches};
 use crate::ranks::{self, Ranks};
 
-/// Numbers of a bucket at most: 16 MiB.
-pub(super) const BUCKET: usize = 4 << 20;
+/// Numbers of a bucket at most: 4 MiB, which stay in the cache between packing, sending and adding, and whose memory the
+/// next bucket takes over.
+pub(super) const BUCKET: usize = 1 << 20;
 
 /// A piece of a tensor.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,12 +1,14 @@
 //! `--ranks mpi`: one of many processes that work as one.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use calotype::ranks::agreement::require_same;
 use calotype::ranks::mpi::Mpi;
 use calotype::ranks::{Alone, Ranks, is_root};
 use calotype::{Error, Result};
 use clap::ValueEnum;
+use serde_json::json;
 
 use crate::options::Context;
 
@@ -59,8 +61,21 @@ impl RankOptions {
         } else {
             context.bars.hide();
         }
-        match work(&mpi, context) {
-            Ok(()) => mpi.finalize(),
+        let begun = Instant::now();
+        // Another version may exchange other bytes.
+        let same = require_same(&mpi, &json!({ "commit": env!("CALOTYPE_COMMIT") }));
+        match same.and_then(|()| work(&mpi, context)) {
+            Ok(()) => {
+                if is_root(&mpi) {
+                    let (all, exchanging) = (begun.elapsed(), mpi.exchanging());
+                    context.bars.say(&format!(
+                        "{:.1} of {:.1} s went to exchanges, waiting for the other ranks among it",
+                        exchanging.as_secs_f64(),
+                        all.as_secs_f64()
+                    ));
+                }
+                mpi.finalize()
+            }
             // Rank 0 says it for all.
             Err(Error::OtherRank { .. }) if !is_root(&mpi) => std::process::exit(1),
             Err(error) => Err(error),

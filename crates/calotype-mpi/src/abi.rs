@@ -53,6 +53,8 @@ pub(crate) struct Constants<H> {
     pub(crate) byte: H,
     pub(crate) errors_return: H,
     pub(crate) thread_funneled: c_int,
+    /// `MPI_IN_PLACE`: what is sent lies in the buffer that receives.
+    pub(crate) in_place: Address,
 }
 
 /// Names of Open MPI's objects, in the order of [`Constants`]' handles.
@@ -61,7 +63,7 @@ pub(crate) const OPEN_MPI_OBJECTS: [&str; 4] =
 
 /// Open MPI's `mpi.h`, with the addresses of [`OPEN_MPI_OBJECTS`].
 pub(crate) fn open_mpi([comm_world, comm_self, byte, errors_return]: [Address; 4]) -> Constants<Address> {
-    Constants { comm_world, comm_self, byte, errors_return, thread_funneled: 1 }
+    Constants { comm_world, comm_self, byte, errors_return, thread_funneled: 1, in_place: number(1) }
 }
 
 /// MPICH's `mpi.h`.
@@ -71,6 +73,7 @@ pub(crate) const MPICH: Constants<c_int> = Constants {
     byte: 0x4c00_010d,
     errors_return: 0x5400_0001,
     thread_funneled: 1,
+    in_place: number(usize::MAX),
 };
 
 /// MPI 5.0's `mpi.h`, as MPICH 5 installs it (`mpi_abi.h`).
@@ -80,6 +83,7 @@ pub(crate) const STANDARD: Constants<Address> = Constants {
     byte: number(0x247),
     errors_return: number(0x143),
     thread_funneled: 1024,
+    in_place: number(1),
 };
 
 const fn number(value: usize) -> Address {

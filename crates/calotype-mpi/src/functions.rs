@@ -28,6 +28,8 @@ pub(crate) trait Functions: Send + Sync {
     unsafe fn count(&self, count: &mut c_int) -> c_int;
     unsafe fn all_to_all(&self, send: *const u8, sent: Parts, receive: *mut u8, received: Parts) -> c_int;
     unsafe fn all_gather(&self, send: *const u8, count: c_int, receive: *mut u8, received: Parts) -> c_int;
+    /// What is sent lies at its place of `receive`.
+    unsafe fn all_gather_in_place(&self, receive: *mut u8, received: Parts) -> c_int;
     unsafe fn broadcast(&self, bytes: *mut u8, count: c_int, root: c_int) -> c_int;
     unsafe fn barrier(&self) -> c_int;
     unsafe fn finalize(&self) -> c_int;
@@ -157,6 +159,13 @@ impl<H: Copy + Send + Sync> Functions for Table<H> {
         unsafe {
             (self.allgatherv)(send.cast(), count, byte, receive.cast(), counts, places, byte, comm_world)
         }
+    }
+
+    unsafe fn all_gather_in_place(&self, receive: *mut u8, received: Parts) -> c_int {
+        let Constants { comm_world, byte, in_place, .. } = self.constants;
+        let (counts, places) = (received.counts.as_ptr(), received.places.as_ptr());
+        // SAFETY: the caller's promise, as above; number and type of what is sent are ignored.
+        unsafe { (self.allgatherv)(in_place.0, 0, byte, receive.cast(), counts, places, byte, comm_world) }
     }
 
     unsafe fn broadcast(&self, bytes: *mut u8, count: c_int, root: c_int) -> c_int {

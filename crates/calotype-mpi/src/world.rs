@@ -129,6 +129,17 @@ impl World {
         self.check("MPI_Allgatherv", code)
     }
 
+    /// The same where the part of this rank lies at its place of `all` already.
+    ///
+    /// # Errors
+    /// As [`World::all_to_all`]'s.
+    pub fn all_gather_in_place(&self, all: &mut [u8], counts: &[usize]) -> Result<(), MpiError> {
+        let received = Placed::new("all_gather_in_place", "all", counts, all.len(), self.count)?;
+        // SAFETY: as above.
+        let code = unsafe { self.functions.all_gather_in_place(start_mut(all), received.parts()) };
+        self.check("MPI_Allgatherv", code)
+    }
+
     /// The `bytes` of rank `root` become those of every rank. All have one length.
     ///
     /// # Errors

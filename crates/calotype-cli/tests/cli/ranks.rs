@@ -44,6 +44,23 @@ impl Launcher {
         command.arg(env!("CARGO_BIN_EXE_calotype")).args(args).args(["--ranks", "mpi", "--threads", "1"]);
         command
     }
+
+    /// The same where each rank has a command line of its own, by a shell that first does what `before` says.
+    fn commands(&self, dir: &TempDir, ranks: &[(&str, Vec<&str>)]) -> Command {
+        let mut command = Command::new(self.program);
+        command.current_dir(dir.join(""));
+        for (i, (before, args)) in ranks.iter().enumerate() {
+            if i > 0 {
+                command.args([":", "-n"]);
+            } else {
+                command.args(self.options);
+            }
+            let script = format!("{before}; exec \"$0\" \"$@\"");
+            command.args(["1", "sh", "-c", &script, env!("CARGO_BIN_EXE_calotype")]);
+            command.args(args).args(["--ranks", "mpi", "--threads", "1"]);
+        }
+        command
+    }
 }
 
 /// [`TINY`] in four shares.
@@ -145,6 +162,98 @@ fn what_stops_one_rank_stops_all_with_one_message() {
     assert!(error.contains("is not finite"), "{error}");
     assert_eq!(message.lines().filter(|line| *line == error).count(), 1, "{error}\n{message}");
     assert_eq!(message.lines().filter(|line| line.starts_with("error: ")).count(), 1, "{message}");
+}
+
+#[test]
+fn a_rank_that_trains_something_else_is_refused() {
+    if !OPEN_MPI.is_here() {
+        return;
+    }
+    let dir = with_data();
+    recipe(&dir, 6);
+    let other = fs::read_to_string(dir.join("four.toml")).unwrap();
+    dir.write("other.toml", other.replacen("learning_rate = 2e-3", "learning_rate = 3e-3", 1).as_bytes());
+    succeeds(&dir, &["data", "render", "--out", "others", "-n", "4", "--size", "32", "--seed", "4"]);
+    let mut recipes = training("vae", "run", &[]);
+    recipes[3] = "other.toml";
+    let data = ["data", "others"].map(|data| training("vae", "run", &["--data", data]));
+    let [data, others] = data;
+    for (zero, one, key) in [
+        (training("vae", "run", &[]), recipes, "learning_rate`: expected 0.002, as rank 0, got 0.003"),
+        (data, others, "captions`"),
+    ] {
+        let output = OPEN_MPI.commands(&dir, &[(":", zero), (":", one)]).output().unwrap();
+        let message = stderr(&output);
+        assert!(!output.status.success(), "{message}");
+        assert_says(&message, &["error: ", "rank 1 has another `training.", key]);
+        assert_eq!(message.lines().filter(|line| line.starts_with("error: ")).count(), 1, "{message}");
+        assert!(!dir.join("run/model").exists() && !dir.join("run/state").exists());
+    }
+}
+
+/// The newest checkpoint.
+fn newest(state: &Path) -> (PathBuf, Vec<u8>) {
+    let checkpoint = |path: &Path| path.extension().is_some_and(|extension| extension == "safetensors");
+    files(state).into_iter().rfind(|(path, _)| checkpoint(path)).unwrap()
+}
+
+#[test]
+fn a_full_disk_of_rank_0_ends_all_and_costs_no_checkpoint() {
+    if !OPEN_MPI.is_here() {
+        return;
+    }
+    let dir = TempDir::new();
+    recipe(&dir, 200);
+    // A checkpoint from before.
+    let mut launched = OPEN_MPI.command(&dir, 2, &training("clip", "run", &[]));
+    let mut launched = launched.stderr(Stdio::null()).spawn().unwrap();
+    let state = dir.join("run/state/clip");
+    let until = Instant::now() + Duration::from_secs(60);
+    while !state.join("000000005.safetensors").exists() && Instant::now() < until {
+        sleep(Duration::from_millis(2));
+    }
+    assert!(launched.try_wait().unwrap().is_none(), "it is done before it could be killed");
+    let killed = Command::new("kill").args(["-9", &children_of(launched.id())[0].to_string()]).status();
+    assert!(killed.unwrap().success());
+    launched.wait().unwrap();
+    let before = newest(&state);
+    // MPI's files in memory count, too: bytes go through the loopback instead.
+    let resume = || training("clip", "run", &["--resume"]);
+    let mut ranks = OPEN_MPI.commands(&dir, &[("trap '' XFSZ; ulimit -f 40", resume()), (":", resume())]);
+    ranks.env("OMPI_MCA_btl", "tcp,self").env("OMPI_MCA_btl_tcp_if_include", "lo");
+    let output = ranks.output().unwrap();
+    let message = stderr(&output);
+    assert!(!output.status.success(), "{message}");
+    assert_says(&message, &["error: cannot write", "run/state/clip/", "too large"]);
+    assert_eq!(message.lines().filter(|line| line.starts_with("error: ")).count(), 1, "{message}");
+    assert!(newest(&state) == before, "the checkpoint is another one");
+    let output = OPEN_MPI.command(&dir, 3, &resume()).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    succeeds(&dir, &training("clip", "whole", &[]));
+    assert!(
+        files(&dir.join("run/model")) == files(&dir.join("whole/model")),
+        "other bits after the full disk"
+    );
+}
+
+#[test]
+fn a_long_validation_is_no_hang() {
+    if !OPEN_MPI.is_here() {
+        return;
+    }
+    let dir = TempDir::new();
+    recipe(&dir, 2);
+    write_files(&dir.join("run/model"), &components(DIFFUSION.reads));
+    // Many pictures are made before the first step and after the last one.
+    let prompts = vec!["\"a cat\""; 400].join(", ");
+    replace(&dir.join("four.toml"), "[diffusion]\n", &format!("[diffusion]\nprompts = [{prompts}]\n"));
+    replace(&dir.join("four.toml"), "[diffusion.training]\n", "[diffusion.training]\nvalidate_every = 2\n");
+    let started = Instant::now();
+    let args = training("diffusion", "run", &["--rank-timeout", "2"]);
+    let output = OPEN_MPI.command(&dir, 2, &args).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    // Two validations, each longer than that, and little else.
+    assert!(started.elapsed() > Duration::from_secs(5), "too short to tell: {:?}", started.elapsed());
 }
 
 #[test]

@@ -145,6 +145,11 @@ fn all_gather(world: &World, unit: usize) -> Result<(), MpiError> {
         let mut receive = vec![0xEE; expected.len()];
         world.all_gather(&message(world.rank(), empty, length(world.rank())), &mut receive, &counts)?;
         assert!(receive == expected, "all_gather: rank {} got other bytes", world.rank());
+        let own = counts[..world.rank()].iter().sum::<usize>()..counts[..=world.rank()].iter().sum();
+        receive.fill(0);
+        receive[own.clone()].copy_from_slice(&expected[own]);
+        world.all_gather_in_place(&mut receive, &counts)?;
+        assert!(receive == expected, "all_gather_in_place: rank {} got other bytes", world.rank());
     }
     world.all_gather(&[], &mut [], &vec![0; world.count()])
 }

@@ -9,16 +9,44 @@ use super::{Ranks, gather, gather_texts, is_root, text_of_root};
 use crate::difference::difference;
 use crate::error::{Error, ErrorKind, Result};
 
+/// What a rank says of its result.
+const WELL: u8 = 0;
+const SAYS_SO: u8 = 1;
+const FAILED: u8 = 2;
+
 /// The own result if all ranks are well; else the first error in the order of the ranks, for all.
 ///
 /// # Errors
 /// That one: as it is where rank 0 has it or there is no other rank, else [`Error::OtherRank`].
 pub fn agree<T>(ranks: &dyn Ranks, own: Result<T>) -> Result<T> {
+    vote(ranks, own, |_| false).map(|(own, _)| own)
+}
+
+/// Whether any rank says so.
+///
+/// # Errors
+/// As [`Ranks::all_gather`].
+pub fn any(ranks: &dyn Ranks, own: bool) -> Result<bool> {
+    vote(ranks, Ok(own), |&own| own).map(|(_, any)| any)
+}
+
+/// [`agree`], and in the same exchange [`any`] of what `says` makes of the own result.
+///
+/// # Errors
+/// As [`agree`].
+pub fn vote<T>(ranks: &dyn Ranks, own: Result<T>, says: impl FnOnce(&T) -> bool) -> Result<(T, bool)> {
+    let vote = match &own {
+        Err(_) => FAILED,
+        Ok(own) if says(own) => SAYS_SO,
+        Ok(_) => WELL,
+    };
     if ranks.count() == 1 {
-        return own;
+        return own.map(|own| (own, vote == SAYS_SO));
     }
-    let well = gather(ranks, &[u8::from(own.is_ok())], &vec![1; ranks.count()])?;
-    let Some(first) = well.iter().position(|&well| well == 0) else { return own };
+    let votes = gather(ranks, &[vote], &vec![1; ranks.count()])?;
+    let Some(first) = votes.iter().position(|&vote| vote == FAILED) else {
+        return own.map(|own| (own, votes.contains(&SAYS_SO)));
+    };
     let said = match &own {
         Ok(_) => String::new(),
         Err(error) => {
@@ -41,17 +69,6 @@ fn other_rank(rank: usize, said: &str) -> Error {
         message: text("message").unwrap_or_default(),
         hint: text("hint"),
     }
-}
-
-/// Whether any rank says so.
-///
-/// # Errors
-/// As [`Ranks::all_gather`].
-pub fn any(ranks: &dyn Ranks, own: bool) -> Result<bool> {
-    if ranks.count() == 1 {
-        return Ok(own);
-    }
-    Ok(gather(ranks, &[u8::from(own)], &vec![1; ranks.count()])?.contains(&1))
 }
 
 /// Refuses ranks that differ in something that decides the weights: `what` is an object of it.

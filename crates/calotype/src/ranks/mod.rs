@@ -10,6 +10,7 @@ pub mod ordered_sum;
 pub mod root;
 
 use bytemuck::Pod;
+use calotype_kernels::memory::Buffer;
 
 pub use alone::Alone;
 
@@ -17,7 +18,7 @@ use crate::error::{Error, Result};
 /// Which shares of a batch, or other things, are those of a rank.
 pub use crate::shard::share as own;
 
-/// The ranks of a training, as one of them sees them. Lengths are in bytes.
+/// The ranks of a training, as one of them sees them.
 pub trait Ranks: Sync {
     /// Which of them this is, from 0.
     fn rank(&self) -> usize;
@@ -25,18 +26,25 @@ pub trait Ranks: Sync {
     /// How many there are.
     fn count(&self) -> usize;
 
-    /// `send` is cut into pieces of the lengths `to`, one for each rank; what comes back are the pieces that the ranks have
-    /// sent to this one, of the lengths `from`, one after another.
+    /// `send` is cut into pieces of so many numbers `to` each rank; what comes back are the pieces that the ranks have sent
+    /// to this one, of so many numbers `from` each, one after another.
     ///
     /// # Errors
     /// `Error::Ranks` if the others cannot be reached.
-    fn all_to_all(&self, send: Vec<u8>, to: &[usize], from: &[usize]) -> Result<Vec<u8>>;
+    fn all_to_all(&self, send: Buffer, to: &[usize], from: &[usize]) -> Result<Buffer>;
 
-    /// What every rank has sent, of the lengths `counts`, one after another: the same for all.
+    /// Numbers of all ranks, `counts` of each, one after another: `all` has this rank's in their place, what comes back has
+    /// everyone's.
     ///
     /// # Errors
     /// As [`Ranks::all_to_all`].
-    fn all_gather(&self, send: Vec<u8>, counts: &[usize]) -> Result<Vec<u8>>;
+    fn all_gather(&self, all: Buffer, counts: &[usize]) -> Result<Buffer>;
+
+    /// The bytes that the ranks have sent, of the lengths `counts`, one after another: the same for all.
+    ///
+    /// # Errors
+    /// As [`Ranks::all_to_all`].
+    fn all_gather_bytes(&self, send: Vec<u8>, counts: &[usize]) -> Result<Vec<u8>>;
 
     /// The bytes of rank 0; the others give as many of any value.
     ///
@@ -53,13 +61,13 @@ pub fn is_root(ranks: &dyn Ranks) -> bool {
     ranks.rank() == 0
 }
 
-/// Numbers of every rank, `counts` of each, one after another: the same for all.
+/// A few numbers of every rank, `counts` of each, one after another: the same for all.
 ///
 /// # Errors
 /// As [`Ranks::all_gather`].
 pub fn gather<T: Pod>(ranks: &dyn Ranks, send: &[T], counts: &[usize]) -> Result<Vec<T>> {
     let bytes: Vec<usize> = counts.iter().map(|count| count * size_of::<T>()).collect();
-    Ok(numbers(&ranks.all_gather(bytemuck::cast_slice(send).to_vec(), &bytes)?))
+    Ok(numbers(&ranks.all_gather_bytes(bytemuck::cast_slice(send).to_vec(), &bytes)?))
 }
 
 /// Numbers of rank 0 for all.
@@ -80,7 +88,7 @@ pub fn of_root<T: Pod>(ranks: &dyn Ranks, values: Vec<T>) -> Result<Vec<T>> {
 pub fn gather_texts(ranks: &dyn Ranks, text: &str) -> Result<Vec<String>> {
     let lengths = gather(ranks, &[text.len() as u64], &vec![1; ranks.count()])?;
     let counts: Vec<usize> = lengths.iter().map(|&length| length as usize).collect();
-    let all = ranks.all_gather(text.as_bytes().to_vec(), &counts)?;
+    let all = ranks.all_gather_bytes(text.as_bytes().to_vec(), &counts)?;
     let mut rest = all.as_slice();
     let text = |&count: &usize| {
         let (own, others) = rest.split_at(count);
@@ -124,6 +132,6 @@ mod tests {
         assert_eq!(gather(&Alone, &[1.5f32, -0.0], &[2]).unwrap(), [1.5, -0.0]);
         assert_eq!(gather_texts(&Alone, "a cat").unwrap(), ["a cat"]);
         assert_eq!(text_of_root(&Alone, "é".into()).unwrap(), "é");
-        assert_eq!(Alone.all_to_all(vec![1, 2, 3], &[3], &[3]).unwrap(), [1, 2, 3]);
+        assert_eq!(Alone.all_to_all(vec![1.0, 2.0].into(), &[2], &[2]).unwrap()[..], [1.0, 2.0]);
     }
 }

@@ -5,9 +5,10 @@
 
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
+use calotype_kernels::memory::Buffer;
 use calotype_mpi::{MpiError, World};
 
 use super::Ranks;
@@ -15,22 +16,23 @@ use crate::error::{Error, Result};
 
 /// What MPI is asked for.
 enum Call {
-    AllToAll { send: Vec<u8>, to: Vec<usize>, from: Vec<usize> },
-    AllGather { send: Vec<u8>, counts: Vec<usize> },
-    Broadcast(Vec<u8>),
-    Finalize,
+    /// An exchange, which gives its answer itself.
+    Exchange(Box<dyn FnOnce(&World) + Send>),
+    /// To leave the world.
+    Finalize(Sender<Answer<()>>),
 }
 
-type Answer = std::result::Result<Vec<u8>, MpiError>;
+type Answer<T> = std::result::Result<T, MpiError>;
 
 /// The way to the thread that calls MPI.
 struct Line {
     calls: Sender<Call>,
-    answers: Receiver<Answer>,
-    /// Why nothing can be asked any more: an answer that nobody has waited for would be taken for the next one's.
+    /// Why nothing can be asked any more: the others may be at another exchange.
     broken: Option<String>,
     /// What the training is doing, for messages.
     doing: String,
+    /// Time that exchanges have taken.
+    exchanging: Duration,
 }
 
 /// The ranks of an MPI world.
@@ -50,7 +52,6 @@ impl Mpi {
     /// `Error::Ranks` if there is no MPI, or this process was started by the launcher of another one.
     pub fn join(library: Option<&Path>, timeout: Duration) -> Result<Self> {
         let (calls, asked) = channel();
-        let (answer, answers) = channel();
         let (introduce, introduced) = channel();
         let library = library.map(Path::to_owned);
         std::thread::Builder::new()
@@ -60,7 +61,7 @@ impl Mpi {
                 let of = |world: &World| (world.rank(), world.count(), world.library().to_owned());
                 let said = introduce.send(world.as_ref().map(of).map_err(ToString::to_string));
                 if let (Ok(world), Ok(())) = (world, said) {
-                    serve(world, &asked, &answer);
+                    serve(world, &asked);
                 }
             })
             .map_err(|e| Error::Ranks { reason: format!("cannot start a thread for MPI: {e}") })?;
@@ -70,7 +71,7 @@ impl Mpi {
             .map_err(gone)
             .and_then(|introduced| introduced)
             .map_err(|reason| Error::Ranks { reason })?;
-        let line = Line { calls, answers, broken: None, doing: "the start".into() };
+        let line = Line { calls, broken: None, doing: "the start".into(), exchanging: Duration::ZERO };
         Ok(Self { rank, count, library, timeout, line: Mutex::new(line) })
     }
 
@@ -79,22 +80,44 @@ impl Mpi {
         &self.library
     }
 
+    /// Time that this rank's exchanges have taken so far, waiting for the others among it.
+    pub fn exchanging(&self) -> Duration {
+        self.line().exchanging
+    }
+
     /// Leaves the world, after success only: where a rank has failed, its launcher ends the others.
     ///
     /// # Errors
     /// `Error::Ranks` if the others do not leave.
     pub fn finalize(&self) -> Result<()> {
-        self.ask(Call::Finalize).map(|_| ())
+        let (answer, answered) = channel();
+        self.ask(Call::Finalize(answer), &answered)
     }
 
-    fn ask(&self, call: Call) -> Result<Vec<u8>> {
-        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+    fn line(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn exchange<T: Send + 'static>(
+        &self,
+        exchange: impl FnOnce(&World) -> Answer<T> + Send + 'static,
+    ) -> Result<T> {
+        let (answer, answered) = channel();
+        // Nobody waits for it any more after the time is over.
+        let exchange = move |world: &World| drop(answer.send(exchange(world)));
+        self.ask(Call::Exchange(Box::new(exchange)), &answered)
+    }
+
+    fn ask<T>(&self, call: Call, answered: &Receiver<Answer<T>>) -> Result<T> {
+        let mut line = self.line();
         if let Some(reason) = &line.broken {
             return Err(Error::Ranks { reason: reason.clone() });
         }
-        let answer = line.calls.send(call).ok().map(|()| line.answers.recv_timeout(self.timeout));
+        let asked = Instant::now();
+        let answer = line.calls.send(call).ok().map(|()| answered.recv_timeout(self.timeout));
+        line.exchanging += asked.elapsed();
         let reason = match answer {
-            Some(Ok(Ok(bytes))) => return Ok(bytes),
+            Some(Ok(Ok(answer))) => return Ok(answer),
             Some(Ok(Err(error))) => error.to_string(),
             Some(Err(_)) | None => format!(
                 "rank {} of {} has waited {} s for the others at {}: one of them hangs, has died, or needs a longer \
@@ -119,43 +142,54 @@ impl Ranks for Mpi {
         self.count
     }
 
-    fn all_to_all(&self, send: Vec<u8>, to: &[usize], from: &[usize]) -> Result<Vec<u8>> {
-        self.ask(Call::AllToAll { send, to: to.to_vec(), from: from.to_vec() })
+    fn all_to_all(&self, send: Buffer, to: &[usize], from: &[usize]) -> Result<Buffer> {
+        let (to, from) = (in_bytes(to), in_bytes(from));
+        self.exchange(move |world| {
+            let mut received = Buffer::any(from.iter().sum::<usize>() / size_of::<f32>());
+            let (sent, places) = (bytemuck::cast_slice(&send), bytemuck::cast_slice_mut(&mut received));
+            world.all_to_all(sent, &to, places, &from).map(|()| received)
+        })
     }
 
-    fn all_gather(&self, send: Vec<u8>, counts: &[usize]) -> Result<Vec<u8>> {
-        self.ask(Call::AllGather { send, counts: counts.to_vec() })
+    fn all_gather(&self, mut all: Buffer, counts: &[usize]) -> Result<Buffer> {
+        let counts = in_bytes(counts);
+        self.exchange(move |world| {
+            world.all_gather_in_place(bytemuck::cast_slice_mut(&mut all), &counts).map(|()| all)
+        })
     }
 
-    fn broadcast(&self, bytes: Vec<u8>) -> Result<Vec<u8>> {
-        self.ask(Call::Broadcast(bytes))
+    fn all_gather_bytes(&self, send: Vec<u8>, counts: &[usize]) -> Result<Vec<u8>> {
+        let counts = counts.to_vec();
+        self.exchange(move |world| {
+            let mut received = vec![0; counts.iter().sum()];
+            world.all_gather(&send, &mut received, &counts).map(|()| received)
+        })
+    }
+
+    fn broadcast(&self, mut bytes: Vec<u8>) -> Result<Vec<u8>> {
+        self.exchange(move |world| world.broadcast(&mut bytes, 0).map(|()| bytes))
     }
 
     fn begin(&self, what: &str) {
-        what.clone_into(&mut self.line.lock().unwrap_or_else(PoisonError::into_inner).doing);
+        what.clone_into(&mut self.line().doing);
     }
 }
 
+/// Lengths of numbers.
+fn in_bytes(numbers: &[usize]) -> Vec<usize> {
+    numbers.iter().map(|numbers| numbers * size_of::<f32>()).collect()
+}
+
 /// Answers until it is left, or nobody asks any more: then the process ends, and MPI's launcher sees to the others.
-fn serve(world: World, calls: &Receiver<Call>, answers: &Sender<Answer>) {
+fn serve(world: World, calls: &Receiver<Call>) {
     for call in calls {
-        let answer = match call {
-            Call::AllToAll { send, to, from } => {
-                let mut received = vec![0; from.iter().sum()];
-                world.all_to_all(&send, &to, &mut received, &from).map(|()| received)
-            }
-            Call::AllGather { send, counts } => {
-                let mut received = vec![0; counts.iter().sum()];
-                world.all_gather(&send, &mut received, &counts).map(|()| received)
-            }
-            Call::Broadcast(mut bytes) => world.broadcast(&mut bytes, 0).map(|()| bytes),
-            Call::Finalize => {
-                let _ = answers.send(world.finalize().map(|()| vec![]));
+        match call {
+            Call::Exchange(exchange) => exchange(&world),
+            Call::Finalize(answer) => {
+                // The process may have given up waiting.
+                let _ = answer.send(world.finalize());
                 return;
             }
-        };
-        if answers.send(answer).is_err() {
-            return;
         }
     }
 }

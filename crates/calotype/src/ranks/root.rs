@@ -8,7 +8,7 @@ use super::{Ranks, is_root};
 use crate::error::Result;
 
 /// How often rank 0 says that it is still at work: a long validation is no hang.
-const BEAT: Duration = Duration::from_secs(1);
+const BEAT: Duration = Duration::from_millis(250);
 
 /// What rank 0 says.
 const AT_WORK: u8 = 1;

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::batch::Batch;
 use super::data_parallel::{BatchGradients, ShareSums, recycle};
 use super::objective::{Objective, Watch};
-use super::optimizer::Optimizer;
+use super::optimizer::{Numbers, Optimizer};
 use super::run_log::RunLog;
 use super::session::Session;
 use super::state::{Checkpoints, Memory};
@@ -21,7 +21,7 @@ use crate::data::loader::prepared_ahead;
 use crate::data::source::Damaged;
 use crate::error::{Error, Result};
 use crate::files::{NamedTensor, safetensors};
-use crate::ranks::agreement::{agree, any, require_same};
+use crate::ranks::agreement::{agree, require_same, vote};
 use crate::ranks::root::at_root;
 use crate::ranks::{self, Alone, Ranks, gather_texts, is_root};
 use crate::runs::folder::file_after;
@@ -96,7 +96,8 @@ pub fn train<N: Module + Sync, O: Objective<N>>(
             }
             for step in first..steps {
                 ranks.begin(&format!("step {step}"));
-                let taken = agree(ranks, next(step)).and_then(|batch| running.step(step, &batch));
+                let taken = vote(ranks, next(step), |batch| !batch.damaged.is_empty());
+                let taken = taken.and_then(|(batch, damaged)| running.step(step, &batch, damaged));
                 taken.inspect_err(|error| running.note(step, error))?;
             }
             Ok(())
@@ -105,7 +106,7 @@ pub fn train<N: Module + Sync, O: Objective<N>>(
     session.progress.end(part.name());
     let Running { optimizer, network, .. } = running;
     ranks.begin("writing the model");
-    let whole = optimizer.gathered(ranks)?;
+    let whole = optimizer.gathered(Numbers::Averages, ranks)?;
     at_root(ranks, || match &whole {
         Some(whole) => objective.save(&fill(whole, network.clone(), Weights::Averaged), &run.model()),
         None => Ok(()),
@@ -147,10 +148,12 @@ struct Running<'a, N: Module + Sync, O: Objective<N>> {
 
 impl<N: Module + Sync, O: Objective<N>> Running<'_, N, O> {
     /// One step, from its batch to its checkpoint. The optimiser has not changed if there are no finite gradients.
-    fn step(&mut self, step: usize, batch: &Batch<O::Share>) -> Result<()> {
+    ///
+    /// - `damaged`: whether any rank has found damaged pictures.
+    fn step(&mut self, step: usize, batch: &Batch<O::Share>, damaged: bool) -> Result<()> {
         let (objective, training, done) = (self.objective, self.objective.training(), step + 1);
         let ranks = self.session.ranks;
-        self.count_damaged(step, batch)?;
+        self.count_damaged(step, if damaged { all_damaged(&batch.damaged, ranks)? } else { vec![] })?;
         let computed = objective.gradients(&self.network, step, batch, self.session.threads, ranks);
         let (gradients, logged) = self.mean_of_ranks(step, batch, agree(ranks, computed)?)?;
         let rate = objective.learning_rate(step);
@@ -160,9 +163,9 @@ impl<N: Module + Sync, O: Objective<N>> Running<'_, N, O> {
         recycle(gradients);
         objective.constrain(&mut self.optimizer);
         self.network = fill_among(&self.optimizer, self.network.clone(), ranks)?;
-        self.report(step, &batch.items, logged, [("gradient_norm", norm), ("learning_rate", rate)])?;
-
-        let interrupted = any(ranks, self.session.progress.interrupted())?;
+        let more = [("gradient_norm", norm), ("learning_rate", rate)];
+        let reported = self.report(step, &batch.items, logged, more);
+        let ((), interrupted) = vote(ranks, reported, |()| self.session.progress.interrupted())?;
         let saves = training.saves(done) || interrupted;
         if training.validates(done) || training.keeps_averages(done) || saves {
             self.look_back(step, saves)?;
@@ -192,7 +195,7 @@ impl<N: Module + Sync, O: Objective<N>> Running<'_, N, O> {
         let (training, done) = (objective.training(), step + 1);
         agree(ranks, self.optimizer.check_finite())?;
         let Self { network, optimizer, checkpoints, memory, log, watch, .. } = self;
-        let whole = optimizer.gathered(ranks)?;
+        let whole = optimizer.gathered(if saves { Numbers::All } else { Numbers::Averages }, ranks)?;
         ranks.begin(&format!("validation and checkpoint after step {step}"));
         at_root(ranks, || {
             let (Some(whole), Some(log)) = (&whole, log) else { return Ok(()) };
@@ -209,7 +212,7 @@ impl<N: Module + Sync, O: Objective<N>> Running<'_, N, O> {
         Ok(())
     }
 
-    /// Tells how the step went: the mean losses `logged` always, and with `more` where it is time for a line.
+    /// Rank 0 tells how the step went: the mean losses `logged` always, and with `more` where it is time for a line.
     fn report(
         &mut self,
         step: usize,
@@ -234,13 +237,12 @@ impl<N: Module + Sync, O: Objective<N>> Running<'_, N, O> {
             }
             if training.logs(step) { log.numbers(step, &[values.as_slice(), &more].concat()) } else { Ok(()) }
         };
-        agree(self.session.ranks, self.log.as_mut().map_or(Ok(()), write))
+        self.log.as_mut().map_or(Ok(()), write)
     }
 
     /// Reports each damaged picture once, and stops where there are too many: every rank counts those of all.
-    fn count_damaged(&mut self, step: usize, batch: &Batch<O::Share>) -> Result<()> {
+    fn count_damaged(&mut self, step: usize, damaged: Vec<Damaged>) -> Result<()> {
         let ranks = self.session.ranks;
-        let damaged = all_damaged(&batch.damaged, ranks)?;
         for damaged in &damaged {
             if !self.memory.damaged.contains(&damaged.name) {
                 self.memory.damaged.push(damaged.name.clone());
@@ -274,7 +276,7 @@ impl<N: Module + Sync, O: Objective<N>> Running<'_, N, O> {
             return Ok(());
         }
         let ranks = self.session.ranks;
-        let whole = self.optimizer.gathered(ranks)?;
+        let whole = self.optimizer.gathered(Numbers::Averages, ranks)?;
         let Self { objective, network, log, watch, .. } = self;
         at_root(ranks, || {
             let (Some(whole), Some(log)) = (&whole, log) else { return Ok(()) };

@@ -1,16 +1,24 @@
 //! Several ranks train what one process trains, bit for bit: here threads that exchange bytes as processes do.
 
+use std::borrow::Cow;
 use std::fs;
-use std::sync::{Barrier, Mutex};
+use std::path::Path;
+use std::sync::{Arc, Barrier, Mutex};
 
+use calotype::data::pictures::Pictures;
+use calotype::data::source::TrainingSet;
 use calotype::files::NamedTensor;
 use calotype::progress::Progress;
 use calotype::ranks::{Alone, Ranks};
-use calotype::runs::folder::{RunFolder, files_by_steps};
+use calotype::runs::folder::{RunFolder, TrainedPart, files_by_steps};
+use calotype::trainer::denoiser::{self, base_model::BaseModel};
 use calotype::trainer::metrics_log::read_series;
+use calotype::trainer::objective::Blind;
 use calotype::trainer::optimizer::{Optimizer, OptimizerConfig};
-use calotype::trainer::{Recipe, Session};
+use calotype::trainer::{Recipe, Session, autoencoder};
 use calotype::{Error, Result};
+use calotype_kernels::memory::Buffer;
+use image::RgbImage;
 
 use crate::support::{self, CLIP, DIFFUSION, Part, TempDir, VAE, components, files, recipe, write_files};
 
@@ -50,24 +58,33 @@ impl Ranks for Member<'_> {
         self.meeting.brought.len()
     }
 
-    fn all_to_all(&self, send: Vec<u8>, to: &[usize], from: &[usize]) -> Result<Vec<u8>> {
+    fn all_to_all(&self, send: Buffer, to: &[usize], from: &[usize]) -> Result<Buffer> {
         assert_eq!(send.len(), to.iter().sum::<usize>());
         let begin = |to: &[usize], rank: usize| to[..rank].iter().sum::<usize>();
         let lengths: Vec<u8> = to.iter().flat_map(|length| length.to_le_bytes()).collect();
         let lengths = self.meeting.exchange(self.rank, lengths);
-        let sent = self.meeting.exchange(self.rank, send);
-        let mut received = Vec::new();
+        let sent = self.meeting.exchange(self.rank, bytemuck::cast_slice(&send).to_vec());
+        let mut received: Vec<f32> = Vec::new();
         for ((bytes, lengths), expected) in sent.iter().zip(&lengths).zip(from) {
             let to: Vec<usize> =
                 lengths.chunks_exact(8).map(|b| usize::from_le_bytes(b.try_into().unwrap())).collect();
             assert_eq!(to[self.rank], *expected, "a rank expects another length than is sent");
             let begin = begin(&to, self.rank);
-            received.extend_from_slice(&bytes[begin..begin + expected]);
+            let bytes = &bytes[4 * begin..4 * (begin + expected)];
+            received.extend(bytemuck::pod_collect_to_vec::<u8, f32>(bytes));
         }
-        Ok(received)
+        Ok(received.into())
     }
 
-    fn all_gather(&self, send: Vec<u8>, counts: &[usize]) -> Result<Vec<u8>> {
+    fn all_gather(&self, all: Buffer, counts: &[usize]) -> Result<Buffer> {
+        let begin: usize = counts[..self.rank].iter().sum();
+        let own = &all[begin..begin + counts[self.rank]];
+        let counts: Vec<usize> = counts.iter().map(|count| 4 * count).collect();
+        let all = self.all_gather_bytes(bytemuck::cast_slice(own).to_vec(), &counts)?;
+        Ok(bytemuck::pod_collect_to_vec::<u8, f32>(&all).into())
+    }
+
+    fn all_gather_bytes(&self, send: Vec<u8>, counts: &[usize]) -> Result<Vec<u8>> {
         assert_eq!(send.len(), counts[self.rank]);
         let all = self.meeting.exchange(self.rank, send);
         assert!(all.iter().map(Vec::len).eq(counts.iter().copied()));
@@ -103,10 +120,21 @@ impl Progress for StopAfter {
 fn train(
     part: &Part,
     recipe: &Recipe,
-    (run, resume): (&RunFolder, bool),
+    run: (&RunFolder, bool),
     count: usize,
     stop: Option<usize>,
 ) -> Vec<Result<()>> {
+    among(run, count, stop, |session| part.train(recipe, session))
+}
+
+/// The same of what `train` trains.
+fn among(
+    (run, resume): (&RunFolder, bool),
+    count: usize,
+    stop: Option<usize>,
+    train: impl Fn(Session) -> Result<()> + Sync,
+) -> Vec<Result<()>> {
+    let train = &train;
     let meeting = Meeting::new(count);
     std::thread::scope(|scope| {
         let rank = |rank: usize| {
@@ -117,7 +145,7 @@ fn train(
                 let ranks: &dyn Ranks = if count == 1 { &Alone } else { &member };
                 let session = Session { ranks, progress: &progress, ..support::session(run, resume) };
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-                pool.install(|| part.train(recipe, session))
+                pool.install(|| train(session))
             })
         };
         let ranks: Vec<_> = (0..count).map(rank).collect();
@@ -132,16 +160,17 @@ fn run_for(dir: &TempDir, name: &str, part: &Part) -> RunFolder {
 }
 
 /// What a training leaves.
+#[derive(PartialEq)]
 struct Left {
     model: Vec<(String, Vec<u8>)>,
     checkpoint: Vec<u8>,
     losses: Vec<(f64, f64)>,
 }
 
-fn left(run: &RunFolder, part: &Part) -> Left {
+fn left(run: &RunFolder, part: TrainedPart) -> Left {
     let model = files(&run.model()).into_iter().map(|(path, bytes)| (path.display().to_string(), bytes));
-    let (_, newest) = files_by_steps(&run.checkpoints(part.trained)).unwrap().pop().unwrap();
-    let losses = read_series(&run.log(part.trained), "loss").unwrap();
+    let (_, newest) = files_by_steps(&run.checkpoints(part)).unwrap().pop().unwrap();
+    let losses = read_series(&run.log(part), "loss").unwrap();
     Left { model: model.collect(), checkpoint: fs::read(newest).unwrap(), losses }
 }
 
@@ -157,11 +186,11 @@ fn any_number_of_ranks_trains_the_same_bits() {
     for part in [VAE, CLIP, DIFFUSION] {
         let alone = run_for(&dir, &format!("{}-alone", part.name()), &part);
         train(&part, &in_four(), (&alone, false), 1, None).into_iter().for_each(|done| done.unwrap());
-        let expected = left(&alone, &part);
+        let expected = left(&alone, part.trained);
         for count in 2..=4 {
             let run = run_for(&dir, &format!("{}-{count}", part.name()), &part);
             train(&part, &in_four(), (&run, false), count, None).into_iter().for_each(|done| done.unwrap());
-            let got = left(&run, &part);
+            let got = left(&run, part.trained);
             for (got, expected) in got.model.iter().zip(&expected.model) {
                 assert!(got == expected, "{}: {} differs on {count} ranks", part.name(), expected.0);
             }
@@ -174,6 +203,135 @@ fn any_number_of_ranks_trains_the_same_bits() {
             assert_eq!(got.losses, expected.losses);
         }
     }
+}
+
+/// Fine-tuning of a small Stable Diffusion, in four shares.
+fn fine_tuning(lines: &str) -> Recipe {
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/fine_tuning/pipeline");
+    let text = format!(
+        r#"
+        seed = 3
+        model = "{}"
+        [data]
+        size = 32
+        max_objects = 1
+        [diffusion]
+        {lines}
+        [diffusion.training]
+        steps = 6
+        batch_size = 4
+        parts = 4
+        learning_rate = 1e-3
+        warm_up = 2
+        checkpoint_every = 3
+        log_every = 1
+        "#,
+        model.display()
+    );
+    Recipe::parse(Path::new("fine_tuning.toml"), &text).unwrap()
+}
+
+#[test]
+fn so_do_a_lora_and_a_network_whose_activations_are_computed_again() {
+    let dir = TempDir::new();
+    let lora = "lora = { rank = 4, alpha = 8.0, unet = [\"to_q\", \"to_v\"], text_encoder = [\"q_proj\"] }";
+    for (name, lines) in [("lora", lora), ("recomputed", "gradient_checkpointing = true")] {
+        let recipe = fine_tuning(lines);
+        let data = support::scenes(&recipe, Some((0..16).collect())).unwrap();
+        let trained = |count: usize| {
+            let run = RunFolder::new(dir.join(format!("{name}-{count}")));
+            let done = among((&run, false), count, None, |session| {
+                let base = BaseModel::load(&recipe, session.run, session.device)?;
+                denoiser::train(&recipe, &base, &data, session, &Blind)
+            });
+            done.into_iter().for_each(|done| done.unwrap());
+            left(&run, TrainedPart::Diffusion)
+        };
+        let alone = trained(1);
+        assert_eq!(alone.losses.len(), 6);
+        for count in 2..=3 {
+            assert!(trained(count) == alone, "{name}: other bits on {count} ranks");
+        }
+    }
+}
+
+/// Eight pictures, one of which cannot be read.
+struct OneDamaged {
+    damaged: u64,
+    /// Who reads, and who has met the damaged one.
+    rank: usize,
+    met: Arc<Mutex<Vec<usize>>>,
+}
+
+impl Pictures for OneDamaged {
+    fn count(&self) -> Option<u64> {
+        Some(8)
+    }
+
+    fn name(&self, i: u64) -> String {
+        format!("picture {i}")
+    }
+
+    fn captions(&self, _: u64) -> Cow<'_, [String]> {
+        Cow::Owned(vec!["a gradient".into()])
+    }
+
+    fn picture(&self, i: u64, _: [u8; 3]) -> Result<RgbImage> {
+        if i == self.damaged {
+            self.met.lock().unwrap().push(self.rank);
+            return Err(Error::data(self.name(i), "a whole file", "half of one"));
+        }
+        Ok(RgbImage::from_fn(32, 32, |x, y| image::Rgb([x as u8 * 8, y as u8 * 8, i as u8 * 30])))
+    }
+
+    fn dimensions(&self, _: u64) -> Result<(u32, u32)> {
+        Ok((32, 32))
+    }
+
+    fn key(&self, i: u64) -> Result<[u8; 32]> {
+        Ok([i as u8; 32])
+    }
+}
+
+#[test]
+fn a_damaged_picture_is_everyones() {
+    let dir = TempDir::new();
+    let trained = |damaged: u64, most: &str, count: usize| {
+        let size = format!("size = 32\nmax_damaged = {most}");
+        let recipe = recipe(&[("parts = 2", "parts = 4"), ("size = 32", &size), ("steps = 20", "steps = 6")]);
+        let run = RunFolder::new(dir.join(format!("{damaged}-{most}-{count}")));
+        let met = Arc::new(Mutex::new(Vec::new()));
+        let done = among((&run, false), count, None, |session| {
+            let pictures = OneDamaged { damaged, rank: session.ranks.rank(), met: met.clone() };
+            let (size, transform) = (recipe.data.size, recipe.data.transform);
+            let data = TrainingSet::new(Arc::new(pictures), None, recipe.seed, size, transform)?;
+            autoencoder::train(&recipe, &data, session, &Blind)
+        });
+        let messages: Vec<String> = done
+            .into_iter()
+            .map(|done| done.err().map_or(String::new(), |error| error.to_string()))
+            .collect();
+        assert!(messages.iter().all(|message| *message == messages[0]), "{messages:?}");
+        let first = met.lock().unwrap()[0];
+        (messages.into_iter().next().unwrap(), first, run)
+    };
+    // Where none is allowed all stop, whoever has met it; where some are, all go on with the one that follows it.
+    let mut who = [0, 0];
+    for damaged in 0..8 {
+        let (alone, ..) = trained(damaged, "0.0", 1);
+        let (message, first, _) = trained(damaged, "0.0", 2);
+        assert!(alone.contains("damaged pictures: expected at most 0 of 8"), "{alone}");
+        assert_eq!(message, alone);
+        who[first] += 1;
+        if first == 1 && who[1] == 1 {
+            let [(alone, _, whole), (message, _, run)] = [1, 2].map(|count| trained(damaged, "0.2", count));
+            assert_eq!((alone.as_str(), message.as_str()), ("", ""));
+            assert!(left(&run, TrainedPart::Vae) == left(&whole, TrainedPart::Vae), "picture {damaged}");
+            let log = |run: &RunFolder| fs::read(run.log(TrainedPart::Vae)).unwrap();
+            assert_eq!(log(&run), log(&whole));
+        }
+    }
+    assert!(who.iter().all(|&met| met > 0), "{who:?}");
 }
 
 #[test]
@@ -195,7 +353,7 @@ fn a_run_goes_on_with_another_number_of_ranks() {
             .into_iter()
             .for_each(|done| assert!(done.is_err()));
         train(&part, &in_four(), (&run, true), 2, None).into_iter().for_each(|done| done.unwrap());
-        let (got, expected) = (left(&run, &part), left(&alone, &part));
+        let (got, expected) = (left(&run, part.trained), left(&alone, part.trained));
         assert!(got.model == expected.model, "{}: another model", part.name());
         assert!(got.checkpoint == expected.checkpoint, "{}: another checkpoint", part.name());
     }

@@ -4,10 +4,26 @@ use std::borrow::Cow;
 
 use calotype_kernels::memory::Buffer;
 
-use super::{Optimizer, Slot};
+use super::{AVERAGE, Optimizer, Slot};
 use crate::error::Result;
 use crate::ranks::{self, Ranks};
 use crate::trainer::exchange;
+
+/// Which numbers of an optimiser.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Numbers {
+    /// Weights, moments and averages.
+    All,
+    /// The averages alone: what is measured and sampled from.
+    Averages,
+}
+
+impl Numbers {
+    /// Whether a tensor whose name in [`Optimizer::state`] begins with `kind` is one of them.
+    fn have(self, kind: &str) -> bool {
+        self == Numbers::All || kind.starts_with(AVERAGE)
+    }
+}
 
 impl Optimizer {
     /// Who updates each parameter.
@@ -40,20 +56,21 @@ impl Optimizer {
         exchange::all_values(&own, &lengths, &self.owners(), ranks)
     }
 
-    /// The whole optimiser on rank 0, for what is written there: one that owns every parameter. Nothing on the others.
+    /// On rank 0 an optimiser that has these `numbers` of every parameter, for what is written there. Nothing on the others.
     ///
     /// # Errors
     /// `Error::Ranks`.
-    pub fn gathered(&self, ranks: &dyn Ranks) -> Result<Option<Cow<'_, Self>>> {
+    pub fn gathered(&self, numbers: Numbers, ranks: &dyn Ranks) -> Result<Option<Cow<'_, Self>>> {
         if ranks.count() == 1 {
             return Ok(Some(Cow::Borrowed(self)));
         }
         let mut slots = Vec::new();
         for slot in &self.slots {
-            let mut whole = Slot { owner: 0, ..slot.clone() };
-            for (shape, values) in whole.tensors_mut().map(|(_, shape, values)| (shape, values)) {
-                let length = shape.iter().product();
-                *values = self.at_root(slot.owner, length, std::mem::take(values), ranks)?;
+            let mut whole = Slot { owner: 0, ..slot.elsewhere() };
+            for ((kind, shape, place), (.., own)) in whole.tensors_mut().zip(slot.tensors()) {
+                if numbers.have(&kind) {
+                    *place = self.at_root(slot.owner, shape.iter().product(), own, ranks)?;
+                }
             }
             if self.rank == 0 {
                 slots.push(whole);
@@ -64,19 +81,18 @@ impl Optimizer {
     }
 
     /// `length` numbers of `owner` for rank 0.
-    fn at_root(&self, owner: usize, length: usize, own: Vec<f32>, ranks: &dyn Ranks) -> Result<Vec<f32>> {
+    fn at_root(&self, owner: usize, length: usize, own: &[f32], ranks: &dyn Ranks) -> Result<Vec<f32>> {
         if owner == 0 {
-            return Ok(own);
+            return Ok(if self.rank == 0 { own.to_vec() } else { vec![] });
         }
         let (mut to, mut from) = (vec![0; ranks.count()], vec![0; ranks.count()]);
         let mut numbers = Vec::new();
         for piece in (0..length).step_by(exchange::BUCKET) {
             let end = (piece + exchange::BUCKET).min(length);
-            let send =
-                if self.rank == owner { bytemuck::cast_slice(&own[piece..end]).to_vec() } else { vec![] };
+            let send = if self.rank == owner { &own[piece..end] } else { &[] };
             to[0] = send.len();
-            from[owner] = if self.rank == 0 { 4 * (end - piece) } else { 0 };
-            numbers.extend(ranks::numbers::<f32>(&ranks.all_to_all(send, &to, &from)?));
+            from[owner] = if self.rank == 0 { end - piece } else { 0 };
+            numbers.extend_from_slice(&ranks.all_to_all(Buffer::copy_of(send), &to, &from)?);
         }
         Ok(numbers)
     }

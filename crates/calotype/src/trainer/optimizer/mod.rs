@@ -17,6 +17,7 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
+pub use among::Numbers;
 pub use config::{OptimizerConfig, Refusal, UpdateRule};
 pub use ema::EmaConfig;
 
@@ -24,7 +25,6 @@ use super::owners;
 use crate::error::{Error, Result};
 use crate::files::NamedTensor;
 use crate::nn::parameters;
-use crate::ranks::agreement::agree;
 use crate::ranks::{Alone, Ranks};
 
 /// What a rule remembers of a parameter: `m`, `v`, or `row` and `column`.
@@ -36,9 +36,9 @@ struct Moment {
 }
 
 impl Moment {
-    /// The same without its numbers: another rank has them.
-    fn elsewhere(self) -> Self {
-        Self { values: vec![], ..self }
+    /// Without its numbers: another rank has them.
+    fn elsewhere(kind: &'static str, shape: Vec<usize>) -> Self {
+        Self { kind, shape, values: vec![] }
     }
 
     fn zero(kind: &'static str, shape: &[usize]) -> Self {
@@ -66,7 +66,33 @@ impl Slot {
         self.shape.iter().product()
     }
 
+    /// The same without its numbers: another rank has them.
+    fn elsewhere(&self) -> Self {
+        let Self { name, shape, rate_factor, owner, .. } = self;
+        let moment = |moment: &Moment| Moment::elsewhere(moment.kind, moment.shape.clone());
+        Self {
+            name: name.clone(),
+            shape: shape.clone(),
+            rate_factor: *rate_factor,
+            owner: *owner,
+            value: vec![],
+            moments: self.moments.iter().map(moment).collect(),
+            averages: vec![vec![]; self.averages.len()],
+        }
+    }
+
     /// Its tensors, in the order of [`Optimizer::state`]: what the name begins with, shape, numbers.
+    fn tensors(&self) -> impl Iterator<Item = (String, &[usize], &[f32])> {
+        let shape = self.shape.as_slice();
+        let value = std::iter::once(("value".to_owned(), shape, self.value.as_slice()));
+        let moments = self.moments.iter();
+        let moments = moments.map(|moment| (moment.kind.to_owned(), &moment.shape[..], &moment.values[..]));
+        let averages = self.averages.iter().enumerate();
+        let averages = averages.map(move |(i, average)| (average_kind(i), shape, average.as_slice()));
+        value.chain(moments).chain(averages)
+    }
+
+    /// The same, to be changed.
     fn tensors_mut(&mut self) -> impl Iterator<Item = (String, Vec<usize>, &mut Vec<f32>)> {
         let shape = self.shape.clone();
         let value = std::iter::once(("value".to_owned(), shape.clone(), &mut self.value));
@@ -123,8 +149,12 @@ impl Optimizer {
     /// The same, of which each rank updates a share of the parameters.
     pub fn among(parameters: Vec<NamedTensor>, config: OptimizerConfig, ranks: &dyn Ranks) -> Self {
         let emas = config.averages();
-        let lengths: Vec<usize> = parameters.iter().map(|parameter| parameter.values.len()).collect();
-        let (owners, rank) = (owners::owners(&lengths, ranks.count()), ranks.rank());
+        let work = |NamedTensor { name, shape, values }: &NamedTensor| match config.rule {
+            UpdateRule::AdamW | UpdateRule::Lion | UpdateRule::Adafactor => values.len(),
+            UpdateRule::Muon => muon::work(name, shape),
+        };
+        let work: Vec<usize> = parameters.iter().map(work).collect();
+        let (owners, rank) = (owners::owners(&work, ranks.count()), ranks.rank());
         let moments = |name: &str, shape: &[usize]| match config.rule {
             UpdateRule::AdamW => adamw::moments(shape),
             UpdateRule::Lion => lion::moments(shape),
@@ -136,7 +166,7 @@ impl Optimizer {
             let (value, moments) = if owner == rank {
                 (values, moments)
             } else {
-                (vec![], moments.into_iter().map(Moment::elsewhere).collect())
+                (vec![], moments.into_iter().map(|m| Moment::elsewhere(m.kind, m.shape)).collect())
             };
             let averages = vec![value.clone(); emas.len()];
             Slot { name, shape, rate_factor: 1.0, owner, value, moments, averages }
@@ -179,7 +209,8 @@ impl Optimizer {
         learning_rate: f64,
         ranks: &dyn Ranks,
     ) -> Result<f64> {
-        agree(ranks, self.require_own(gradients))?;
+        // Names and shapes are the same on every rank: all refuse, or none.
+        self.require_own(gradients)?;
         let squares = self.all_squares(clipping::squares(gradients), ranks)?;
         let norm = clipping::norm(gradients, &squares, self.steps)?;
         let clip = clipping::factor(norm, self.config.max_gradient_norm);
@@ -277,18 +308,10 @@ impl Optimizer {
     /// Names, shapes and values of everything that a resume needs: `value.`, the moments (`m.`, `v.`, `row.`,
     /// `column.`), `average.`, `average_2.` and so on, each followed by the parameter's name.
     pub fn state(&self) -> Vec<(String, &[usize], &[f32])> {
-        let mut state = Vec::new();
-        for slot in &self.slots {
-            let named = |kind: &str| format!("{kind}.{}", slot.name);
-            state.push((named("value"), slot.shape.as_slice(), slot.value.as_slice()));
-            for Moment { kind, shape, values } in &slot.moments {
-                state.push((named(kind), shape.as_slice(), values.as_slice()));
-            }
-            for (i, average) in slot.averages.iter().enumerate() {
-                state.push((named(&average_kind(i)), slot.shape.as_slice(), average.as_slice()));
-            }
-        }
-        state
+        let tensors = self.slots.iter().flat_map(|slot| slot.tensors().map(move |tensor| (slot, tensor)));
+        tensors
+            .map(|(slot, (kind, shape, values))| (format!("{kind}.{}", slot.name), shape, values))
+            .collect()
     }
 
     /// Goes back to a state that [`state`](Self::state) gave after `steps` steps; `path` is for messages.
@@ -314,9 +337,12 @@ impl Optimizer {
     }
 }
 
+/// What the names of all averages begin with in a state.
+const AVERAGE: &str = "average";
+
 /// What the name of average `i` begins with in a state.
 fn average_kind(i: usize) -> String {
-    if i == 0 { "average".into() } else { format!("average_{}", i + 1) }
+    if i == 0 { AVERAGE.into() } else { format!("{AVERAGE}_{}", i + 1) }
 }
 
 /// A tensor that nobody took means that other settings wrote the state.

@@ -22,6 +22,18 @@ fn is_hidden(name: &str, shape: &[usize]) -> bool {
     shape.len() > 1 && !NOT_HIDDEN.iter().any(|part| name.contains(part))
 }
 
+/// What the update of a parameter costs, in numbers that AdamW updates: about 200 operations take as long as one of these.
+pub(super) fn work(name: &str, shape: &[usize]) -> usize {
+    let length: usize = shape.iter().product();
+    if !is_hidden(name, shape) || length == 0 {
+        return length;
+    }
+    let (rows, columns) = (shape[0], length / shape[0]);
+    let (short, long) = (rows.min(columns), rows.max(columns));
+    // Of each number of X, and of the square matrices that its Gram matrix becomes.
+    length + length * short * (6 * long + 14 * short) / long / 200
+}
+
 /// m ← μm + (1−μ)g, u = μm + (1−μ)g, θ ← θ − η′ (√max(1, rows/columns)·UVᵀ + λθ), where u = USVᵀ and η′ is
 /// [`hidden_rate`](super::OptimizerConfig::hidden_rate) learning rates. A kernel `[out, in, h, w]` is a matrix
 /// `[out, in·h·w]`.
@@ -73,6 +85,15 @@ mod tests {
             assert!((0.65..1.25).contains(&(inner / nuclear)), "{inner} {nuclear}");
         }
         assert_eq!(orthogonalized(Isa::best(), Buffer::zeros(6), 2, 3)[..], [0.0; 6]);
+    }
+
+    #[test]
+    fn a_long_matrix_is_more_work_than_its_numbers() {
+        assert_eq!(work("layer.bias", &[128]), 128);
+        assert_eq!(work("token_embedding.weight", &[900, 128]), 900 * 128);
+        assert_eq!(work("layer.weight", &[200, 200]), 21 * 200 * 200);
+        assert_eq!(work("layer.weight", &[1000, 100]), work("layer.weight", &[100, 1000]));
+        assert_eq!(work("layer.weight", &[0, 4]), 0);
     }
 
     #[test]

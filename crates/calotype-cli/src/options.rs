@@ -5,9 +5,9 @@ use std::str::FromStr;
 
 use calotype::data::parquet::Columns;
 use calotype::machine::Machine;
+use calotype::machine::device_name::DeviceName;
 use calotype::nn::Precision;
 use calotype::{Error, Result};
-use clap::ValueEnum;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 use crate::progress::Bars;
@@ -15,8 +15,8 @@ use crate::progress::Bars;
 /// Options that every verb has.
 #[derive(clap::Args)]
 pub struct Common {
-    /// Where the networks run
-    #[arg(long, global = true, value_enum, default_value_t = DeviceName::Cpu)]
+    /// Where the networks run: cpu, gpu or cuda, the second GPU gpu:1; `bench --system` lists what there is
+    #[arg(long, global = true, value_name = "NAME", default_value_t = DeviceName::CPU)]
     pub device: DeviceName,
     /// Threads on the CPU; the result does not depend on it [default: all cores]
     #[arg(long, global = true, value_name = "N")]
@@ -24,37 +24,6 @@ pub struct Common {
     /// Print one JSON object on stdout, messages on stderr
     #[arg(long, global = true)]
     pub json: bool,
-}
-
-/// Devices that a build may have.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum DeviceName {
-    /// The processor
-    Cpu,
-    /// NVIDIA (cargo feature `cuda`)
-    Cuda,
-    /// Apple (cargo feature `metal`)
-    Metal,
-    /// Any GPU with a Vulkan driver (cargo feature `vulkan`)
-    Vulkan,
-}
-
-impl DeviceName {
-    /// Those that this build has.
-    pub fn of_this_build() -> Vec<Self> {
-        let here = |device: &Self| match device {
-            Self::Cpu => true,
-            Self::Cuda => cfg!(feature = "cuda"),
-            Self::Metal => cfg!(feature = "metal"),
-            Self::Vulkan => cfg!(feature = "vulkan"),
-        };
-        Self::value_variants().iter().copied().filter(here).collect()
-    }
-
-    /// As `--device` takes it.
-    pub fn name(self) -> String {
-        self.to_possible_value().map_or(String::new(), |value| value.get_name().to_owned())
-    }
 }
 
 /// What the verbs get.
@@ -91,7 +60,7 @@ impl Context {
             .num_threads(threads)
             .build_global()
             .map_err(|e| Error::argument("--threads", "a number of threads that the system grants", e))?;
-        let (device, device_name) = (device(common.device)?, common.device);
+        let (device, device_name) = (common.device.open()?, common.device);
         Ok(Self { device, device_name, threads, json: common.json, bars: Bars::new() })
     }
 }
@@ -123,27 +92,6 @@ impl Destination {
     pub fn say(&self, context: &Context) {
         if self.new {
             context.bars.say(&format!("written: {}", self.path.display()));
-        }
-    }
-}
-
-fn device(name: DeviceName) -> Result<burn::tensor::Device> {
-    match name {
-        DeviceName::Cpu => Ok(burn::tensor::Device::flex()),
-        #[cfg(feature = "cuda")]
-        DeviceName::Cuda => Ok(burn::tensor::Device::cuda(0)),
-        #[cfg(feature = "metal")]
-        DeviceName::Metal => Ok(burn::tensor::Device::metal(burn::tensor::DeviceKind::DefaultDevice)),
-        #[cfg(feature = "vulkan")]
-        DeviceName::Vulkan => Ok(burn::tensor::Device::vulkan(burn::tensor::DeviceKind::DefaultDevice)),
-        #[cfg(not(all(feature = "cuda", feature = "metal", feature = "vulkan")))]
-        other => {
-            let name = other.name();
-            Err(Error::argument(
-                "--device",
-                format!("cpu, or a build with `cargo build --features {name}`"),
-                name,
-            ))
         }
     }
 }

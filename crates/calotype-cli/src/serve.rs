@@ -59,7 +59,7 @@ impl Args {
             allow_training: self.allow_training,
             history: self.history.clone().map_or_else(history, Ok)?,
             device: context.device.clone(),
-            device_name: context.device_name.name(),
+            device_name: context.device_name.to_string(),
             threads: context.threads,
             commit: env!("CALOTYPE_COMMIT").to_owned(),
             limits: Limits::default(),

@@ -1,5 +1,7 @@
 //! What work runs on, and who watches it.
 
+pub mod device_name;
+
 use burn::tensor::Device;
 
 use crate::progress::Progress;

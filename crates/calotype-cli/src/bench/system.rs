@@ -4,17 +4,20 @@ use std::path::Path;
 
 use calotype::Result;
 use calotype::bench::{Capabilities, PartEstimate, RecipeEstimate, recipes};
+use calotype::machine::device_name::{FoundDevice, found_devices};
 use serde::Serialize;
 
 use crate::message;
-use crate::options::{Context, DeviceName};
+use crate::options::Context;
 use crate::progress::minutes;
 
 /// The page, as JSON has it.
 #[derive(Serialize)]
 struct Page {
-    /// That `--device` takes in this build.
+    /// That `--device` takes in this build on this machine.
     devices: Vec<String>,
+    /// The same with what their drivers call them.
+    found_devices: Vec<FoundDevice>,
     /// Where the recipes were timed.
     device: String,
     #[serde(flatten)]
@@ -26,9 +29,11 @@ pub fn run(recipe: Option<&Path>, context: &Context) -> Result<()> {
     let recipes = recipes(recipe)?;
     context.bars.catch_ctrl_c();
     context.bars.say("measuring the processor and its memory");
+    let found_devices = found_devices();
     let mut page = Page {
-        devices: DeviceName::of_this_build().into_iter().map(DeviceName::name).collect(),
-        device: context.device_name.name(),
+        devices: found_devices.iter().map(|device| device.name.clone()).collect(),
+        found_devices,
+        device: context.device_name.to_string(),
         capabilities: Capabilities::measure(context.threads),
         recipes: vec![],
     };
@@ -51,10 +56,11 @@ pub fn run(recipe: Option<&Path>, context: &Context) -> Result<()> {
 }
 
 fn print_capabilities(page: &Page) {
-    let Page { devices, device, capabilities, .. } = page;
+    let Page { found_devices, device, capabilities, .. } = page;
     let Capabilities { processor, cores, threads, .. } = capabilities;
     println!("{:<14} {processor}, {cores} cores, {threads} threads used", "processor");
-    println!("{:<14} {} in this build; {device} used", "devices", devices.join(", "));
+    let devices: Vec<String> = found_devices.iter().map(FoundDevice::to_string).collect();
+    println!("{:<14} {}; {device} used", "devices", devices.join(", "));
     println!("{:<14} {}", "instructions", capabilities.instruction_sets.join(", "));
     for choice in &capabilities.products {
         let what = format!("{} products", choice.precision);

@@ -203,6 +203,8 @@ fn bad_usage_exits_with_2() {
     assert_says(&generate(&["--guidance", "nan"]), &["guidance", "finite"]);
     assert_says(&generate(&["-n", "0"]), &["-n", "at least 1"]);
     assert_says(&generate(&["--device", "cuda"]), &["--device", "--features cuda"]);
+    assert_says(&generate(&["--device", "gpu:999"]), &["--device", "cpu"]);
+    assert_says(&generate(&["--device", "vulkan"]), &["--device", "cpu, gpu, cuda"]);
     assert_says(
         &fails(&dir, 2, &["explain", "", "--model", "model", "--out", "x"]),
         &["prompt", "at least one word"],

@@ -19,18 +19,31 @@ use calotype::files::{NamedTensor, StoredTensor, safetensors};
 use calotype::nn::{Init, parameters};
 use calotype::text_encoder::{Clip, ClipConfig, contrastive_loss::info_nce};
 
+use crate::devices::on_each_device;
+
+on_each_device!(
+    autoencoder_kl,
+    clip,
+    unet_2d_condition,
+    unet_with_grounded_attention,
+    unet_2d_condition_of_other_families,
+    flux_transformer,
+);
+
 struct Golden {
+    device: Device,
     path: PathBuf,
     tensors: HashMap<String, NamedTensor>,
     metadata: HashMap<String, String>,
 }
 
 impl Golden {
-    fn open(name: &str) -> Self {
+    fn open(name: &str, device: &Device) -> Self {
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
         Self {
             tensors: safetensors::read(&path).unwrap(),
             metadata: safetensors::read_metadata(&path).unwrap(),
+            device: device.clone(),
             path,
         }
     }
@@ -42,7 +55,7 @@ impl Golden {
     fn tensor<const D: usize>(&self, key: &str) -> Tensor<D> {
         let tensor = &self.tensors[key];
         let data = TensorData::new(tensor.values.clone(), tensor.shape.clone());
-        Tensor::<D>::from_data(data, &Device::flex()).autodiff()
+        Tensor::<D>::from_data(data, &self.device).autodiff()
     }
 
     fn ids(&self, key: &str) -> Vec<Vec<u32>> {
@@ -92,11 +105,10 @@ impl Golden {
     }
 }
 
-#[test]
-fn autoencoder_kl() {
-    let golden = Golden::open("autoencoder_kl.safetensors");
+fn autoencoder_kl(device: &Device) {
+    let golden = Golden::open("autoencoder_kl.safetensors", device);
     let config: AutoencoderConfig = golden.config();
-    let network = golden.load(AutoencoderKl::new(&config, &mut Init::zeros(&Device::flex())).unwrap());
+    let network = golden.load(AutoencoderKl::new(&config, &mut Init::zeros(device)).unwrap());
     let beta: f64 = golden.metadata["beta"].parse().unwrap();
 
     let x = golden.tensor::<4>("input.sample");
@@ -112,11 +124,10 @@ fn autoencoder_kl() {
     );
 }
 
-#[test]
-fn clip() {
-    let golden = Golden::open("clip.safetensors");
+fn clip(device: &Device) {
+    let golden = Golden::open("clip.safetensors", device);
     let config: ClipConfig = golden.config();
-    let network = golden.load(Clip::new(&config, &mut Init::zeros(&Device::flex())).unwrap());
+    let network = golden.load(Clip::new(&config, &mut Init::zeros(device)).unwrap());
 
     let ids = golden.ids("input.input_ids");
     let text = network.embed_text(&ids).unwrap();
@@ -132,10 +143,10 @@ fn clip() {
     golden.assert_loss(&network, info_nce(logits, None).unwrap().total());
 }
 
-fn unet(file: &str) {
-    let golden = Golden::open(file);
+fn unet(file: &str, device: &Device) {
+    let golden = Golden::open(file, device);
     let config: UnetConfig = golden.config();
-    let network = golden.load(Unet::new(&config, &mut Init::zeros(&Device::flex())).unwrap());
+    let network = golden.load(Unet::new(&config, &mut Init::zeros(device)).unwrap());
     let timesteps: Vec<f64> = golden.tensors["input.timestep"].values.iter().map(|&t| f64::from(t)).collect();
     let output = network
         .forward(
@@ -149,16 +160,14 @@ fn unet(file: &str) {
     golden.assert_loss(&network, (output - golden.tensor("input.noise")).square().mean());
 }
 
-#[test]
-fn unet_2d_condition() {
-    unet("unet.safetensors");
+fn unet_2d_condition(device: &Device) {
+    unet("unet.safetensors", device);
 }
 
 /// The grounding of words in regions beside the plain loss.
-#[test]
-fn unet_with_grounded_attention() {
-    let golden = Golden::open("unet_grounded.safetensors");
-    let network = golden.load(Unet::new(&golden.config(), &mut Init::zeros(&Device::flex())).unwrap());
+fn unet_with_grounded_attention(device: &Device) {
+    let golden = Golden::open("unet_grounded.safetensors", device);
+    let network = golden.load(Unet::new(&golden.config(), &mut Init::zeros(device)).unwrap());
     let numbers = |key: &str| golden.tensors[key].values.clone();
     let timesteps: Vec<f64> = numbers("input.timestep").iter().map(|&t| f64::from(t)).collect();
     let weights: Vec<f64> = numbers("input.weights").iter().map(|&w| f64::from(w)).collect();
@@ -184,17 +193,15 @@ fn unet_with_grounded_attention() {
 }
 
 /// Linear projections, heads and transformer layers for each level, odd latent sizes.
-#[test]
-fn unet_2d_condition_of_other_families() {
-    unet("unet_linear.safetensors");
+fn unet_2d_condition_of_other_families(device: &Device) {
+    unet("unet_linear.safetensors", device);
 }
 
 /// Flux.1 with a guidance scale.
-#[test]
-fn flux_transformer() {
-    let golden = Golden::open("flux.safetensors");
+fn flux_transformer(device: &Device) {
+    let golden = Golden::open("flux.safetensors", device);
     let config: FluxConfig = golden.config();
-    let network = golden.load(Flux::new(&config, &mut Init::zeros(&Device::flex())).unwrap());
+    let network = golden.load(Flux::new(&config, &mut Init::zeros(device)).unwrap());
     let numbers = |key: &str| golden.tensors[key].values.iter().map(|&x| f64::from(x)).collect::<Vec<f64>>();
     let positions = |key: &str| -> Vec<Position> { numbers(key).as_chunks::<3>().0.to_vec() };
     let condition = Condition {

@@ -10,6 +10,7 @@ use calotype::evaluate::protocol::Protocol;
 use calotype::files::NamedTensor;
 use serde::Deserialize;
 
+use crate::devices::on_each_device;
 use crate::formula::inception::{tensor, tensors};
 use crate::formula::picture;
 use crate::golden::Golden;
@@ -49,14 +50,15 @@ impl Numbers {
     }
 }
 
-fn network(tensors: HashMap<String, NamedTensor>) -> calotype::Result<InceptionV3> {
-    weights::from_tensors(Path::new("inception.pth"), tensors, &Device::flex())
+fn network(tensors: HashMap<String, NamedTensor>, device: &Device) -> calotype::Result<InceptionV3> {
+    weights::from_tensors(Path::new("inception.pth"), tensors, device)
 }
 
-#[test]
-fn features_equal_torch_fidelitys() {
+on_each_device!(features_equal_torch_fidelitys);
+
+fn features_equal_torch_fidelitys(device: &Device) {
     let file: Golden<Case> = serde_json::from_str(include_str!("../golden/inception.json")).unwrap();
-    let network = network(tensors()).unwrap();
+    let network = network(tensors(), device).unwrap();
     let taps = [
         ("64", Tap::Pool1),
         ("192", Tap::Pool2),
@@ -68,7 +70,7 @@ fn features_equal_torch_fidelitys() {
     for (p, case) in file.cases.iter().enumerate() {
         let picture = picture(p as f64, case.width, case.height);
         let run = |protocol: Protocol| {
-            let x = one(protocol.prepare(&picture).unwrap(), &Device::flex());
+            let x = one(protocol.prepare(&picture).unwrap(), device);
             network.forward(x, &taps.map(|(_, tap)| tap)).unwrap()
         };
         for ((name, tap), got) in taps.iter().zip(run(Protocol::TfFid)) {
@@ -87,20 +89,21 @@ fn weights_that_are_not_fids_are_refused() {
         tensors.remove(missing);
         tensors
     };
-    let error = network(without("Mixed_6b.branch7x7_2.conv.weight")).unwrap_err().to_string();
+    let error =
+        network(without("Mixed_6b.branch7x7_2.conv.weight"), &Device::flex()).unwrap_err().to_string();
     assert!(error.contains("Mixed_6b.branch7x7_2.conv.weight") && error.contains("missing"), "{error}");
 
     let mut torchvision = tensors();
     torchvision.insert("fc.weight".into(), tensor("fc.weight", &[1000, 2048]));
-    let error = network(torchvision).unwrap_err().to_string();
+    let error = network(torchvision, &Device::flex()).unwrap_err().to_string();
     assert!(error.contains("torchvision") && error.contains("2015-12-05"), "{error}");
 
     let mut broken = tensors();
     broken.get_mut("Conv2d_1a_3x3.bn.bias").unwrap().values[3] = f32::NAN;
-    assert!(network(broken).unwrap_err().to_string().contains("finite"));
+    assert!(network(broken, &Device::flex()).unwrap_err().to_string().contains("finite"));
 
     // pytorch-fid's wrapped network has no classifier.
-    let network = network(without("fc.weight")).unwrap();
+    let network = network(without("fc.weight"), &Device::flex()).unwrap();
     let x = one(vec![0.0; 299 * 299 * 3], &Device::flex());
     assert!(!network.has_classifier());
     let error = network.forward(x, &[Tap::Logits]).unwrap_err().to_string();

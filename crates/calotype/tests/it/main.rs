@@ -3,6 +3,7 @@
 
 mod compute;
 mod conversion;
+mod devices;
 mod diffusers_schedulers;
 mod edit_score;
 mod editing;
@@ -17,6 +18,8 @@ mod flux_pipelines;
 mod formula;
 mod fuzz;
 mod golden;
+#[cfg(feature = "gpu")]
+mod gpu;
 mod gradients;
 mod grounding;
 mod inception;

@@ -9,23 +9,31 @@ use calotype::files::{NamedTensor, safetensors};
 use calotype::nn::{Conv2d, Init, parameters};
 use serde_json::Value;
 
+use crate::devices::on_each_device;
+
+on_each_device!(
+    output_and_every_gradient_of_the_hinge_loss,
+    the_gradient_that_the_autoencoder_gets,
+    the_weight_that_makes_both_gradients_equally_long,
+);
+
 const LAYERS: usize = 2;
 
 fn golden(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(file)
 }
 
-struct Golden(HashMap<String, NamedTensor>);
+struct Golden(HashMap<String, NamedTensor>, Device);
 
 impl Golden {
-    fn open() -> Self {
-        Self(safetensors::read(&golden("patch_gan.safetensors")).unwrap())
+    fn open(device: &Device) -> Self {
+        Self(safetensors::read(&golden("patch_gan.safetensors")).unwrap(), device.clone())
     }
 
     fn tensor(&self, name: &str) -> Tensor<4> {
         let NamedTensor { shape, values, .. } = &self.0[name];
         let shape: [usize; 4] = shape.as_slice().try_into().unwrap();
-        Tensor::from_data(TensorData::new(values.clone(), shape), &Device::flex())
+        Tensor::from_data(TensorData::new(values.clone(), shape), &self.1)
     }
 
     /// Differences are measured by the largest number of the tensor.
@@ -59,7 +67,7 @@ fn theirs(name: &str) -> String {
 }
 
 fn network(golden: &Golden) -> PatchDiscriminator {
-    let network = PatchDiscriminator::new(8, LAYERS, &mut Init::random(0, &Device::flex()));
+    let network = PatchDiscriminator::new(8, LAYERS, &mut Init::random(0, &golden.1));
     let network = parameters::replace(network, |name, shape| {
         let tensor = &golden.0[&format!("param.{}", theirs(&name))];
         assert_eq!(tensor.shape, shape, "{name}");
@@ -68,9 +76,8 @@ fn network(golden: &Golden) -> PatchDiscriminator {
     parameters::tracked(&network)
 }
 
-#[test]
-fn output_and_every_gradient_of_the_hinge_loss() {
-    let golden = Golden::open();
+fn output_and_every_gradient_of_the_hinge_loss(device: &Device) {
+    let golden = Golden::open(device);
     let network = network(&golden);
     let of = |side: &str| network.forward(golden.tensor(&format!("input.{side}")).autodiff());
     let (real, fake) = (of("real"), of("fake"));
@@ -84,18 +91,16 @@ fn output_and_every_gradient_of_the_hinge_loss() {
     }
 }
 
-#[test]
-fn the_gradient_that_the_autoencoder_gets() {
-    let golden = Golden::open();
+fn the_gradient_that_the_autoencoder_gets(device: &Device) {
+    let golden = Golden::open(device);
     let network = network(&golden);
     let fake = golden.tensor("input.fake").autodiff().require_grad();
     let gradients = discriminator::generator(network.forward(fake.clone())).backward();
     golden.assert_close("grad_input.fake", &numbers(fake.grad(&gradients).unwrap()));
 }
 
-#[test]
-fn the_weight_that_makes_both_gradients_equally_long() {
-    let golden = Golden::open();
+fn the_weight_that_makes_both_gradients_equally_long(device: &Device) {
+    let golden = Golden::open(device);
     let case: Value = serde_json::from_str(&std::fs::read_to_string(golden_json()).unwrap()).unwrap();
     let gradient = |name: &str| golden.0[name].values.iter().map(|&g| f64::from(g)).collect::<Vec<_>>();
     let weight = case["weights"]["discriminator"].as_f64().unwrap();
@@ -106,7 +111,7 @@ fn the_weight_that_makes_both_gradients_equally_long() {
     // Ours of the last layer, through our own discriminator.
     let judge = network(&golden);
     let NamedTensor { shape, values, .. } = &golden.0["step.last_layer"];
-    let mut last = Conv2d::same(shape[1], shape[0], 3, &mut Init::random(0, &Device::flex()));
+    let mut last = Conv2d::same(shape[1], shape[0], 3, &mut Init::random(0, device));
     last = parameters::replace(last, |name, _| match name.as_str() {
         "weight" => Some(values.clone()),
         _ => Some(golden.0["step.last_layer_bias"].values.clone()),
@@ -124,7 +129,7 @@ fn golden_json() -> PathBuf {
 
 #[test]
 fn a_judge_is_a_constant_even_of_a_network_in_training() {
-    let golden = Golden::open();
+    let golden = Golden::open(&Device::flex());
     let trained = network(&golden);
     let judge = parameters::tracked_where(&trained, |_| false);
     let fake = golden.tensor("input.fake").autodiff().require_grad();

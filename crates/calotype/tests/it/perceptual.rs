@@ -12,6 +12,7 @@ use calotype::evaluate::ms_ssim::ms_ssim_rgb;
 use calotype::files::NamedTensor;
 use serde::Deserialize;
 
+use crate::devices::on_each_device;
 use crate::formula::{picture, uniform};
 use crate::golden::Golden;
 
@@ -43,31 +44,31 @@ fn tensors(backbone: Backbone) -> HashMap<String, NamedTensor> {
     weights::shapes(backbone).into_iter().map(tensor).collect()
 }
 
-fn network(tensors: HashMap<String, NamedTensor>) -> calotype::Result<Lpips> {
-    weights::from_tensors(Path::new("alex.pth"), tensors, &Device::flex())
+fn network(tensors: HashMap<String, NamedTensor>, device: &Device) -> calotype::Result<Lpips> {
+    weights::from_tensors(Path::new("alex.pth"), tensors, device)
 }
 
 fn pair(p: usize, case: &Case) -> [image::RgbImage; 2] {
     [0.0, 0.2].map(|shift| picture(p as f64 + shift, case.width, case.height))
 }
 
-fn distance(network: &Lpips, pair: &[image::RgbImage; 2]) -> f64 {
-    let [x, y]: [Tensor<4>; 2] =
-        [0, 1].map(|i| to_tensor(std::slice::from_ref(&pair[i]), &Device::flex()).unwrap());
+fn distance(network: &Lpips, pair: &[image::RgbImage; 2], device: &Device) -> f64 {
+    let [x, y]: [Tensor<4>; 2] = [0, 1].map(|i| to_tensor(std::slice::from_ref(&pair[i]), device).unwrap());
     network.distance(x, y).unwrap().into_data().iter::<f64>().sum()
 }
 
-#[test]
-fn lpips_equals_the_papers_code() {
+on_each_device!(lpips_equals_the_papers_code);
+
+fn lpips_equals_the_papers_code(device: &Device) {
     for backbone in [Backbone::AlexNet, Backbone::Vgg16] {
-        let network = network(tensors(backbone)).unwrap();
+        let network = network(tensors(backbone), device).unwrap();
         assert_eq!(network.backbone(), backbone);
         for (p, case) in cases().iter().enumerate() {
             let expected = if backbone == Backbone::AlexNet { case.alex } else { case.vgg };
             let pair = pair(p, case);
-            let found = distance(&network, &pair);
+            let found = distance(&network, &pair, device);
             assert!((found / expected - 1.0).abs() < 1e-4, "{backbone:?} {p}: {found}, expected {expected}");
-            assert_eq!(distance(&network, &[pair[0].clone(), pair[0].clone()]), 0.0);
+            assert_eq!(distance(&network, &[pair[0].clone(), pair[0].clone()], device), 0.0);
         }
     }
 }
@@ -99,26 +100,29 @@ fn a_whole_saved_network_has_other_names() {
     };
     let whole = tensors(Backbone::AlexNet).into_iter().map(renamed).collect();
     let pair = pair(0, &cases()[0]);
-    let plain = network(tensors(Backbone::AlexNet)).unwrap();
-    assert_eq!(distance(&network(whole).unwrap(), &pair), distance(&plain, &pair));
+    let device = Device::flex();
+    let plain = network(tensors(Backbone::AlexNet), &device).unwrap();
+    let renamed = network(whole, &device).unwrap();
+    assert_eq!(distance(&renamed, &pair, &device), distance(&plain, &pair, &device));
 }
 
 #[test]
 fn weights_and_pictures_that_do_not_fit_are_refused() {
+    let device = &Device::flex();
     let mut without = tensors(Backbone::Vgg16);
     without.remove("lin3.model.1.weight");
-    let error = network(without).unwrap_err().to_string();
+    let error = network(without, device).unwrap_err().to_string();
     assert!(error.contains("lin3.model.1.weight") && error.contains("missing"), "{error}");
 
     // AlexNet's layers beside the linear layers of VGG-16.
     let mut mixed = tensors(Backbone::Vgg16);
     mixed.extend(tensors(Backbone::AlexNet).into_iter().filter(|(name, _)| name.starts_with("features")));
-    assert!(network(mixed).unwrap_err().to_string().contains("lin1.model.1.weight"));
+    assert!(network(mixed, device).unwrap_err().to_string().contains("lin1.model.1.weight"));
 
     for backbone in [Backbone::AlexNet, Backbone::Vgg16] {
-        let network = network(tensors(backbone)).unwrap();
+        let network = network(tensors(backbone), device).unwrap();
         let of = |h: usize, w: usize| {
-            let x = Tensor::<4>::zeros([1, 3, h, w], &Device::flex());
+            let x = Tensor::<4>::zeros([1, 3, h, w], device);
             network.distance(x.clone(), x).map(|d| d.into_data().iter::<f64>().sum::<f64>())
         };
         let least = backbone.smallest_side();

@@ -26,6 +26,8 @@ use calotype::text_encoder::reading::PromptOptions;
 use calotype::text_encoder::tokenizer::ClipTokenizer;
 use serde::Deserialize;
 
+use crate::devices::on_each_device;
+
 #[derive(Deserialize)]
 struct Cases {
     cases: Vec<Case>,
@@ -72,11 +74,11 @@ fn cases(kind: &str) -> Vec<Case> {
     cases
 }
 
-struct Tensors(HashMap<String, NamedTensor>);
+struct Tensors(HashMap<String, NamedTensor>, Device);
 
 impl Tensors {
-    fn read(name: &str) -> Self {
-        Self(safetensors::read(&golden(name)).unwrap())
+    fn read(name: &str, device: &Device) -> Self {
+        Self(safetensors::read(&golden(name)).unwrap(), device.clone())
     }
 
     fn get<const D: usize>(&self, name: &str) -> Tensor<D> {
@@ -85,7 +87,7 @@ impl Tensors {
 
     fn find<const D: usize>(&self, name: &str) -> Option<Tensor<D>> {
         let NamedTensor { shape, values, .. } = self.0.get(name)?;
-        Some(Tensor::from_data(TensorData::new(values.clone(), shape.clone()), &Device::flex()))
+        Some(Tensor::from_data(TensorData::new(values.clone(), shape.clone()), &self.1))
     }
 
     fn rows(&self, name: &str) -> Vec<Vec<f64>> {
@@ -124,16 +126,19 @@ fn check<const D: usize>(
     }
 }
 
-#[test]
-fn every_component_gives_what_pytorch_gives() {
-    let device = Device::flex();
+on_each_device!(
+    every_component_gives_what_pytorch_gives,
+    every_pipeline_gives_the_latents_that_diffusers_gives
+);
+
+fn every_component_gives_what_pytorch_gives(device: &Device) {
     let mut worst = Vec::new();
     for case in cases("probe") {
-        let (inputs, outputs) = (Tensors::read(&case.inputs), Tensors::read(&case.outputs));
+        let (inputs, outputs) = (Tensors::read(&case.inputs, device), Tensors::read(&case.outputs, device));
         let stored = |part: ComponentKind| StoredComponent::find(&golden(&case.model), part).unwrap();
         match case.component.as_str() {
             "unet" => {
-                let network = checkpoint::denoiser(stored(ComponentKind::Unet), &device).unwrap().network;
+                let network = checkpoint::denoiser(stored(ComponentKind::Unet), device).unwrap().network;
                 let sample = inputs.get::<4>("sample");
                 let timesteps = inputs.rows("timestep").concat();
                 let timesteps =
@@ -149,7 +154,7 @@ fn every_component_gives_what_pytorch_gives() {
                 let got = network.forward(sample, &timesteps, &condition, None).unwrap();
                 check(&case, &outputs, "output", got, &mut worst);
             }
-            "vae-encode" => match checkpoint::vae(stored(ComponentKind::Vae), &device).unwrap() {
+            "vae-encode" => match checkpoint::vae(stored(ComponentKind::Vae), device).unwrap() {
                 Vae::Kl { network, .. } => {
                     let posterior = network.encode(inputs.get("sample")).unwrap();
                     check(&case, &outputs, "mean", posterior.mean, &mut worst);
@@ -161,7 +166,7 @@ fn every_component_gives_what_pytorch_gives() {
                 }
             },
             "vae-decode" => {
-                let vae = checkpoint::vae(stored(ComponentKind::Vae), &device).unwrap();
+                let vae = checkpoint::vae(stored(ComponentKind::Vae), device).unwrap();
                 check(&case, &outputs, "output", vae.decode(inputs.get("sample")), &mut worst);
             }
             "text-encoder" | "text-encoder-2" => {
@@ -170,7 +175,7 @@ fn every_component_gives_what_pytorch_gives() {
                 } else {
                     ComponentKind::TextEncoder
                 };
-                let network = checkpoint::text_encoder(stored(tower), &device).unwrap().network;
+                let network = checkpoint::text_encoder(stored(tower), device).unwrap().network;
                 let features = network.forward_skipping(&inputs.ids(), 1).unwrap();
                 let normed = network.normalise(features.hidden_state.clone());
                 check(&case, &outputs, "output", features.last_hidden_state, &mut worst);
@@ -266,8 +271,7 @@ fn latents(case: &Case, model: &mut Model, inputs: &Tensors) -> Tensor<4> {
     latents
 }
 
-#[test]
-fn every_pipeline_gives_the_latents_that_diffusers_gives() {
+fn every_pipeline_gives_the_latents_that_diffusers_gives(device: &Device) {
     let mut models: HashMap<String, Model> = HashMap::new();
     let mut worst = Vec::new();
     for case in cases("pipeline") {
@@ -276,8 +280,8 @@ fn every_pipeline_gives_the_latents_that_diffusers_gives() {
         }
         let model = models
             .entry(case.model.clone())
-            .or_insert_with(|| Model::load(&golden(&case.model), &Device::flex()).unwrap());
-        let (inputs, outputs) = (Tensors::read(&case.inputs), Tensors::read(&case.outputs));
+            .or_insert_with(|| Model::load(&golden(&case.model), device).unwrap());
+        let (inputs, outputs) = (Tensors::read(&case.inputs, device), Tensors::read(&case.outputs, device));
         let latents = latents(&case, model, &inputs);
         if outputs.0.contains_key("image") {
             check(&case, &outputs, "image", model.vae.decode_scaled(latents.clone(), false), &mut worst);

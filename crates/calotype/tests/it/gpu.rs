@@ -1,0 +1,159 @@
+//! What a GPU trains, draws and explains, beside the CPU. Networks and their gradients have golden numbers of their own:
+//! the tests called `gpu` of other modules.
+//!
+//! Both compute in f32 and sum in another order, so that numbers differ in the last of their 24 bits, and what depends on
+//! them by more. Every tolerance is a share of the size of the numbers, with the largest difference seen beside it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use burn::tensor::{Device, Tensor};
+use calotype::data::emoji_scenes::{EmojiScenes, EmojiScenesConfig, Split};
+use calotype::data::tensors::to_tensor;
+use calotype::diffusion::guidance::Guidance;
+use calotype::explain::heat_map::Baseline;
+use calotype::explain::{Options, explain, explain_pictures};
+use calotype::model::Model;
+use calotype::pipeline::text_to_image::{PictureRequest, Sampling};
+use calotype::runs::folder::RunFolder;
+use calotype::sampler::{SamplerKind, SamplerSettings};
+use calotype::trainer::Session;
+use serde_json::Value;
+
+use crate::devices::on_gpu;
+use crate::pipeline;
+use crate::support::{
+    CLIP, DIFFUSION, Part, TempDir, VAE, components, files, recipe, session, write_files, write_model,
+};
+
+/// A training of 20 steps on a device: the lines of its log, and what it wrote.
+struct Trained {
+    lines: Vec<BTreeMap<String, f64>>,
+    files: BTreeMap<PathBuf, Vec<u8>>,
+}
+
+fn train(part: &Part, device: &Device, lines: &[(&str, &str)]) -> Trained {
+    let dir = TempDir::new();
+    let run = RunFolder::new(dir.join("run"));
+    write_files(&run.model(), &components(part.reads));
+    part.train(&recipe(lines), Session { device, ..session(&run, false) }).unwrap();
+    let numbers = |line: &str| -> Option<BTreeMap<String, f64>> {
+        let Value::Object(line) = serde_json::from_str(line).unwrap() else { return None };
+        let numbers = line.into_iter().filter_map(|(name, value)| Some((name, value.as_f64()?)));
+        Some(numbers.collect()).filter(|line: &BTreeMap<_, _>| line.contains_key("loss"))
+    };
+    let log = fs::read_to_string(run.log(part.trained)).unwrap();
+    Trained { lines: log.lines().filter_map(numbers).collect(), files: files(&run.model()) }
+}
+
+/// Every number of every logged step: within `tolerance` of its size.
+fn assert_same_log(got: &Trained, expected: &Trained, tolerance: f64) {
+    assert!(expected.lines.len() >= 3, "{} lines", expected.lines.len());
+    assert_eq!(got.lines.len(), expected.lines.len());
+    for (got, expected) in got.lines.iter().zip(&expected.lines) {
+        for (name, expected) in expected {
+            let (got, size) = (got[name], expected.abs().max(1e-3));
+            let difference = (got - expected).abs() / size;
+            println!("{name}: {difference:.1e}");
+            assert!(
+                difference <= tolerance,
+                "{name}: expected {expected}, got {got}: {difference:.1e} of it"
+            );
+        }
+    }
+}
+
+fn trains_as_the_cpu(part: &Part) {
+    on_gpu(|gpu| {
+        let (got, expected) = (train(part, gpu, &[]), train(part, &Device::flex(), &[]));
+        assert_same_log(&got, &expected, 1e-4);
+    });
+}
+
+#[test]
+fn the_autoencoder_trains_as_on_the_cpu() {
+    trains_as_the_cpu(&VAE);
+}
+
+#[test]
+fn clip_trains_as_on_the_cpu() {
+    trains_as_the_cpu(&CLIP);
+}
+
+#[test]
+fn the_denoiser_trains_as_on_the_cpu() {
+    trains_as_the_cpu(&DIFFUSION);
+}
+
+/// The same device, the same build: the same bits.
+#[test]
+fn a_training_again_has_the_same_bits() {
+    on_gpu(|gpu| {
+        for part in [VAE, CLIP, DIFFUSION] {
+            let [first, second] = [0, 1].map(|_| train(&part, gpu, &[]).files);
+            assert!(first == second, "{}", part.name());
+        }
+    });
+}
+
+/// The model of all these tests on a device.
+fn model(device: &Device) -> Model {
+    let dir = TempDir::new();
+    write_model(&dir.join("model"));
+    Model::load(&dir.join("model"), device).unwrap()
+}
+
+fn requests() -> [PictureRequest; 2] {
+    ["a red apple above a cat", "a dog"].map(|prompt| PictureRequest::new(prompt, Guidance::new(2.0), 3))
+}
+
+/// The largest difference, as a share of the largest number.
+fn difference(got: &[f32], expected: &[f32]) -> f32 {
+    assert_eq!(got.len(), expected.len());
+    assert!(got.iter().all(|x| x.is_finite()));
+    let largest = expected.iter().fold(1e-12f32, |m, x| m.max(x.abs()));
+    got.iter().zip(expected).fold(0.0f32, |m, (g, e)| m.max((g - e).abs())) / largest
+}
+
+fn latents(model: &Model, kind: SamplerKind) -> Vec<f32> {
+    let sampling = Sampling { sampler: SamplerSettings::new(kind, 6), ..pipeline::sampling() };
+    let watch = &mut |_, _| ControlFlow::Continue(());
+    let latents: Tensor<4> = model.sample(&requests(), &sampling, None, watch).unwrap();
+    latents.into_data().iter().collect()
+}
+
+#[test]
+fn every_sampler_ends_where_it_ends_on_the_cpu() {
+    on_gpu(|gpu| {
+        let [on_gpu, on_cpu] = [gpu, &Device::flex()].map(model);
+        for kind in SamplerKind::ALL {
+            if kind.is_flow() != on_cpu.scheduler.is_flow() {
+                continue;
+            }
+            let difference = difference(&latents(&on_gpu, kind), &latents(&on_cpu, kind));
+            println!("{kind}: {difference:.1e}");
+            assert!(difference < 1e-4, "{kind}: differs by {difference:.1e} of the largest number");
+        }
+    });
+}
+
+#[test]
+fn heat_maps_are_those_of_the_cpu() {
+    on_gpu(|gpu| {
+        let picture = EmojiScenes::new(EmojiScenesConfig::default()).unwrap().scene(Split::HeldOut, 0).image;
+        let maps = |device: &Device| -> Vec<f32> {
+            let (model, requests, sampling) = (model(device), requests(), pipeline::sampling());
+            let drawn = explain(&model, &requests, &sampling, None, Baseline::WordMean).unwrap();
+            let given = to_tensor(std::slice::from_ref(&picture), device).unwrap();
+            let (options, watch) = (Options::default(), &mut |_, _| ControlFlow::Continue(()));
+            let seen = explain_pictures(&model, &given, &requests[..1], &sampling, None, &options, watch);
+            let all = drawn.into_iter().chain(seen.unwrap());
+            all.flat_map(|explanation| explanation.maps).flat_map(|map| map.values).collect()
+        };
+        let difference = difference(&maps(gpu), &maps(&Device::flex()));
+        println!("{difference:.1e}");
+        assert!(difference < 1e-4, "differs by {difference:.1e} of the largest number");
+    });
+}

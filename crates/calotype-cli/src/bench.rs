@@ -82,15 +82,16 @@ fn print(report: &Timings) {
         "median  {:.2} ms  ({:.2} to {:.2}, {} steps)",
         report.median_ms, report.min_ms, report.max_ms, report.steps
     );
-    println!(
-        "{:.2} GFLOP a step, {:.1} GFLOP/s, {:.0} % of {:.0} on {} threads ({})",
-        report.gflop_per_step,
-        report.gflops,
-        report.percent_of_peak,
-        report.peak_gflops,
-        report.threads,
-        report.instruction_set
-    );
+    let of_peak = match (report.percent_of_peak, report.peak_gflops, &report.instruction_set) {
+        (Some(percent), Some(peak), Some(instructions)) => {
+            format!(", {percent:.0} % of {peak:.0} on {} threads ({instructions})", report.threads)
+        }
+        _ => report.device.as_ref().map_or_else(String::new, |device| format!(" on {device}")),
+    };
+    println!("{:.2} GFLOP a step, {:.1} GFLOP/s{of_peak}", report.gflop_per_step, report.gflops);
+    if let Some(memory) = report.device_memory_mib {
+        println!("device memory {memory:.0} MiB");
+    }
     if let Some(memory) = report.peak_rss_mib {
         println!("peak memory {memory:.0} MiB, {} parameters in {}", report.parameters, report.weights);
     }

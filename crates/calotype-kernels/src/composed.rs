@@ -3,7 +3,7 @@
 
 use crate::Padding;
 use crate::activation::Activation;
-use burn::tensor::activation::{gelu, sigmoid, silu, softmax};
+use burn::tensor::activation::{sigmoid, silu, softmax};
 use burn::tensor::ops::{ConvOptions, InterpolateMode, InterpolateOptions, PadMode};
 use burn::tensor::{Tensor, TensorData, module};
 
@@ -88,6 +88,12 @@ pub fn rotate_pairs(x: Tensor<3>, rotations: Tensor<2>) -> Tensor<3> {
 pub fn geglu(x: Tensor<3>) -> Tensor<3> {
     let width = x.dims()[2] / 2;
     x.clone().narrow(2, 0, width) * gelu(x.narrow(2, width, width))
+}
+
+/// x·Φ(x) = x·(1 + erf(x/√2))/2. burn 0.22's own has the derivative of the approximation by tanh, 1e-3 beside it.
+fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    let twice_phi = (x.clone() * std::f64::consts::FRAC_1_SQRT_2).erf() + 1.0;
+    x * twice_phi * 0.5
 }
 
 /// See [`crate::activation`](fn@crate::activation).

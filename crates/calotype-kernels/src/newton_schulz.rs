@@ -16,9 +16,11 @@ use crate::memory::Buffer;
 use crate::symmetric::{Order, Symmetric};
 
 /// Coefficients of Jordan et al., which bring singular values of 0.001 to 1 near 1 within five steps.
-const COEFFICIENTS: [f32; 3] = [3.4445, -4.7750, 2.0315];
+pub const COEFFICIENTS: [f32; 3] = [3.4445, -4.7750, 2.0315];
 /// Steps from one Gram matrix of X, and from the next.
 const STEPS: [usize; 2] = [3, 2];
+/// All of them.
+pub const ITERATIONS: usize = STEPS[0] + STEPS[1];
 
 /// About UVᵀ of the matrix `[rows, columns]` = USVᵀ, row by row: all singular values that are not tiny become 0.7 to
 /// 1.2. A matrix of zeros stays. On one thread.
@@ -37,7 +39,7 @@ pub fn orthogonalized(isa: Isa, mut x: Buffer, rows: usize, columns: usize) -> B
     if 4 * length > 5 * side {
         STEPS.iter().for_each(|&steps| iteration.advance(steps));
     } else {
-        (0..STEPS.iter().sum()).for_each(|_| iteration.advance(1));
+        (0..ITERATIONS).for_each(|_| iteration.advance(1));
     }
     iteration.x
 }

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
-use calotype_kernels::{Isa, peak};
+use calotype_kernels::{Isa, has_kernels, peak};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -24,6 +24,7 @@ use crate::denoiser::DenoiserConfig;
 use crate::error::{Error, Result};
 use crate::files::{Storage, atomic};
 use crate::machine::Machine;
+use crate::machine::device_name::hardware;
 use crate::named::{named_enum, serde_by_name};
 use crate::nn::{Compute, Init, Precision};
 use crate::trainer::preflight::peak_bytes;
@@ -79,11 +80,13 @@ pub struct Timings {
     /// 10⁹ operations per second, from the median.
     pub gflops: f64,
     /// Share of `peak_gflops`.
-    pub percent_of_peak: f64,
-    /// What the processor's threads reach at most, measured.
-    pub peak_gflops: f64,
+    pub percent_of_peak: Option<f64>,
+    /// What the processor's threads reach at most, measured; nothing for another device.
+    pub peak_gflops: Option<f64>,
     /// Most memory that the process has had, where the system tells.
     pub peak_rss_mib: Option<f64>,
+    /// What is reserved of a device's own memory after the last step.
+    pub device_memory_mib: Option<f64>,
     /// Numbers in all parameters.
     pub parameters: usize,
     /// As asked.
@@ -98,8 +101,10 @@ pub struct Timings {
     pub size: usize,
     /// Of the machine.
     pub threads: usize,
-    /// That products are computed with.
-    pub instruction_set: String,
+    /// What the driver calls the device, where it is not the CPU.
+    pub device: Option<String>,
+    /// That products are computed with, on the CPU.
+    pub instruction_set: Option<String>,
 }
 
 impl Benchmark {
@@ -121,11 +126,15 @@ impl Benchmark {
         if self.mode == Mode::Train && self.storage() != Storage::F32 {
             return Err(Error::argument("weights", "f32: trainings store weights so", self.storage()));
         }
+        if !has_kernels(machine.device) && self.precision != Precision::F32 {
+            return Err(Error::argument("dtype", "f32, in which a GPU computes everything", self.precision));
+        }
         let isa = Isa::of(self.precision.required("dtype")?);
+        let isa = has_kernels(machine.device).then_some(isa);
         let mut bench = self.network(machine)?;
-        let peak_gflops = peak::gflops(isa, machine.threads);
+        let peak_gflops = isa.map(|isa| peak::gflops(isa, machine.threads));
         let times = self.times(bench.as_mut())?;
-        self.timings(bench.as_ref(), &times, peak_gflops, (isa, machine.threads))
+        self.timings(bench.as_ref(), &times, peak_gflops, (isa, machine))
     }
 
     /// How weights are stored.
@@ -188,12 +197,13 @@ impl Benchmark {
         &self,
         bench: &dyn Bench,
         times: &[f64],
-        peak_gflops: f64,
-        (isa, threads): (Isa, usize),
+        peak_gflops: Option<f64>,
+        (isa, machine): (Option<Isa>, Machine),
     ) -> Result<Timings> {
         let median_ms = median(times);
         // Before the arithmetic is counted, which is a pass of its own.
         let peak_rss_mib = peak_bytes().map(mib);
+        let device_memory_mib = machine.device.memory_pool_usage().map(|usage| mib(usage.bytes_reserved));
         let forward = bench.gflop()?;
         // The gradients of a product are two products of the same size.
         let gflop_per_step = if self.mode == Mode::Train { 3.0 * forward } else { forward };
@@ -206,17 +216,19 @@ impl Benchmark {
             steps_per_second: 1e3 / median_ms,
             gflop_per_step,
             gflops,
-            percent_of_peak: 100.0 * gflops / peak_gflops,
+            percent_of_peak: peak_gflops.map(|peak| 100.0 * gflops / peak),
             peak_gflops,
             peak_rss_mib,
+            device_memory_mib,
             parameters: bench.parameters(),
             mode: self.mode,
             dtype: self.precision,
             weights: self.storage(),
             batch: self.batch,
             size: self.size,
-            threads,
-            instruction_set: name(isa),
+            threads: machine.threads,
+            device: hardware(machine.device),
+            instruction_set: isa.map(name),
         })
     }
 }

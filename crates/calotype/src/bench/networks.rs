@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
-use calotype_kernels::{mean_square_error, work};
+use calotype_kernels::{has_kernels, mean_square_error, work};
 
 use super::{Benchmark, Mode};
 use crate::autoencoder::loss::{Reconstruction, autoencoder_loss};
@@ -16,8 +16,9 @@ use crate::text_encoder::contrastive_loss::info_nce;
 use crate::text_encoder::{Clip, ClipConfig, ClipTextConfig};
 use crate::trainer::batch::Batch;
 use crate::trainer::data_parallel::{differentiated, mean_of_shares, recycle};
+use crate::trainer::device_gradients::DeviceGradients;
 use crate::trainer::objective::ShareLoss;
-use crate::trainer::optimizer::{Optimizer, OptimizerConfig};
+use crate::trainer::optimizer::{OnDevice, Optimizer, OptimizerConfig};
 use crate::trainer::weights::{Weights, fill};
 
 /// A network and what it is timed on.
@@ -33,14 +34,29 @@ pub(super) trait Bench {
 /// Samples of a share of a batch, at least: fewer would not pay for packing the weights once more.
 const PER_SHARE: usize = 4;
 
+/// An optimiser where a training would have it.
+enum Training {
+    OnHost(Optimizer),
+    OnDevice(OnDevice),
+}
+
+impl Training {
+    fn of<M: Module>(network: &M, device: &Device) -> Self {
+        let optimizer = Optimizer::new(parameters::named_parameters(network), OptimizerConfig::default());
+        let on_device = (!has_kernels(device)).then(|| OnDevice::new(&optimizer, device)).flatten();
+        on_device.map_or(Self::OnHost(optimizer), Self::OnDevice)
+    }
+}
+
 /// A network, its optimiser once it trains, and two functions of a share of its batch: `forward` reads its result, as a
 /// sampler does.
 struct Timed<M, P, F, L> {
     network: M,
-    optimizer: Option<Optimizer>,
+    optimizer: Option<Training>,
     batch: Batch<P>,
     whole: P,
     threads: usize,
+    device: Device,
     forward: F,
     loss: L,
 }
@@ -57,19 +73,27 @@ where
             return (self.forward)(&self.network, &self.whole);
         }
         let network = &self.network;
-        let optimizer = self.optimizer.get_or_insert_with(|| {
-            Optimizer::new(parameters::named_parameters(network), OptimizerConfig::default())
-        });
-        let steps = optimizer.steps();
+        let optimizer = self.optimizer.get_or_insert_with(|| Training::of(network, &self.device));
         let loss = |network: &M, share: &P| {
             Ok(ShareLoss { total: (self.loss)(network, share)?, terms: vec![], logged: vec![] })
         };
-        let gradients =
-            |network: &M, share: &P| differentiated(network, |_| true, |network| loss(network, share));
-        let computed = mean_of_shares(network, &self.batch, self.threads, steps, gradients)?;
-        optimizer.step(&computed.gradients, 1e-4)?;
-        recycle(computed.gradients);
-        self.network = fill(optimizer, self.network.clone(), Weights::Current);
+        self.network = match optimizer {
+            Training::OnDevice(optimizer) => {
+                let computed = DeviceGradients::of_shares(network, &self.batch, 0, |_| true, loss)?;
+                optimizer.step(&computed, 1e-4)?;
+                optimizer.fill(network.clone())
+            }
+            Training::OnHost(optimizer) => {
+                let gradients = |network: &M, share: &P| {
+                    differentiated(network, |_| true, |network| loss(network, share))
+                };
+                let computed =
+                    mean_of_shares(network, &self.batch, self.threads, optimizer.steps(), gradients)?;
+                optimizer.step(&computed.gradients, 1e-4)?;
+                recycle(computed.gradients);
+                fill(optimizer, network.clone(), Weights::Current)
+            }
+        };
         Ok(())
     }
 
@@ -97,11 +121,11 @@ where
     F: Fn(&M, &P) -> Result<()> + 'static,
     L: Fn(&M, &P) -> Result<Tensor<1>> + Sync + 'static,
 {
-    let (whole, threads) = (inputs(shares.iter().sum()), machine.threads);
+    let (whole, threads, device) = (inputs(shares.iter().sum()), machine.threads, machine.device.clone());
     let shares: Vec<P> = shares.into_iter().map(&inputs).collect();
     let (first, of) = (0, shares.len());
     let batch = Batch { shares, first, of, items: vec![], captions: vec![], damaged: vec![] };
-    Box::new(Timed { network, optimizer: None, batch, whole, threads, forward, loss })
+    Box::new(Timed { network, optimizer: None, batch, whole, threads, device, forward, loss })
 }
 
 /// Waits for a result.
@@ -118,8 +142,12 @@ fn normal<const D: usize>(shape: [usize; D], stream: u64, device: &Device) -> Te
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 
-/// Batch sizes of the shares, two of which train side by side; only two have their activations in memory.
-fn share_sizes(batch: usize) -> Vec<usize> {
+/// Batch sizes of the shares, two of which train side by side; only two have their activations in memory. A device that
+/// is not the CPU takes the batch as a whole.
+fn share_sizes(batch: usize, device: &Device) -> Vec<usize> {
+    if !has_kernels(device) {
+        return vec![batch];
+    }
     let shares =
         [8, 4, 2].into_iter().find(|&shares| batch.is_multiple_of(shares) && batch / shares >= PER_SHARE);
     let shares = shares.unwrap_or(if batch.is_multiple_of(2) { 2 } else { 1 });
@@ -163,7 +191,7 @@ pub(super) fn denoiser(
         let predicted = network.forward(on.x_t.clone().autodiff(), &on.timesteps, &condition, None)?;
         Ok(mean_square_error(on.target.clone().autodiff(), predicted))
     };
-    Ok(timed(network, noisy, share_sizes(asked.batch), machine, (forward, loss)))
+    Ok(timed(network, noisy, share_sizes(asked.batch, machine.device), machine, (forward, loss)))
 }
 
 /// Pictures and the noise of their latents.
@@ -199,7 +227,7 @@ pub(super) fn autoencoder(
         let reconstruction = network.decode(posterior.sample(on.noise.clone().autodiff()));
         Ok(autoencoder_loss(Reconstruction::Mse, x, reconstruction, &posterior, 1e-6).total)
     };
-    Ok(timed(network, pictures, share_sizes(asked.batch), machine, (forward, loss)))
+    Ok(timed(network, pictures, share_sizes(asked.batch, machine.device), machine, (forward, loss)))
 }
 
 /// Pictures and the tokens of their captions.

@@ -117,7 +117,7 @@ fn refuse_known_fault(name: DeviceName, device: &Device) -> Result<()> {
     if name.kind == DeviceKind::Gpu && *device == Device::wgpu(WgpuKind::Cpu) {
         let expected = "a GPU, or a build with `--features gpu` in place of `vulkan`: the driver that computes on the \
                         processor crashes on SPIR-V";
-        return Err(Error::argument("--device", expected, hardware(device)));
+        return Err(Error::argument("--device", expected, hardware(device).unwrap_or_default()));
     }
     Ok(())
 }
@@ -180,20 +180,21 @@ pub fn found_devices() -> Vec<FoundDevice> {
 fn found(kind: DeviceKind) -> Vec<FoundDevice> {
     let named = |(number, device): (usize, Device)| FoundDevice {
         name: DeviceName { kind, number }.to_string(),
-        hardware: (kind != DeviceKind::Cpu).then(|| hardware(&device)),
+        hardware: hardware(&device),
     };
     kind.devices().into_iter().enumerate().map(named).collect()
 }
 
-/// What the driver calls a device.
+/// What its driver calls a device; nothing for the processor. Opens it.
 #[cfg(any(feature = "gpu", feature = "cuda"))]
-fn hardware(device: &Device) -> String {
-    device.identity().map_or_else(|| "unknown".into(), |identity| identity.name)
+pub fn hardware(device: &Device) -> Option<String> {
+    device.identity().map(|identity| identity.name)
 }
 
+/// What its driver calls a device; nothing for the processor.
 #[cfg(not(any(feature = "gpu", feature = "cuda")))]
-fn hardware(_: &Device) -> String {
-    "unknown".into()
+pub fn hardware(_: &Device) -> Option<String> {
+    None
 }
 
 #[cfg(test)]

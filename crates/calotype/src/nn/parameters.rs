@@ -1,6 +1,7 @@
 //! Parameters by name: the bridge between a network and a weight file.
 
 mod loading;
+pub mod on_device;
 
 use std::collections::HashMap;
 

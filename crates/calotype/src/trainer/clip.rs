@@ -4,14 +4,13 @@ use std::ops::Range;
 use std::path::Path;
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 use image::RgbImage;
 
 use super::batch::Batch;
-use super::data_parallel::{ShareSums, scalar, sums_of_shares};
+use super::data_parallel::{ShareSums, sums_of_shares};
 use super::gradient_cache::{self, Embeddings};
-use super::objective::{Damage, Input, InputKind, Objective, ShareLoss, Watch};
-use super::optimizer::Optimizer;
+use super::objective::{Damage, Input, InputKind, Number, Objective, ShareLoss, Watch};
 use super::preflight::{self, Findings};
 use super::recipe::{ClipObjective, ClipRecipe, Recipe, TrainingRecipe};
 use super::session::Session;
@@ -171,9 +170,9 @@ impl<'a> Contrasting<'a> {
             ClipObjective::InfoNce => info_nce(logits, wrong)?.total(),
             ClipObjective::Siglip => siglip(logits, wrong)?,
         };
-        let temperature = scalar(&network.clip.temperature_inverse());
-        let chance = self.loss_of_chance(pairs);
-        let logged = vec![scalar(&total), image_to_text, text_to_image, chance, temperature];
+        let temperature = Number::of(&network.clip.temperature_inverse());
+        let chance = Number::Known(self.loss_of_chance(pairs));
+        let logged = vec![Number::of(&total), image_to_text, text_to_image, chance, temperature];
         Ok(ShareLoss { terms: vec![("contrastive", total.clone())], total, logged })
     }
 
@@ -252,8 +251,13 @@ impl Objective<ClipInTraining> for Contrasting<'_> {
         gradient_cache::gradients(network, batch, (threads, ranks), step, embed, compare)
     }
 
-    fn constrain(&self, optimizer: &mut Optimizer) {
-        optimizer.constrain("clip.logit_scale", |x| x.min(MAX_LOGIT_SCALE));
+    /// A batch in shares is embedded twice.
+    fn in_one_pass(&self) -> bool {
+        self.clip.training.parts == 1
+    }
+
+    fn bounds(&self) -> Vec<(&'static str, f32)> {
+        vec![("clip.logit_scale", MAX_LOGIT_SCALE)]
     }
 
     fn warning(&self, mean_loss: f64) -> Option<String> {
@@ -293,10 +297,11 @@ impl Objective<ClipInTraining> for Contrasting<'_> {
 
 /// Share of images whose own text has the largest logit of its row, and of texts whose own image has
 /// the largest of its column.
-fn accuracy(logits: &Tensor<2>) -> [f64; 2] {
-    let n = logits.dims()[0];
-    [1, 0].map(|dim| {
-        let best: Vec<i64> = logits.clone().argmax(dim).into_data().iter::<i64>().collect();
-        best.iter().enumerate().filter(|&(i, &j)| i as i64 == j).count() as f64 / n as f64
+fn accuracy(logits: &Tensor<2>) -> [Number; 2] {
+    let (logits, n) = (logits.clone().without_autodiff(), logits.dims()[0]);
+    let own = Tensor::<1, Int>::arange(0..n as i64, &logits.device());
+    [(1, [n, 1]), (0, [1, n])].map(|(dim, shape)| {
+        let found = logits.clone().argmax(dim).equal(own.clone().reshape(shape));
+        Number::Share(found.float().sum(), n)
     })
 }

@@ -10,7 +10,7 @@ use calotype_kernels::memory;
 use rayon::prelude::*;
 
 use super::batch::Batch;
-use super::objective::ShareLoss;
+use super::objective::{Number, ShareLoss};
 use crate::error::{Error, Result};
 use crate::files::NamedTensor;
 use crate::nn::parameters;
@@ -180,16 +180,13 @@ pub fn differentiated<M: Module>(
 ) -> Result<BatchGradients> {
     // Every share has leaves of its own: their graphs do not touch.
     let module = parameters::tracked_where(module, &trains);
-    let ShareLoss { total, terms, logged } = loss(&module)?;
-    let mut gradients = total.backward();
-    let value: f32 = total.into_scalar();
+    let loss = loss(&module)?;
+    let mut gradients = loss.total.backward();
+    let value: f32 = loss.total.clone().into_scalar();
     if !value.is_finite() {
-        let term = terms.into_iter().map(|(name, term)| (name, term.into_scalar::<f32>()));
-        let term = term.into_iter().find(|(_, value)| !value.is_finite());
-        let (what, got) =
-            term.map_or(("loss".into(), value), |(name, value)| (format!("`{name}` of the loss"), value));
-        return Err(Error::NonFinite { what, step: 0, got: got.to_string() });
+        return Err(loss.not_finite(value));
     }
+    let logged = loss.logged.iter().map(Number::read).collect();
     let mut gradients = parameters::named_gradients(&module, &mut gradients);
     gradients.retain(|gradient| trains(&gradient.name));
     Ok(BatchGradients { gradients, logged })
@@ -215,9 +212,4 @@ pub(super) fn absorb(sum: &mut [NamedTensor], share: Vec<NamedTensor>, scale: f3
 /// Gives the memory of gradients that nobody reads any more to the next ones.
 pub fn recycle(gradients: Vec<NamedTensor>) {
     gradients.into_iter().for_each(|gradient| memory::recycle(gradient.values));
-}
-
-/// The value of a tensor of one number.
-pub(super) fn scalar(x: &burn::tensor::Tensor<1>) -> f64 {
-    f64::from(x.clone().into_scalar::<f32>())
 }

@@ -10,7 +10,7 @@ use burn::tensor::{Gradients, Tensor, TensorData};
 
 use super::batch::Batch;
 use super::data_parallel::{Logged, ShareSums, absorb};
-use super::objective::ShareLoss;
+use super::objective::{Number, ShareLoss};
 use crate::error::{Error, Result};
 use crate::nn::parameters;
 use crate::parallel::{each_in_order, in_parallel};
@@ -168,6 +168,7 @@ pub fn gradients<M: Module + Sync, S: Sync>(
         sum.push(Node { start, len: 1, sum: share }, &mut add);
         start += 1;
     })?;
+    let logged = logged.iter().map(Number::read).collect();
     let (nodes, logged) = (sum.into_nodes(), Logged::Batch(logged));
     Ok(ShareSums { nodes, of: batch.of, average: false, direct: Some(direct), logged })
 }

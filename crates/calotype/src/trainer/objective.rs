@@ -10,11 +10,10 @@ use serde::Serialize;
 
 use super::batch::Batch;
 use super::data_parallel::{BatchGradients, ShareSums, differentiated, sums_of_shares};
-use super::optimizer::Optimizer;
 use super::recipe::{DataRecipe, TrainingRecipe};
 use super::session::Session;
 use crate::data::source::TrainingSet;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ranks::Ranks;
 use crate::runs::folder::TrainedPart;
 
@@ -25,7 +24,65 @@ pub struct ShareLoss {
     /// The terms of `total` that have a weight above 0 at some step, each `[1]`.
     pub terms: Vec<(&'static str, Tensor<1>)>,
     /// Numbers for the log, means over the share; the first is the loss.
-    pub logged: Vec<f64>,
+    pub logged: Vec<Number>,
+}
+
+impl ShareLoss {
+    /// The same numbers without what a pass back needs.
+    pub(super) fn without_graph(self) -> Self {
+        let Self { total, terms, logged } = self;
+        let terms = terms.into_iter().map(|(name, term)| (name, term.without_autodiff())).collect();
+        Self { total: total.without_autodiff(), terms, logged }
+    }
+
+    /// The fault of a loss whose `value` is not finite: it names the first such term, where there is one.
+    pub(super) fn not_finite(&self, value: f32) -> Error {
+        let term = self.terms.iter().map(|(name, term)| (name, term.clone().into_scalar::<f32>()));
+        let term = term.into_iter().find(|(_, value)| !value.is_finite());
+        let (what, got) =
+            term.map_or(("loss".into(), value), |(name, value)| (format!("`{name}` of the loss"), value));
+        Error::NonFinite { what, step: 0, got: got.to_string() }
+    }
+}
+
+/// A number for the log. One that a device has computed is read when it is needed, so that nobody waits for it before.
+#[derive(Debug, Clone)]
+pub enum Number {
+    /// The host knows it.
+    Known(f64),
+    /// `[1]`.
+    Tensor(Tensor<1>),
+    /// A count, `[1]`, of so many.
+    Share(Tensor<1>, usize),
+}
+
+impl Number {
+    /// The number of a tensor `[1]`.
+    pub fn of(x: &Tensor<1>) -> Self {
+        Self::Tensor(x.clone().without_autodiff())
+    }
+
+    /// What has to be read of it.
+    pub fn tensor(&self) -> Option<Tensor<1>> {
+        match self {
+            Self::Known(_) => None,
+            Self::Tensor(x) | Self::Share(x, _) => Some(x.clone()),
+        }
+    }
+
+    /// The number, by what `read` says its tensor holds.
+    pub fn known_with(&self, read: impl FnOnce() -> f32) -> f64 {
+        match self {
+            Self::Known(number) => *number,
+            Self::Tensor(_) => f64::from(read()),
+            Self::Share(_, of) => f64::from(read()) / *of as f64,
+        }
+    }
+
+    /// The number.
+    pub fn read(&self) -> f64 {
+        self.known_with(|| self.tensor().map_or(f32::NAN, Tensor::into_scalar))
+    }
 }
 
 /// What a network gets to see, for the check before the first step.
@@ -151,8 +208,16 @@ pub trait Objective<N: Module + Sync>: Sync {
         })
     }
 
-    /// Keeps weights in their range after a step.
-    fn constrain(&self, _optimizer: &mut Optimizer) {}
+    /// Whether [`Objective::gradients`] are the mean of what [`differentiated`] makes of [`Objective::loss`]. Then they can
+    /// stay on a device.
+    fn in_one_pass(&self) -> bool {
+        true
+    }
+
+    /// Weights that have an upper bound after a step: name and largest value.
+    fn bounds(&self) -> Vec<(&'static str, f32)> {
+        vec![]
+    }
 
     /// What to say if the mean of the losses, after a fifth of the steps, shows that nothing is learned.
     fn warning(&self, _mean_loss: f64) -> Option<String> {

@@ -8,19 +8,19 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::batch::Batch;
-use super::data_parallel::{BatchGradients, ShareSums, recycle};
+use super::learner::Learner;
 use super::objective::{Objective, Watch};
 use super::optimizer::{Numbers, Optimizer};
 use super::run_log::RunLog;
 use super::session::Session;
 use super::state::{Checkpoints, Memory};
 use super::watching::{deciding, validate};
-use super::weights::{self, Weights, fill, fill_among, optimizer, power_averages};
-use super::{claim, exchange, preflight};
+use super::weights::{self, Weights, fill, optimizer, power_averages};
+use super::{claim, preflight};
 use crate::data::loader::prepared_ahead;
 use crate::data::source::Damaged;
 use crate::error::{Error, Result};
-use crate::files::{NamedTensor, safetensors};
+use crate::files::safetensors;
 use crate::ranks::agreement::{agree, require_same, vote};
 use crate::ranks::root::at_root;
 use crate::ranks::{self, Alone, Ranks, gather_texts, is_root};
@@ -81,10 +81,9 @@ pub fn train<N: Module + Sync, O: Objective<N>>(
     let log = agree(ranks, is_root(ranks).then(open).transpose())?;
 
     session.progress.begin(part.name(), first, steps);
-    let network = fill_among(&optimizer, network, ranks)?;
+    let learner = Learner::new(&objective, network, optimizer, &session)?;
     let memory = memory.unwrap_or_default();
-    let mut running =
-        Running { session, objective: &objective, network, optimizer, checkpoints, memory, log, watch };
+    let mut running = Running { session, objective: &objective, learner, checkpoints, memory, log, watch };
     let own = ranks::own(parts, ranks.rank(), ranks.count());
     prepared_ahead(
         session.workers,
@@ -104,7 +103,7 @@ pub fn train<N: Module + Sync, O: Objective<N>>(
         },
     )?;
     session.progress.end(part.name());
-    let Running { optimizer, network, .. } = running;
+    let (network, optimizer) = running.learner.into_parts();
     ranks.begin("writing the model");
     let whole = optimizer.gathered(Numbers::Averages, ranks)?;
     at_root(ranks, || match &whole {
@@ -136,9 +135,7 @@ fn require_fitting(ranks: &dyn Ranks, parts: usize, settings: &impl Serialize) -
 struct Running<'a, N: Module + Sync, O: Objective<N>> {
     session: Session<'a>,
     objective: &'a O,
-    /// With the optimiser's current weights.
-    network: N,
-    optimizer: Optimizer,
+    learner: Learner<N>,
     checkpoints: Checkpoints,
     memory: Memory,
     /// Rank 0's.
@@ -154,17 +151,10 @@ impl<N: Module + Sync, O: Objective<N>> Running<'_, N, O> {
         let (objective, training, done) = (self.objective, self.objective.training(), step + 1);
         let ranks = self.session.ranks;
         self.count_damaged(step, if damaged { all_damaged(&batch.damaged, ranks)? } else { vec![] })?;
-        let computed = objective.gradients(&self.network, step, batch, self.session.threads, ranks);
-        let (gradients, logged) = self.mean_of_ranks(step, batch, agree(ranks, computed)?)?;
+        let learned = self.learner.step(objective, step, batch, (self.session.threads, ranks))?;
         let rate = objective.learning_rate(step);
-        let norm = self.optimizer.step_among(&gradients, rate, ranks);
-        // Every rank knows the same norm, or the same fault.
-        let norm = norm.or_else(|error| agree(ranks, Err(error.in_batch(step, batch.items.clone()))))?;
-        recycle(gradients);
-        objective.constrain(&mut self.optimizer);
-        self.network = fill_among(&self.optimizer, self.network.clone(), ranks)?;
-        let more = [("gradient_norm", norm), ("learning_rate", rate)];
-        let reported = self.report(step, &batch.items, logged, more);
+        let more = [("gradient_norm", learned.gradient_norm), ("learning_rate", rate)];
+        let reported = self.report(step, &batch.items, learned.logged, more);
         let ((), interrupted) = vote(ranks, reported, |()| self.session.progress.interrupted())?;
         let saves = training.saves(done) || interrupted;
         if training.validates(done) || training.keeps_averages(done) || saves {
@@ -173,28 +163,13 @@ impl<N: Module + Sync, O: Objective<N>> Running<'_, N, O> {
         if interrupted { agree(ranks, Err(Error::Interrupted { step: done })) } else { Ok(()) }
     }
 
-    /// The gradients that this rank's parameters need, and the means of what is logged.
-    fn mean_of_ranks(
-        &self,
-        step: usize,
-        batch: &Batch<O::Share>,
-        sums: ShareSums,
-    ) -> Result<(Vec<NamedTensor>, Vec<f64>)> {
-        let ranks = self.session.ranks;
-        if ranks.count() == 1 {
-            let BatchGradients { gradients, logged } = sums.whole(step, batch)?;
-            return Ok((gradients, logged));
-        }
-        let logged = exchange::logged(&sums, self.objective.logged().len(), ranks)?;
-        Ok((exchange::owned_gradients(sums, &self.optimizer.owners(), ranks)?, logged))
-    }
-
     /// What is done now and then, by rank 0: validation, averages for later, a checkpoint.
     fn look_back(&mut self, step: usize, saves: bool) -> Result<()> {
         let (objective, run, ranks) = (self.objective, self.session.run, self.session.ranks);
         let (training, done) = (objective.training(), step + 1);
-        agree(ranks, self.optimizer.check_finite())?;
-        let Self { network, optimizer, checkpoints, memory, log, watch, .. } = self;
+        let Self { learner, checkpoints, memory, log, watch, .. } = self;
+        let (network, optimizer) = learner.look();
+        agree(ranks, optimizer.check_finite())?;
         let whole = optimizer.gathered(if saves { Numbers::All } else { Numbers::Averages }, ranks)?;
         ranks.begin(&format!("validation and checkpoint after step {step}"));
         at_root(ranks, || {
@@ -276,8 +251,9 @@ impl<N: Module + Sync, O: Objective<N>> Running<'_, N, O> {
             return Ok(());
         }
         let ranks = self.session.ranks;
-        let whole = self.optimizer.gathered(Numbers::Averages, ranks)?;
-        let Self { objective, network, log, watch, .. } = self;
+        let Self { objective, learner, log, watch, .. } = self;
+        let (network, optimizer) = learner.look();
+        let whole = optimizer.gathered(Numbers::Averages, ranks)?;
         at_root(ranks, || {
             let (Some(whole), Some(log)) = (&whole, log) else { return Ok(()) };
             let observed = watch.look(&fill(whole, network.clone(), Weights::Averaged), 0)?;

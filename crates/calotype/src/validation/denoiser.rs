@@ -86,7 +86,8 @@ impl<'a> DenoiserWatch<'a> {
     fn loss<N: DenoiserInTraining>(&self, network: &N) -> Result<f64> {
         // Constants of a graph that nobody differentiates.
         let network = parameters::tracked_where(network, |_| false);
-        let losses = self.shares.iter().map(|share| Ok(self.objective.loss(&network, 0, share)?.logged[0]));
+        let losses =
+            self.shares.iter().map(|share| Ok(self.objective.loss(&network, 0, share)?.logged[0].read()));
         Ok(losses.collect::<Result<Vec<f64>>>()?.iter().sum::<f64>() / self.shares.len().max(1) as f64)
     }
 

@@ -2,7 +2,8 @@
 //! the tests called `gpu` of other modules.
 //!
 //! Both compute in f32 and sum in another order, so that numbers differ in the last of their 24 bits, and what depends on
-//! them by more. Every tolerance is a share of the size of the numbers, with the largest difference seen beside it.
+//! them by more. Tolerances are shares of the size of the numbers. The largest differences seen, on Mesa 22.3's lavapipe:
+//! 6e-6 of the numbers that a training logs, 6e-7 of latents and of heat maps.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,6 +11,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use burn::tensor::{Device, Tensor};
+use calotype::Error;
 use calotype::data::emoji_scenes::{EmojiScenes, EmojiScenesConfig, Split};
 use calotype::data::tensors::to_tensor;
 use calotype::diffusion::guidance::Guidance;
@@ -17,16 +19,16 @@ use calotype::explain::heat_map::Baseline;
 use calotype::explain::{Options, explain, explain_pictures};
 use calotype::model::Model;
 use calotype::pipeline::text_to_image::{PictureRequest, Sampling};
-use calotype::runs::folder::RunFolder;
 use calotype::sampler::{SamplerKind, SamplerSettings};
 use calotype::trainer::Session;
 use serde_json::Value;
 
 use crate::devices::on_gpu;
-use crate::pipeline;
 use crate::support::{
-    CLIP, DIFFUSION, Part, TempDir, VAE, components, files, recipe, session, write_files, write_model,
+    CLIP, DIFFUSION, Part, TempDir, VAE, assert_holds, files, recipe, session, write_model,
 };
+use crate::training::{Event, Witness, run_for};
+use crate::{pipeline, training};
 
 /// A training of 20 steps on a device: the lines of its log, and what it wrote.
 struct Trained {
@@ -36,8 +38,7 @@ struct Trained {
 
 fn train(part: &Part, device: &Device, lines: &[(&str, &str)]) -> Trained {
     let dir = TempDir::new();
-    let run = RunFolder::new(dir.join("run"));
-    write_files(&run.model(), &components(part.reads));
+    let run = run_for(&dir, "run", part);
     part.train(&recipe(lines), Session { device, ..session(&run, false) }).unwrap();
     let numbers = |line: &str| -> Option<BTreeMap<String, f64>> {
         let Value::Object(line) = serde_json::from_str(line).unwrap() else { return None };
@@ -50,7 +51,7 @@ fn train(part: &Part, device: &Device, lines: &[(&str, &str)]) -> Trained {
 
 /// Every number of every logged step: within `tolerance` of its size.
 fn assert_same_log(got: &Trained, expected: &Trained, tolerance: f64) {
-    assert!(expected.lines.len() >= 3, "{} lines", expected.lines.len());
+    assert!(expected.lines.len() >= 2, "{} lines", expected.lines.len());
     assert_eq!(got.lines.len(), expected.lines.len());
     for (got, expected) in got.lines.iter().zip(&expected.lines) {
         for (name, expected) in expected {
@@ -65,10 +66,21 @@ fn assert_same_log(got: &Trained, expected: &Trained, tolerance: f64) {
     }
 }
 
+/// As the CPU does; and with a stop between it has the same bits, which a device that computes the same otherwise the
+/// second time has not.
 fn trains_as_the_cpu(part: &Part) {
     on_gpu(|gpu| {
         let (got, expected) = (train(part, gpu, &[]), train(part, &Device::flex(), &[]));
         assert_same_log(&got, &expected, 1e-4);
+
+        let dir = TempDir::new();
+        let run = run_for(&dir, "run", part);
+        let stop = Witness::of(Event::Stop(13));
+        let begin = Session { device: gpu, ..training::session(&run, false, &stop) };
+        let error = part.train(&recipe(&[]), begin).unwrap_err();
+        assert!(matches!(error, Error::Interrupted { step: 13 }), "{error}");
+        part.train(&recipe(&[]), Session { device: gpu, ..session(&run, true) }).unwrap();
+        assert_holds(&run.model(), &got.files, "stopped after 13 steps");
     });
 }
 
@@ -87,14 +99,29 @@ fn the_denoiser_trains_as_on_the_cpu() {
     trains_as_the_cpu(&DIFFUSION);
 }
 
-/// The same device, the same build: the same bits.
+/// Lion takes signs, which turn where a momentum is nearly zero.
 #[test]
-fn a_training_again_has_the_same_bits() {
+fn every_rule_on_the_device_trains_as_on_the_cpu() {
     on_gpu(|gpu| {
-        for part in [VAE, CLIP, DIFFUSION] {
-            let [first, second] = [0, 1].map(|_| train(&part, gpu, &[]).files);
-            assert!(first == second, "{}", part.name());
+        for (rule, tolerance) in [("lion", 1e-3), ("muon", 1e-3), ("adafactor", 1e-4)] {
+            let table = format!("checkpoint_every = 5\n[vae.training.optimizer]\nrule = '{rule}'\n[clip]");
+            let lines = [("checkpoint_every = 5\n[clip]", table.as_str()), ("steps = 20", "steps = 6")];
+            println!("{rule}");
+            let (got, expected) = (train(&VAE, gpu, &lines), train(&VAE, &Device::flex(), &lines));
+            assert_same_log(&got, &expected, tolerance);
         }
+    });
+}
+
+#[test]
+fn a_training_that_explodes_is_refused() {
+    on_gpu(|gpu| {
+        let dir = TempDir::new();
+        let run = run_for(&dir, "run", &VAE);
+        let recipe = recipe(&[("learning_rate = 2e-3", "learning_rate = 1e30")]);
+        let error = VAE.train(&recipe, Session { device: gpu, ..session(&run, false) }).unwrap_err();
+        assert!(matches!(error, Error::NonFinite { .. } | Error::Diverged { .. }), "{error}");
+        assert!(!run.model().exists());
     });
 }
 
@@ -120,7 +147,7 @@ fn difference(got: &[f32], expected: &[f32]) -> f32 {
 fn latents(model: &Model, kind: SamplerKind) -> Vec<f32> {
     let sampling = Sampling { sampler: SamplerSettings::new(kind, 6), ..pipeline::sampling() };
     let watch = &mut |_, _| ControlFlow::Continue(());
-    let latents: Tensor<4> = model.sample(&requests(), &sampling, None, watch).unwrap();
+    let latents: Tensor<4> = model.sample(&requests(), &sampling, None, None, watch).unwrap();
     latents.into_data().iter().collect()
 }
 
@@ -129,12 +156,12 @@ fn every_sampler_ends_where_it_ends_on_the_cpu() {
     on_gpu(|gpu| {
         let [on_gpu, on_cpu] = [gpu, &Device::flex()].map(model);
         for kind in SamplerKind::ALL {
-            if kind.is_flow() != on_cpu.scheduler.is_flow() {
+            if kind.is_flow() != on_cpu.scheduler.class_name.is_flow() {
                 continue;
             }
             let difference = difference(&latents(&on_gpu, kind), &latents(&on_cpu, kind));
             println!("{kind}: {difference:.1e}");
-            assert!(difference < 1e-4, "{kind}: differs by {difference:.1e} of the largest number");
+            assert!(difference < 1e-5, "{kind}: differs by {difference:.1e} of the largest number");
         }
     });
 }
@@ -154,6 +181,6 @@ fn heat_maps_are_those_of_the_cpu() {
         };
         let difference = difference(&maps(gpu), &maps(&Device::flex()));
         println!("{difference:.1e}");
-        assert!(difference < 1e-4, "differs by {difference:.1e} of the largest number");
+        assert!(difference < 1e-5, "differs by {difference:.1e} of the largest number");
     });
 }

@@ -12,7 +12,7 @@ use calotype::runs::folder::{RunFolder, TrainedPart, files_by_steps};
 use calotype::trainer::Session;
 use calotype::trainer::batch::Batch;
 use calotype::trainer::denoiser::{self, base_model::BaseModel};
-use calotype::trainer::objective::{Blind, Input, InputKind, Objective, ShareLoss};
+use calotype::trainer::objective::{Blind, Input, InputKind, Number, Objective, ShareLoss};
 use calotype::trainer::preflight::{Findings, check};
 use calotype::trainer::recipe::TrainingRecipe;
 use calotype::{Error, Result};
@@ -90,7 +90,7 @@ impl Objective<Layers> for Planted {
             _ => network.second.forward(x).square().mean(),
         };
         let total = near.clone() + far.clone();
-        let logged = vec![f64::from(total.clone().into_scalar::<f32>())];
+        let logged = vec![Number::of(&total)];
         Ok(ShareLoss { total, terms: vec![("near", near), ("far", far)], logged })
     }
 

@@ -32,31 +32,31 @@ use crate::support::{
 const PARTS: [Part; 3] = [VAE, CLIP, DIFFUSION];
 
 /// A run that has what `part` reads, and nothing else.
-fn run_for(dir: &TempDir, name: &str, part: &Part) -> RunFolder {
+pub fn run_for(dir: &TempDir, name: &str, part: &Part) -> RunFolder {
     let run = RunFolder::new(dir.join(name));
     write_files(&run.model(), &components(part.reads));
     run
 }
 
-fn session<'a>(run: &'a RunFolder, resume: bool, progress: &'a dyn Progress) -> Session<'a> {
+pub fn session<'a>(run: &'a RunFolder, resume: bool, progress: &'a dyn Progress) -> Session<'a> {
     Session { progress, ..support::session(run, resume) }
 }
 
 /// What happens after so many steps of a training.
-enum Event {
+pub enum Event {
     Nothing,
     Stop(usize),
     Crash(usize),
 }
 
 /// Makes the event happen, and notes the steps that were taken.
-struct Witness {
+pub struct Witness {
     event: Event,
     taken: Mutex<Vec<usize>>,
 }
 
 impl Witness {
-    fn of(event: Event) -> Self {
+    pub fn of(event: Event) -> Self {
         Self { event, taken: Mutex::default() }
     }
 

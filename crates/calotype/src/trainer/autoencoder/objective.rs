@@ -25,9 +25,8 @@ use crate::nn::{Compute, Init, parameters};
 use crate::rng::{Philox, Purpose};
 use crate::runs::folder::TrainedPart;
 use crate::trainer::batch::Batch;
-use crate::trainer::data_parallel::scalar;
 use crate::trainer::latent_statistics::LatentStatistics;
-use crate::trainer::objective::{Damage, Input, InputKind, Objective, ShareLoss};
+use crate::trainer::objective::{Damage, Input, InputKind, Number, Objective, ShareLoss};
 use crate::trainer::recipe::{AdversarialRecipe, Recipe, TrainingRecipe, VaeRecipe};
 use crate::trainer::settings::TrainingSettings;
 
@@ -109,11 +108,11 @@ impl<'a> Reconstructing<'a> {
             None => {
                 let error = self.vae.reconstruction;
                 let loss = autoencoder_loss(error, x.clone(), reconstruction.clone(), posterior, beta);
-                let logged = vec![scalar(&loss.reconstruction), scalar(&loss.kl)];
+                let logged = vec![Number::of(&loss.reconstruction), Number::of(&loss.kl)];
                 let terms = vec![("reconstruction", loss.reconstruction), ("kl", loss.kl)];
                 let mut found = ShareLoss { total: loss.total, terms, logged };
                 if let Some(lpips) = self.perceptual(&x, &reconstruction)? {
-                    found.logged.push(scalar(&lpips));
+                    found.logged.push(Number::of(&lpips));
                     found.total = found.total + lpips.clone();
                     found.terms.push(("lpips", lpips));
                 }
@@ -122,9 +121,9 @@ impl<'a> Reconstructing<'a> {
             Some(logvar) => {
                 let lpips = self.perceptual(&x, &reconstruction)?;
                 let loss = ldm_loss(x, reconstruction, lpips.clone(), logvar.clone(), posterior.kl(), beta);
-                let mut logged: Vec<f64> =
-                    [&loss.reconstruction, &loss.kl, &loss.nll, &logvar].map(scalar).to_vec();
-                logged.extend(lpips.iter().map(scalar));
+                let mut logged: Vec<Number> =
+                    [&loss.reconstruction, &loss.kl, &loss.nll, &logvar].map(Number::of).to_vec();
+                logged.extend(lpips.iter().map(Number::of));
                 ShareLoss { total: loss.total, terms: vec![("nll", loss.nll), ("kl", loss.kl)], logged }
             }
         };
@@ -235,14 +234,14 @@ impl Objective<AutoencoderInTraining> for Reconstructing<'_> {
         if vae.scale_equivariance > 0.0 {
             let half = network.autoencoder.decode(halved(z)?);
             let error = vae.reconstruction.error(halved(x.clone())?, half);
-            logged.push(scalar(&error));
+            logged.push(Number::of(&error));
             of_autoencoder = of_autoencoder + error.clone() * vae.scale_equivariance;
             terms.push(("scale_equivariance", error));
         }
         let mut total = of_autoencoder.clone();
         if let (Some(adversarial), Some(network_d)) = (&vae.adversarial, &network.discriminator) {
             if step < adversarial.start {
-                logged.extend([0.0, 0.0, 0.0]);
+                logged.extend([0.0, 0.0, 0.0].map(Number::Known));
             } else {
                 // The judge of the autoencoder is a constant: its own loss comes from pictures alone.
                 let judge = parameters::tracked_where(network_d, |_| false);
@@ -251,14 +250,14 @@ impl Objective<AutoencoderInTraining> for Reconstructing<'_> {
                 let real = network_d.forward(x);
                 let fake = network_d.forward(reconstruction.detach());
                 let told_apart = adversarial.loss.of(real, fake);
-                logged.extend([scalar(&judged), weight, scalar(&told_apart)]);
+                logged.extend([Number::of(&judged), Number::Known(weight), Number::of(&told_apart)]);
                 of_autoencoder = of_autoencoder + judged.clone() * weight;
                 total = of_autoencoder.clone() + told_apart.clone();
                 terms.extend([("adversarial", judged), ("discriminator", told_apart)]);
             }
         }
         // The discriminator's own loss is not the autoencoder's.
-        logged.insert(0, scalar(&of_autoencoder));
+        logged.insert(0, Number::of(&of_autoencoder));
         Ok(ShareLoss { total, terms, logged })
     }
 

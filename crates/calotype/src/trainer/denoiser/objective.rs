@@ -24,8 +24,8 @@ use crate::nn::AttentionHook;
 use crate::runs::folder::TrainedPart;
 use crate::text_encoder::ClipText;
 use crate::trainer::batch::Batch;
-use crate::trainer::data_parallel::{BatchGradients, differentiated, scalar};
-use crate::trainer::objective::{Damage, Input, InputKind, Objective, ShareLoss};
+use crate::trainer::data_parallel::{BatchGradients, differentiated};
+use crate::trainer::objective::{Damage, Input, InputKind, Number, Objective, ShareLoss};
 use crate::trainer::preflight::text_tower_fault;
 use crate::trainer::recipe::{
     DiffusionRecipe, EdmRecipe, FlowTimes, GroundingRecipe, LayoutFirst, Recipe, TrainingRecipe,
@@ -322,17 +322,21 @@ impl<N: DenoiserInTraining> Objective<N> for Denoising<'_> {
         let denoising = sample.loss(denoiser.forward(x_t, &sample.timesteps, &condition, hook)?);
         let mut terms = vec![("denoising", denoising.clone())];
         let Some((grounding, seen)) = self.grounding.zip(seen) else {
-            return Ok(ShareLoss { logged: vec![scalar(&denoising)], terms, total: denoising });
+            return Ok(ShareLoss { logged: vec![Number::of(&denoising)], terms, total: denoising });
         };
-        let (mut total, mut taught) = (denoising.clone(), 0.0);
+        let (mut total, mut taught) = (denoising.clone(), Number::Known(0.0));
         if let Some(loss) = self.grounding_loss(grounding, seen, &sample.timesteps, share) {
             let weight = self.layout_first(share).map_or(grounding.weight, |first| first.grounding);
-            taught = scalar(&loss);
+            taught = Number::of(&loss);
             total = total + loss.clone() * weight;
             terms.push(("grounding", loss));
         }
-        let logged = vec![scalar(&total), scalar(&denoising), taught];
+        let logged = vec![Number::of(&total), Number::of(&denoising), taught];
         Ok(ShareLoss { total, terms, logged })
+    }
+
+    fn in_one_pass(&self) -> bool {
+        !self.diffusion.gradient_checkpointing
     }
 
     fn share_gradients(&self, network: &N, step: usize, share: &Latents) -> Result<BatchGradients> {

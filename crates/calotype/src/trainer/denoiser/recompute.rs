@@ -6,7 +6,8 @@ use crate::denoiser::recompute::{Inputs, backward, carry};
 use crate::error::{Error, Result};
 use crate::files::NamedTensor;
 use crate::nn::parameters;
-use crate::trainer::data_parallel::{BatchGradients, scalar};
+use crate::trainer::data_parallel::BatchGradients;
+use crate::trainer::objective::Number;
 
 /// As [`differentiated`](crate::trainer::data_parallel::differentiated) of the loss of a share, but for the order of
 /// sums.
@@ -29,7 +30,7 @@ pub(super) fn gradients<N: DenoiserInTraining>(
     let mut value = f64::NAN;
     let loss = |predicted| {
         let loss = sample.loss(predicted);
-        value = scalar(&loss);
+        value = Number::of(&loss).read();
         Ok(loss)
     };
     let tracked = || {

@@ -41,7 +41,7 @@ pub(super) fn update(step: &Step, slot: &mut Slot, gradient: &[f32]) {
     let relative_to =
         if step.config.scale_parameter() { root_mean_square(&slot.value).max(EPSILON_2) } else { 1.0 };
     let rate = step.learning_rate * relative_to;
-    let keep = (1.0 - rate * step.weight_decay(slot)) as f32;
+    let keep = (1.0 - rate * slot.weight_decay(step.config)) as f32;
     let beta_2 = 1.0 - step.n.powf(DECAY_EXPONENT);
 
     let mut update: Vec<f32> = gradient.iter().map(|g| g * step.clip).collect();

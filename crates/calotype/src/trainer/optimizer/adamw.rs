@@ -17,7 +17,7 @@ pub(super) fn moments(shape: &[usize]) -> Vec<Moment> {
 /// As `torch.optim.AdamW`, but that λ is 0 for vectors, which torch would decay too unless they are put into
 /// a group of their own.
 pub(super) fn update(step: &Step, slot: &mut Slot, gradient: &[f32]) {
-    let keep = (1.0 - step.learning_rate * step.weight_decay(slot)) as f32;
+    let keep = (1.0 - step.learning_rate * slot.weight_decay(step.config)) as f32;
     let [beta_1, beta_2] = step.config.betas();
     let step_size = (step.learning_rate / (1.0 - beta_1.powf(step.n))) as f32;
     let root_correction = (1.0 / (1.0 - beta_2.powf(step.n)).sqrt()) as f32;

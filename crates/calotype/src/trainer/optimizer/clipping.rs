@@ -10,14 +10,15 @@ pub(super) fn squares(gradients: &[NamedTensor]) -> Vec<f64> {
     gradients.par_iter().map(|gradient| sum_of_squares(&gradient.values)).collect()
 }
 
-/// Euclidean norm of all gradients together, of their `squares`, which are added in the order of the tensors.
+/// Euclidean norm of all gradients together, of their `squares`, which are added in the order of the tensors; `name` is
+/// that of each.
 ///
 /// # Errors
 /// `Error::NonFinite` naming the first gradient that is not finite, and `step`.
-pub(super) fn norm(gradients: &[NamedTensor], squares: &[f64], step: usize) -> Result<f64> {
+pub(super) fn norm<'a>(name: impl Fn(usize) -> &'a str, squares: &[f64], step: usize) -> Result<f64> {
     match squares.iter().position(|square| !square.is_finite()) {
         Some(bad) => {
-            let what = format!("gradient of `{}`", gradients[bad].name);
+            let what = format!("gradient of `{}`", name(bad));
             Err(Error::NonFinite { what, step, got: squares[bad].to_string() })
         }
         None => Ok(squares.iter().fold(0.0, |sum, square| sum + square).sqrt()),

@@ -16,7 +16,7 @@ pub(super) fn moments(shape: &[usize]) -> Vec<Moment> {
 /// Every weight moves by η: the authors take an η 3 to 10 times smaller than AdamW's, and a λ larger by as
 /// much.
 pub(super) fn update(step: &Step, slot: &mut Slot, gradient: &[f32]) {
-    let keep = (1.0 - step.learning_rate * step.weight_decay(slot)) as f32;
+    let keep = (1.0 - step.learning_rate * slot.weight_decay(step.config)) as f32;
     let rate = step.learning_rate as f32;
     let [beta_1, beta_2] = step.config.betas();
     let [rest_1, rest_2] = [(1.0 - beta_1) as f32, (1.0 - beta_2) as f32];

@@ -8,6 +8,7 @@ mod config;
 pub mod ema;
 mod lion;
 mod muon;
+mod on_device;
 pub mod post_hoc_ema;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use rayon::prelude::*;
 pub use among::Numbers;
 pub use config::{OptimizerConfig, Refusal, UpdateRule};
 pub use ema::EmaConfig;
+pub use on_device::OnDevice;
 
 use super::owners;
 use crate::error::{Error, Result};
@@ -61,6 +63,11 @@ struct Slot {
 }
 
 impl Slot {
+    /// λ for matrices and kernels, 0 for norms and biases.
+    fn weight_decay(&self, config: &OptimizerConfig) -> f64 {
+        if self.shape.len() > 1 { config.weight_decay } else { 0.0 }
+    }
+
     /// Numbers of the parameter.
     fn length(&self) -> usize {
         self.shape.iter().product()
@@ -114,13 +121,6 @@ struct Step<'a> {
     learning_rate: f64,
     /// What the gradients are multiplied by.
     clip: f32,
-}
-
-impl Step<'_> {
-    /// λ for matrices and kernels, 0 for norms and biases.
-    fn weight_decay(&self, slot: &Slot) -> f64 {
-        if slot.shape.len() > 1 { self.config.weight_decay } else { 0.0 }
-    }
 }
 
 /// A parameter's name, shape and values.
@@ -212,7 +212,7 @@ impl Optimizer {
         // Names and shapes are the same on every rank: all refuse, or none.
         self.require_own(gradients)?;
         let squares = self.all_squares(clipping::squares(gradients), ranks)?;
-        let norm = clipping::norm(gradients, &squares, self.steps)?;
+        let norm = clipping::norm(|i| &gradients[i].name, &squares, self.steps)?;
         let clip = clipping::factor(norm, self.config.max_gradient_norm);
         self.steps += 1;
         let step = Step { config: &self.config, n: self.steps as f64, learning_rate, clip };

@@ -6,7 +6,7 @@ use calotype_kernels::memory::Buffer;
 use calotype_kernels::newton_schulz::orthogonalized;
 use calotype_kernels::{Isa, flushed};
 
-use super::{Moment, Slot, Step, adamw};
+use super::{Moment, OptimizerConfig, Slot, Step, adamw};
 
 /// Parts of the names of matrices that are no hidden layer's: they meet one-hot words, pictures and times, or end the
 /// network.
@@ -39,7 +39,7 @@ pub(super) fn work(name: &str, shape: &[usize]) -> usize {
 /// `[out, in·h·w]`.
 pub(super) fn update(step: &Step, slot: &mut Slot, gradient: &[f32]) {
     let [m] = slot.moments.as_mut_slice() else { return adamw::update(step, slot, gradient) };
-    let (momentum, hidden_rate) = (step.config.momentum(), step.config.hidden_rate());
+    let momentum = step.config.momentum();
     let (keep_m, rest) = (momentum as f32, (1.0 - momentum) as f32);
     let mut look_ahead = Buffer::any(gradient.len());
     for ((u, m), g) in look_ahead.iter_mut().zip(&mut m.values).zip(gradient) {
@@ -51,10 +51,21 @@ pub(super) fn update(step: &Step, slot: &mut Slot, gradient: &[f32]) {
     let columns = gradient.len() / rows.max(1);
     // On one thread: threads share the parameters.
     let direction = orthogonalized(Isa::best(), look_ahead, rows, columns);
-    let rate = step.learning_rate * hidden_rate;
-    let keep = (1.0 - rate * step.weight_decay(slot)) as f32;
-    let rate = (rate * (rows as f64 / columns as f64).max(1.0).sqrt()) as f32;
+    let decay = slot.weight_decay(step.config);
+    let (rate, keep) = rates(step.config, step.learning_rate, decay, [rows, columns]);
     slot.value.iter_mut().zip(&*direction).for_each(|(value, u)| *value = *value * keep - rate * u);
+}
+
+/// η′·√max(1, rows/columns), and what a step keeps of the weights, 1 − η′λ.
+pub(super) fn rates(
+    config: &OptimizerConfig,
+    learning_rate: f64,
+    weight_decay: f64,
+    [rows, columns]: [usize; 2],
+) -> (f32, f32) {
+    let rate = learning_rate * config.hidden_rate();
+    let keep = (1.0 - rate * weight_decay) as f32;
+    ((rate * (rows as f64 / columns as f64).max(1.0).sqrt()) as f32, keep)
 }
 
 #[cfg(test)]

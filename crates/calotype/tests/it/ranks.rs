@@ -223,6 +223,7 @@ fn fine_tuning(lines: &str) -> Recipe {
         parts = 4
         learning_rate = 1e-3
         warm_up = 2
+        lr_schedule = "constant"
         checkpoint_every = 3
         log_every = 1
         "#,

@@ -288,7 +288,9 @@ fn a_rank_that_hangs_is_given_up() {
     let args = training("vae", "run", &["--rank-timeout", "3"]);
     let mut launched = OPEN_MPI.command(&dir, 2, &args).stderr(Stdio::piped()).spawn().unwrap();
     let until = Instant::now() + Duration::from_secs(60);
-    while files_of(&dir.join("run/logs")).is_empty() && Instant::now() < until {
+    // Until the first step is written down.
+    let log = dir.join("run/logs/vae.jsonl");
+    while !fs::metadata(&log).is_ok_and(|log| log.len() > 0) && Instant::now() < until {
         sleep(Duration::from_millis(50));
     }
     let ranks = children_of(launched.id());

@@ -216,6 +216,7 @@ fn fine_tuning(lines: &str) -> Recipe {
         size = 32
         max_objects = 1
         [diffusion]
+        caption_dropout = 0.1
         {lines}
         [diffusion.training]
         steps = 6

@@ -121,6 +121,13 @@ impl Bars {
         });
     }
 
+    /// Ends the process, failed: after `time`, or without a word at the next signal.
+    pub fn leave_after(&self, time: Duration) -> ! {
+        INTERRUPTED.store(true, Ordering::SeqCst);
+        std::thread::sleep(time);
+        std::process::exit(1)
+    }
+
     /// One line on stderr about what begins or happens, above the bar.
     pub fn say(&self, text: &str) {
         if self.is_hidden() {

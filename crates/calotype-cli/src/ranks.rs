@@ -12,6 +12,9 @@ use serde_json::json;
 
 use crate::options::Context;
 
+/// How long ranks that have nothing to say wait for rank 0 to say it and leave first, where nobody ends them then.
+const ROOT_SPEAKS: Duration = Duration::from_secs(5);
+
 /// Who the others are.
 #[derive(clap::Args)]
 pub struct RankOptions {
@@ -76,8 +79,8 @@ impl RankOptions {
                 }
                 mpi.finalize()
             }
-            // Rank 0 says it for all.
-            Err(Error::OtherRank { .. }) if !is_root(&mpi) => std::process::exit(1),
+            // Rank 0 says it for all, and must have: a launcher ends all ranks when the first leaves with a fault.
+            Err(Error::OtherRank { .. }) if !is_root(&mpi) => context.bars.leave_after(ROOT_SPEAKS),
             Err(error) => Err(error),
         }
     }

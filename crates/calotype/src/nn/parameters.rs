@@ -6,7 +6,7 @@ pub mod on_device;
 use std::collections::HashMap;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{DType, Gradients, Tensor, TensorData};
+use burn::tensor::{DType, Device, Gradients, Tensor, TensorData};
 use calotype_kernels::memory::Buffer;
 
 use super::compute::held_as;
@@ -180,10 +180,22 @@ pub fn replace<M: Module>(module: M, mut value: impl FnMut(String, Vec<usize>) -
 ///
 /// # Panics
 /// If there are not as many numbers as the parameter has.
-pub fn refill<M: Module>(module: M, value: impl FnMut(&str) -> Option<Buffer>) -> M {
+pub fn refill<M: Module>(module: M, mut value: impl FnMut(&str) -> Option<Buffer>) -> M {
+    refill_tensors(module, |name, device| {
+        let values = value(name)?;
+        let shape = [values.len()];
+        Some(Tensor::from_data(TensorData::from_bytes(values.into_bytes(), shape, DType::F32), device))
+    })
+}
+
+/// Replaces each parameter by the tensor that `value(name, device)` returns, which is on that device; `None` keeps it.
+///
+/// # Panics
+/// If there are not as many numbers as the parameter has.
+pub fn refill_tensors<M: Module>(module: M, value: impl FnMut(&str, &Device) -> Option<Tensor<1>>) -> M {
     struct Refill<F>(FieldPath, F);
 
-    impl<F: FnMut(&str) -> Option<Buffer>> ModuleMapper for Refill<F> {
+    impl<F: FnMut(&str, &Device) -> Option<Tensor<1>>> ModuleMapper for Refill<F> {
         fn enter_module(&mut self, name: &str, container: &str) {
             self.0.enter(name, container);
         }
@@ -193,10 +205,9 @@ pub fn refill<M: Module>(module: M, value: impl FnMut(&str) -> Option<Buffer>) -
         }
 
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            let Some(values) = (self.1)(&self.0.key()) else { return param };
+            let Some(values) = (self.1)(&self.0.key(), &param.lazy_device()) else { return param };
             let shape: [usize; D] = param.lazy_shape().dims();
-            let data = TensorData::from_bytes(values.into_bytes(), shape, DType::F32);
-            Param::initialized(param.id, Tensor::from_data(data, &param.lazy_device()))
+            Param::initialized(param.id, values.reshape(shape))
         }
     }
 

@@ -1,6 +1,6 @@
-//! Gradients and values of parameters as tensors, which stay on the network's device.
+//! Gradients of parameters as tensors, which stay on the network's device.
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{DType, Gradients, Tensor};
 
 use super::FieldPath;
@@ -55,30 +55,4 @@ pub fn device_gradients<M: Module>(
     let mut collect = Collect { path: FieldPath::default(), gradients, trains, found: vec![] };
     module.visit(&mut collect);
     collect.found
-}
-
-/// Replaces each parameter by the numbers that `value(name)` returns, which are on its device; `None` keeps it.
-///
-/// # Panics
-/// If there are not as many numbers as the parameter has.
-pub fn refill_from_device<M: Module>(module: M, value: impl FnMut(&str) -> Option<Tensor<1>>) -> M {
-    struct Refill<F>(FieldPath, F);
-
-    impl<F: FnMut(&str) -> Option<Tensor<1>>> ModuleMapper for Refill<F> {
-        fn enter_module(&mut self, name: &str, container: &str) {
-            self.0.enter(name, container);
-        }
-
-        fn exit_module(&mut self, _: &str, container: &str) {
-            self.0.exit(container);
-        }
-
-        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            let Some(values) = (self.1)(&self.0.key()) else { return param };
-            let shape: [usize; D] = param.lazy_shape().dims();
-            Param::initialized(param.id, values.reshape(shape))
-        }
-    }
-
-    module.map(&mut Refill(FieldPath::default(), value))
 }

@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use super::{EmaConfig, Moment, Optimizer, OptimizerConfig, Slot, UpdateRule, clipping, muon};
 use crate::error::Result;
-use crate::nn::parameters::on_device::refill_from_device;
+use crate::nn::parameters::refill_tensors;
 use crate::trainer::device_gradients::DeviceGradients;
 
 /// A parameter with its moments and its averages, each a tensor of as many numbers.
@@ -107,7 +107,7 @@ impl OnDevice {
     pub fn fill<M: Module>(&self, network: M) -> M {
         let values = self.slots.iter().map(|slot| (slot.name.as_str(), &slot.value));
         let mut next = values.peekable();
-        refill_from_device(network, |name| {
+        refill_tensors(network, |name, _| {
             next.next_if(|(own, _)| *own == name).map(|(_, value)| value.clone())
         })
     }

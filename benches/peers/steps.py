@@ -1,12 +1,12 @@
 """One step of a network: Calotype beside PyTorch with diffusers, alternating, medians.
 
-    python benches/peers/steps.py target/release/calotype --config CONFIG.json --batch B --size S --mode train|forward
+    python benches/peers/steps.py target/release/calotype --config CONFIG.json --batch B --size S --mode train|forward|decode
                                   [--context-tokens L] [--dtype f32|bf16] [--rounds R] [--modes eager,channels_last,compile,stored]
 
-A config of a CLIPModel is transformers', with its own contrastive loss. Needs what tools/oracle/requirements.txt
-installs. Every measurement is a process of its own, so that each has its own peak memory; a round runs all of them
-once. PyTorch's training step is forward, MSE (of CLIP InfoNCE), backward and fused AdamW; ours also clips the gradients
-and averages the weights.
+A config of a CLIPModel is transformers', with its own contrastive loss; `decode` is an AutoencoderKL's decoder alone.
+Needs what tools/oracle/requirements.txt installs. Every measurement is a process of its own, so that each has its own
+peak memory; a round runs all of them once. PyTorch's training step is forward, MSE (of CLIP InfoNCE), backward and
+fused AdamW; ours also clips the gradients and averages the weights.
 """
 
 import argparse
@@ -28,7 +28,7 @@ def arguments():
     parser.add_argument("--config", required=True)
     parser.add_argument("--batch", type=int, required=True)
     parser.add_argument("--size", type=int, required=True)
-    parser.add_argument("--mode", choices=["train", "forward"], required=True)
+    parser.add_argument("--mode", choices=["train", "forward", "decode"], required=True)
     parser.add_argument("--context-tokens", type=int)
     parser.add_argument("--dtype", choices=["f32", "bf16"], default="f32")
     parser.add_argument("--rounds", type=int, default=3)
@@ -98,6 +98,10 @@ def network(args, config):
             posterior = encode(x).latent_dist
             return F.mse_loss(decode(posterior.sample()).sample.float(), x) + 1e-6 * posterior.kl().mean()
 
+        if args.mode == "decode":
+            f = 2 ** (len(net.config.block_out_channels) - 1)
+            z = torch.randn(args.batch, net.config.latent_channels, side // f, side // f).contiguous(memory_format=layout)
+            return net, lambda: decode(z).sample, loss
         return net, lambda: decode(encode(x).latent_dist.mean).sample, loss
     t = torch.arange(args.batch) * 37 % 1000
     if config["_class_name"] == "FluxTransformer2DModel":

@@ -42,6 +42,10 @@ fn times_a_step_of_any_config() {
         // Two gradients for each product.
         let gflop = |report: &Value| report["gflop_per_step"].as_f64().unwrap();
         assert!((gflop(&train) / gflop(&forward) - 3.0).abs() < 1e-9);
+        if config == "vae.json" {
+            let back = gflop(&report("decode")) / gflop(&forward);
+            assert!(back > 0.3 && back < 0.9, "the decoder is {back} of the way there and back");
+        }
     }
 }
 
@@ -55,6 +59,11 @@ fn what_cannot_be_timed_is_refused() {
     assert_says(&fails(&dir, 1, &bench("missing.json", "8", forward)), &["missing.json"]);
     assert_says(&fails(&dir, 2, &bench("vae.json", "7", forward)), &["--size", "multiple of 2"]);
     assert_says(&fails(&dir, 2, &bench("vae.json", "0", forward)), &["--size"]);
+    dir.write("unet.json", UNET);
+    assert_says(
+        &fails(&dir, 2, &bench("unet.json", "8", &["--mode", "decode"])),
+        &["--mode", "AutoencoderKL", "UNet2DConditionModel"],
+    );
     let halves = &["--mode", "train", "--weights", "f16"];
     assert_says(&fails(&dir, 2, &bench("vae.json", "8", halves)), &["--weights", "f32", "f16"]);
     let unknown = &["--mode", "forward", "--weights", "q4"];

@@ -33,7 +33,8 @@ named_enum! {
     /// What a step is.
     pub enum Mode: "mode" {
         Train = "train": "Forward, loss, backward, AdamW with clipping and moving average",
-        Forward = "forward": "Forward only, as in sampling; of CLIP both towers",
+        Forward = "forward": "Forward only, as in sampling; of CLIP both towers, of an autoencoder there and back",
+        Decode = "decode": "Of an autoencoder the decoder alone, with which sampling ends",
     }
 }
 
@@ -140,7 +141,7 @@ impl Benchmark {
     /// How weights are stored.
     fn storage(&self) -> Storage {
         let as_sampled = match (self.mode, self.precision) {
-            (Mode::Forward, Precision::Bf16) => Storage::Bf16,
+            (Mode::Forward | Mode::Decode, Precision::Bf16) => Storage::Bf16,
             _ => Storage::F32,
         };
         self.weights.unwrap_or(as_sampled)
@@ -155,7 +156,12 @@ impl Benchmark {
         let path = &self.config;
         let value: Value = atomic::read_json(path)?;
         let name = |key: &str| value.get(key).and_then(Value::as_str);
-        match name("_class_name").or(name("model_type")).unwrap_or("") {
+        let class = name("_class_name").or(name("model_type")).unwrap_or("");
+        if self.mode == Mode::Decode && class != "AutoencoderKL" {
+            let expected = format!("train or forward: only an AutoencoderKL decodes, this is `{class}`");
+            return Err(Error::argument("mode", expected, self.mode));
+        }
+        match class {
             class if DenoiserConfig::CLASSES.contains(&class) => {
                 networks::denoiser(&atomic::read_json(path)?, self, machine)
             }

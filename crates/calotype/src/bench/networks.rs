@@ -69,7 +69,7 @@ where
     L: Fn(&M, &P) -> Result<Tensor<1>> + Sync,
 {
     fn step(&mut self, mode: Mode) -> Result<()> {
-        if mode == Mode::Forward {
+        if mode != Mode::Train {
             return (self.forward)(&self.network, &self.whole);
         }
         let network = &self.network;
@@ -201,7 +201,7 @@ struct PicturesWithNoise {
     noise: Tensor<4>,
 }
 
-/// Reconstruction + β · KL of random pictures; forward there and back without sampling.
+/// Reconstruction + β · KL of random pictures; forward there and back without sampling, or back alone.
 pub(super) fn autoencoder(
     config: &AutoencoderConfig,
     asked: &Benchmark,
@@ -217,8 +217,10 @@ pub(super) fn autoencoder(
         x: normal([batch, config.in_channels, asked.size, asked.size], 0, device),
         noise: normal([batch, config.latent_channels, asked.size / f, asked.size / f], 1, device),
     };
-    let forward = |network: &AutoencoderKl, on: &PicturesWithNoise| {
-        read(network.decode(network.encode(on.x.clone())?.mean));
+    let decodes = asked.mode == Mode::Decode;
+    let forward = move |network: &AutoencoderKl, on: &PicturesWithNoise| {
+        let z = if decodes { on.noise.clone() } else { network.encode(on.x.clone())?.mean };
+        read(network.decode(z));
         Ok(())
     };
     let loss = |network: &AutoencoderKl, on: &PicturesWithNoise| {

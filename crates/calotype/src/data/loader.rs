@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Steps that each worker may be ahead.
 const AHEAD: usize = 2;
+/// How often a consumer that belongs to rayon's pool looks whether the pool has work for it.
+const LOOKS_FOR_WORK: Duration = Duration::from_millis(1);
 
 /// What the workers and the consumer share.
 struct Queue<T> {
@@ -54,15 +57,22 @@ impl<T> Queue<T> {
     }
 
     fn take(&self, step: usize) -> T {
-        let mut state = self.lock();
-        state.wanted = step;
+        self.lock().wanted = step;
         self.changed.notify_all();
         loop {
+            // A consumer that is a thread of rayon's pool helps: a worker that encodes pictures asks the same pool, which
+            // may have no other thread.
+            let helped = rayon::yield_now();
+            let mut state = self.lock();
             if let Some(prepared) = state.ready.remove(&step) {
                 drop(state);
                 return prepared.unwrap_or_else(|panic| resume_unwind(panic));
             }
-            state = self.wait(state);
+            match helped {
+                Some(rayon::Yield::Executed) => {}
+                Some(rayon::Yield::Idle) => drop(self.changed.wait_timeout(state, LOOKS_FOR_WORK)),
+                None => drop(self.wait(state)),
+            }
         }
     }
 }
@@ -110,7 +120,7 @@ pub fn prepared_ahead<T: Send, R>(
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     use super::*;
 
@@ -150,6 +160,18 @@ mod tests {
             },
         );
         assert_eq!(begun.load(Ordering::SeqCst), workers * AHEAD);
+    }
+
+    #[test]
+    fn workers_may_compute_in_the_pool_of_a_consumer_that_waits() {
+        let (said, heard) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+            let prepare = |step| pool.install(|| step * step);
+            let all = |next: &mut dyn FnMut(usize) -> usize| (0..20).map(next).sum::<usize>();
+            said.send(pool.install(|| prepared_ahead(1, 0..20, prepare, all))).unwrap();
+        });
+        assert_eq!(heard.recv_timeout(Duration::from_secs(60)), Ok(2470), "each waits for the other");
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub use weight_gradient::backward_weight;
 /// Numbers of input that one piece of work copies into its padded scratch: a good half of a second
 /// level cache is left for the weights.
 const SCRATCH: usize = 32 * 1024;
+/// Tiles of a picture from which on bf16 pairs take Winograd's form.
+const TILES_FOR_PAIRS: usize = 64;
 
 /// Sizes of a convolution: `[B, H, W, in]` to `[B, H', W', out]`, weights `[out, in, k_h, k_w]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,11 +106,18 @@ impl Conv2dShape {
         fits.then_some(WinogradShape { height, width, input, output })
     }
 
+    /// The same for products of pairs, whose direct form is twice as fast and has half as many weights: many tiles must
+    /// meet a transformed kernel. Those of one picture count, so that no result depends on a batch.
+    fn winograd_of_pairs(&self, isa: Isa) -> Option<WinogradShape> {
+        let tiles = self.height * self.width / 4;
+        self.winograd().filter(|_| isa.takes_pairs() && !isa.has_tiles() && tiles >= TILES_FOR_PAIRS)
+    }
+
     /// How it is computed.
     pub fn form(&self, isa: Isa) -> Form {
         match self.winograd() {
             _ if self.is_linear() => Form::Linear,
-            // Twice as many multiplications at once, of weights half as large, are worth more than fewer of them.
+            _ if self.winograd_of_pairs(isa).is_some() => Form::WinogradPairs,
             _ if isa.takes_pairs() && self.input.is_multiple_of(2) => Form::Pairs,
             Some(_) => Form::Winograd,
             None => Form::Windows,
@@ -145,6 +154,8 @@ pub enum Form {
     Pairs,
     /// F(2×2, 3×3).
     Winograd,
+    /// The same, of pairs of bf16 channels.
+    WinogradPairs,
 }
 
 impl Form {
@@ -155,6 +166,7 @@ impl Form {
             Self::Pairs => weights / 2,
             // 16 places of 9.
             Self::Winograd => weights * 16 / 9,
+            Self::WinogradPairs => weights * 8 / 9,
         }
     }
 }
@@ -168,9 +180,10 @@ pub fn forward(isa: Isa, s: &Conv2dShape, x: &[f32], weight: &[f32], bias: &[f32
 pub fn forward_grouped(isa: Isa, s: &Conv2dShape, x: &[f32], weight: Weights, bias: &[f32]) -> Buffer {
     match (s.form(isa), s.winograd()) {
         (Form::Linear, _) => linear::forward_grouped(isa, x, weight, bias, s.input),
-        (Form::Winograd, Some(w)) => {
+        (form @ (Form::Winograd | Form::WinogradPairs), Some(w)) => {
+            let isa = if form == Form::WinogradPairs { isa } else { isa.f32() };
             by_storage!(weight, weight => {
-                winograd::forward_grouped(isa, &w, x, bias, packing::taps(isa.f32(), s, weight))
+                winograd::forward_grouped(isa, &w, x, bias, packing::taps(isa, s, weight))
             })
         }
         _ => forward_packed(isa, s, x, &packed(isa, s, weight), bias),
@@ -182,11 +195,12 @@ pub fn forward_packed(isa: Isa, s: &Conv2dShape, x: &[f32], packed: &[f32], bias
     if s.is_linear() {
         return linear::forward_packed(isa, x, packed, bias, s.input);
     }
-    let pairs = s.form(isa) == Form::Pairs;
-    if let Some(w) = s.winograd().filter(|_| !pairs) {
+    let form = s.form(isa);
+    let pairs = matches!(form, Form::Pairs | Form::WinogradPairs);
+    let isa = if pairs { isa } else { isa.f32() };
+    if let Some(w) = s.winograd().filter(|_| form != Form::Pairs) {
         return winograd::forward(isa, &w, x, packed, bias);
     }
-    let isa = if pairs { isa } else { isa.f32() };
     let bias = product::padded_bias(isa, bias);
     if isa.has_tiles() {
         return tiles::forward(isa, s, x, packed, &bias);
@@ -215,7 +229,7 @@ pub fn backward_input(isa: Isa, s: &Conv2dShape, dy: &[f32], weight: &[f32]) -> 
     if isa.has_tiles() {
         return tiles::backward_input(isa, s, dy, weight);
     }
-    if let Some(w) = s.winograd().filter(|_| !pairs) {
+    if let Some(w) = s.winograd().filter(|_| !pairs || s.winograd_of_pairs(isa).is_some()) {
         let w = WinogradShape { input: w.output, output: w.input, ..w };
         let taps = packing::flipped_taps(isa, s, weight);
         return winograd::forward_grouped(isa, &w, dy, &vec![0.0; s.input], taps);

@@ -18,11 +18,11 @@ pub(crate) const KERNELS: usize = 16;
 pub fn packed(isa: Isa, s: &Conv2dShape, weight: Weights) -> Buffer {
     let (sides, places) = ([s.input, s.output], s.places());
     let form = s.form(isa);
-    // Only these are products of pairs.
-    let isa = if matches!(form, Form::Linear | Form::Pairs) { isa } else { isa.f32() };
+    // Not products of pairs.
+    let isa = if matches!(form, Form::Winograd | Form::Windows) { isa.f32() } else { isa };
     match form {
         Form::Linear => linear::packed(isa, weight, s.input),
-        Form::Winograd => {
+        Form::Winograd | Form::WinogradPairs => {
             by_storage!(weight, weight => winograd::packed(isa, s.input, s.output, taps(isa, s, weight)))
         }
         Form::Pairs => by_storage!(weight, weight => windows(isa, sides, places, true, taps(isa, s, weight))),

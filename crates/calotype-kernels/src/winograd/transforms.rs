@@ -1,6 +1,7 @@
 //! The four transforms of F(2×2, 3×3) and their adjoints: additions only, but for the halves of G.
 
 use super::PLACES;
+use crate::bf16;
 use crate::isa::{Isa, by_isa};
 
 /// What the channels on both sides are a multiple of.
@@ -43,24 +44,43 @@ fn wide(isa: Isa, channels: usize) -> bool {
 
 /// V = Bᵀ d B for a row of tiles, Bᵀ = [1 0 −1 0; 0 1 1 0; 0 −1 1 0; 0 1 0 −1]. `rows`: the four rows of the picture,
 /// `[W, in]`, of which the first and last pixels have a zero beside them. Place p of tile t goes to
-/// `v[p·stride + t·in..]`.
+/// `v[p·stride + t·in..]`; rounded to pairs of channels where `isa` takes these, which are half as many: `[p·stride +
+/// t·in/2..]`.
 pub fn input_tiles(isa: Isa, rows: [&[f32]; 4], c: usize, v: &mut [f32], stride: usize) {
-    input_row(isa, wide(isa, c), rows, c, v, stride);
+    input_row(isa, wide(isa, c), isa.takes_pairs(), rows, c, v, stride);
 }
 
 by_isa! {
-    fn input_row(wide: bool, rows: [&[f32]; 4], c: usize, v: &mut [f32], stride: usize) {
-        if wide {
-            input_row_of::<16>(rows, c, v, stride);
-        } else {
-            input_row_of::<LANES>(rows, c, v, stride);
+    fn input_row(wide: bool, pairs: bool, rows: [&[f32]; 4], c: usize, v: &mut [f32], stride: usize) {
+        match (wide, pairs) {
+            (true, false) => input_row_of::<16, 16>(rows, c, v, stride, |lanes| lanes),
+            (false, false) => input_row_of::<LANES, LANES>(rows, c, v, stride, |lanes| lanes),
+            (true, true) => input_row_of::<16, 8>(rows, c, v, stride, paired),
+            (false, true) => input_row_of::<LANES, 4>(rows, c, v, stride, paired),
         }
     }
 }
 
+/// Pairs of neighbours.
 #[inline(always)]
-fn input_row_of<const N: usize>(rows: [&[f32]; 4], c: usize, v: &mut [f32], stride: usize) {
-    let (n, stride, v) = (c / N, stride / N, v.as_chunks_mut::<N>().0);
+fn paired<const N: usize, const M: usize>(lanes: Lanes<N>) -> [f32; M] {
+    let mut pairs = [0.0; M];
+    for i in 0..M {
+        pairs[i] = bf16::pair(lanes[2 * i], lanes[2 * i + 1]);
+    }
+    pairs
+}
+
+/// `N` channels become `M` numbers of v.
+#[inline(always)]
+fn input_row_of<const N: usize, const M: usize>(
+    rows: [&[f32]; 4],
+    c: usize,
+    v: &mut [f32],
+    stride: usize,
+    stored: impl Fn(Lanes<N>) -> [f32; M],
+) {
+    let (n, stride, v) = (c / N, stride / M, v.as_chunks_mut::<M>().0);
     let [r0, r1, r2, r3] = rows.map(|row| row.as_chunks::<N>().0);
     let columns = r0.len() / n / 2;
     for t in 0..columns {
@@ -77,10 +97,10 @@ fn input_row_of<const N: usize>(rows: [&[f32]; 4], c: usize, v: &mut [f32], stri
             let at = t * n + k;
             for i in 0..4 {
                 let [b0, b1, b2, b3] = [b[0][i], b[1][i], b[2][i], b[3][i]];
-                v[4 * i * stride + at] = sub(b0, b2);
-                v[(4 * i + 1) * stride + at] = add(b1, b2);
-                v[(4 * i + 2) * stride + at] = sub(b2, b1);
-                v[(4 * i + 3) * stride + at] = sub(b1, b3);
+                v[4 * i * stride + at] = stored(sub(b0, b2));
+                v[(4 * i + 1) * stride + at] = stored(add(b1, b2));
+                v[(4 * i + 2) * stride + at] = stored(sub(b2, b1));
+                v[(4 * i + 3) * stride + at] = stored(sub(b1, b3));
             }
         }
     }

@@ -1,11 +1,11 @@
 //! The same functions from burn's own operations: what other backends run, and what the kernels are
-//! tested against.
+//! tested against. Products are of numbers as the first argument has them; weights become so, and may be stored otherwise.
 
 use crate::Padding;
 use crate::activation::Activation;
 use burn::tensor::activation::{sigmoid, silu, softmax};
 use burn::tensor::ops::{ConvOptions, InterpolateMode, InterpolateOptions, PadMode};
-use burn::tensor::{Tensor, TensorData, module};
+use burn::tensor::{DType, Tensor, TensorData, module};
 
 /// See [`crate::conv2d`](fn@crate::conv2d).
 pub fn conv2d(
@@ -151,16 +151,17 @@ pub fn region_cross_entropy(
 /// P V of each head: `[B, N, heads·d]`.
 fn weighed(p: Tensor<4>, v: Tensor<3>) -> Tensor<3> {
     let ([b, heads, n, _], width) = (p.dims(), v.dims()[2]);
-    p.matmul(split_heads(v, heads)).swap_dims(1, 2).reshape([b, n, width])
+    p.cast(v.dtype()).matmul(split_heads(v, heads)).swap_dims(1, 2).reshape([b, n, width])
 }
 
-/// softmax(Q Kᵀ/√d) of each head: `[B, heads, N, L]`.
+/// softmax(Q Kᵀ/√d) of each head, in f32: `[B, heads, N, L]`.
 fn probabilities(q: Tensor<3>, k: Tensor<3>, heads: usize, causal: bool) -> Tensor<4> {
     let ([_, n, width], l) = (q.dims(), k.dims()[1]);
     let device = q.device();
     let scale = ((width / heads) as f64).powf(-0.5);
     // Scaling the queries, not the scores, touches d numbers a row and not L.
     let scores = (split_heads(q, heads) * scale).matmul(split_heads(k, heads).swap_dims(2, 3));
+    let scores = scores.cast(DType::F32);
     let scores = if causal {
         let mask: Vec<f32> =
             (0..n * l).map(|i| if i % l > i / l { f32::NEG_INFINITY } else { 0.0 }).collect();

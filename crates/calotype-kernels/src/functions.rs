@@ -7,10 +7,26 @@ use crate::activation::Activation;
 use crate::ops::{Channels, Junction, Kernels, Padding, Part, Shown};
 use crate::{Products, composed, work};
 
-/// Whether a device runs the kernels of this crate, which read weights as they are stored and have [`Products`] of
-/// bf16: the CPU backend. On every other one the functions are composed of burn's operations, in f32.
+/// Whether a device runs the kernels of this crate, which read weights as they are stored: the CPU backend. On every other
+/// one the functions are composed of burn's operations.
 pub fn has_kernels(device: &Device) -> bool {
     *device == Device::flex()
+}
+
+/// Whether a device multiplies so: [`Products::is_available`] on the CPU, elsewhere where it computes with such numbers.
+pub fn has_products(device: &Device, products: Products) -> bool {
+    if has_kernels(device) {
+        return products.is_available();
+    }
+    products == Products::F32 || device.supports_dtype(DType::BF16)
+}
+
+/// In what the operands of composed products are: bf16 where that is asked for and there. Not f16 where the device has that
+/// alone, whose largest number, 65504, networks pass between their layers.
+fn operands<const D: usize>(x: &Tensor<D>, products: Products) -> DType {
+    let rounds =
+        products == Products::Bf16 && !has_kernels(&x.device()) && has_products(&x.device(), products);
+    if rounds { DType::BF16 } else { x.dtype() }
 }
 
 /// Whether the kernels of this crate run on `x`: f32 on a device that has them.
@@ -36,7 +52,9 @@ pub fn conv2d(
     };
     work::add(&[&[x.dims()[0], outputs(0), outputs(1)][..], &weight.dims()].concat());
     if !takes(&x) {
-        return composed::conv2d(x, weight, bias, stride, padding);
+        let (as_it_was, operands) = (x.dtype(), operands(&x, products));
+        let y = composed::conv2d(x.cast(operands), weight, bias.cast(operands), stride, padding);
+        return y.cast(as_it_was);
     }
     let (x, weight, bias) = (x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch());
     Tensor::from_dispatch(Dispatch::kernel_conv2d(x, weight, bias, stride, padding, products))
@@ -51,7 +69,8 @@ pub fn linear<const D: usize>(
 ) -> Tensor<D> {
     work::add(&[x.shape().num_elements(), weight.dims()[0]]);
     if !takes(&x) {
-        return composed::linear(x, weight, bias);
+        let (as_it_was, operands) = (x.dtype(), operands(&x, products));
+        return composed::linear(x.cast(operands), weight, bias.cast(operands)).cast(as_it_was);
     }
     let (x, weight, bias) = (x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch());
     Tensor::from_dispatch(Dispatch::kernel_linear(x, weight, bias, products))
@@ -152,7 +171,9 @@ pub fn attention(
     // Q Kᵀ and P V.
     work::add(&[2, q.shape().num_elements(), k.dims()[1]]);
     if !takes(&q) {
-        return composed::attention(q, k, v, heads, causal);
+        let (as_it_was, operands) = (q.dtype(), operands(&q, products));
+        let [q, k, v] = [q, k, v].map(|x| x.cast(operands));
+        return composed::attention(q, k, v, heads, causal).cast(as_it_was);
     }
     let (q, k, v) = (q.into_dispatch(), k.into_dispatch(), v.into_dispatch());
     Tensor::from_dispatch(Dispatch::kernel_attention(q, k, v, heads, causal, None, products))
@@ -170,7 +191,10 @@ pub fn attention_shown(
 ) -> (Tensor<3>, Tensor<4>) {
     work::add(&[2, q.shape().num_elements(), k.dims()[1]]);
     if !takes(&q) {
-        return composed::attention_shown(q, k, v, heads, shown);
+        let (as_it_was, operands) = (q.dtype(), operands(&q, products));
+        let [q, k, v] = [q, k, v].map(|x| x.cast(operands));
+        let (y, probabilities) = composed::attention_shown(q, k, v, heads, shown);
+        return (y.cast(as_it_was), probabilities);
     }
     let (q, k, v, shown) = (q.into_dispatch(), k.into_dispatch(), v.into_dispatch(), Shown::first(shown));
     let stem = Dispatch::kernel_attention(q, k, v, heads, false, Some(shown.clone()), products);

@@ -88,7 +88,7 @@ pub mod work;
 pub use activation::Activation;
 pub use functions::{
     activation, add, add_rows, attention, attention_shown, channels_first, channels_last, concat, conv2d,
-    embedding, fork, geglu, group_norm, has_kernels, layer_norm, linear, mean_square_error,
+    embedding, fork, geglu, group_norm, has_kernels, has_products, layer_norm, linear, mean_square_error,
     region_cross_entropy, rms_norm, rotate_pairs, upsample_nearest,
 };
 pub use isa::{Isa, Products};

@@ -2,7 +2,7 @@
 
 mod common;
 
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 use calotype_kernels as kernels;
 use calotype_kernels::Products::F32;
 use calotype_kernels::{Activation, composed};
@@ -433,6 +433,40 @@ fn attention_of_any_shape() {
         let l = if causal { n } else { draw.from(1, 100) };
         compare_attention([b, n, l], heads, d, causal);
     }
+}
+
+/// What a device that multiplies in bf16 is given, and gives: each number has 8 bits, and a sum of products more.
+#[test]
+fn composed_products_of_bf16_numbers_are_those_of_f32_within_their_bits() {
+    #[track_caller]
+    fn assert_near<const D: usize>(got: Tensor<D>, expected: Tensor<D>) {
+        assert_eq!((got.dtype(), got.dims()), (DType::BF16, expected.dims()));
+        let largest: f32 = expected.clone().abs().max().into_scalar();
+        let difference: f32 = (got.cast(DType::F32) - expected).abs().max().into_scalar();
+        assert!(difference > 0.0 && difference < 0.02 * largest, "{difference} of {largest}");
+    }
+    let (x, weight, bias) = (numbers([2, 9, 24], 1), numbers([16, 24], 2), numbers([16], 3));
+    let linear = |dtype| composed::linear(x.clone().cast(dtype), weight.clone(), bias.clone().cast(dtype));
+    assert_near(linear(DType::BF16), linear(DType::F32));
+
+    let (picture, kernels) = (numbers([1, 6, 5, 8], 4), numbers([16, 8, 3, 3], 5));
+    let conv2d = |dtype| {
+        let (x, bias) = (picture.clone().cast(dtype), bias.clone().cast(dtype));
+        composed::conv2d(x, kernels.clone(), bias, 1, [[1, 1]; 2])
+    };
+    assert_near(conv2d(DType::BF16), conv2d(DType::F32));
+
+    let qkv = [6, 7, 8].map(|seed| numbers([2, 9, 24], seed));
+    let attention = |dtype| {
+        let [q, k, v] = qkv.clone().map(|x| x.cast(dtype));
+        composed::attention_shown(q, k, v, 3, 2)
+    };
+    let ((got, shown), (expected, exact)) = (attention(DType::BF16), attention(DType::F32));
+    assert_near(got, expected);
+    // The softmax is in f32: rows sum to 1.
+    assert_near(shown.clone().cast(DType::BF16), exact);
+    let off: f32 = (shown.sum_dim(3) - 1.0).abs().max().into_scalar();
+    assert!(off < 1e-6, "{off}");
 }
 
 #[test]

@@ -28,7 +28,8 @@ pub struct Model {
     pub text: TextStack,
     /// Noise schedule, prediction and step grid.
     pub scheduler: SchedulerConfig,
-    /// Where the networks run.
+    /// Where pictures are made. The networks' weights are there too, or in the host's memory
+    /// ([`offload`](crate::pipeline::Request::offload)): text is read where they are, all else computed here.
     pub device: Device,
 }
 

@@ -58,7 +58,10 @@ pub struct ModelArgs {
     /// Decode in overlapping tiles: the memory of a large picture does not grow with it
     #[arg(long)]
     pub vae_tiling: bool,
-    /// bf16: weights in half the memory, and products of bf16 numbers where the processor has them; another picture
+    /// Leave the weights in the host's memory, for a GPU that has no room for them: each layer's go there while it computes
+    #[arg(long)]
+    pub offload: bool,
+    /// bf16: weights in half the memory, and products of bf16 numbers where the device has them; another picture
     #[arg(long, value_parser = precision(), default_value_t = Precision::F32)]
     pub dtype: Precision,
 }
@@ -81,6 +84,7 @@ impl ModelArgs {
             long_prompt: self.long_prompt,
             plain_prompt: self.plain_prompt,
             vae_tiling: self.vae_tiling,
+            offload: self.offload,
             dtype: self.dtype,
             ..request
         }

@@ -2,6 +2,7 @@
 
 mod input_gradient;
 mod packing;
+mod shape;
 mod tiles;
 mod weight_gradient;
 
@@ -17,123 +18,12 @@ use crate::winograd::{self, WinogradShape};
 
 pub use packing::packed;
 pub(crate) use packing::{KERNELS, Taps};
+pub use shape::{Conv2dShape, Form};
 pub use weight_gradient::backward_weight;
 
 /// Numbers of input that one piece of work copies into its padded scratch: a good half of a second
 /// level cache is left for the weights.
 const SCRATCH: usize = 32 * 1024;
-/// Tiles of a picture from which on bf16 pairs take Winograd's form.
-const TILES_FOR_PAIRS: usize = 64;
-
-/// Sizes of a convolution: `[B, H, W, in]` to `[B, H', W', out]`, weights `[out, in, k_h, k_w]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Conv2dShape {
-    /// B.
-    pub batch: usize,
-    /// H.
-    pub height: usize,
-    /// W.
-    pub width: usize,
-    /// Channels of the input.
-    pub input: usize,
-    /// Channels of the output.
-    pub output: usize,
-    /// k_h, k_w.
-    pub kernel: [usize; 2],
-    /// Step of the window.
-    pub stride: usize,
-    /// Zeros before the first row and column. What the last window lacks after the last row is zero,
-    /// too.
-    pub pad_begin: [usize; 2],
-    /// H'.
-    pub out_height: usize,
-    /// W'.
-    pub out_width: usize,
-}
-
-impl Conv2dShape {
-    /// A 3×3 convolution of square pictures with one zero on every side.
-    pub fn three_by_three(batch: usize, side: usize, [input, output]: [usize; 2], stride: usize) -> Self {
-        let out = side.div_ceil(stride);
-        Self {
-            batch,
-            height: side,
-            width: side,
-            input,
-            output,
-            kernel: [3, 3],
-            stride,
-            pad_begin: [1, 1],
-            out_height: out,
-            out_width: out,
-        }
-    }
-
-    /// Places of the kernel.
-    fn places(&self) -> usize {
-        self.kernel[0] * self.kernel[1]
-    }
-
-    fn picture(&self) -> usize {
-        self.height * self.width * self.input
-    }
-
-    fn out_picture(&self) -> usize {
-        self.out_height * self.out_width * self.output
-    }
-
-    /// A 1×1 convolution is a linear map of every pixel.
-    fn is_linear(&self) -> bool {
-        self.kernel == [1, 1]
-            && self.stride == 1
-            && self.pad_begin == [0, 0]
-            && self.out_picture() / self.output == self.picture() / self.input
-    }
-
-    /// The shape for fewer multiplications, where that is faster: enough channels and tiles that the
-    /// transforms are cheap beside the products.
-    fn winograd(&self) -> Option<WinogradShape> {
-        let same = self.out_height == self.height && self.out_width == self.width;
-        let fits = self.kernel == [3, 3]
-            && self.stride == 1
-            && self.pad_begin == [1, 1]
-            && same
-            && self.height.is_multiple_of(2)
-            && self.width.is_multiple_of(2)
-            && self.input.is_multiple_of(8)
-            && self.output.is_multiple_of(8);
-        let Self { height, width, input, output, .. } = *self;
-        fits.then_some(WinogradShape { height, width, input, output })
-    }
-
-    /// The same for products of pairs, whose direct form is twice as fast and has half as many weights: many tiles must
-    /// meet a transformed kernel. Those of one picture count, so that no result depends on a batch.
-    fn winograd_of_pairs(&self, isa: Isa) -> Option<WinogradShape> {
-        let tiles = self.height * self.width / 4;
-        self.winograd().filter(|_| isa.takes_pairs() && !isa.has_tiles() && tiles >= TILES_FOR_PAIRS)
-    }
-
-    /// How it is computed.
-    pub fn form(&self, isa: Isa) -> Form {
-        match self.winograd() {
-            _ if self.is_linear() => Form::Linear,
-            _ if self.winograd_of_pairs(isa).is_some() => Form::WinogradPairs,
-            _ if isa.takes_pairs() && self.input.is_multiple_of(2) => Form::Pairs,
-            Some(_) => Form::Winograd,
-            None => Form::Windows,
-        }
-    }
-
-    /// The same with channels of the input in pairs.
-    fn in_pairs(&self) -> Self {
-        Self { input: self.input / 2, ..*self }
-    }
-
-    /// Numbers in the output.
-    pub fn output_len(&self) -> usize {
-        self.batch * self.out_picture()
-    }
-}
 
 /// Where each row (or column) of the padded input comes from.
 type Sources = Vec<Option<usize>>;
@@ -141,34 +31,6 @@ type Sources = Vec<Option<usize>>;
 /// `length` places, of which the first `before` and those after `n` more are zero.
 fn sources(n: usize, length: usize, before: usize) -> Sources {
     (0..length).map(|i| i.checked_sub(before).filter(|&i| i < n)).collect()
-}
-
-/// The way a convolution is computed, which decides how its weights are packed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Form {
-    /// A linear map of every pixel.
-    Linear,
-    /// The product over windows.
-    Windows,
-    /// The same, of pairs of bf16 channels.
-    Pairs,
-    /// F(2×2, 3×3).
-    Winograd,
-    /// The same, of pairs of bf16 channels.
-    WinogradPairs,
-}
-
-impl Form {
-    /// About how many packed numbers are made of so many weights.
-    pub(crate) fn packed(self, weights: usize) -> usize {
-        match self {
-            Self::Linear | Self::Windows => weights,
-            Self::Pairs => weights / 2,
-            // 16 places of 9.
-            Self::Winograd => weights * 16 / 9,
-            Self::WinogradPairs => weights * 8 / 9,
-        }
-    }
 }
 
 /// y = W ⋆ x + b. `weight` is `[out, in, k_h, k_w]`, `bias` `[out]`.

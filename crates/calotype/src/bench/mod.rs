@@ -127,11 +127,8 @@ impl Benchmark {
         if self.mode == Mode::Train && self.storage() != Storage::F32 {
             return Err(Error::argument("weights", "f32: trainings store weights so", self.storage()));
         }
-        if !has_kernels(machine.device) && self.precision != Precision::F32 {
-            return Err(Error::argument("dtype", "f32, in which a GPU computes everything", self.precision));
-        }
-        let isa = Isa::of(self.precision.required("dtype")?);
-        let isa = has_kernels(machine.device).then_some(isa);
+        let products = self.precision.required("dtype", machine.device)?;
+        let isa = has_kernels(machine.device).then(|| Isa::of(products));
         let mut bench = self.network(machine)?;
         let peak_gflops = isa.map(|isa| peak::gflops(isa, machine.threads));
         let times = self.times(bench.as_mut())?;

@@ -1,6 +1,6 @@
 //! What a denoiser is told of its samples beside the noisy latents and the timesteps.
 
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 
 /// The condition c of ε_θ(z_t, t, c), for a batch of samples.
 #[derive(Debug, Clone)]
@@ -24,6 +24,12 @@ impl Condition {
     /// Text features and nothing else.
     pub fn of_context(context: Tensor<3>) -> Self {
         Self { context, pooled: None, sizes: None, guidance: None, reference: None }
+    }
+
+    /// The text's features on another device than that of the encoders.
+    pub fn to_device(self, device: &Device) -> Self {
+        let pooled = self.pooled.map(|pooled| pooled.to_device(device));
+        Self { context: self.context.to_device(device), pooled, ..self }
     }
 
     /// The same on a device that keeps track of gradients.

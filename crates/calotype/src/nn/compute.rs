@@ -4,6 +4,7 @@
 
 use burn::tensor::Device;
 pub use calotype_kernels::Products;
+use calotype_kernels::{has_kernels, has_products};
 
 use crate::error::{Error, Result};
 use crate::files::Storage;
@@ -15,7 +16,7 @@ named_enum! {
     pub enum Precision: "precision" {
         #[default]
         F32 = "f32": "24 significant bits",
-        Bf16 = "bf16": "8 significant bits, multiplied so on processors with AMX or an AVX512-BF16 that is faster than f32",
+        Bf16 = "bf16": "8 significant bits, multiplied so on processors with AMX or an AVX512-BF16 that is faster than f32, and on GPUs that have such numbers",
     }
 }
 
@@ -30,20 +31,21 @@ impl Precision {
         }
     }
 
-    /// The same, only where the processor multiplies so. `what`: the setting, for the message.
+    /// The same, only where the device multiplies so. `what`: the setting, for the message.
     ///
     /// # Errors
     /// `Error::Argument` where it does not.
-    pub fn required(self, what: &str) -> Result<Products> {
+    pub fn required(self, what: &str, device: &Device) -> Result<Products> {
         let products = self.products();
-        if products.is_available() {
+        if has_products(device, products) {
             return Ok(products);
         }
-        Err(Error::argument(
-            what,
-            "f32: this processor has neither AMX nor an AVX512-BF16 that is faster",
-            self,
-        ))
+        let expected = if has_kernels(device) {
+            "f32: this processor has neither AMX nor an AVX512-BF16 that is faster"
+        } else {
+            "f32: this device does not compute with bf16"
+        };
+        Err(Error::argument(what, expected, self))
     }
 }
 
@@ -77,10 +79,11 @@ impl From<&Compute> for Compute {
 }
 
 /// How a device holds a parameter of `dimensions` dimensions that a file has as `stored`. Matrices and kernels stay as
-/// they are where our kernels read them so; vectors (biases, norms), and everything on other devices, become f32. Packed
+/// they are where our kernels read them so, or the device knows such numbers; vectors (biases, norms) become f32. Packed
 /// matrices count as f32, which is what they are for all but the kernels ([`StoredTensor::into_tensor`]).
 ///
 /// [`StoredTensor::into_tensor`]: crate::files::StoredTensor::into_tensor
 pub fn held_as(stored: Storage, dimensions: usize, device: &Device) -> Storage {
-    if dimensions >= 2 && calotype_kernels::has_kernels(device) { stored } else { Storage::F32 }
+    let reads = || has_kernels(device) || device.supports_dtype(stored.dtype());
+    if dimensions >= 2 && reads() { stored } else { Storage::F32 }
 }

@@ -3,6 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
+use super::offload::value_on;
 use super::{Init, Products, linear::bias_or_zeros};
 
 /// y = W ⋆ x + b, square kernel, equal stride and zero padding on both axes. Pictures are channels-last
@@ -54,7 +55,7 @@ impl Conv2d {
 
     /// `[B, H, W, in]` to `[B, H', W', out]` with H' = (H + padding − k) / stride + 1.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let weight = self.weight.val();
+        let weight = value_on(&self.weight, &x.device());
         let bias = bias_or_zeros(self.bias.as_ref(), weight.dims()[0], &x.device());
         calotype_kernels::conv2d(x, weight, bias, self.stride, [self.padding; 2], self.products)
     }

@@ -3,6 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 
+use super::offload::value_on;
 use super::{Init, Products};
 
 /// y = x Wᵀ + b.
@@ -33,7 +34,7 @@ impl Linear {
 
     /// `[.., in]` to `[.., out]`.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let weight = self.weight.val();
+        let weight = value_on(&self.weight, &x.device());
         let bias = bias_or_zeros(self.bias.as_ref(), weight.dims()[0], &x.device());
         calotype_kernels::linear(x, weight, bias, self.products)
     }
@@ -41,5 +42,5 @@ impl Linear {
 
 /// A layer without a bias adds nothing.
 pub(super) fn bias_or_zeros(bias: Option<&Param<Tensor<1>>>, output: usize, device: &Device) -> Tensor<1> {
-    bias.map_or_else(|| Tensor::zeros([output], device), Param::val)
+    bias.map_or_else(|| Tensor::zeros([output], device), |bias| value_on(bias, device))
 }

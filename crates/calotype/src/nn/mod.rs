@@ -14,6 +14,7 @@ pub mod layout;
 pub mod linear;
 pub mod lora;
 pub mod norm;
+mod offload;
 pub mod parameters;
 pub mod pooling;
 pub mod resample;

@@ -4,6 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
 use super::Init;
+use super::offload::value_on;
 
 /// Normalises each group of channels of each sample. Wu & He 2018, arXiv:1803.08494.
 #[derive(Module, Debug)]
@@ -42,7 +43,7 @@ impl GroupNorm {
     }
 
     fn normalise(&self, x: Tensor<4>, shift: Option<Tensor<2>>, silu: bool) -> Tensor<4> {
-        let (gamma, beta) = (self.weight.val(), self.bias.val());
+        let [gamma, beta] = [&self.weight, &self.bias].map(|parameter| value_on(parameter, &x.device()));
         calotype_kernels::group_norm(x, shift, gamma, beta, self.groups, self.epsilon, silu)
     }
 }
@@ -66,7 +67,8 @@ impl LayerNorm {
 
     /// `[.., D]` to the same shape.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        calotype_kernels::layer_norm(x, self.weight.val(), self.bias.val(), self.epsilon)
+        let [gamma, beta] = [&self.weight, &self.bias].map(|parameter| value_on(parameter, &x.device()));
+        calotype_kernels::layer_norm(x, gamma, beta, self.epsilon)
     }
 }
 
@@ -87,6 +89,7 @@ impl RmsNorm {
 
     /// `[.., D]` to the same shape: x/√(mean(x²) + ε)·γ.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        calotype_kernels::rms_norm(x, self.weight.val(), self.epsilon)
+        let gamma = value_on(&self.weight, &x.device());
+        calotype_kernels::rms_norm(x, gamma, self.epsilon)
     }
 }

@@ -254,7 +254,7 @@ impl Encoded {
 fn features(model: &Model, script: &Script, options: PromptOptions) -> Result<Condition> {
     let first: Vec<&str> = script.texts.iter().map(|texts| texts.first.as_str()).collect();
     let second: Vec<&str> = script.texts.iter().map(|texts| texts.second.as_str()).collect();
-    model.text.encode([&first, &second], options)
+    Ok(model.text.encode([&first, &second], options)?.to_device(&model.device))
 }
 
 /// The guided predictions of a batch, each picture with its own guidance.

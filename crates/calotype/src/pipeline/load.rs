@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use burn::tensor::Device;
+
 use super::lora_dir;
 use super::request::Request;
 use crate::checkpoint::lora::bundle::BundledWord;
@@ -56,8 +58,9 @@ impl Request {
             checkpoint.store_unpacked_as(Storage::Bf16);
         }
         // Without such instructions the kernels widen the numbers as they read them.
-        let compute = Compute::new(machine.device, self.dtype.products());
-        let mut model = checkpoint.into_model(&compute)?;
+        let home = if self.offload { &Device::flex() } else { machine.device };
+        let mut model = checkpoint.into_model(&Compute::new(home, self.dtype.products()))?;
+        model.device = machine.device.clone();
         // Not beside the reason why a model is refused.
         notes.iter().for_each(|note| progress.say(note));
         for (file, BundledWord { word, tensors }) in &words {

@@ -55,6 +55,9 @@ pub struct Request {
     pub plain_prompt: bool,
     /// Decode in overlapping tiles.
     pub vae_tiling: bool,
+    /// Leave the weights in the host's memory, for a device that has no room for them: each layer takes its own while it
+    /// computes. Means nothing on the CPU.
+    pub offload: bool,
     /// Precision of the model's weights and products.
     pub dtype: Precision,
     /// Number of the first picture under the seed.
@@ -178,7 +181,7 @@ mod tests {
         assert_eq!(settings["guidance-interval"], "0.3,5");
         assert!(!settings.contains_key("embedding") && !settings.contains_key("mask"), "{settings:?}");
         assert_eq!(serde_json::from_value::<Request>(Value::Object(settings)).unwrap(), request);
-        assert_eq!(Request::names().len(), 36);
+        assert_eq!(Request::names().len(), 37);
     }
 
     #[test]

@@ -10,14 +10,17 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 use calotype::Error;
+use calotype::checkpoint::Checkpoint;
 use calotype::data::emoji_scenes::{EmojiScenes, EmojiScenesConfig, Split};
 use calotype::data::tensors::to_tensor;
 use calotype::diffusion::guidance::Guidance;
 use calotype::explain::heat_map::Baseline;
 use calotype::explain::{Options, explain, explain_pictures};
+use calotype::files::Storage;
 use calotype::model::Model;
+use calotype::nn::Compute;
 use calotype::pipeline::text_to_image::{PictureRequest, Sampling};
 use calotype::sampler::{SamplerKind, SamplerSettings};
 use calotype::trainer::Session;
@@ -132,6 +135,40 @@ fn model(device: &Device) -> Model {
     Model::load(&dir.join("model"), device).unwrap()
 }
 
+/// The same with weights in f16, as most checkpoints have them.
+fn model_in_f16(device: &Device) -> Model {
+    let dir = TempDir::new();
+    write_model(&dir.join("model"));
+    let mut checkpoint = Checkpoint::open(&dir.join("model")).unwrap();
+    checkpoint.store_as(Storage::F16);
+    checkpoint.into_model(&Compute::from(device)).unwrap()
+}
+
+#[test]
+fn weights_in_half_precision_are_computed_with_as_on_the_cpu() {
+    on_gpu(|gpu| {
+        println!("keeps f16: {}", gpu.supports_dtype(DType::F16));
+        println!("multiplies bf16: {}", gpu.supports_dtype(DType::BF16));
+        let [on_gpu, on_cpu] = [gpu, &Device::flex()].map(model_in_f16);
+        assert_same_latents(SamplerKind::Ddim, &on_gpu, &on_cpu);
+    });
+}
+
+/// Text is read on the CPU then, all else computed on the device.
+#[test]
+fn a_model_that_stays_in_the_hosts_memory_draws_as_one_on_the_device() {
+    on_gpu(|gpu| {
+        for read in [model, model_in_f16] {
+            let (mut apart, beside) = (read(&Device::flex()), read(gpu));
+            apart.device = gpu.clone();
+            let latents = assert_same_latents(SamplerKind::Ddim, &apart, &beside);
+            let [got, expected] =
+                [&apart, &beside].map(|model| model.decode(latents.clone(), false).unwrap());
+            assert!(got == expected, "the same weights decode to other pictures");
+        }
+    });
+}
+
 fn requests() -> [PictureRequest; 2] {
     ["a red apple above a cat", "a dog"].map(|prompt| PictureRequest::new(prompt, Guidance::new(2.0), 3))
 }
@@ -144,11 +181,18 @@ fn difference(got: &[f32], expected: &[f32]) -> f32 {
     got.iter().zip(expected).fold(0.0f32, |m, (g, e)| m.max((g - e).abs())) / largest
 }
 
-fn latents(model: &Model, kind: SamplerKind) -> Vec<f32> {
+/// What a sampler ends with on two models, nearly the same: that of the first.
+fn assert_same_latents(kind: SamplerKind, got: &Model, expected: &Model) -> Tensor<4> {
     let sampling = Sampling { sampler: SamplerSettings::new(kind, 6), ..pipeline::sampling() };
-    let watch = &mut |_, _| ControlFlow::Continue(());
-    let latents: Tensor<4> = model.sample(&requests(), &sampling, None, None, watch).unwrap();
-    latents.into_data().iter().collect()
+    let [got, expected] = [got, expected].map(|model| {
+        let watch = &mut |_, _| ControlFlow::Continue(());
+        model.sample(&requests(), &sampling, None, None, watch).unwrap()
+    });
+    let numbers = |latents: &Tensor<4>| latents.clone().into_data().iter().collect::<Vec<f32>>();
+    let difference = difference(&numbers(&got), &numbers(&expected));
+    println!("{kind}: {difference:.1e}");
+    assert!(difference < 1e-5, "{kind}: differs by {difference:.1e} of the largest number");
+    got
 }
 
 #[test]
@@ -159,9 +203,7 @@ fn every_sampler_ends_where_it_ends_on_the_cpu() {
             if kind.is_flow() != on_cpu.scheduler.class_name.is_flow() {
                 continue;
             }
-            let difference = difference(&latents(&on_gpu, kind), &latents(&on_cpu, kind));
-            println!("{kind}: {difference:.1e}");
-            assert!(difference < 1e-5, "{kind}: differs by {difference:.1e} of the largest number");
+            assert_same_latents(kind, &on_gpu, &on_cpu);
         }
     });
 }

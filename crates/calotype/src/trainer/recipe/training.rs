@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::super::lr_schedule::LrSchedule;
 use super::super::optimizer::{EmaConfig, OptimizerConfig};
 use super::Check;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::nn::{Compute, Precision};
 
 /// `[….training]`.
@@ -137,14 +137,9 @@ impl TrainingRecipe {
     /// Where and in which arithmetic the networks of this training run, the frozen ones too.
     ///
     /// # Errors
-    /// `Error::Argument` for bf16 on a device without our kernels, or a processor that does not have it.
+    /// `Error::Argument` for bf16 on a device that does not have it.
     pub fn compute(&self, device: &Device) -> Result<Compute> {
-        let what = "`training.precision`";
-        if self.precision == Precision::Bf16 && !calotype_kernels::has_kernels(device) {
-            let expected = "f32: other devices than the CPU have no kernels of ours";
-            return Err(Error::argument(what, expected, self.precision));
-        }
-        Ok(Compute::new(device, self.precision.required(what)?))
+        Ok(Compute::new(device, self.precision.required("`training.precision`", device)?))
     }
 
     /// Whether `step` has a line in the log.

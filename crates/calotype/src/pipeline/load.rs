@@ -59,7 +59,7 @@ impl Request {
         }
         // Without such instructions the kernels widen the numbers as they read them.
         let home = if self.offload { &Device::flex() } else { machine.device };
-        let mut model = checkpoint.into_model(&Compute::new(home, self.dtype.products()))?;
+        let mut model = checkpoint.into_model(Compute::new(home, self.dtype.products()))?;
         model.device = machine.device.clone();
         // Not beside the reason why a model is refused.
         notes.iter().for_each(|note| progress.say(note));

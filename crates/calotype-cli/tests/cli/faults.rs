@@ -53,7 +53,10 @@ fn ctrl_c_ends_the_sampling_at_once() {
     child.stderr.as_mut().unwrap().read_exact(&mut line).unwrap();
     assert!(child.try_wait().unwrap().is_none());
     signal(&child, "-INT");
-    assert_eq!(child.wait().unwrap().signal(), Some(2));
+    let status = child.wait().unwrap();
+    let mut said = String::new();
+    child.stderr.unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(status.signal(), Some(2), "{status}: {}{said}", line[0] as char);
     assert!(!dir.join("many").exists());
 }
 

@@ -116,6 +116,7 @@ mod tests {
             "lora",
             "lora-dir",
             "embedding",
+            "offload",
             "dtype",
             "init-latents",
             "init-image",

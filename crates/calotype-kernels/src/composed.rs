@@ -1,5 +1,5 @@
 //! The same functions from burn's own operations: what other backends run, and what the kernels are
-//! tested against. Products are of numbers as the first argument has them; weights become so, and may be stored otherwise.
+//! tested against. Products are of numbers as the first argument has them; the others become so.
 
 use crate::Padding;
 use crate::activation::Activation;
@@ -15,7 +15,7 @@ pub fn conv2d(
     stride: usize,
     padding: Padding,
 ) -> Tensor<4> {
-    let weight = weight.cast(x.dtype());
+    let (weight, bias) = (weight.cast(x.dtype()), bias.cast(x.dtype()));
     let x = x.permute([0, 3, 1, 2]);
     let [[top, bottom], [left, right]] = padding;
     let even = top == bottom && left == right;
@@ -27,7 +27,7 @@ pub fn conv2d(
 
 /// See [`crate::linear`](fn@crate::linear).
 pub fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<D> {
-    let weight = weight.cast(x.dtype());
+    let (weight, bias) = (weight.cast(x.dtype()), bias.cast(x.dtype()));
     module::linear(x, weight.transpose(), Some(bias))
 }
 
@@ -117,6 +117,7 @@ pub fn upsample_nearest(x: Tensor<4>, size: [usize; 2]) -> Tensor<4> {
 
 /// See [`crate::attention`](fn@crate::attention).
 pub fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, heads: usize, causal: bool) -> Tensor<3> {
+    let v = v.cast(q.dtype());
     weighed(probabilities(q, k, heads, causal), v)
 }
 
@@ -128,6 +129,7 @@ pub fn attention_shown(
     heads: usize,
     shown: usize,
 ) -> (Tensor<3>, Tensor<4>) {
+    let v = v.cast(q.dtype());
     let p = probabilities(q, k, heads, false);
     (weighed(p.clone(), v), p.narrow(1, 0, shown))
 }
@@ -157,7 +159,7 @@ fn weighed(p: Tensor<4>, v: Tensor<3>) -> Tensor<3> {
 /// softmax(Q Kᵀ/√d) of each head, in f32: `[B, heads, N, L]`.
 fn probabilities(q: Tensor<3>, k: Tensor<3>, heads: usize, causal: bool) -> Tensor<4> {
     let ([_, n, width], l) = (q.dims(), k.dims()[1]);
-    let device = q.device();
+    let (k, device) = (k.cast(q.dtype()), q.device());
     let scale = ((width / heads) as f64).powf(-0.5);
     // Scaling the queries, not the scores, touches d numbers a row and not L.
     let scores = (split_heads(q, heads) * scale).matmul(split_heads(k, heads).swap_dims(2, 3));

@@ -21,12 +21,12 @@ pub fn has_products(device: &Device, products: Products) -> bool {
     products == Products::F32 || device.supports_dtype(DType::BF16)
 }
 
-/// In what the operands of composed products are: bf16 where that is asked for and there. Not f16 where the device has that
+/// `x` as an operand of composed products: in bf16 where that is asked for and there. Not in f16 where the device has that
 /// alone, whose largest number, 65504, networks pass between their layers.
-fn operands<const D: usize>(x: &Tensor<D>, products: Products) -> DType {
-    let rounds =
-        products == Products::Bf16 && !has_kernels(&x.device()) && has_products(&x.device(), products);
-    if rounds { DType::BF16 } else { x.dtype() }
+fn operand<const D: usize>(x: Tensor<D>, products: Products) -> Tensor<D> {
+    let device = x.device();
+    let rounds = products == Products::Bf16 && !has_kernels(&device) && has_products(&device, products);
+    if rounds { x.cast(DType::BF16) } else { x }
 }
 
 /// Whether the kernels of this crate run on `x`: f32 on a device that has them.
@@ -52,9 +52,8 @@ pub fn conv2d(
     };
     work::add(&[&[x.dims()[0], outputs(0), outputs(1)][..], &weight.dims()].concat());
     if !takes(&x) {
-        let (as_it_was, operands) = (x.dtype(), operands(&x, products));
-        let y = composed::conv2d(x.cast(operands), weight, bias.cast(operands), stride, padding);
-        return y.cast(as_it_was);
+        let dtype = x.dtype();
+        return composed::conv2d(operand(x, products), weight, bias, stride, padding).cast(dtype);
     }
     let (x, weight, bias) = (x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch());
     Tensor::from_dispatch(Dispatch::kernel_conv2d(x, weight, bias, stride, padding, products))
@@ -69,8 +68,8 @@ pub fn linear<const D: usize>(
 ) -> Tensor<D> {
     work::add(&[x.shape().num_elements(), weight.dims()[0]]);
     if !takes(&x) {
-        let (as_it_was, operands) = (x.dtype(), operands(&x, products));
-        return composed::linear(x.cast(operands), weight, bias.cast(operands)).cast(as_it_was);
+        let dtype = x.dtype();
+        return composed::linear(operand(x, products), weight, bias).cast(dtype);
     }
     let (x, weight, bias) = (x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch());
     Tensor::from_dispatch(Dispatch::kernel_linear(x, weight, bias, products))
@@ -171,9 +170,8 @@ pub fn attention(
     // Q Kᵀ and P V.
     work::add(&[2, q.shape().num_elements(), k.dims()[1]]);
     if !takes(&q) {
-        let (as_it_was, operands) = (q.dtype(), operands(&q, products));
-        let [q, k, v] = [q, k, v].map(|x| x.cast(operands));
-        return composed::attention(q, k, v, heads, causal).cast(as_it_was);
+        let dtype = q.dtype();
+        return composed::attention(operand(q, products), k, v, heads, causal).cast(dtype);
     }
     let (q, k, v) = (q.into_dispatch(), k.into_dispatch(), v.into_dispatch());
     Tensor::from_dispatch(Dispatch::kernel_attention(q, k, v, heads, causal, None, products))
@@ -191,10 +189,9 @@ pub fn attention_shown(
 ) -> (Tensor<3>, Tensor<4>) {
     work::add(&[2, q.shape().num_elements(), k.dims()[1]]);
     if !takes(&q) {
-        let (as_it_was, operands) = (q.dtype(), operands(&q, products));
-        let [q, k, v] = [q, k, v].map(|x| x.cast(operands));
-        let (y, probabilities) = composed::attention_shown(q, k, v, heads, shown);
-        return (y.cast(as_it_was), probabilities);
+        let dtype = q.dtype();
+        let (y, probabilities) = composed::attention_shown(operand(q, products), k, v, heads, shown);
+        return (y.cast(dtype), probabilities);
     }
     let (q, k, v, shown) = (q.into_dispatch(), k.into_dispatch(), v.into_dispatch(), Shown::first(shown));
     let stem = Dispatch::kernel_attention(q, k, v, heads, false, Some(shown.clone()), products);

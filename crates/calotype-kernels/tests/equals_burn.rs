@@ -446,21 +446,16 @@ fn composed_products_of_bf16_numbers_are_those_of_f32_within_their_bits() {
         assert!(difference > 0.0 && difference < 0.02 * largest, "{difference} of {largest}");
     }
     let (x, weight, bias) = (numbers([2, 9, 24], 1), numbers([16, 24], 2), numbers([16], 3));
-    let linear = |dtype| composed::linear(x.clone().cast(dtype), weight.clone(), bias.clone().cast(dtype));
+    let linear = |dtype| composed::linear(x.clone().cast(dtype), weight.clone(), bias.clone());
     assert_near(linear(DType::BF16), linear(DType::F32));
 
     let (picture, kernels) = (numbers([1, 6, 5, 8], 4), numbers([16, 8, 3, 3], 5));
-    let conv2d = |dtype| {
-        let (x, bias) = (picture.clone().cast(dtype), bias.clone().cast(dtype));
-        composed::conv2d(x, kernels.clone(), bias, 1, [[1, 1]; 2])
-    };
+    let conv2d =
+        |dtype| composed::conv2d(picture.clone().cast(dtype), kernels.clone(), bias.clone(), 1, [[1, 1]; 2]);
     assert_near(conv2d(DType::BF16), conv2d(DType::F32));
 
-    let qkv = [6, 7, 8].map(|seed| numbers([2, 9, 24], seed));
-    let attention = |dtype| {
-        let [q, k, v] = qkv.clone().map(|x| x.cast(dtype));
-        composed::attention_shown(q, k, v, 3, 2)
-    };
+    let [q, k, v] = [6, 7, 8].map(|seed| numbers([2, 9, 24], seed));
+    let attention = |dtype| composed::attention_shown(q.clone().cast(dtype), k.clone(), v.clone(), 3, 2);
     let ((got, shown), (expected, exact)) = (attention(DType::BF16), attention(DType::F32));
     assert_near(got, expected);
     // The softmax is in f32: rows sum to 1.

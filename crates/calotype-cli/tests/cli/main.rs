@@ -457,6 +457,18 @@ fn a_seed_is_a_picture() {
     assert_ne!(first, pixels(&dir.join("batch/00001.png")));
 }
 
+#[test]
+fn weights_that_stay_with_the_host_draw_the_same_on_the_processor() {
+    let dir = with_model();
+    for (out, more) in [("a.png", vec![]), ("b.png", vec!["--offload"])] {
+        succeeds(
+            &dir,
+            &[&["generate", "a cat", "--model", "model", "--steps", "2", "--out", out], &more[..]].concat(),
+        );
+    }
+    assert_eq!(pixels(&dir.join("b.png")), pixels(&dir.join("a.png")));
+}
+
 fn pixels(path: &Path) -> Vec<u8> {
     image::open(path).unwrap().into_rgb8().into_raw()
 }

@@ -40,15 +40,14 @@ pub fn forward(isa: Isa, s: &Conv2dShape, x: &[f32], weight: &[f32], bias: &[f32
 
 /// [`forward`] with weights in any storage, of which a few panels are in memory at a time where they are many.
 pub fn forward_grouped(isa: Isa, s: &Conv2dShape, x: &[f32], weight: Weights, bias: &[f32]) -> Buffer {
-    match (s.form(isa), s.winograd()) {
-        (Form::Linear, _) => linear::forward_grouped(isa, x, weight, bias, s.input),
-        (form @ (Form::Winograd | Form::WinogradPairs), Some(w)) => {
-            let isa = if form == Form::WinogradPairs { isa } else { isa.f32() };
-            by_storage!(weight, weight => {
-                winograd::forward_grouped(isa, &w, x, bias, packing::taps(isa, s, weight))
-            })
-        }
-        _ => forward_packed(isa, s, x, &packed(isa, s, weight), bias),
+    if s.is_linear() {
+        return linear::forward_grouped(isa, x, weight, bias, s.input);
+    }
+    match s.winograd(isa) {
+        Some(w) => by_storage!(weight, weight => {
+            winograd::forward_grouped(isa, &w, x, bias, packing::taps(isa, s, weight))
+        }),
+        None => forward_packed(isa, s, x, &packed(isa, s, weight), bias),
     }
 }
 
@@ -57,12 +56,11 @@ pub fn forward_packed(isa: Isa, s: &Conv2dShape, x: &[f32], packed: &[f32], bias
     if s.is_linear() {
         return linear::forward_packed(isa, x, packed, bias, s.input);
     }
-    let form = s.form(isa);
-    let pairs = matches!(form, Form::Pairs | Form::WinogradPairs);
-    let isa = if pairs { isa } else { isa.f32() };
-    if let Some(w) = s.winograd().filter(|_| form != Form::Pairs) {
+    if let Some(w) = s.winograd(isa) {
         return winograd::forward(isa, &w, x, packed, bias);
     }
+    let pairs = s.form(isa) == Form::Pairs;
+    let isa = if pairs { isa } else { isa.f32() };
     let bias = product::padded_bias(isa, bias);
     if isa.has_tiles() {
         return tiles::forward(isa, s, x, packed, &bias);
@@ -91,7 +89,7 @@ pub fn backward_input(isa: Isa, s: &Conv2dShape, dy: &[f32], weight: &[f32]) -> 
     if isa.has_tiles() {
         return tiles::backward_input(isa, s, dy, weight);
     }
-    if let Some(w) = s.winograd().filter(|_| !pairs || s.winograd_of_pairs(isa).is_some()) {
+    if let Some(w) = s.winograd(isa) {
         let w = WinogradShape { input: w.output, output: w.input, ..w };
         let taps = packing::flipped_taps(isa, s, weight);
         return winograd::forward_grouped(isa, &w, dy, &vec![0.0; s.input], taps);

@@ -18,8 +18,8 @@ pub(crate) const KERNELS: usize = 16;
 pub fn packed(isa: Isa, s: &Conv2dShape, weight: Weights) -> Buffer {
     let (sides, places) = ([s.input, s.output], s.places());
     let form = s.form(isa);
-    // Not products of pairs.
-    let isa = if matches!(form, Form::Winograd | Form::Windows) { isa.f32() } else { isa };
+    // Not a product of pairs.
+    let isa = if form == Form::Windows { isa.f32() } else { isa };
     match form {
         Form::Linear => linear::packed(isa, weight, s.input),
         Form::Winograd | Form::WinogradPairs => {

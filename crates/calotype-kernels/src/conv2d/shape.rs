@@ -73,7 +73,10 @@ impl Conv2dShape {
 
     /// The shape for fewer multiplications, where that is faster: enough channels and tiles that the
     /// transforms are cheap beside the products.
-    pub(super) fn winograd(&self) -> Option<WinogradShape> {
+    ///
+    /// Products of pairs are twice as fast in the direct form and have half as many weights there: many tiles must meet a
+    /// transformed kernel. Those of one picture count, so that no result depends on a batch.
+    pub(super) fn winograd(&self, isa: Isa) -> Option<WinogradShape> {
         let same = self.out_height == self.height && self.out_width == self.width;
         let fits = self.kernel == [3, 3]
             && self.stride == 1
@@ -83,25 +86,20 @@ impl Conv2dShape {
             && self.width.is_multiple_of(2)
             && self.input.is_multiple_of(8)
             && self.output.is_multiple_of(8);
-        let Self { height, width, input, output, .. } = *self;
-        fits.then_some(WinogradShape { height, width, input, output })
-    }
-
-    /// The same for products of pairs, whose direct form is twice as fast and has half as many weights: many tiles must
-    /// meet a transformed kernel. Those of one picture count, so that no result depends on a batch.
-    pub(super) fn winograd_of_pairs(&self, isa: Isa) -> Option<WinogradShape> {
         let tiles = self.height * self.width / 4;
-        self.winograd().filter(|_| isa.takes_pairs() && !isa.has_tiles() && tiles >= TILES_FOR_PAIRS)
+        let pays = !isa.takes_pairs() || (!isa.has_tiles() && tiles >= TILES_FOR_PAIRS);
+        let Self { height, width, input, output, .. } = *self;
+        (fits && pays).then_some(WinogradShape { height, width, input, output })
     }
 
     /// How it is computed.
     pub fn form(&self, isa: Isa) -> Form {
-        match self.winograd() {
+        match (self.winograd(isa), isa.takes_pairs()) {
             _ if self.is_linear() => Form::Linear,
-            _ if self.winograd_of_pairs(isa).is_some() => Form::WinogradPairs,
-            _ if isa.takes_pairs() && self.input.is_multiple_of(2) => Form::Pairs,
-            Some(_) => Form::Winograd,
-            None => Form::Windows,
+            (Some(_), true) => Form::WinogradPairs,
+            (Some(_), false) => Form::Winograd,
+            (None, true) if self.input.is_multiple_of(2) => Form::Pairs,
+            (None, _) => Form::Windows,
         }
     }
 

@@ -22,7 +22,7 @@ pub fn backward_weight(isa: Isa, s: &Conv2dShape, x: &[f32], dy: &[f32]) -> Buff
     let (input, output, places) = (s.input, s.output, s.kernel[0] * s.kernel[1]);
     let width = isa.round_up(output);
     // Fewer channels do not pay for the transforms, more fall out of the caches.
-    if let Some(w) = s.winograd()
+    if let Some(w) = s.winograd(isa)
         && width == output
         && (32..=384).contains(&input)
         && !isa.takes_pairs()

@@ -57,8 +57,8 @@ impl Request {
         if self.dtype == Precision::Bf16 {
             checkpoint.store_unpacked_as(Storage::Bf16);
         }
-        // Without such instructions the kernels widen the numbers as they read them.
         let home = if self.offload { &Device::flex() } else { machine.device };
+        // Without such instructions the kernels widen the numbers as they read them.
         let mut model = checkpoint.into_model(Compute::new(home, self.dtype.products()))?;
         model.device = machine.device.clone();
         // Not beside the reason why a model is refused.

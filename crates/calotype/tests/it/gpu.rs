@@ -12,6 +12,7 @@ use std::path::PathBuf;
 
 use burn::tensor::{DType, Device, Tensor};
 use calotype::Error;
+use calotype::autoencoder::Vae;
 use calotype::checkpoint::Checkpoint;
 use calotype::data::emoji_scenes::{EmojiScenes, EmojiScenesConfig, Split};
 use calotype::data::tensors::to_tensor;
@@ -147,9 +148,10 @@ fn model_in_f16(device: &Device) -> Model {
 #[test]
 fn weights_in_half_precision_are_computed_with_as_on_the_cpu() {
     on_gpu(|gpu| {
-        println!("keeps f16: {}", gpu.supports_dtype(DType::F16));
-        println!("multiplies bf16: {}", gpu.supports_dtype(DType::BF16));
         let [on_gpu, on_cpu] = [gpu, &Device::flex()].map(model_in_f16);
+        let Vae::Kl { network, .. } = &on_gpu.vae else { unreachable!("the model has one with a posterior") };
+        let kept = if gpu.supports_dtype(DType::F16) { DType::F16 } else { DType::F32 };
+        assert_eq!(network.last_layer().weight.val().dtype(), kept);
         assert_same_latents(SamplerKind::Ddim, &on_gpu, &on_cpu);
     });
 }

@@ -5,6 +5,7 @@ mod bench;
 mod convert;
 mod data;
 mod demo;
+mod device_failure;
 mod edit;
 mod evaluate;
 mod explain;
@@ -86,7 +87,10 @@ fn main() -> ExitCode {
         // It waits: what computes is a thread of its own.
         Verb::Serve(args) => serve::run(&args, &context).map(|()| true),
         // In a thread of the pool: from outside, each kernel would wake the pool and wait for it to sleep again.
-        verb => rayon::scope(|_| run(verb, &context)),
+        verb => {
+            device_failure::ends_the_program(&context);
+            rayon::scope(|_| run(verb, &context))
+        }
     });
     match result {
         Ok(true) => ExitCode::SUCCESS,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use calotype::data::source::TrainingSet;
 use calotype::files::output;
+use calotype::machine::memory::mib;
 use calotype::ranks::{Ranks, is_root};
 use calotype::runs::folder::{RunFolder, TrainedPart};
 use calotype::trainer::preflight::Findings;
@@ -123,9 +124,13 @@ fn print_check(report: &Findings, context: &Context) -> Result<()> {
     } else {
         let share = if report.trained_parameters == report.all_parameters { "all" } else { "of" };
         println!("trained parameters  {} ({share} {})", report.trained_parameters, report.all_parameters);
-        println!("state in memory     {:.0} MiB", report.state_bytes as f64 / f64::from(1 << 20));
+        println!("state in memory     {:.0} MiB", mib(report.state_bytes as u64));
         if let Some(peak) = report.peak_bytes {
-            println!("peak of the check   {:.0} MiB", peak as f64 / f64::from(1 << 20));
+            println!("peak of the check   {:.0} MiB", mib(peak));
+        }
+        if let Some(taken) = report.taken_bytes {
+            let has = report.device_bytes.map(|has| format!(" of {:.0}", mib(has))).unwrap_or_default();
+            println!("of the device       {:.0}{has} MiB", mib(taken));
         }
         println!("first loss          {:.4}", report.first_loss);
         println!("seconds per step    {:.3}", report.seconds_per_step);

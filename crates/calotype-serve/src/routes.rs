@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::{Response, StatusCode};
 use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, delete, get, post};
-use calotype::bench::available_bytes;
+use calotype::machine::memory::available_bytes;
 use serde_json::json;
 
 use crate::app::Shared;

@@ -1,6 +1,8 @@
 //! What work runs on, and who watches it.
 
+mod device_memory;
 pub mod device_name;
+pub mod memory;
 
 use burn::tensor::Device;
 

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderValue, Response, StatusCode, header};
-use calotype::bench::available_bytes;
+use calotype::machine::memory::available_bytes;
 use serde::Deserialize;
 use serde_json::json;
 

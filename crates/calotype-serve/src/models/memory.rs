@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use axum::http::StatusCode;
-use calotype::bench::available_bytes;
+use calotype::machine::memory::available_bytes;
 
 use crate::problem::{Answer, Problem};
 

@@ -3,8 +3,8 @@
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::Response;
-use calotype::bench::available_bytes;
 use calotype::diffusion::SigmaSpacing;
+use calotype::machine::memory::available_bytes;
 use calotype::sampler::SamplerKind;
 use serde_json::{Value, json};
 

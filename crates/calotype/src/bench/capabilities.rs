@@ -5,8 +5,8 @@ use std::thread;
 use calotype_kernels::{Isa, Processor, bandwidth, peak};
 use serde::Serialize;
 
-use super::memory::{available_bytes, mib};
 use super::name;
+use crate::machine::memory::{available_bytes, mib};
 use crate::nn::Precision;
 
 /// What a machine can do.

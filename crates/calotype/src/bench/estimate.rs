@@ -7,14 +7,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde::Serialize;
 
-use super::memory::{forget_peak, mib};
 use super::stopwatch::{Phase, Stopwatch};
 use crate::demo;
 use crate::error::{Error, Result};
 use crate::machine::Machine;
+use crate::machine::memory::{forget_peak, mib, peak_bytes};
 use crate::ranks::Alone;
 use crate::runs::folder::{RunFolder, TrainedPart};
-use crate::trainer::preflight::peak_bytes;
 use crate::trainer::{Recipe, Session};
 use crate::training::train_on_scenes;
 

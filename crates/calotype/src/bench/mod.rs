@@ -3,7 +3,6 @@
 
 mod capabilities;
 mod estimate;
-mod memory;
 mod networks;
 mod stopwatch;
 
@@ -17,17 +16,15 @@ use serde_json::Value;
 
 pub use self::capabilities::{Capabilities, Choice, Peak};
 pub use self::estimate::{PartEstimate, RecipeEstimate, Unknown, recipes};
-pub use self::memory::available_bytes;
-use self::memory::mib;
 use self::networks::Bench;
 use crate::denoiser::DenoiserConfig;
 use crate::error::{Error, Result};
 use crate::files::{Storage, atomic};
 use crate::machine::Machine;
 use crate::machine::device_name::hardware;
+use crate::machine::memory::{mib, peak_bytes, taken_bytes};
 use crate::named::{named_enum, serde_by_name};
 use crate::nn::{Compute, Init, Precision};
-use crate::trainer::preflight::peak_bytes;
 
 named_enum! {
     /// What a step is.
@@ -206,7 +203,7 @@ impl Benchmark {
         let median_ms = median(times);
         // Before the arithmetic is counted, which is a pass of its own.
         let peak_rss_mib = peak_bytes().map(mib);
-        let device_memory_mib = machine.device.memory_pool_usage().map(|usage| mib(usage.bytes_reserved));
+        let device_memory_mib = taken_bytes(machine.device).map(mib);
         let forward = bench.gflop()?;
         // The gradients of a product are two products of the same size.
         let gflop_per_step = if self.mode == Mode::Train { 3.0 * forward } else { forward };

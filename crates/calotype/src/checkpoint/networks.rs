@@ -5,6 +5,8 @@
 use std::path::Path;
 
 use burn::module::Module;
+use burn::tensor::Device;
+use calotype_kernels::has_kernels;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -16,7 +18,9 @@ use crate::denoiser::{Denoiser, DenoiserConfig};
 use crate::error::{Cause, Error, Result};
 use crate::files::StoredTensor;
 use crate::files::weights;
+use crate::machine::memory::require_room;
 use crate::model::{ComponentKind, Model};
+use crate::nn::compute::held_as;
 use crate::nn::{Component, Compute, Init, parameters};
 use crate::text_encoder::stack::{ClipTower, TextStack};
 use crate::text_encoder::{Clip, ClipConfig, ClipText, ClipTextConfig, T5Tower};
@@ -117,10 +121,11 @@ impl Checkpoint {
     ///
     /// # Errors
     /// `Error::Format`, `Error::Config`, `Error::Weights`; `Error::Shape` if the components do not fit each
-    /// other.
+    /// other; `Error::Argument` for a GPU that has no room for their weights.
     pub fn into_model(mut self, compute: impl Into<Compute>) -> Result<Model> {
         let compute = &compute.into();
         self.require_whole()?;
+        self.require_room(&compute.device)?;
         let scheduler = self.scheduler_config()?;
         self.check_tokenizers()?;
         let t5 = if self.has_t5() { Some(self.take_t5(compute)?) } else { None };
@@ -142,6 +147,20 @@ impl Checkpoint {
 }
 
 impl Checkpoint {
+    /// Refuses weights that a GPU cannot hold; the processor has them in mapped files.
+    fn require_room(&self, device: &Device) -> Result<()> {
+        if has_kernels(device) {
+            return Ok(());
+        }
+        let bytes = |tensor: &StoredTensor| {
+            let numbers: usize = tensor.shape().iter().product();
+            numbers * held_as(tensor.storage(), tensor.shape().len(), device).size()
+        };
+        let weights = self.components.values().flat_map(|component| component.weights.values());
+        let instead = "for pictures `--offload`, which leaves them in the host's memory";
+        require_room(device, weights.map(bytes).sum::<usize>() as u64, "the model's weights", instead)
+    }
+
     /// Names all components at once that pictures need and the model lacks.
     fn require_whole(&self) -> Result<()> {
         let config = |kind: ComponentKind| self.components.get(&kind).map(|stored| &stored.config);

@@ -63,7 +63,7 @@ pub fn train<N: Module + Sync, O: Objective<N>>(
     if session.preflight && !session.resume {
         ranks.begin("the check before the first step");
         let check =
-            || preflight::check(&objective, &network, session.threads)?.refuse_faults(session.progress);
+            || preflight::check(&objective, &network, session.compute())?.refuse_faults(session.progress);
         at_root(ranks, check)?;
     }
     agree(ranks, objective.fill_caches(&session))?;

@@ -130,7 +130,8 @@ fn found(fault: Fault) -> [Vec<String>; 2] {
         network.first.weight = burn::module::Param::from_tensor(zeros);
     }
     let training = recipe(&[]).vae().unwrap().training.clone();
-    let Findings { faults, warnings, .. } = check(&Planted { training, fault }, &network, 1).unwrap();
+    let Findings { faults, warnings, .. } =
+        check(&Planted { training, fault }, &network, (1, &device)).unwrap();
     [faults, warnings]
 }
 

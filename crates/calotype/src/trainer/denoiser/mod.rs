@@ -96,11 +96,11 @@ pub fn check(recipe: &Recipe, base: &BaseModel, data: &TrainingSet, session: Ses
     match &diffusion.lora {
         Some(lora) => {
             let lora = LoraInTraining::new(base, lora, recipe, session.device)?;
-            preflight::check(&objective, &lora, session.threads)
+            preflight::check(&objective, &lora, session.compute())
         }
         None if diffusion.train_text_encoder => {
-            preflight::check(&objective, &DenoiserWithText::new(base), session.threads)
+            preflight::check(&objective, &DenoiserWithText::new(base), session.compute())
         }
-        None => preflight::check(&objective, &base.model.denoiser.network, session.threads),
+        None => preflight::check(&objective, &base.model.denoiser.network, session.compute()),
     }
 }

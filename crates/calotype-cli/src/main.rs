@@ -83,13 +83,13 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return fail(error),
     };
-    let result = options::Context::new(&cli.common).and_then(|context| match cli.verb {
-        // It waits: what computes is a thread of its own.
-        Verb::Serve(args) => serve::run(&args, &context).map(|()| true),
-        // In a thread of the pool: from outside, each kernel would wake the pool and wait for it to sleep again.
-        verb => {
-            device_failure::ends_the_program(&context);
-            rayon::scope(|_| run(verb, &context))
+    let result = options::Context::new(&cli.common).and_then(|context| {
+        device_failure::ends_the_program(&context);
+        match cli.verb {
+            // It waits: what computes is a thread of its own.
+            Verb::Serve(args) => serve::run(&args, &context).map(|()| true),
+            // In a thread of the pool: from outside, each kernel would wake the pool and wait for it to sleep again.
+            verb => rayon::scope(|_| run(verb, &context)),
         }
     });
     match result {

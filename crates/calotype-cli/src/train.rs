@@ -128,9 +128,9 @@ fn print_check(report: &Findings, context: &Context) -> Result<()> {
         if let Some(peak) = report.peak_bytes {
             println!("peak of the check   {:.0} MiB", mib(peak));
         }
-        if let Some(taken) = report.taken_bytes {
-            let has = report.device_bytes.map(|has| format!(" of {:.0}", mib(has))).unwrap_or_default();
-            println!("of the device       {:.0}{has} MiB", mib(taken));
+        if let Some(bytes) = report.device_bytes {
+            let of = report.of_device_bytes.map(|has| format!(" of {:.0}", mib(has))).unwrap_or_default();
+            println!("of the device       about {:.0}{of} MiB", mib(bytes));
         }
         println!("first loss          {:.4}", report.first_loss);
         println!("seconds per step    {:.3}", report.seconds_per_step);

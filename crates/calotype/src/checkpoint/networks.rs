@@ -20,7 +20,7 @@ use crate::files::StoredTensor;
 use crate::files::weights;
 use crate::machine::memory::require_room;
 use crate::model::{ComponentKind, Model};
-use crate::nn::compute::held_as;
+use crate::nn::compute::held_bytes;
 use crate::nn::{Component, Compute, Init, parameters};
 use crate::text_encoder::stack::{ClipTower, TextStack};
 use crate::text_encoder::{Clip, ClipConfig, ClipText, ClipTextConfig, T5Tower};
@@ -152,13 +152,11 @@ impl Checkpoint {
         if has_kernels(device) {
             return Ok(());
         }
-        let bytes = |tensor: &StoredTensor| {
-            let numbers: usize = tensor.shape().iter().product();
-            numbers * held_as(tensor.storage(), tensor.shape().len(), device).size()
-        };
         let weights = self.components.values().flat_map(|component| component.weights.values());
-        let instead = "for pictures `--offload`, which leaves them in the host's memory";
-        require_room(device, weights.map(bytes).sum::<usize>() as u64, "the model's weights", instead)
+        let bytes: usize = weights.map(|tensor| held_bytes(tensor, device)).sum();
+        let instead =
+            "`--device cpu`; pictures can be made with `--offload`, which leaves them in the host's memory";
+        require_room(device, bytes as u64, "the model's weights", instead)
     }
 
     /// Names all components at once that pictures need and the model lacks.

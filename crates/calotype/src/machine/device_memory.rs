@@ -1,37 +1,42 @@
-//! How much memory a GPU has: burn's runtimes of CUDA, Metal and Vulkan know, its WGSL does not, and there Linux tells.
+//! How much of a device's memory can still be had: burn's runtimes of CUDA and Vulkan know what a card has, its WGSL does
+//! not, and there the system tells.
 
 use burn::tensor::Device;
 
-use super::memory::available_bytes;
+use super::memory::{available_bytes, taken_bytes};
 
-/// Bytes that a device can hold: all that a GPU has of its own, and what is free of the machine's where it shares that, as
-/// the processor does. `None` where neither its driver nor the system tells.
-#[cfg(not(any(feature = "gpu", feature = "cuda")))]
-pub fn device_bytes(_: &Device) -> Option<u64> {
-    available_bytes()
+/// Bytes that this process can still have on a device: of a GPU with memory of its own what that has, less what the process
+/// has [taken](taken_bytes); where a device shares the machine's, as the processor does, what is free there.
+/// `None` where neither its driver nor the system tells. Opens the device.
+pub fn left_bytes(device: &Device) -> Option<u64> {
+    match of_its_own(device) {
+        Some(bytes) => Some(bytes?.saturating_sub(taken_bytes(device).unwrap_or(0))),
+        None => available_bytes(),
+    }
 }
 
-/// Bytes that a device can hold: all that a GPU has of its own, and what is free of the machine's where it shares that, as
-/// the processor does. `None` where neither its driver nor the system tells.
+/// Bytes that a device has of its own, none where nobody tells; `None` where it shares the machine's.
+#[cfg(not(any(feature = "gpu", feature = "cuda")))]
+fn of_its_own(_: &Device) -> Option<Option<u64>> {
+    None
+}
+
+/// Bytes that a device has of its own, none where nobody tells; `None` where it shares the machine's.
 #[cfg(any(feature = "gpu", feature = "cuda"))]
-pub fn device_bytes(device: &Device) -> Option<u64> {
+fn of_its_own(device: &Device) -> Option<Option<u64>> {
     use burn::backend::DispatchDevice;
 
     let device = device.clone().inner();
-    let DispatchDevice::Cube(own) = device.as_dispatch() else { return available_bytes() };
+    let DispatchDevice::Cube(own) = device.as_dispatch() else { return None };
     let client = own.client();
     let properties = client.properties();
-    if let Some(bytes) = properties.memory.max_memory() {
-        return Some(bytes);
-    }
-    match &properties.identity.physical {
-        Some(card) if !shares_the_machines(&device) => {
-            let address = card.pci_address?.to_string();
-            from_linux(&address).or_else(|| from_nvidia(&address))
-        }
-        // A driver that computes on the processor is no card.
-        _ => available_bytes(),
-    }
+    // A driver that computes on the processor is no card.
+    let card = properties.identity.physical.as_ref().filter(|_| !shares_the_machines(&device))?;
+    let told = || {
+        let address = card.pci_address?.to_string();
+        from_linux(&address).or_else(|| from_nvidia(&address))
+    };
+    Some(properties.memory.max_memory().or_else(told))
 }
 
 /// Whether it is built into the processor.
@@ -48,7 +53,7 @@ fn shares_the_machines(_: &Device) -> bool {
     false
 }
 
-/// As the kernel's drivers of AMD have it, of the card at a PCI address: `0000:03:00.0`.
+/// As Linux' drivers of AMD have it, of the card at a PCI address: `0000:03:00.0`.
 #[cfg(any(feature = "gpu", feature = "cuda"))]
 fn from_linux(address: &str) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/sys/bus/pci/devices/{address}/mem_info_vram_total")).ok()?;

@@ -4,7 +4,7 @@ use std::fs;
 
 use burn::tensor::Device;
 
-pub use super::device_memory::device_bytes;
+pub use super::device_memory::left_bytes;
 use crate::error::{Error, Result};
 
 /// Bytes that can be had without swapping; `None` where the system does not tell.
@@ -38,22 +38,23 @@ pub fn taken_bytes(device: &Device) -> Option<u64> {
     device.memory_pool_usage().map(|usage| usage.bytes_reserved)
 }
 
-/// Refuses what a device has no room for, if it is known how much it has.
+/// Refuses what a device has no room for, where it is known how much is left there.
 ///
-/// - `what`: what is to be held, `the model's weights`.
-/// - `instead`: what may be done, `--offload`.
+/// - `bytes`: how many more it is to hold.
+/// - `what`: of what, `the model's weights`.
+/// - `instead`: what else may be done, `--offload`.
 ///
 /// # Errors
-/// `Error::Argument`.
+/// `Error::Argument` with both numbers, where there are fewer left.
 pub fn require_room(device: &Device, bytes: u64, what: &str, instead: &str) -> Result<()> {
-    refuse_more_than(device_bytes(device), bytes, what, instead)
+    refuse_more_than(left_bytes(device), bytes, what, instead)
 }
 
-fn refuse_more_than(has: Option<u64>, bytes: u64, what: &str, instead: &str) -> Result<()> {
-    match has {
-        Some(has) if bytes > has => {
+fn refuse_more_than(left: Option<u64>, bytes: u64, what: &str, instead: &str) -> Result<()> {
+    match left {
+        Some(left) if bytes > left => {
             let expected = format!("{:.0} MiB of memory for {what}, or {instead}", mib(bytes).ceil());
-            Err(Error::argument("device", expected, format!("{:.0} MiB", mib(has))))
+            Err(Error::argument("device", expected, format!("{:.0} MiB that are left", mib(left).floor())))
         }
         _ => Ok(()),
     }
@@ -67,17 +68,17 @@ mod tests {
     #[test]
     fn linux_tells_what_is_free() {
         assert!(available_bytes().unwrap() > 1 << 20);
-        assert_eq!(device_bytes(&Device::flex()).map(|bytes| bytes > 1 << 20), Some(true));
+        assert_eq!(left_bytes(&Device::flex()).map(|bytes| bytes > 1 << 20), Some(true));
         assert_eq!(taken_bytes(&Device::flex()), None);
     }
 
     #[test]
     fn what_a_device_cannot_hold_is_refused_with_both_numbers_and_a_way_out() {
-        let ask = |has| refuse_more_than(has, (3 << 30) + 1, "the model's weights", "`--offload`");
+        let ask = |left| refuse_more_than(left, (3 << 30) + 1, "the model's weights", "`--offload`");
         assert!(ask(Some(4 << 30)).is_ok() && ask(None).is_ok());
         let error = ask(Some(2 << 30)).unwrap_err().to_string();
-        let expected =
-            "device: expected 3073 MiB of memory for the model's weights, or `--offload`, got 2048 MiB";
+        let expected = "device: expected 3073 MiB of memory for the model's weights, or `--offload`, got 2048 MiB that \
+                        are left";
         assert_eq!(error, expected);
     }
 }

@@ -7,7 +7,7 @@ pub use calotype_kernels::Products;
 use calotype_kernels::{has_kernels, has_products};
 
 use crate::error::{Error, Result};
-use crate::files::Storage;
+use crate::files::{Storage, StoredTensor};
 use crate::named::{named_enum, serde_by_name};
 
 named_enum! {
@@ -86,4 +86,10 @@ impl From<&Compute> for Compute {
 pub fn held_as(stored: Storage, dimensions: usize, device: &Device) -> Storage {
     let reads = || has_kernels(device) || device.supports_dtype(stored.dtype());
     if dimensions >= 2 && reads() { stored } else { Storage::F32 }
+}
+
+/// Bytes of a parameter that a file has as `tensor` on a device that [holds](held_as) it.
+pub fn held_bytes(tensor: &StoredTensor, device: &Device) -> usize {
+    let numbers: usize = tensor.shape().iter().product();
+    numbers * held_as(tensor.storage(), tensor.shape().len(), device).size()
 }

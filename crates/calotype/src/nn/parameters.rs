@@ -139,22 +139,6 @@ pub fn count<M: Module>(module: &M) -> usize {
     module.num_params()
 }
 
-/// Bytes of all parameters as they are stored; nothing is initialised that is not.
-pub fn bytes<M: Module>(module: &M) -> usize {
-    struct Bytes(usize);
-
-    impl ModuleVisitor for Bytes {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            let stored = if param.is_initialized() { param.val().dtype() } else { DType::F32 };
-            self.0 += param.lazy_shape().num_elements() * stored.size();
-        }
-    }
-
-    let mut visitor = Bytes(0);
-    module.visit(&mut visitor);
-    visitor.0
-}
-
 struct Replace<F: FnMut(String, Vec<usize>) -> Option<StoredTensor>> {
     path: FieldPath,
     value: F,

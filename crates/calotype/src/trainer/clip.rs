@@ -84,7 +84,7 @@ pub fn check(
     session: Session,
 ) -> Result<Findings> {
     let (objective, network) = Contrasting::new(recipe, tokenizer, data, session.device)?;
-    preflight::check(&objective, &network, session.compute())
+    preflight::check(&objective, &network, &session)
 }
 
 /// A vocabulary of the first captions.

@@ -25,6 +25,18 @@ pub(super) struct Learner<N> {
     on_device: Option<OnDevice>,
 }
 
+/// Whether a training computes whole steps on its device, and keeps moments and averages there.
+pub(super) fn stays_on_device<N: Module + Sync, O: Objective<N>>(
+    objective: &O,
+    optimizer: &Optimizer,
+    session: &Session,
+) -> bool {
+    !has_kernels(session.device)
+        && session.ranks.count() == 1
+        && objective.in_one_pass()
+        && OnDevice::takes(optimizer)
+}
+
 /// What a step tells.
 pub(super) struct Learned {
     /// Of the gradients, before clipping.
@@ -44,7 +56,7 @@ impl<N: Module + Sync> Learner<N> {
         optimizer: Optimizer,
         session: &Session,
     ) -> Result<Self> {
-        let stays = !has_kernels(session.device) && session.ranks.count() == 1 && objective.in_one_pass();
+        let stays = stays_on_device(objective, &optimizer, session);
         let on_device = if stays { OnDevice::new(&optimizer, session.device) } else { None };
         let network = fill_among(&optimizer, network, session.ranks)?;
         Ok(Self { network, optimizer, on_device })

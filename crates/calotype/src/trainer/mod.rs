@@ -7,6 +7,7 @@ pub mod clip;
 pub mod data_parallel;
 pub mod denoiser;
 pub mod device_gradients;
+mod device_room;
 pub mod ema_model;
 mod exchange;
 pub mod gradient_cache;

@@ -3,17 +3,18 @@
 use std::time::Instant;
 
 use burn::module::Module;
-use burn::tensor::Device;
 use calotype_kernels::has_kernels;
 use serde::Serialize;
 
 use super::batch::Batch;
 use super::data_parallel::BatchGradients;
+use super::device_room::DeviceRoom;
 use super::objective::{Input, InputKind, Objective};
+use super::session::Session;
 use super::weights::{Weights, fill, optimizer};
 use crate::error::{Error, Result};
 use crate::files::NamedTensor;
-use crate::machine::memory::{available_bytes, device_bytes, mib, peak_bytes, require_room, taken_bytes};
+use crate::machine::memory::peak_bytes;
 use crate::nn::parameters;
 use crate::progress::Progress;
 use crate::ranks::Alone;
@@ -37,10 +38,10 @@ pub struct Findings {
     pub state_bytes: usize,
     /// Most bytes that the process has had so far, activations of a step among them; where the system tells.
     pub peak_bytes: Option<u64>,
-    /// Bytes of a GPU's memory that the process has taken, activations of a step among them; none on the processor.
-    pub taken_bytes: Option<u64>,
-    /// Bytes that the device can hold; where its driver or the system tells.
+    /// About how many bytes of a GPU's memory a step takes, activations among them; none on the processor.
     pub device_bytes: Option<u64>,
+    /// Of so many that this process can have there; where its driver or the system tells.
+    pub of_device_bytes: Option<u64>,
     /// Seconds of one step's gradients, measured.
     pub seconds_per_step: f64,
     /// Seconds of the whole training, estimated from that.
@@ -67,22 +68,19 @@ impl Findings {
 /// the terms as they will be in the last step: β after its warm-up, the discriminator after its start.
 ///
 /// # Errors
-/// Those of the objective; what it finds is no error. `Error::Argument` for a training whose numbers alone, without
-/// activations, are more than the device can hold.
+/// Those of the objective; what it finds is no error.
 pub fn check<N: Module + Sync, O: Objective<N>>(
     objective: &O,
     network: &N,
-    (threads, device): (usize, &Device),
+    session: &Session,
 ) -> Result<Findings> {
-    let mut trained = optimizer(objective, network, &Alone);
-    let trained_parameters: usize = trained.values().map(|(_, _, values)| values.len()).sum();
-    // The weights that the optimiser owns, its moments and averages; beside them gradients and the network's own.
-    let state_bytes = 4 * (trained.numbers() + 2 * trained_parameters);
-    let room = room_doubt(network, [trained.numbers(), state_bytes], device)?;
+    // A device computes the shares of a training one after the other.
+    let threads = if has_kernels(session.device) { session.threads } else { 1 };
+    let room = DeviceRoom::before(session);
     let training = objective.training();
     let last = training.steps.saturating_sub(1);
     let batch = objective.prepare(0, 0..training.parts)?;
-    let (mut faults, mut warnings) = (objective.doubts()?, Vec::from_iter(room));
+    let (mut faults, mut warnings) = (objective.doubts()?, Vec::new());
     if training.warm_up >= training.steps && training.steps > 0 {
         let (warm_up, steps) = (training.warm_up, training.steps);
         warnings.push(format!("the learning rate rises over {warm_up} steps, and there are only {steps}"));
@@ -95,6 +93,7 @@ pub fn check<N: Module + Sync, O: Objective<N>>(
         }
     }
 
+    let mut trained = optimizer(objective, network, &Alone);
     let mut first_loss = f64::NAN;
     let started = Instant::now();
     let of_batch =
@@ -114,40 +113,23 @@ pub fn check<N: Module + Sync, O: Objective<N>>(
         Err(error @ Error::Diverged { .. }) => faults.push(error.to_string()),
         Err(error) => return Err(error),
     }
+    let trained_parameters = trained.values().map(|(_, _, values)| values.len()).sum();
+    let device = room.as_ref().map(|room| room.after(objective, &trained, session));
+    warnings.extend(device.iter().filter_map(|(_, warning)| warning.clone()));
     Ok(Findings {
         faults,
         warnings,
         trained_parameters,
         all_parameters: parameters::count(network),
-        state_bytes,
+        // The weights that the optimiser owns, its moments and averages; beside them gradients and the network's own.
+        state_bytes: 4 * (trained.numbers() + 2 * trained_parameters),
         peak_bytes: peak_bytes(),
-        taken_bytes: taken_bytes(device),
-        device_bytes: device_bytes(device),
+        device_bytes: device.map(|(bytes, _)| bytes),
+        of_device_bytes: room.and_then(|room| room.has()),
         seconds_per_step,
         seconds: seconds_per_step * training.steps as f64,
         first_loss,
     })
-}
-
-/// Refuses a training whose numbers a GPU cannot hold: the network as it is stored, and in f32 what the optimiser has
-/// (`numbers`, whose weights are the network's) with a gradient in place of each weight. The processor may swap, and is
-/// warned of `state_bytes`.
-fn room_doubt<N: Module>(
-    network: &N,
-    [numbers, state_bytes]: [usize; 2],
-    device: &Device,
-) -> Result<Option<String>> {
-    if !has_kernels(device) {
-        let bytes = parameters::bytes(network) + 4 * numbers;
-        let instead = "a smaller network, a LoRA (`[diffusion.lora]`), or `--device cpu`";
-        require_room(device, bytes as u64, "weights, gradients, moments and averages", instead)?;
-        return Ok(None);
-    }
-    let free = available_bytes().filter(|&free| free < state_bytes as u64);
-    let needs = mib(state_bytes as u64);
-    Ok(free.map(|free| {
-        format!("weights, gradients, moments and averages need {needs:.0} MiB, {:.0} are free", mib(free))
-    }))
 }
 
 /// Terms of the loss that do not reach the parameters.

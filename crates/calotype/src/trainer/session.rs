@@ -30,12 +30,7 @@ pub struct Session<'a> {
     pub ranks: &'a dyn Ranks,
 }
 
-impl<'a> Session<'a> {
-    /// Threads, and where the networks run.
-    pub(super) fn compute(&self) -> (usize, &'a Device) {
-        (self.threads, self.device)
-    }
-
+impl Session<'_> {
     /// Where this rank keeps latents and text features: a cache belongs to one process.
     pub(super) fn own_cache(&self) -> PathBuf {
         match self.ranks.rank() {

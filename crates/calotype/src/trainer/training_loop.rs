@@ -16,7 +16,7 @@ use super::session::Session;
 use super::state::{Checkpoints, Memory};
 use super::watching::{deciding, validate};
 use super::weights::{self, Weights, fill, optimizer, power_averages};
-use super::{claim, preflight};
+use super::{claim, device_room, preflight};
 use crate::data::loader::prepared_ahead;
 use crate::data::source::Damaged;
 use crate::error::{Error, Result};
@@ -49,6 +49,7 @@ pub fn train<N: Module + Sync, O: Objective<N>>(
     require_fitting(ranks, parts, &settings)?;
     let _claim = agree(ranks, is_root(ranks).then(|| claim::claim(run, part)).transpose())?;
     let mut optimizer = optimizer(&objective, &network, ranks);
+    agree(ranks, device_room::require(&objective, &optimizer, &session))?;
     let checkpoints = Checkpoints::open(run.checkpoints(part), keep, &settings)?;
     let whole = || weights::optimizer(&objective, &network, &Alone);
     let memory = checkpoints.load_among(&mut optimizer, whole, ranks)?;
@@ -62,8 +63,7 @@ pub fn train<N: Module + Sync, O: Objective<N>>(
     }
     if session.preflight && !session.resume {
         ranks.begin("the check before the first step");
-        let check =
-            || preflight::check(&objective, &network, session.compute())?.refuse_faults(session.progress);
+        let check = || preflight::check(&objective, &network, &session)?.refuse_faults(session.progress);
         at_root(ranks, check)?;
     }
     agree(ranks, objective.fill_caches(&session))?;

@@ -131,7 +131,7 @@ fn found(fault: Fault) -> [Vec<String>; 2] {
     }
     let training = recipe(&[]).vae().unwrap().training.clone();
     let Findings { faults, warnings, .. } =
-        check(&Planted { training, fault }, &network, (1, &device)).unwrap();
+        check(&Planted { training, fault }, &network, &session(&RunFolder::new("unused"), false)).unwrap();
     [faults, warnings]
 }
 

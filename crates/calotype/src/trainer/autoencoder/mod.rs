@@ -47,5 +47,5 @@ pub fn train(
 /// As [`preflight::check`] and [`Reconstructing::new`].
 pub fn check(recipe: &Recipe, data: &TrainingSet, session: Session) -> Result<Findings> {
     let (objective, network) = Reconstructing::new(recipe, data, session.device)?;
-    preflight::check(&objective, &network, session.compute())
+    preflight::check(&objective, &network, &session)
 }

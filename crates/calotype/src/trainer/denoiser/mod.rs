@@ -96,11 +96,11 @@ pub fn check(recipe: &Recipe, base: &BaseModel, data: &TrainingSet, session: Ses
     match &diffusion.lora {
         Some(lora) => {
             let lora = LoraInTraining::new(base, lora, recipe, session.device)?;
-            preflight::check(&objective, &lora, session.compute())
+            preflight::check(&objective, &lora, &session)
         }
         None if diffusion.train_text_encoder => {
-            preflight::check(&objective, &DenoiserWithText::new(base), session.compute())
+            preflight::check(&objective, &DenoiserWithText::new(base), &session)
         }
-        None => preflight::check(&objective, &base.model.denoiser.network, session.compute()),
+        None => preflight::check(&objective, &base.model.denoiser.network, &session),
     }
 }

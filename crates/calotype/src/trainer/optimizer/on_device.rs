@@ -45,9 +45,14 @@ pub struct OnDevice {
 }
 
 impl OnDevice {
-    /// A copy of `optimizer` on `device`. None of a rule that is not written for one: Adafactor.
+    /// Whether its rule is written for a device: all but Adafactor.
+    pub fn takes(optimizer: &Optimizer) -> bool {
+        optimizer.config.rule != UpdateRule::Adafactor
+    }
+
+    /// A copy of `optimizer` on `device`, of one that it [takes](OnDevice::takes).
     pub fn new(optimizer: &Optimizer, device: &Device) -> Option<Self> {
-        if optimizer.config.rule == UpdateRule::Adafactor {
+        if !Self::takes(optimizer) {
             return None;
         }
         let uploaded =

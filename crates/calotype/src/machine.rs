@@ -1,6 +1,6 @@
 //! What work runs on, and who watches it.
 
-mod device_memory;
+pub mod device_memory;
 pub mod device_name;
 pub mod memory;
 

@@ -21,8 +21,9 @@ use crate::denoiser::DenoiserConfig;
 use crate::error::{Error, Result};
 use crate::files::{Storage, atomic};
 use crate::machine::Machine;
+use crate::machine::device_memory::taken_bytes;
 use crate::machine::device_name::hardware;
-use crate::machine::memory::{mib, peak_bytes, taken_bytes};
+use crate::machine::memory::{mib, peak_bytes};
 use crate::named::{named_enum, serde_by_name};
 use crate::nn::{Compute, Init, Precision};
 

@@ -18,7 +18,7 @@ use crate::denoiser::{Denoiser, DenoiserConfig};
 use crate::error::{Cause, Error, Result};
 use crate::files::StoredTensor;
 use crate::files::weights;
-use crate::machine::memory::require_room;
+use crate::machine::device_memory::require_room;
 use crate::model::{ComponentKind, Model};
 use crate::nn::compute::held_bytes;
 use crate::nn::{Component, Compute, Init, parameters};

@@ -1,9 +1,16 @@
-//! How much of a device's memory can still be had: burn's runtimes of CUDA and Vulkan know what a card has, its WGSL does
-//! not, and there the system tells.
+//! How much of a device's memory is taken and how much is left: burn's runtimes of CUDA and Vulkan know what a card has, its
+//! WGSL does not, and there the system tells.
 
 use burn::tensor::Device;
 
-use super::memory::{available_bytes, taken_bytes};
+use super::memory::{available_bytes, mib};
+use crate::error::{Error, Result};
+
+/// Bytes that this process has taken of a device's own memory, those that it keeps for later among them; `None` for the
+/// processor.
+pub fn taken_bytes(device: &Device) -> Option<u64> {
+    device.memory_pool_usage().map(|usage| usage.bytes_reserved)
+}
 
 /// Bytes that this process can still have on a device: of a GPU with memory of its own what that has, less what the process
 /// has [taken](taken_bytes); where a device shares the machine's, as the processor does, what is free there.
@@ -67,4 +74,48 @@ fn from_nvidia(address: &str) -> Option<u64> {
     let output = std::process::Command::new("nvidia-smi").args(asked).output().ok()?;
     let mib: u64 = String::from_utf8(output.stdout).ok()?.trim().parse().ok()?;
     Some(mib << 20)
+}
+
+/// Refuses what a device has no room for, where it is known how much is left there.
+///
+/// - `bytes`: how many more it is to hold.
+/// - `what`: of what, `the model's weights`.
+/// - `instead`: what else may be done, `--offload`.
+///
+/// # Errors
+/// `Error::Argument` with both numbers, where there are fewer left.
+pub fn require_room(device: &Device, bytes: u64, what: &str, instead: &str) -> Result<()> {
+    refuse_more_than(left_bytes(device), bytes, what, instead)
+}
+
+fn refuse_more_than(left: Option<u64>, bytes: u64, what: &str, instead: &str) -> Result<()> {
+    match left {
+        Some(left) if bytes > left => {
+            let expected = format!("{:.0} MiB of memory for {what}, or {instead}", mib(bytes).ceil());
+            Err(Error::argument("device", expected, format!("{:.0} MiB that are left", mib(left).floor())))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_processor_has_what_is_free_of_the_machines() {
+        assert_eq!(left_bytes(&Device::flex()).map(|bytes| bytes > 1 << 20), Some(true));
+        assert_eq!(taken_bytes(&Device::flex()), None);
+    }
+
+    #[test]
+    fn what_a_device_cannot_hold_is_refused_with_both_numbers_and_a_way_out() {
+        let ask = |left| refuse_more_than(left, (3 << 30) + 1, "the model's weights", "`--offload`");
+        assert!(ask(Some(4 << 30)).is_ok() && ask(None).is_ok());
+        let error = ask(Some(2 << 30)).unwrap_err().to_string();
+        let expected = "device: expected 3073 MiB of memory for the model's weights, or `--offload`, got 2048 MiB that \
+                        are left";
+        assert_eq!(error, expected);
+    }
 }

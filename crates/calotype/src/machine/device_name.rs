@@ -6,7 +6,8 @@ use std::str::FromStr;
 use burn::tensor::Device;
 use serde::Serialize;
 
-use super::memory::{left_bytes, mib};
+use super::device_memory::left_bytes;
+use super::memory::mib;
 use crate::error::{Error, Result};
 use crate::named::named_enum;
 
@@ -163,12 +164,12 @@ pub struct FoundDevice {
     /// What its driver calls it; nothing for the processor.
     pub hardware: Option<String>,
     /// What is left of its memory, in units of 2²⁰ bytes; nothing for the processor, and where nobody tells.
-    pub memory_mib: Option<f64>,
+    pub memory_left_mib: Option<f64>,
 }
 
 impl fmt::Display for FoundDevice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.hardware, self.memory_mib) {
+        match (&self.hardware, self.memory_left_mib) {
             (Some(hardware), Some(memory)) => write!(f, "{} ({hardware}, {memory:.0} MiB left)", self.name),
             (Some(hardware), None) => write!(f, "{} ({hardware})", self.name),
             (None, _) => f.write_str(&self.name),
@@ -185,7 +186,7 @@ fn found(kind: DeviceKind) -> Vec<FoundDevice> {
     let named = |(number, device): (usize, Device)| FoundDevice {
         name: DeviceName { kind, number }.to_string(),
         hardware: hardware(&device),
-        memory_mib: left_bytes(&device).filter(|_| kind != DeviceKind::Cpu).map(mib),
+        memory_left_mib: left_bytes(&device).filter(|_| kind != DeviceKind::Cpu).map(mib),
     };
     kind.devices().into_iter().enumerate().map(named).collect()
 }

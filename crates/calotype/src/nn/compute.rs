@@ -93,3 +93,20 @@ pub fn held_bytes(tensor: &StoredTensor, device: &Device) -> usize {
     let numbers: usize = tensor.shape().iter().product();
     numbers * held_as(tensor.storage(), tensor.shape().len(), device).size()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_holds_matrices_as_they_are_stored_and_vectors_in_f32() {
+        let of = |shape: &[usize], storage: Storage| {
+            let numbers: usize = shape.iter().product();
+            StoredTensor::copied(shape.to_vec(), storage, &vec![0; numbers * storage.size()]).unwrap()
+        };
+        let bytes = |shape: &[usize], storage| held_bytes(&of(shape, storage), &Device::flex());
+        assert_eq!(bytes(&[2, 3], Storage::F16), 12);
+        assert_eq!(bytes(&[2, 3], Storage::F32), 24);
+        assert_eq!(bytes(&[6], Storage::F16), 24);
+    }
+}

@@ -3,12 +3,12 @@
 use std::time::Instant;
 
 use burn::module::Module;
-use calotype_kernels::has_kernels;
 use serde::Serialize;
 
 use super::batch::Batch;
 use super::data_parallel::BatchGradients;
-use super::device_room::DeviceRoom;
+use super::device_room;
+use super::learner::stays_on_device;
 use super::objective::{Input, InputKind, Objective};
 use super::session::Session;
 use super::weights::{Weights, fill, optimizer};
@@ -74,9 +74,11 @@ pub fn check<N: Module + Sync, O: Objective<N>>(
     network: &N,
     session: &Session,
 ) -> Result<Findings> {
-    // A device computes the shares of a training one after the other.
-    let threads = if has_kernels(session.device) { session.threads } else { 1 };
-    let room = DeviceRoom::before(session);
+    let mut trained = optimizer(objective, network, &Alone);
+    let stays = stays_on_device(objective, &trained, session);
+    // As the training will: one that stays on its device computes the shares one after the other.
+    let threads = if stays { 1 } else { session.threads };
+    let of_device_bytes = device_room::all_bytes(session.device);
     let training = objective.training();
     let last = training.steps.saturating_sub(1);
     let batch = objective.prepare(0, 0..training.parts)?;
@@ -93,7 +95,6 @@ pub fn check<N: Module + Sync, O: Objective<N>>(
         }
     }
 
-    let mut trained = optimizer(objective, network, &Alone);
     let mut first_loss = f64::NAN;
     let started = Instant::now();
     let of_batch =
@@ -113,9 +114,9 @@ pub fn check<N: Module + Sync, O: Objective<N>>(
         Err(error @ Error::Diverged { .. }) => faults.push(error.to_string()),
         Err(error) => return Err(error),
     }
-    let trained_parameters = trained.values().map(|(_, _, values)| values.len()).sum();
-    let device = room.as_ref().map(|room| room.after(objective, &trained, session));
-    warnings.extend(device.iter().filter_map(|(_, warning)| warning.clone()));
+    let trained_parameters = trained.weights();
+    let device_bytes = device_room::bytes_of_a_step(&trained, stays, session.device);
+    warnings.extend(device_room::doubt(device_bytes, of_device_bytes));
     Ok(Findings {
         faults,
         warnings,
@@ -124,8 +125,8 @@ pub fn check<N: Module + Sync, O: Objective<N>>(
         // The weights that the optimiser owns, its moments and averages; beside them gradients and the network's own.
         state_bytes: 4 * (trained.numbers() + 2 * trained_parameters),
         peak_bytes: peak_bytes(),
-        device_bytes: device.map(|(bytes, _)| bytes),
-        of_device_bytes: room.and_then(|room| room.has()),
+        device_bytes,
+        of_device_bytes,
         seconds_per_step,
         seconds: seconds_per_step * training.steps as f64,
         first_loss,

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::batch::Batch;
-use super::learner::Learner;
+use super::learner::{Learner, stays_on_device};
 use super::objective::{Objective, Watch};
 use super::optimizer::{Numbers, Optimizer};
 use super::run_log::RunLog;
@@ -49,7 +49,8 @@ pub fn train<N: Module + Sync, O: Objective<N>>(
     require_fitting(ranks, parts, &settings)?;
     let _claim = agree(ranks, is_root(ranks).then(|| claim::claim(run, part)).transpose())?;
     let mut optimizer = optimizer(&objective, &network, ranks);
-    agree(ranks, device_room::require(&objective, &optimizer, &session))?;
+    let stays = stays_on_device(&objective, &optimizer, &session);
+    agree(ranks, device_room::require(&optimizer, stays, session.device))?;
     let checkpoints = Checkpoints::open(run.checkpoints(part), keep, &settings)?;
     let whole = || weights::optimizer(&objective, &network, &Alone);
     let memory = checkpoints.load_among(&mut optimizer, whole, ranks)?;

@@ -20,7 +20,7 @@ use calotype::diffusion::guidance::Guidance;
 use calotype::explain::heat_map::Baseline;
 use calotype::explain::{Options, explain, explain_pictures};
 use calotype::files::Storage;
-use calotype::machine::memory::{left_bytes, require_room, taken_bytes};
+use calotype::machine::device_memory::{left_bytes, require_room, taken_bytes};
 use calotype::model::Model;
 use calotype::nn::Compute;
 use calotype::pipeline::text_to_image::{PictureRequest, Sampling};

@@ -296,6 +296,11 @@ impl Optimizer {
         (i < self.emas.len()).then(|| self.slots.iter().map(weights))
     }
 
+    /// Numbers of the weights that are this rank's.
+    pub fn weights(&self) -> usize {
+        self.slots.iter().map(|slot| slot.value.len()).sum()
+    }
+
     /// Numbers of all weights, moments and averages that are this rank's.
     pub fn numbers(&self) -> usize {
         let of_slot = |slot: &Slot| {
